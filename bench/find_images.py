@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from safelight.moderation.sources import count_images
+from safelight.moderation.scan.sources import count_images
 
 HERE = Path(__file__).parent
 ROADS = ("content", "names")

@@ -34,7 +34,7 @@ from PIL import Image
 
 from safelight.gallery import NewEntry
 from safelight.jobs.job import JobKind, Submission
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.moderation.policy import Decision
 from safelight.samples import sample_photographs
 from safelight.server.security.keys import SCHEMA, KeyStore
@@ -142,7 +142,7 @@ class FloodData:
 def prepare_data(home: Path, large: bytes) -> FloodData:
     """Fill a data directory."""
     settings = Settings(home=home)
-    prepare(settings, SCHEMA)
+    prepare_database(settings, SCHEMA)
     service = QueueService.open(settings)
     keys = KeyStore(service.engine)
     found = keys.add("flooding"), keys.add("other")

@@ -19,8 +19,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.images.conftest import FORMATS, Pictures
-from tests.images.damage import damaged, look, more_seeds
+from tests.images.conftest import FORMATS, ImageBuilders
+from tests.images.corruption import corrupted_files, read_everything, more_sound_files
 
 SECONDS, MEGABYTES = 3.0, 64
 """Limits for one file; the decode limits are 1 megapixel and 4 frames."""
@@ -72,14 +72,14 @@ def report(name: str, status: int, output: str, errors: str) -> bool:
 
 def decode_damaged(name: str, count: int, seed: int) -> dict[str, object]:
     """Decode a number of damaged files of a format."""
-    originals = more_seeds(Pictures, name)
+    originals = more_sound_files(ImageBuilders, name)
     for data in originals:
-        assert look(data) == "decoded", name  # this also loads what decoders load at first use
+        assert read_everything(data) == "decoded", name  # this also loads what decoders load at first use
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
     slowest = most = 0.0
     began = time.perf_counter()
-    for number, data in enumerate(damaged(originals, count, random.Random(f"{seed}{name}"))):  # noqa: S311
+    for number, data in enumerate(corrupted_files(originals, count, random.Random(f"{seed}{name}"))):  # noqa: S311
         seconds, megabytes, outcome = decode_measured(data)
         outcomes[outcome.splitlines()[0]] += 1
         slowest, most = max(slowest, seconds), max(most, megabytes)
@@ -101,7 +101,7 @@ def decode_measured(data: bytes) -> tuple[float, float, str]:
     reset_peak()
     before, began = process_memory("VmRSS"), time.perf_counter()
     try:
-        outcome = look(data)
+        outcome = read_everything(data)
     except Exception:  # noqa: BLE001 - unexpected exceptions are what this looks for
         outcome = f"not ours\n{traceback.format_exc()}"
     seconds = time.perf_counter() - began

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import SecretStr
 
-from safelight.database import migrate, open_database, writing
+from safelight.database import migrate, open_database, write_transaction
 from safelight.gallery import SCHEMA, Embedding, Gallery, NewEntry, Search
-from safelight.gallery.entry_ids import entry_id, entry_key
-from safelight.gallery.mapping import enter
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key
+from safelight.gallery.mapping import insert_entry
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
@@ -52,12 +52,12 @@ def main() -> None:
         engine = open_database(settings)
         migrate(engine, [SCHEMA])
         gallery, started = Gallery(engine, settings.home), time.perf_counter()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             for number in range(given.entries):
                 new = entry(number)
-                enter(connection, entry_id(new.created, entry_key(new.job_id or "", 0)), new)
+                insert_entry(connection, make_entry_id(new.created, make_entry_key(new.job_id or "", 0)), new)
         if engine.dialect.name == "postgresql":
-            with writing(engine) as connection:
+            with write_transaction(engine) as connection:
                 connection.exec_driver_sql("ANALYZE")  # the server does this by itself within a minute
         print(f"{given.entries} entries in {time.perf_counter() - started:.1f} s", flush=True)
         rows = measure(gallery, given.entries, given.rounds) | {

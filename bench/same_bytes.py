@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.Compact import Compact  # noqa: E402
 from tests.tiny import TINY, build_tiny  # noqa: E402
-from tests.tiny.drawing import MASK, PICTURE  # noqa: E402
+from tests.tiny.generation import MASK, INIT_IMAGE  # noqa: E402
 
 from safelight import GenerationRequest, Settings, Studio  # noqa: E402
 from safelight.models.families import FAMILIES  # noqa: E402
@@ -39,8 +39,8 @@ SIDE = 64
 SIZE = {"width": SIDE, "height": SIDE}
 MODES: dict[str, dict[str, Any]] = {
     "text-to-image": {},
-    "image-to-image": {"init_image": PICTURE, "strength": 0.7},
-    "inpainting": {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 2}},
+    "image-to-image": {"init_image": INIT_IMAGE, "strength": 0.7},
+    "inpainting": {"init_image": INIT_IMAGE, "mask": MASK, "inpaint": {"blur": 2}},
 }
 SAMPLERS = (
     "Euler",
@@ -66,11 +66,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hires network": {"count": 2, "hires": {"scale": 1.5, "upscaler": "x2", "steps": 4}},
     "hires all steps": {"hires": {"scale": 1.5, "strength": 0.4, "steps": 5, "all_steps": True}},
     "image": {"count": 2, **MODES["image-to-image"]},
-    "image of another size": {"init_image": PICTURE.resize((90, 70)), "strength": 0.6},
+    "image of another size": {"init_image": INIT_IMAGE.resize((90, 70)), "strength": 0.6},
     "mask": {"count": 2, **MODES["inpainting"]},
     "mask filled with noise": {**MODES["inpainting"], "inpaint": {"fill": "noise", "invert": True}},
     "masked part only": {**MODES["inpainting"], **SIZE, "inpaint": {"only_masked": True, "padding": 8}},
-    "outpainting": {"count": 2, "init_image": PICTURE, "outpaint": {"right": 30, "top": 8}},
+    "outpainting": {"count": 2, "init_image": INIT_IMAGE, "outpaint": {"right": 30, "top": 8}},
     "pag": {"pag_scale": 3.0},
     "adaptive pag": {"pag_scale": 3.0, "pag_adaptive": 0.5},
     "guidance window": {"guidance_rescale": 0.5, "guidance_start": 0.2, "guidance_end": 0.8},
@@ -116,7 +116,7 @@ def digests(studio: Studio, fields: dict[str, Any]) -> dict[str, Any]:
     if "init_image" not in fields and "checkpoint" in fields:
         usual |= SIZE
     try:
-        pictures = list(studio.draw(GenerationRequest.parse(**usual | fields)))
+        pictures = list(studio.iter_generate(GenerationRequest.parse(**usual | fields)))
     except Exception as error:  # noqa: BLE001  an error has to be the same in both versions, too
         return {"error": f"{type(error).__name__}: {error}"}
     found = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from safelight.moderation.scan import Scan
+from safelight.moderation.scan.runner import Scan
 from safelight.settings import Settings
 from safelight.studio import Studio
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from safelight.database import blobs, migrate, open_database, writing
+from safelight.database import blobs, migrate, open_database, write_transaction
 from safelight.jobs.job import JobKind, Signal, Submission
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue_service import SCHEMAS
@@ -41,7 +41,7 @@ def main() -> None:
             for name, size in SIZES.items()
         }
         started = time.perf_counter()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             blobs.put(connection, random.Random(0).randbytes(SIZES["64 MB"]))  # noqa: S311
         alone = round((time.perf_counter() - started) * 1000, 1)
         engine.dispose()
@@ -66,7 +66,7 @@ def timed(ledger: JobStore, size: int, rounds: int) -> dict[str, float]:
         started = time.perf_counter()
         job_id = ledger.submit(job, {digest: data} if size else {}).id
         times.append((time.perf_counter() - started) * 1000)
-        ledger.signal(job_id, Signal.CANCEL)
+        ledger.send_signal(job_id, Signal.CANCEL)
     return {"median": round(statistics.median(times), 2), "longest": round(max(times), 2)}
 
 

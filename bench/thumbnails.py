@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from safelight.gallery.thumbnails import LARGEST, Thumbnails
+from safelight.gallery.thumbnails import MAX_SIDE, ThumbnailCache
 from safelight.images.encoding import encode_image
 
 PICTURES = tuple((side, kind) for side in (512, 1024, 4096) for kind in ("png", "jpeg"))
-SIDES = (256, 512, LARGEST)
+SIDES = (256, 512, MAX_SIDE)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def measure(path: Path, side: int) -> dict[str, float]:
     """Create one thumbnail: milliseconds, kilobytes, and peak megabytes of memory."""
     data = path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
-        thumbnails = Thumbnails(Path(folder))
+        thumbnails = ThumbnailCache(Path(folder))
         thumbnails.get("warm", 16, lambda: encode_image(pattern(64), "png"))
         before = process_memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.exploring import register_profiles
+from tests.hypothesis_profiles import register_profiles
 from tests.parallel import mark_fast, put_longest_first, shared_folder
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many tests use
 
 from safelight.moderation import load_classifier
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.samples import sample_photographs
 from safelight.settings import Settings
 

@@ -26,7 +26,7 @@ LOADS = frozenset(
     }
 )
 """Fixtures that start a process, load a network or create something large."""
-HEAVY_MODULES = frozenset({"subprocess", "torch", "torch.nn", "tests.jobs.running", "tests.server.whole"})
+HEAVY_MODULES = frozenset({"subprocess", "torch", "torch.nn", "tests.jobs.worker_processes", "tests.server.serve_process"})
 """Modules whose import in a test file means that it starts processes or computes with networks."""
 
 
@@ -60,6 +60,6 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
     return own.parent if own.name.startswith("popen-") else own
 
 
-def busy() -> float:
+def load_factor() -> float:
     """How many times longer everything may take because other processes load the machine; 1.0 on an idle one."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

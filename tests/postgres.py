@@ -24,7 +24,7 @@ FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_conn
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a running server's database ``postgres``; every connection is a superuser's."""
-    programs = _programs()
+    programs = _programs_folder()
     if programs is None:
         pytest.skip(f"PostgreSQL is not installed (no initdb in {PROGRAMS}/*/bin)")
     if os.geteuid() == 0 and shutil.which("runuser") is None:
@@ -36,7 +36,7 @@ def postgres() -> Iterator[str]:
 @contextmanager
 def running_server() -> Iterator[str]:
     """Start the server for a script, which needs PostgreSQL to be installed."""
-    programs = _programs()
+    programs = _programs_folder()
     if programs is None:
         raise SystemExit(f"PostgreSQL is not installed (no initdb in {PROGRAMS}/*/bin)")
     with _cluster(programs) as url:
@@ -61,12 +61,12 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Setting
 def empty_database(postgres: str) -> Iterator[str]:
     """Create an empty database on a running server and return its URL."""
     name = f"test_{uuid4().hex}"
-    _command(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
+    _command_line(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
     yield postgres.replace("/postgres?", f"/{name}?")
-    _command(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    _command_line(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _programs() -> Path | None:
+def _programs_folder() -> Path | None:
     """The folder of the newest version's programs."""
     found = [path.parent for path in PROGRAMS.glob("*/bin/initdb")]
     return max(found, key=lambda folder: float(folder.parent.name), default=None)
@@ -100,7 +100,7 @@ def _run(*command: str | Path) -> None:
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
-def _command(url: str, statement: str) -> None:
+def _command_line(url: str, statement: str) -> None:
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))

@@ -13,7 +13,7 @@ from safelight.audit_log import AuditLog, open_audit_log
 from safelight.logs import log_context
 
 
-def lines_of(path: Path) -> list[dict[str, object]]:
+def read_lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -22,7 +22,7 @@ def test_a_line_names_the_action_and_the_owner(tmp_path: Path) -> None:
     with log_context(request_id="r-1", owner="anna", address="::1", secret="not taken over"):
         log.write("job.submitted", job_id="1", text="two\nlines ü")
     log.write("key.made", key="anna")
-    first, second = lines_of(log.path)
+    first, second = read_lines(log.path)
     assert str(first.pop("time")).endswith("+00:00")
     assert first == {
         "event": "job.submitted",
@@ -51,7 +51,7 @@ def test_its_size_is_bounded(tmp_path: Path) -> None:
         "audit.log.2",
     ]
     assert all(path.stat().st_size <= 1000 for path in tmp_path.glob("audit.log*"))
-    kept = [line["number"] for name in (".2", ".1", "") for line in lines_of(tmp_path / f"audit.log{name}")]
+    kept = [line["number"] for name in (".2", ".1", "") for line in read_lines(tmp_path / f"audit.log{name}")]
     assert kept == list(range(100 - len(kept), 100))
 
 
@@ -66,7 +66,7 @@ def test_several_processes_write_to_it(tmp_path: Path) -> None:
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     found = {
-        (line["writer"], line["number"]) for path in tmp_path.glob("audit.log*") for line in lines_of(path)
+        (line["writer"], line["number"]) for path in tmp_path.glob("audit.log*") for line in read_lines(path)
     }
     assert len(found) == 300
 
@@ -83,7 +83,7 @@ def test_rare_actions_are_kept_in_a_file_of_their_own(tmp_path: Path) -> None:
     for number in range(100):
         log.write("job.submitted", owner="anna", number=number)
     log.write("session.opened", owner="anna")
-    assert [line["event"] for line in lines_of(tmp_path / "security.log")] == ["key.made", "session.opened"]
+    assert [line["event"] for line in read_lines(tmp_path / "security.log")] == ["key.made", "session.opened"]
     assert "key.made" not in log.path.read_text()
     assert '"session.opened"' in log.path.read_text()
 
@@ -101,7 +101,7 @@ def test_one_owner_does_not_displace_the_lines_of_others(
     log.write("job.submitted", owner="bert", number=0)
     clock[0] += 1.0
     log.write("job.submitted", owner="anna", number=100)
-    lines = lines_of(log.path)
+    lines = read_lines(log.path)
     anna = [line.get("number", line["event"]) for line in lines if line.get("owner") == "anna"]
     assert anna == [0, 1, 2, 3, 4, "left.out", 100]
     assert next(line["lines"] for line in lines if line["event"] == "left.out") == 95
@@ -113,8 +113,8 @@ def test_repeated_sign_ins_leave_room_for_other_lines(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     for _ in range(100):
         log.write("session.opened", owner="anna")
-    assert len(lines_of(tmp_path / "security.log")) == 60
-    assert len(lines_of(log.path)) == 100
+    assert len(read_lines(tmp_path / "security.log")) == 60
+    assert len(read_lines(log.path)) == 100
 
 
 def test_lines_that_could_not_be_written_are_written_later(
@@ -125,11 +125,11 @@ def test_lines_that_could_not_be_written_are_written_later(
     log.write("key.made", key="anna")
     monkeypatch.setattr(audit_log.os, "write", lambda file, data: write(file, data[:10]))
     log.write("key.made", key="bert")
-    assert [line["key"] for line in lines_of(log.path)] == ["anna"]
+    assert [line["key"] for line in read_lines(log.path)] == ["anna"]
     monkeypatch.setattr(audit_log.os, "write", write)
     log.write("job.submitted")
-    assert [line.get("key") for line in lines_of(log.path)] == ["anna", "bert", None]
-    assert [line["key"] for line in lines_of(tmp_path / "security.log")] == ["anna", "bert"]
+    assert [line.get("key") for line in read_lines(log.path)] == ["anna", "bert", None]
+    assert [line["key"] for line in read_lines(tmp_path / "security.log")] == ["anna", "bert"]
 
 
 def test_its_size_is_a_setting(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ Text = str | bytes
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstCase:
     """How a pattern is used, and its slowest input.
 
     Args:
@@ -43,7 +43,7 @@ class Worst:
     largest: int
 
 
-def everywhere(pattern: re.Pattern[Any], text: Any) -> None:
+def match_everywhere(pattern: re.Pattern[Any], text: Any) -> None:
     """Match at each position, as some parsers do."""
     for at in range(len(text)):
         pattern.match(text, at)
@@ -69,18 +69,18 @@ def blocklist(text: str) -> None:
     Blocklist("none", "", phrases, lengths).judge([text])
 
 
-def globbed(text: str) -> None:
+def matches_glob(text: str) -> None:
     from safelight.errors import FileMissingError
-    from safelight.moderation import sources
+    from safelight.moderation.scan import sources
 
     with suppress(FileMissingError):
         sources._glob(f"/nowhere/{text}", lambda *_: None)
 
 
-def named(text: str) -> None:
-    from safelight.studio.picture import free_name
+def matches_name(text: str) -> None:
+    from safelight.studio.picture import unused_path
 
-    free_name(Path("/nowhere"), text, 1, ".png")
+    unused_path(Path("/nowhere"), text, 1, ".png")
 
 
 def size(text: str) -> None:
@@ -91,7 +91,7 @@ def size(text: str) -> None:
         parse_size(text)
 
 
-def sniffed(data: bytes) -> None:
+def detects_format(data: bytes) -> None:
     from safelight.images import is_image
 
     assert not is_image(data)
@@ -99,13 +99,13 @@ def sniffed(data: bytes) -> None:
 
 BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
 HASHES = (("", "a", "z"), ("", "0", ""))
-TABLE: dict[str, Worst] = {
-    "cli.generation parse_size": Worst(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
-    "cli.info _CONTROL": Worst("sub", (("", "\x1b", ""), ("", "a", "")), BODY),
-    "gallery.entry_ids _ID": Worst("fullmatch", HASHES, NAME),
-    "gallery.full_text _WORD": Worst("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
-    "gallery.full_text _ALONE": Worst("sub", (("", "猫", ""), ("", "a", "")), LINE),
-    "generation.infotext _KEY": Worst(
+TABLE: dict[str, WorstCase] = {
+    "cli.generation parse_size": WorstCase(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
+    "cli.info _CONTROL": WorstCase("sub", (("", "\x1b", ""), ("", "a", "")), BODY),
+    "gallery.entry_ids _ID": WorstCase("fullmatch", HASHES, NAME),
+    "gallery.full_text _TOKEN": WorstCase("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
+    "gallery.full_text _IDEOGRAPH": WorstCase("sub", (("", "猫", ""), ("", "a", "")), LINE),
+    "generation.infotext _KEY": WorstCase(
         "match",
         (
             ("", " ", "x"),
@@ -117,17 +117,17 @@ TABLE: dict[str, Worst] = {
         ),
         LINE,
     ),
-    "generation.infotext _VALUE_END": Worst("match", (("", " ", "x"), ("", "\n", "")), LINE),
-    "generation.infotext _SIZE": Worst("fullmatch", (("", "1", "x"), ("", "1x", "")), LINE),
-    "generation.prompts.grammar _TOKEN": Worst("findall", BRACKETS, PROMPT),
-    "generation.prompts.grammar _NUMBER": Worst("fullmatch", (("", " ", "x"), ("1", " ", "x")), PROMPT),
-    "generation.prompts.tree _ESCAPED_OUTSIDE_BRACKETS": Worst("sub", BRACKETS, PROMPT),
-    "generation.prompts.tree _ESCAPED_INSIDE_BRACKETS": Worst("sub", BRACKETS, PROMPT),
-    "generation.prompts.tree _BREAK_WORD": Worst("sub", BRACKETS, PROMPT),
-    "generation.prompts.wildcards _WILDCARD": Worst(
-        everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
+    "generation.infotext _VALUE_END": WorstCase("match", (("", " ", "x"), ("", "\n", "")), LINE),
+    "generation.infotext _SIZE": WorstCase("fullmatch", (("", "1", "x"), ("", "1x", "")), LINE),
+    "generation.prompts.grammar _TOKEN": WorstCase("findall", BRACKETS, PROMPT),
+    "generation.prompts.grammar _NUMBER": WorstCase("fullmatch", (("", " ", "x"), ("1", " ", "x")), PROMPT),
+    "generation.prompts.tree _ESCAPED_OUTSIDE_BRACKETS": WorstCase("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _ESCAPED_INSIDE_BRACKETS": WorstCase("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _BREAK_WORD": WorstCase("sub", BRACKETS, PROMPT),
+    "generation.prompts.wildcards _WILDCARD": WorstCase(
+        match_everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
     ),
-    "generation.prompts.unsupported _UNSUPPORTED": Worst(
+    "generation.prompts.unsupported _UNSUPPORTED": WorstCase(
         "findall",
         (
             ("", "<a:", ""),
@@ -139,49 +139,49 @@ TABLE: dict[str, Worst] = {
         ),
         PROMPT,
     ),
-    "generation.prompts.unsupported _WEIGHT": Worst(
+    "generation.prompts.unsupported _WEIGHT": WorstCase(
         "sub", (("", ":1", "x"), ("", ": ", "x"), (":1", " ", "x")), 64
     ),
-    "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": Worst(
+    "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": WorstCase(
         "findall", (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "\\", ""), ("", "__\\", "")), PROMPT
     ),
-    "generation.prompts.wildcards _CHOICE_COUNT": Worst(
+    "generation.prompts.wildcards _CHOICE_COUNT": WorstCase(
         "match", (("", " ", "x"), ("1$$", "a", ""), ("1$$", "a$", "")), PROMPT
     ),
-    "generation.prompts.wildcards _WEIGHT_BEFORE": Worst(
+    "generation.prompts.wildcards _WEIGHT_BEFORE": WorstCase(
         "fullmatch", (("", " ", "x"), ("1::", "a", "")), PROMPT
     ),
-    "generation.prompts.wildcards _WEIGHT_AFTER": Worst(
+    "generation.prompts.wildcards _WEIGHT_AFTER": WorstCase(
         "fullmatch",
         (("", ":", "x"), ("", ": ", "x"), ("", ":1 ", "x"), ("", "\\", ""), ("a:1", " ", "x")),
         PROMPT,
     ),
-    "generation.prompts.wildcards _bracket_pairs": Worst(
+    "generation.prompts.wildcards _bracket_pairs": WorstCase(
         wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT
     ),
-    "generation.recall.field_builder _FILE_SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
-    "generation.record _NOT_IN_XML": Worst("search", (("", "a", ""),), BLOCK),
-    "generation.solvers.samplers _normalize_name": Worst(
+    "generation.recall.field_builder _FILE_SUFFIX": WorstCase("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
+    "generation.record _NOT_IN_XML": WorstCase("search", (("", "a", ""),), BLOCK),
+    "generation.solvers.samplers _normalize_name": WorstCase(
         sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE
     ),
-    "generation.upscaling.scale_factor _FACTOR_IN_NAME": Worst(
+    "generation.upscaling.scale_factor _FACTOR_IN_NAME": WorstCase(
         "search", (("", "4", ""), ("", "x", ""), ("", "-4x4", "")), NAME
     ),
-    "generation.upscaling.scale_factor _LAYER_NUMBER": Worst(
+    "generation.upscaling.scale_factor _LAYER_NUMBER": WorstCase(
         "match", (("body.", "1", ""), ("", "conv_up", "")), LINE
     ),
-    "images.decoder_errors _TRUNCATED": Worst(
+    "images.decoder_errors _TRUNCATED": WorstCase(
         "search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME
     ),
-    "images.decoder_errors _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
-    "images.formats.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
-    "images.formats.isobmff _EXTENT": Worst("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
-    "images.formats.jpeg _MARKER": Worst("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
-    "images.formats.jpeg _MARKER_IN_SCAN": Worst(
+    "images.decoder_errors _UNSUPPORTED": WorstCase("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
+    "images.formats.isobmff _AV1": WorstCase("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
+    "images.formats.isobmff _EXTENT": WorstCase("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
+    "images.formats.jpeg _MARKER": WorstCase("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
+    "images.formats.jpeg _MARKER_IN_SCAN": WorstCase(
         "search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK
     ),
-    "images.sniff _MAGIC": Worst(
-        sniffed,
+    "images.sniff _MAGIC": WorstCase(
+        detects_format,
         (
             (b"", b"<!---->", b"x"),
             (b"", b"<!--", b""),
@@ -193,47 +193,47 @@ TABLE: dict[str, Worst] = {
         ),
         1024,
     ),
-    "images.metadata.xmp _NOT_IN_XML": Worst("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
-    "moderation.sources _glob": Worst(globbed, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
-    "moderation.blocklist _WORD_CHARACTER": Worst("match", (("", "a", ""),), LINE),
-    "moderation.blocklist _TOKEN": Worst(
+    "images.metadata.xmp _NOT_IN_XML": WorstCase("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
+    "moderation.scan.sources _glob": WorstCase(matches_glob, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
+    "moderation.blocklist _WORD_CHARACTER": WorstCase("match", (("", "a", ""),), LINE),
+    "moderation.blocklist _TOKEN": WorstCase(
         blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", ""), ("", "-", "")), LINE
     ),
-    "runtime.openmp _TORCH_LIBGOMP": Worst(
+    "runtime.openmp _TORCH_LIBGOMP": WorstCase(
         "search", (("", "/a\n", ""),), LINE
     ),  # modules that this process has loaded
-    "server.api.checkpoint_names _TITLE": Worst(
+    "server.api.checkpoint_names _TITLE": WorstCase(
         "sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE
     ),
-    "server.api.checkpoint_names _HASH": Worst("fullmatch", HASHES, LINE),
-    "server.api.openai_model_names _OPENAI_NAMES": Worst(
+    "server.api.checkpoint_names _HASH": WorstCase("fullmatch", HASHES, LINE),
+    "server.api.openai_model_names _OPENAI_NAMES": WorstCase(
         "fullmatch", (("dall-e-", "a", ""), ("gpt-image", "-", "")), LINE
     ),
-    "server.security.keys _NAME": Worst("fullmatch", (("a", "-", " "),), NAME),
-    "server.security.keys _KEY": Worst("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
-    "server.middleware.body_limits _BOUNDARY": Worst("fullmatch", ((b"", b"a", b"\n"),), LINE),
-    "server.middleware.telemetry _VALID_ID": Worst("fullmatch", (("", "a", "\n"),), LINE),
-    "server.middleware.host_origin _HOST": Worst(
+    "server.security.keys _NAME": WorstCase("fullmatch", (("a", "-", " "),), NAME),
+    "server.security.keys _KEY": WorstCase("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
+    "server.middleware.body_limits _BOUNDARY": WorstCase("fullmatch", ((b"", b"a", b"\n"),), LINE),
+    "server.middleware.telemetry _VALID_ID": WorstCase("fullmatch", (("", "a", "\n"),), LINE),
+    "server.middleware.host_origin _HOST": WorstCase(
         "fullmatch", (("", "a.", "/"), ("[", ":", ""), ("a:", "1", "")), LINE
     ),
-    "server.core.request_bodies.image_inputs _DATA_URI": Worst(
+    "server.core.request_bodies.image_inputs _DATA_URI": WorstCase(
         "match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY
     ),
-    "server.core.request_bodies.image_inputs _URL": Worst("match", (("", "http", ""),), BODY),
-    "server.core.request_bodies.json_limits _DELIMITER": Worst("search", ((b"", b"a", b""),), BLOCK),
-    "server.core.request_bodies.json_limits _SURROGATES": Worst(
+    "server.core.request_bodies.image_inputs _URL": WorstCase("match", (("", "http", ""),), BODY),
+    "server.core.request_bodies.json_limits _DELIMITER": WorstCase("search", ((b"", b"a", b""),), BLOCK),
+    "server.core.request_bodies.json_limits _SURROGATES": WorstCase(
         "findall", ((b"", b"\\ud83d", b""), (b"", b"\\", b""), (b"", b"\\u", b"")), BODY
     ),
-    "studio.picture free_name": Worst(named, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
-    "ui.mount INLINE": Worst(  # of the program's own page
+    "studio.picture unused_path": WorstCase(matches_name, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
+    "ui.mount INLINE_SCRIPT": WorstCase(  # of the program's own page
         "findall",
         ((b"", b"<script>a</script>", b""), (b"<script", b" ", b""), (b"<script>", b"a", b"")),
         LINE,
     ),
-    "ui.mount NEEDED": Worst(
+    "ui.mount ALLOWED_PATHS": WorstCase(
         "fullmatch", (("/static", "/a", " "), ("/static", "/", ""), ("/assets/", "a.", "\n")), LINE
     ),
-    "unicode_normalization _drop_excess_marks": Worst(
+    "unicode_normalization _drop_excess_marks": WorstCase(
         lambda text: normalize("NFKD", text),
         (
             ("a", "\u0301\u0327", ""),
@@ -248,7 +248,7 @@ TABLE: dict[str, Worst] = {
 }
 
 
-def calls() -> list[str]:
+def regular_expressions() -> list[str]:
     """Module, and name of the constant or the function, of each regular expression in the source."""
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
@@ -273,7 +273,7 @@ def _is_pattern(node: ast.AST) -> bool:
 
 
 def test_each_pattern_has_its_worst_case():
-    assert set(calls()) == set(TABLE)
+    assert set(regular_expressions()) == set(TABLE)
     others = [
         path for path in SOURCE.rglob("*.py") if re.search(r"^from (re|regex) import", path.read_text(), re.M)
     ]
@@ -284,25 +284,25 @@ def test_each_pattern_has_its_worst_case():
 def test_the_worst_case_takes_linear_time(name):
     worst = TABLE[name]
     use = worst.use
-    if isinstance(use, str) or use is everywhere:
+    if isinstance(use, str) or use is match_everywhere:
         module, constant = name.split()
         pattern = getattr(importlib.import_module(f"safelight.{module}"), constant)
-        if use is everywhere:
-            use = partial(everywhere, pattern)
+        if use is match_everywhere:
+            use = partial(match_everywhere, pattern)
         else:
             use = partial(pattern.sub, "") if use == "sub" else getattr(pattern, use)
     for begin, again, end in worst.texts:
         # in small steps at first: an exponential pattern fails soon instead of hanging
         few = [int(32 * 1.2**step) for step in range(24) if 32 * 1.2**step < worst.largest / 4]
         took = [
-            seconds(use, filled(begin, again, end, size))
+            seconds(use, build_text(begin, again, end, size))
             for size in (*few, worst.largest // 4, worst.largest)
         ]
         assert took[-1] < SECONDS, (begin, again, end, took)
         assert took[-1] < 4 * 3 * took[-2] + 0.005, (begin, again, end, took[-2:])
 
 
-def filled(begin: Any, again: Any, end: Any, size: int) -> Any:
+def build_text(begin: Any, again: Any, end: Any, size: int) -> Any:
     return begin + again * ((size - len(begin) - len(end)) // len(again)) + end
 
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 
-def ago(seconds: float) -> datetime:
+def seconds_ago(seconds: float) -> datetime:
     """The time so many seconds ago; in the future where they are negative."""
     return datetime.now(UTC) - timedelta(seconds=seconds)

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """The result of a command."""
 
     status: int
@@ -26,18 +26,18 @@ class Ran:
     err: str
 
     @property
-    def lines(self) -> list[dict[str, Any]]:
+    def json_lines(self) -> list[dict[str, Any]]:
         """Standard output as JSON lines; fails where it has anything else."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
-    def body(self) -> dict[str, Any]:
+    def json_body(self) -> dict[str, Any]:
         """Standard output as the one JSON object that it must be."""
-        (only,) = self.lines
+        (only,) = self.json_lines
         return only
 
 
-Run = Callable[..., Ran]
+RunCommand = Callable[..., CommandResult]
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +58,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def process(environment: dict[str, str], tmp_path: Path) -> Run:
+def process(environment: dict[str, str], tmp_path: Path) -> RunCommand:
     """Run a command in a child process, as a user does; for what ``safelight`` cannot show."""
 
-    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
+    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> CommandResult:
         done = subprocess.run(
             [sys.executable, "-m", "safelight", *map(str, arguments)],
             input=stdin,
@@ -71,7 +71,7 @@ def process(environment: dict[str, str], tmp_path: Path) -> Run:
             env=environment | more,
             timeout=120,
         )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return CommandResult(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
 
@@ -82,11 +82,11 @@ def safelight(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Run:
+) -> RunCommand:
     """Run a command within this process, which saves seconds of imports."""
     settings = {name: value for name, value in environment.items() if name.startswith("SAFELIGHT_")}
 
-    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
+    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> CommandResult:
         from safelight.cli.app import run
 
         with monkeypatch.context() as patch:
@@ -96,13 +96,13 @@ def safelight(
             for name, value in (settings | more).items():
                 patch.setenv(name, value)
             status = run([*map(str, arguments)])
-        return Ran(status, *capfd.readouterr())
+        return CommandResult(status, *capfd.readouterr())
 
     return run
 
 
 @pytest.fixture
-def inside(safelight: Run, anything_goes: Path, tiny: Callable[[str], Path]) -> Run:
+def inside(safelight: RunCommand, anything_goes: Path, tiny: Callable[[str], Path]) -> RunCommand:
     """Run a command within this process, with a tiny checkpoint and a policy that allows every image."""
     drawing = {
         "SAFELIGHT_CHECKPOINT": str(tiny("sd1")),

@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from PIL import Image
-from tests.cli.conftest import Ran, Run
+from tests.cli.conftest import CommandResult, RunCommand
 
 from safelight.cli import demo
 from safelight.samples import sample_photographs
@@ -26,10 +26,10 @@ PROMPTS = len(demo.SUBJECTS) * len(demo.STYLES) + len(demo.MORE_PROMPTS)
 
 
 @dataclass(frozen=True)
-class Tour:
+class DemoRun:
     """A run on a folder with a photograph, a truncated file, and thirty copies of a night sky, which scores lowest."""
 
-    ran: Ran
+    ran: CommandResult
     folder: Path
 
     @property
@@ -42,7 +42,7 @@ class Tour:
 
 
 @pytest.fixture(scope="module")
-def tour(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Tour:
+def tour(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     galaxies = next(path for path in sample_photographs() if path.stem == "galaxies")
     working = tmp_path_factory.mktemp("tour")
     mine = working / "mine"
@@ -60,21 +60,21 @@ def tour(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         env=environment,
         timeout=280,
     )
-    return Tour(Ran(done.returncode, done.stdout, done.stderr), working / "safelight-demo")
+    return DemoRun(CommandResult(done.returncode, done.stdout, done.stderr), working / "safelight-demo")
 
 
-def links(tour: Tour) -> list[str]:
+def links(tour: DemoRun) -> list[str]:
     return [unquote(link) for link in re.findall(r'src="([^"]+)"', tour.page)]
 
 
-def test_it_succeeds_and_names_the_page(tour: Tour) -> None:
+def test_it_succeeds_and_names_the_page(tour: DemoRun) -> None:
     assert tour.ran.status == 0, tour.ran.err
     assert "Look at safelight-demo/index.html" in tour.ran.out
     assert "holiday" in tour.ran.out
     assert "nothing is sent anywhere" in tour.ran.err
 
 
-def test_every_prompt_is_generated_and_one_image_edited(tour: Tour) -> None:
+def test_every_prompt_is_generated_and_one_image_edited(tour: DemoRun) -> None:
     drawn = sorted(path.name for path in (tour.folder / "drawn").iterdir())
     assert drawn == [*(f"{number:02}.png" for number in range(PROMPTS)), "edited.png"]
     for name in drawn:
@@ -85,7 +85,7 @@ def test_every_prompt_is_generated_and_one_image_edited(tour: Tour) -> None:
         assert sheet.size == (4 * 134 + 6, PROMPTS // 4 * 134 + 6)
 
 
-def test_everything_is_judged_and_the_highest_scores_shown(tour: Tour) -> None:
+def test_everything_is_judged_and_the_highest_scores_shown(tour: DemoRun) -> None:
     own = {row["path"].rsplit("/", 1)[-1]: row["decision"] for row in tour.rows}
     assert len(own) == len(sample_photographs()) + 32
     assert own["holiday & sun.jpg"] == own["astronaut.jpg"] == "allow"
@@ -100,7 +100,7 @@ def test_everything_is_judged_and_the_highest_scores_shown(tour: Tour) -> None:
         assert sheet.width > 1000
 
 
-def test_the_page_shows_all_images(tour: Tour) -> None:
+def test_the_page_shows_all_images(tour: DemoRun) -> None:
     assert {path for path in links(tour) if path.startswith("drawn/")} == {
         f"drawn/{path.name}" for path in (tour.folder / "drawn").iterdir()
     }
@@ -112,8 +112,8 @@ def test_the_page_shows_all_images(tour: Tour) -> None:
     assert not re.search(r"https?://", tour.page)
 
 
-def test_a_generated_image_has_its_metadata(tour: Tour, inside: Run) -> None:
-    record = inside("info", tour.folder / "drawn" / "00.png", "--json").body["record"]
+def test_a_generated_image_has_its_metadata(tour: DemoRun, inside: RunCommand) -> None:
+    record = inside("info", tour.folder / "drawn" / "00.png", "--json").json_body["record"]
     assert record["prompt"] == "a red apple, 3d style"
     assert (record["seed"], record["checkpoint"]["name"]) == (0, "starter")
 
@@ -129,12 +129,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_one_object_for_programs(inside: Run, tmp_path: Path) -> None:
+def test_one_object_for_programs(inside: RunCommand, tmp_path: Path) -> None:
     ran = inside("demo", "--out", "my tour", "--json")
     assert ran.status == 0
-    assert ran.body["folder"] == "my tour"
-    assert [row["path"] for row in ran.body["drawn"]] == ["my tour/drawn/00.png", "my tour/drawn/edited.png"]
-    assert [Path(row["path"]).name for row in ran.body["verdicts"]] == [
+    assert ran.json_body["folder"] == "my tour"
+    assert [row["path"] for row in ran.json_body["drawn"]] == ["my tour/drawn/00.png", "my tour/drawn/edited.png"]
+    assert [Path(row["path"]).name for row in ran.json_body["verdicts"]] == [
         path.name for path in sample_photographs()
     ]
     page = unescape((tmp_path / "my tour" / "index.html").read_text())
@@ -143,10 +143,10 @@ def test_one_object_for_programs(inside: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_blocked_images_are_withheld(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_blocked_images_are_withheld(inside: RunCommand, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("demo", "--json", SAFELIGHT_POLICY=str(nothing_goes))
     assert ran.status == 0
-    assert [(row["path"], row["verdict"]["decision"]) for row in ran.body["drawn"]] == [(None, "block")]
+    assert [(row["path"], row["verdict"]["decision"]) for row in ran.json_body["drawn"]] == [(None, "block")]
     folder = tmp_path / "safelight-demo"
     assert not (folder / "drawn").exists()
     page = (folder / "index.html").read_text()
@@ -157,19 +157,19 @@ def test_blocked_images_are_withheld(inside: Run, nothing_goes: Path, tmp_path: 
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("name", ["x" * 251, os.fsdecode(b"caf\xe9")])
-def test_names_of_any_length_and_bytes(name: str, inside: Run, tmp_path: Path) -> None:
+def test_names_of_any_length_and_bytes(name: str, inside: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     shutil.copy(sample_photographs()[1], tmp_path / "mine" / f"{name}.jpg")
     ran = inside("demo", "mine", "--json")
     assert ran.status == 0, ran.err
-    assert ran.body["verdicts"][-1]["decision"] == "allow"
+    assert ran.json_body["verdicts"][-1]["decision"] == "allow"
     page = (tmp_path / "safelight-demo" / "index.html").read_text()
     (link,) = re.findall(r'src="(seen/05[^"]+)"', page)
     assert (tmp_path / "safelight-demo" / os.fsdecode(unquote_to_bytes(link))).is_file()
 
 
 @pytest.mark.usefixtures("short")
-def test_a_second_run_into_the_same_folder_shows_its_own_images(inside: Run, tmp_path: Path) -> None:
+def test_a_second_run_into_the_same_folder_shows_its_own_images(inside: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     shutil.copy(sample_photographs()[1], tmp_path / "mine" / "zebra.jpg")
     assert inside("demo", "mine").status == 0

@@ -12,13 +12,13 @@ from safelight.cli.demo import DemoImages, JudgedImage
 from safelight.cli.demo_page import render_page
 from safelight.errors import ImageError
 from safelight.moderation import Judgement, Moderator, Policy
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 
 NOTHING = DemoImages([], None, None)
 VOID = {"img", "meta"}
 
 
-class Nesting(HTMLParser):
+class NestingParser(HTMLParser):
     """Fails where an element is not closed where it should be."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ def test_names_are_text_and_links_are_links(shown: JudgedImage, tmp_path: Path) 
     assert 'src="heat/a%23b%25.png"' in html
     assert "&lt;b&gt;&quot;x&quot; &amp; y.jpg" in html
     assert "<b>&quot;" not in html
-    parser = Nesting()
+    parser = NestingParser()
     parser.feed(html)
     assert parser.open == []
 

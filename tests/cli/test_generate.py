@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.cli.conftest import Ran, Run
+from tests.cli.conftest import CommandResult, RunCommand
 
 from safelight.cli.generation import OutputTarget, StepProgress, apply_set_options, parse_size
 from safelight.errors import OutputError, UsageError
@@ -25,7 +25,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_images_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
+def test_images_are_written_and_listed(inside: RunCommand, tmp_path: Path) -> None:
     ran = inside("generate", "a red cat", *QUICK, "--count", "2", "--out", "out")
     assert ran.status == 0
     assert pictures(tmp_path / "out") == ["a-red-cat-7.png", "a-red-cat-8.png"]
@@ -39,10 +39,10 @@ def test_images_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
     assert first == second
 
 
-def test_json_is_one_line_an_image_and_nothing_else(inside: Run, tmp_path: Path, tiny: Any) -> None:
+def test_json_is_one_line_an_image_and_nothing_else(inside: RunCommand, tmp_path: Path, tiny: Any) -> None:
     ran = inside("generate", "a (red:1.2) cat", *QUICK, "-c", "2", "--json", "--guidance", "1", "-n", "blue")
     assert ran.status == 0
-    first, second = ran.lines
+    first, second = ran.json_lines
     assert (first["seed"], second["seed"]) == (7, 8)
     assert first["path"] == "safelight-pictures/a-red-1-2-cat-7.png"
     assert (tmp_path / first["path"]).exists()
@@ -65,14 +65,14 @@ def test_json_is_one_line_an_image_and_nothing_else(inside: Run, tmp_path: Path,
     ],
 )
 def test_the_format_follows_from_the_path(
-    arguments: list[str], name: str, kind: str, inside: Run, tmp_path: Path
+    arguments: list[str], name: str, kind: str, inside: RunCommand, tmp_path: Path
 ) -> None:
     assert inside("generate", "a cat", *QUICK, *arguments).status == 0
     with Image.open(tmp_path / name) as picture:
         assert picture.format == kind
 
 
-def test_every_option_is_in_the_record(inside: Run, tmp_path: Path) -> None:
+def test_every_option_is_in_the_record(inside: RunCommand, tmp_path: Path) -> None:
     ran = inside(
         *("generate", "a cat", *QUICK, "-n", "blue", "--sampler", "euler a", "--schedule", "karras"),
         *("--guidance", "5", "--clip-skip", "2", "--hires", "1.5", "--hires-upscaler", "lanczos"),
@@ -80,7 +80,7 @@ def test_every_option_is_in_the_record(inside: Run, tmp_path: Path) -> None:
         *("--set", 'variation={"seed":3,"strength":0.1}', "--out", "x.png"),
     )
     assert ran.status == 0, ran.err
-    record = inside("info", "x.png", "--json").body["record"]
+    record = inside("info", "x.png", "--json").json_body["record"]
     assert record["negative_prompt"] == "blue"
     assert (record["sampler"], record["schedule"]) == ("Euler a", "karras")
     assert (record["guidance_scale"], record["clip_skip"], record["guidance_rescale"]) == (5, 2, 0.5)
@@ -152,23 +152,23 @@ WRONG: list[tuple[list[str], str]] = [
     ("arguments", "code"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
 )
 def test_invalid_input_is_one_error_and_writes_no_file(
-    arguments: list[str], code: str, inside: Run, tmp_path: Path
+    arguments: list[str], code: str, inside: RunCommand, tmp_path: Path
 ) -> None:
     ran = inside("generate", "a cat", "--steps", "2", *arguments, "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == code
-    assert ran.body["error"]["hint"]
+    assert ran.json_body["error"]["code"] == code
+    assert ran.json_body["error"]["hint"]
     assert f"error [{code}]" in ran.err
     assert "Traceback" not in ran.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unwritable_paths_are_found_before_anything_is_loaded(inside: Run, tmp_path: Path) -> None:
+def test_unwritable_paths_are_found_before_anything_is_loaded(inside: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     for out in ("file", "file/deep", "file/x.png", "folder.png"):
         ran = inside("generate", "a cat", *QUICK, "--out", out, "--json")
-        assert (ran.status, ran.body["error"]["code"]) == (2, "output")
+        assert (ran.status, ran.json_body["error"]["code"]) == (2, "output")
         assert "Loading" not in ran.err
 
 
@@ -178,11 +178,11 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
         OutputTarget(tmp_path / "new" / "deep", None, 95, 1)
 
 
-def test_blocked_images_are_not_written(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_blocked_images_are_not_written(inside: RunCommand, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("generate", "a cat", *QUICK, "-c", "2", "--policy", nothing_goes, "--json", "--out", "out")
     assert ran.status == 1
-    assert [line["path"] for line in ran.lines] == [None, None]
-    assert [line["verdict"]["decision"] for line in ran.lines] == ["block", "block"]
+    assert [line["path"] for line in ran.json_lines] == [None, None]
+    assert [line["verdict"]["decision"] for line in ran.json_lines] == ["block", "block"]
     assert not (tmp_path / "out").exists()
     told = inside("generate", "a cat", *QUICK, "--policy", nothing_goes, "--out", "out")
     assert told.status == 1
@@ -191,7 +191,7 @@ def test_blocked_images_are_not_written(inside: Run, nothing_goes: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_an_image_for_review_is_written_and_flagged(inside: Run, tmp_path: Path) -> None:
+def test_an_image_for_review_is_written_and_flagged(inside: RunCommand, tmp_path: Path) -> None:
     policy = tmp_path / "doubt.toml"
     policy.write_text(
         'name = "doubt"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.0, block = 1.0 }\n'
@@ -202,7 +202,7 @@ def test_an_image_for_review_is_written_and_flagged(inside: Run, tmp_path: Path)
     assert pictures(tmp_path / "out") == ["a-cat-7.png"]
 
 
-def test_non_finite_output_writes_nothing(inside: Run, tiny: Any, tmp_path: Path) -> None:
+def test_non_finite_output_writes_nothing(inside: RunCommand, tiny: Any, tmp_path: Path) -> None:
     import shutil
 
     import torch
@@ -214,14 +214,14 @@ def test_non_finite_output_writes_nothing(inside: Run, tiny: Any, tmp_path: Path
         {name: torch.full_like(each, float("nan")) for name, each in load_file(weights).items()}, weights
     )
     ran = inside("generate", "a cat", *QUICK, "--checkpoint", folder, "--out", "out", "--json")
-    assert (ran.status, ran.body["error"]["code"]) == (3, "generation.numbers")
+    assert (ran.status, ran.json_body["error"]["code"]) == (3, "generation.numbers")
     assert not (tmp_path / "out").exists()
 
 
-def test_explaining_generates_nothing(inside: Run, tmp_path: Path) -> None:
+def test_explaining_generates_nothing(inside: RunCommand, tmp_path: Path) -> None:
     ran = inside("generate", "a (red:1.3) [cat:dog:0.5]", "-n", "blue", "--explain-prompt", "--json")
     assert ran.status == 0
-    assert set(ran.body) == {"prompt", "negative prompt"}
+    assert set(ran.json_body) == {"prompt", "negative prompt"}
     assert list(tmp_path.iterdir()) == []
     assert "1.3" in inside("generate", "a (red:1.3) cat", "--explain-prompt").out
 
@@ -262,7 +262,7 @@ def test_ctrl_c_keeps_written_images(
     assert "Traceback" not in said
     assert "error" not in said
     written = pictures(out)
-    lines = Ran(0, printed, said).lines
+    lines = CommandResult(0, printed, said).json_lines
     assert sorted(Path(line["path"]).name for line in lines) == written
     for name in written:
         with Image.open(out / name) as picture:
@@ -272,7 +272,7 @@ def test_ctrl_c_keeps_written_images(
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("keep", [False, True])
 def test_ctrl_c_during_an_image(
-    keep: bool, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keep: bool, inside: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def press(_: Any, progress: Any) -> None:
         if progress.picture == 1 and progress.step == 2:
@@ -283,16 +283,16 @@ def test_ctrl_c_during_an_image(
     ran = inside("generate", "a cat", "--seed", "7", "--size", "64x64", *more)
     assert ran.status == 130
     assert "error" not in ran.err
-    stopped = [line["stopped_at"] for line in ran.lines]
+    stopped = [line["stopped_at"] for line in ran.json_lines]
     assert stopped == ([None, 2] if keep else [None])
     assert pictures(tmp_path / "out") == ["a-cat-7.png", "a-cat-8.png"][: 1 + keep]
     if keep:
-        assert "unfinished" in ran.lines[1]["notes"][-1]
+        assert "unfinished" in ran.json_lines[1]["notes"][-1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_real_process_exits_with_the_documented_status(process: Run, tiny: Any) -> None:
+def test_a_real_process_exits_with_the_documented_status(process: RunCommand, tiny: Any) -> None:
     ran = process("generate", "a cat", *QUICK, "--checkpoint", tiny("sd1"), "--out", "o", "--json")
     assert ran.status in (0, 1)
-    assert ran.body["path"].startswith("o/a-cat-7")
+    assert ran.json_body["path"].startswith("o/a-cat-7")
     assert process("generate", "a cat", "--steps", "0", "--json").status == 2

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Ran
+from tests.cli.conftest import CommandResult
 
 from safelight.cli.app import run
 from safelight.database import migrate, open_database
@@ -22,10 +22,10 @@ def keys_home(tmp_path: Path) -> Path:
 @pytest.fixture
 def keys(
     keys_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
+) -> Callable[..., CommandResult]:
     """Run the command within this process."""
     monkeypatch.setenv("SAFELIGHT_HOME", str(keys_home))
-    return lambda *arguments: Ran(run(["keys", *arguments]), *capfd.readouterr())
+    return lambda *arguments: CommandResult(run(["keys", *arguments]), *capfd.readouterr())
 
 
 def test_add_list_and_revoke(keys, keys_home):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.cli.conftest import Run
-from tests.tiny.drawing import MASK, PICTURE
+from tests.cli.conftest import RunCommand
+from tests.tiny.generation import MASK, INIT_IMAGE
 
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import read_metadata
@@ -21,7 +21,7 @@ TEXT = (*QUICK, "--size", "64x64")
 
 @pytest.fixture(autouse=True)
 def _inputs(tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "init.png")
+    INIT_IMAGE.save(tmp_path / "init.png")
     MASK.save(tmp_path / "mask.png")
 
 
@@ -42,12 +42,12 @@ def _inputs(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value[:1]),
 )
-def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: Run, tmp_path: Path) -> None:
+def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: RunCommand, tmp_path: Path) -> None:
     assert inside(*made).status == 0
     (path,) = tmp_path.glob("x.*")
     ran = inside("reproduce", path.name, *inputs, "--out", "again", "--json")
     assert ran.status == 0
-    assert ran.body == {
+    assert ran.json_body == {
         "path": path.name,
         "identical": True,
         "within_tolerance": False,
@@ -58,7 +58,7 @@ def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: Run, t
     assert "the same, byte for byte" in inside("reproduce", path.name, *inputs).out
 
 
-def test_changed_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None:
+def test_changed_weights_are_named(inside: RunCommand, tiny: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "mine"))
     assert inside("generate", "a cat", *TEXT, "--checkpoint", "./mine", "--out", "x.png").status == 0
     assert inside("reproduce", "x.png").status == 0
@@ -72,7 +72,7 @@ def test_changed_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> No
     assert "Pixels differ" in ran.out
 
 
-def test_a_batched_image_may_differ_in_its_last_bits(inside: Run, tmp_path: Path) -> None:
+def test_a_batched_image_may_differ_in_its_last_bits(inside: RunCommand, tmp_path: Path) -> None:
     assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
     path = tmp_path / "x.png"
     metadata = read_metadata(path.read_bytes())
@@ -86,17 +86,17 @@ def test_a_batched_image_may_differ_in_its_last_bits(inside: Run, tmp_path: Path
     assert ran.status == 0
     assert "the same within tolerance" in ran.out
     assert "Pixels differ by up to 1 of 255" in ran.out
-    body = inside("reproduce", "x.png", "--json").body
+    body = inside("reproduce", "x.png", "--json").json_body
     assert (body["identical"], body["within_tolerance"]) == (False, True)
     assert "together with other pictures" in inside("info", "x.png").out
 
 
-def test_another_policy_is_reported(inside: Run, nothing_goes: Path, anything_goes: Path) -> None:
+def test_another_policy_is_reported(inside: RunCommand, nothing_goes: Path, anything_goes: Path) -> None:
     assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
     ran = inside("reproduce", "x.png", "--policy", nothing_goes, "--out", "y.png", "--json")
     assert ran.status == 1
-    assert ran.body["out"] is None
-    assert ran.body["differences"][-1] == "The policy blocks it here."
+    assert ran.json_body["out"] is None
+    assert ran.json_body["differences"][-1] == "The policy blocks it here."
     assert inside("reproduce", "x.png", "--policy", anything_goes).status == 0
 
 
@@ -112,7 +112,7 @@ def test_another_policy_is_reported(inside: Run, nothing_goes: Path, anything_go
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_missing_inputs_are_reported(arguments: list[str], code: str, inside: Run) -> None:
+def test_missing_inputs_are_reported(arguments: list[str], code: str, inside: RunCommand) -> None:
     assert inside("edit", "init.png", "a cat", *QUICK, "--out", "edited.png").status == 0
     ran = inside("reproduce", *arguments, "--json")
-    assert (ran.status, ran.body["error"]["code"]) == (2, code)
+    assert (ran.status, ran.json_body["error"]["code"]) == (2, code)

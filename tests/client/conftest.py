@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from starlette.testclient import TestClient
-from tests.server.api.conftest import Bench, bench  # noqa: F401
+from tests.server.api.conftest import JobDriver, bench  # noqa: F401
 from tests.server.conftest import client, open_service, prepared, server_home, service  # noqa: F401
 
 from safelight.client import Client
@@ -15,7 +15,7 @@ from safelight.client import Client
 URL = "http://127.0.0.1:7860"
 
 
-class Within(httpx2.BaseTransport):
+class InProcessTransport(httpx2.BaseTransport):
     """A transport that passes requests to an application instead of the network."""
 
     def __init__(self, application: TestClient) -> None:
@@ -32,5 +32,5 @@ class Within(httpx2.BaseTransport):
 
 @pytest.fixture
 def safelight(client: TestClient) -> Iterator[Client]:  # noqa: F811
-    with Client(URL, transport=Within(client)) as found:
+    with Client(URL, transport=InProcessTransport(client)) as found:
         yield found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.gallery.conftest import new_entry
-from tests.server.api.conftest import Bench
+from tests.server.api.conftest import JobDriver
 
 from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
 from safelight.client.client import encode_file
@@ -22,12 +22,12 @@ from safelight.errors import (
     RequestError,
     ResultMissingError,
 )
-from safelight.jobs.gallery_entries import result_of
+from safelight.jobs.gallery_entries import job_result
 from safelight.jobs.job import Progress
 from safelight.jobs.queue_service import QueueService
 
 
-def draw_soon(service: QueueService) -> threading.Thread:
+def generate_soon(service: QueueService) -> threading.Thread:
     """Run the next job as a worker would."""
 
     def work() -> None:
@@ -36,7 +36,7 @@ def draw_soon(service: QueueService) -> threading.Thread:
         service.store.report(job, Progress(stage="first pass", fraction=0.5))
         time.sleep(0.2)
         entry = service.gallery.add(new_entry(5, job_id=job.id, owner=job.owner))
-        service.store.succeed(job, result_of([entry]).stored(), 1.0)
+        service.store.succeed(job, job_result([entry]).to_dict(), 1.0)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -44,7 +44,7 @@ def draw_soon(service: QueueService) -> threading.Thread:
 
 
 def test_generating(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
-    worker, seen = draw_soon(service), []
+    worker, seen = generate_soon(service), []
     (picture,) = safelight.generate(
         "a hat",
         init_image=photographs[1],
@@ -63,13 +63,13 @@ def test_generating(safelight: Client, service: QueueService, photographs: list[
 
 
 def test_upscaling(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
-    worker = draw_soon(service)
+    worker = generate_soon(service)
     assert safelight.upscale(photographs[1].read_bytes(), by=3).seed == 5
     worker.join()
     assert safelight.jobs(kind="upscale").jobs[0].request["by"] == 3
 
 
-def test_jobs(safelight: Client, bench: Bench, service: QueueService) -> None:
+def test_jobs(safelight: Client, bench: JobDriver, service: QueueService) -> None:
     job = safelight.submit(GenerateJob(prompt="x"), idempotency_key="k")
     assert safelight.submit(GenerateJob(prompt="x"), idempotency_key="k").id == job.id
     with pytest.raises(IdempotencyConflictError):
@@ -80,7 +80,7 @@ def test_jobs(safelight: Client, bench: Bench, service: QueueService) -> None:
         safelight.finish(job.id)
     with pytest.raises(ResultMissingError):
         safelight.outcome(safelight.job(job.id))
-    running = bench.begin()
+    running = bench.start()
     with pytest.raises(PreviewMissingError):
         safelight.preview(running.id)
     assert safelight.skip(running.id).state == "running"
@@ -90,7 +90,7 @@ def test_jobs(safelight: Client, bench: Bench, service: QueueService) -> None:
     assert [each.id for each in safelight.jobs(before=page.next).jobs] == [job.id]
 
 
-def test_a_failure_is_raised_as_its_error(safelight: Client, bench: Bench) -> None:
+def test_a_failure_is_raised_as_its_error(safelight: Client, bench: JobDriver) -> None:
     job = bench.fail(MemoryBudgetError("Too large.", hint="Try less."))
     for ask in (lambda: safelight.result(job.id), lambda: safelight.outcome(safelight.wait(job.id))):
         with pytest.raises(MemoryBudgetError, match="Too large") as raised:

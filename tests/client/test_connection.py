@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(answer: Callable[[Handler], None]) -> Iterator[str]:
+def run_server(answer: Callable[[Handler], None]) -> Iterator[str]:
     kind = type("Answering", (Handler,), {"answer": staticmethod(answer)})
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,7 +61,7 @@ def serving(answer: Callable[[Handler], None]) -> Iterator[str]:
         server.shutdown()
 
 
-def event(number: int, state: str) -> bytes:
+def sse_event(number: int, state: str) -> bytes:
     body = {
         "id": number,
         "job_id": "j",
@@ -83,10 +83,10 @@ def test_a_broken_stream_is_resumed() -> None:
     def answer(request: Handler) -> None:
         asked.append(request.headers["Last-Event-ID"])
         blocks = {
-            1: b": ping\n\n" + event(1, "queued") + event(2, "running"),
+            1: b": ping\n\n" + sse_event(1, "queued") + sse_event(2, "running"),
             2: b"",  # broken before anything came
-            4: event(3, "running") + b'event: state\ndata: {"id"',  # and in the middle of an event
-            5: event(4, "succeeded") + event(5, "never read"),
+            4: sse_event(3, "running") + b'event: state\ndata: {"id"',  # and in the middle of an event
+            5: sse_event(4, "succeeded") + sse_event(5, "never read"),
         }
         if len(asked) == 3:
             starting = {"error": {"code": "server.starting", "message": "The server is still starting."}}
@@ -94,17 +94,17 @@ def test_a_broken_stream_is_resumed() -> None:
         else:
             request.give(200, blocks[len(asked)], **{"Content-Type": "text/event-stream"})
 
-    with serving(answer) as url, Client(url) as client:
+    with run_server(answer) as url, Client(url) as client:
         assert [each.id for each in client.events("j")] == [1, 2, 3, 4]
     assert asked == ["0", "2", "2", "2", "3"]
 
 
 def test_a_stream_that_stays_broken() -> None:
     def answer(request: Handler) -> None:
-        request.give(200, event(1, "queued"))
+        request.give(200, sse_event(1, "queued"))
 
     with (
-        serving(answer) as url,
+        run_server(answer) as url,
         Client(url) as client,
         pytest.raises(ServerError, match="ends before the job does"),
     ):
@@ -129,11 +129,11 @@ def test_retry_after_is_obeyed_while_a_job_is_followed(
                 error.http_status, json.dumps({"error": error.to_dict()}).encode(), **{"Retry-After": "7"}
             )
         elif request.path.endswith("/events"):
-            request.give(200, event(1, "succeeded"))
+            request.give(200, sse_event(1, "succeeded"))
         else:
             request.give(200, JOB)
 
-    with serving(answer) as url, Client(url) as client:
+    with run_server(answer) as url, Client(url) as client:
         assert client.wait("j").id == "j"
         assert asked == ["/v1/jobs/j/events"] * 3 + ["/v1/jobs/j"] * 3
         assert pauses == [7, 7, 7, 7]
@@ -148,7 +148,7 @@ def test_retries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", pauses.append)
     busy = json.dumps({"error": DatabaseBusyError().to_dict()}).encode()
     with (
-        serving(lambda request: request.give(503, busy, **{"Retry-After": "100000"})) as url,
+        run_server(lambda request: request.give(503, busy, **{"Retry-After": "100000"})) as url,
         Client(url) as client,
     ):
         with pytest.raises(ServerError, match="cannot be followed"):
@@ -164,7 +164,7 @@ def test_refusals_are_not_retried() -> None:
         error = {"code": KeyInvalidError.code, "message": "Wrong.", "hint": "Another."}
         request.give(401, json.dumps({"error": error}).encode())
 
-    with serving(answer) as url, Client(url, key="sl_x") as client:
+    with run_server(answer) as url, Client(url, key="sl_x") as client:
         for ask in (lambda: client.job("j"), lambda: list(client.events("j"))):
             with pytest.raises(KeyInvalidError, match=r"Wrong\.") as refused:
                 ask()
@@ -177,7 +177,7 @@ def test_refusals_are_not_retried() -> None:
 )
 def test_other_servers(status: int, body: bytes) -> None:
     with (
-        serving(lambda request: request.give(status, body)) as url,
+        run_server(lambda request: request.give(status, body)) as url,
         Client(url) as client,
         pytest.raises(ServerError),
     ):
@@ -187,7 +187,7 @@ def test_other_servers(status: int, body: bytes) -> None:
 def test_an_error_code_of_a_newer_server() -> None:
     body = b'{"error": {"code": "new.thing", "message": "Something new."}}'
     with (
-        serving(lambda request: request.give(418, body)) as url,
+        run_server(lambda request: request.give(418, body)) as url,
         Client(url) as client,
         pytest.raises(SafelightError, match="Something new"),
     ):
@@ -207,7 +207,7 @@ def test_proxies_are_ignored_for_loopback(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with (
-        serving(lambda request: request.give(200, b'{"styles": []}')) as url,
+        run_server(lambda request: request.give(200, b'{"styles": []}')) as url,
         Client(url) as client,
         Client(url.replace("127.0.0.1", "localhost")) as other,
     ):

@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, insert, inspect, text
-from tests.database.structure import tables_of
+from tests.database.schema_dump import tables_of
 from tests.gallery.conftest import new_entry
 from tests.postgres import empty_database, running_server
 
-from safelight.database import Migration, migrate, open_database, reading, writing
+from safelight.database import Migration, migrate, open_database, read_transaction, write_transaction
 from safelight.database.coordination import now
 from safelight.errors import RequestError
 from safelight.gallery import Embedding, Gallery
 from safelight.jobs.job import JobKind, Progress, Signal, Submission
 from safelight.jobs.payloads import parse_request, store_request
-from safelight.jobs.queue.commands import give
+from safelight.jobs.queue.commands import issue_command
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers
 from safelight.jobs.queue_service import SCHEMAS
@@ -43,7 +43,7 @@ ALL = (*SCHEMAS, KEYS)
 FOLDER = Path(__file__).parent / "snapshots"
 
 
-def names() -> list[str]:
+def snapshot_names() -> list[str]:
     """The versions that have snapshots."""
     return sorted(path.name.removesuffix(".sqlite.sql") for path in FOLDER.glob("*.sqlite.sql"))
 
@@ -51,20 +51,20 @@ def names() -> list[str]:
 def restore(engine: Engine, name: str) -> None:
     """Restore a version's snapshot into an empty database."""
     statements = (FOLDER / f"{name}.{engine.dialect.name}.sql").read_text(encoding="utf-8")
-    with writing(engine) as connection:
-        Migration.of(statements).run(connection)
+    with write_transaction(engine) as connection:
+        Migration.for_all_dialects(statements).run(connection)
 
 
-def take(engine: Engine, home: Path) -> str:
+def take_snapshot(engine: Engine, home: Path) -> str:
     """Fill an empty database and dump it as SQL."""
     migrate(engine, ALL)
-    fill(engine, home)
-    parts = [_text_of(migration, engine) for schema in ALL for migration in schema.migrations]
-    with reading(engine) as connection:
-        return "\n\n".join([_versions(connection), *parts, *_rows(connection)]) + "\n"
+    fill_tables(engine, home)
+    parts = [_snapshot_text(migration, engine) for schema in ALL for migration in schema.migrations]
+    with read_transaction(engine) as connection:
+        return "\n\n".join([_versions(connection), *parts, *_insert_statements(connection)]) + "\n"
 
 
-def fill(engine: Engine, home: Path) -> None:
+def fill_tables(engine: Engine, home: Path) -> None:
     """Write rows into every table with this version's own code."""
     _fill_jobs(engine)
     _fill_gallery(engine, home)
@@ -101,7 +101,7 @@ def _fill_jobs(engine: Engine) -> None:
             ledger.fail(job, RequestError("0 steps are too few; it's no error of ours."))
         else:
             ledger.succeed(job, {"pictures": [{"id": "1", "url": None, "scores": {"sfw": 0.875}}]}, 1.5)
-    ledger.signal(submit(JobKind.UPSCALE, image=b"a picture"), Signal.CANCEL)
+    ledger.send_signal(submit(JobKind.UPSCALE, image=b"a picture"), Signal.CANCEL)
     submit(JobKind.GENERATE, prompt="a kitchen; a table\nand 'chairs' \\ 100 %", seed=7)
     job = ledger.claim("here:cpu:0")
     assert job is not None
@@ -110,8 +110,8 @@ def _fill_jobs(engine: Engine) -> None:
     )
     submit(JobKind.GENERATE, "again-1", prompt="ein grüner Apfel", init_image=b"another picture")
     submit(JobKind.SCAN, images=[b"one", b"two", b"one"])
-    with writing(engine) as connection:
-        give(connection, "starter", load=True)
+    with write_transaction(engine) as connection:
+        issue_command(connection, "starter", load=True)
         connection.execute(
             insert(workers).values(
                 name="here:cpu:0",
@@ -150,12 +150,12 @@ def _versions(connection: Connection) -> str:
     return "CREATE TABLE schema_versions (part VARCHAR(40) NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (part));"
 
 
-def _text_of(migration: Migration, engine: Engine) -> str:
+def _snapshot_text(migration: Migration, engine: Engine) -> str:
     own = migration.postgresql if engine.dialect.name == "postgresql" else migration.sqlite
     return own.strip()
 
 
-def _rows(connection: Connection) -> Iterator[str]:
+def _insert_statements(connection: Connection) -> Iterator[str]:
     """Statements that insert all rows; tables that others refer to come first."""
     for table in tables_of(connection):
         columns = [column["name"] for column in inspect(connection).get_columns(table)]
@@ -165,10 +165,10 @@ def _rows(connection: Connection) -> Iterator[str]:
         for row in connection.execute(text(f"SELECT {shown} FROM {table} ORDER BY 1")):
             values = ", ".join(_literal(value, connection.dialect.name) for value in row)
             yield f"INSERT INTO {table} ({shown}) VALUES ({values});"
-    yield from _counters(connection)
+    yield from _sequence_statements(connection)
 
 
-def _counters(connection: Connection) -> Iterator[str]:
+def _sequence_statements(connection: Connection) -> Iterator[str]:
     """Statements that set sequences to their current values."""
     if connection.dialect.name == "sqlite":
         yield "DELETE FROM sqlite_sequence;"
@@ -213,7 +213,7 @@ def main(name: str) -> None:
                 sys.exit(f"{target} is there already, and stays as it is.")
             engine = open_database(settings)
             target.write_text(
-                f"-- The database as {name} made it. It stays as it is.\n\n{take(engine, settings.home)}"
+                f"-- The database as {name} made it. It stays as it is.\n\n{take_snapshot(engine, settings.home)}"
             )
             engine.dispose()
             sys.stdout.write(f"{target}\n")

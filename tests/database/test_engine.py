@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from safelight.database import open_database, reading, writing
+from safelight.database import open_database, read_transaction, write_transaction
 from safelight.database.engine import parse_url
 from safelight.errors import (
     DatabaseBusyError,
@@ -24,13 +24,13 @@ from safelight.settings import Settings
 
 
 def run(engine: Engine, *statements: str) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for statement in statements:
             connection.execute(text(statement))
 
 
 def numbers(engine: Engine) -> list[int]:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
 
 
@@ -42,7 +42,7 @@ def table(engine: Engine) -> Engine:
 
 def test_sqlite_is_in_the_data_directory_and_set_up_for_several_processes(tmp_path: Path):
     engine = open_database(Settings(home=tmp_path / "deep" / "home"))
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         found = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in names}
     assert found == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 30_000}
@@ -60,7 +60,7 @@ def test_an_explicit_path(tmp_path: Path):
 
 def test_commits_are_stored_and_failures_rolled_back(table: Engine):
     def fail() -> None:
-        with writing(table) as connection:
+        with write_transaction(table) as connection:
             connection.execute(text("INSERT INTO t VALUES (2)"))
             raise ZeroDivisionError
 
@@ -72,14 +72,14 @@ def test_commits_are_stored_and_failures_rolled_back(table: Engine):
 
 
 def test_a_read_transaction_cannot_write_and_a_later_one_can(table: Engine):
-    with pytest.raises(DatabaseError), reading(table) as connection:
+    with pytest.raises(DatabaseError), read_transaction(table) as connection:
         connection.execute(text("INSERT INTO t VALUES (2)"))
     run(table, "INSERT INTO t VALUES (3)")  # on the same connection, from the pool
     assert numbers(table) == [1, 3]
 
 
 def test_a_read_transaction_sees_one_state(table: Engine):
-    with reading(table) as connection:
+    with read_transaction(table) as connection:
         assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 1
         run(table, "INSERT INTO t VALUES (2)")
         assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 1
@@ -98,7 +98,7 @@ def test_values_read_in_a_write_transaction_are_still_current_when_written(sqlit
 
     def count_up() -> None:
         for _ in range(50):
-            with writing(sqlite_engine) as connection:
+            with write_transaction(sqlite_engine) as connection:
                 before = connection.execute(text("SELECT n FROM t")).scalar_one()
                 connection.execute(text("UPDATE t SET n = :n"), {"n": before + 1})
 
@@ -139,9 +139,9 @@ def test_several_processes_open_and_write_a_new_database_at_once(
 
 
 def test_a_lock_that_is_held_too_long(database_settings: Settings):
-    patient, impatient = open_database(database_settings), open_database(database_settings, patience=0.3)
+    patient, impatient = open_database(database_settings), open_database(database_settings, lock_timeout=0.3)
     run(patient, "CREATE TABLE t (n BIGINT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-    with writing(patient) as connection:
+    with write_transaction(patient) as connection:
         connection.execute(text("UPDATE t SET n = 2"))
         started = time.monotonic()
         with pytest.raises(DatabaseBusyError):
@@ -193,7 +193,7 @@ def test_an_impossible_data_directory(tmp_path: Path):
 def test_an_unreachable_server_and_no_password_in_its_error(tmp_path: Path):
     settings = Settings(home=tmp_path, database=SecretStr(f"postgresql://user:hush@/name?host={tmp_path}"))
     with pytest.raises(DatabaseOpenError) as caught:
-        open_database(settings, patience=1)
+        open_database(settings, lock_timeout=1)
     assert "hush" not in json.dumps(caught.value.to_dict())
     assert "hush" not in repr(settings) + settings.model_dump_json()
 
@@ -213,7 +213,7 @@ def test_closed_connections_are_reopened(postgres_url: str, tmp_path: Path):
     )
 
     def use_it_after_all() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             run(other, close)
             connection.execute(text("SELECT 1"))
 

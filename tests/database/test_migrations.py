@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from tests.database import snapshot
 from tests.database.snapshot import ALL, KEYS, restore
-from tests.database.structure import Structure, structure, tables_of
+from tests.database.schema_dump import Structure, structure, tables_of
 from tests.postgres import empty_database
 
-from safelight.database import METADATA, Migration, Schema, migrate, open_database, reading, writing
+from safelight.database import METADATA, Migration, Schema, migrate, open_database, read_transaction, write_transaction
 from safelight.settings import Settings
 
 OLDEST = "58f7dbc"
@@ -42,39 +42,39 @@ def other(request: pytest.FixtureRequest, database_settings: Settings, tmp_path:
         engine.dispose()
 
 
-def found(engine: Engine) -> Structure:
-    with reading(engine) as connection:
+def schema_of(engine: Engine) -> Structure:
+    with read_transaction(engine) as connection:
         return structure(connection)
 
 
 def run(engine: Engine, statements: str) -> None:
-    with writing(engine) as connection:
-        Migration.of(statements).run(connection)
+    with write_transaction(engine) as connection:
+        Migration.for_all_dialects(statements).run(connection)
 
 
-@pytest.mark.parametrize("name", snapshot.names())
+@pytest.mark.parametrize("name", snapshot.snapshot_names())
 def test_a_migrated_database_equals_a_new_one(engine: Engine, other: Engine, name: str) -> None:
     """And it keeps all of its rows."""
     restore(engine, name)
-    before = contents(engine)
+    before = all_rows(engine)
     migrate(engine, ALL)
     migrate(other, ALL)
-    assert found(engine) == found(other)
-    assert versions(engine) == versions(other) == {schema.part: len(schema.migrations) for schema in ALL}
-    after = contents(engine)
+    assert schema_of(engine) == schema_of(other)
+    assert versions(engine) == versions(other) == {schema.package: len(schema.migrations) for schema in ALL}
+    after = all_rows(engine)
     del before["schema_versions"]
     for row in before["entry_details"]:  # has its own table
         row.pop("embedding", None)
     for table in before.keys() - DROPPED.get(name, set()):
         assert len(after[table]) == len(before[table]) > 0
         for row in before[table]:
-            assert any(is_kept(row, now) for now in after[table]), (table, row)
+            assert any(is_preserved(row, now) for now in after[table]), (table, row)
 
 
 def test_every_table_is_in_the_newest_snapshot(engine: Engine, tmp_path: Path) -> None:
-    """So that each stored table is covered by these tests: ``snapshot.fill`` has to fill a new one."""
-    snapshot.take(engine, tmp_path)
-    assert [table for table, rows in contents(engine).items() if not rows] == []
+    """So that each stored table is covered by these tests: ``snapshot.fill_tables`` has to fill a new one."""
+    snapshot.take_snapshot(engine, tmp_path)
+    assert [table for table, rows in all_rows(engine).items() if not rows] == []
 
 
 def test_ids_are_not_reused(engine: Engine) -> None:
@@ -98,7 +98,7 @@ def test_old_jobs_get_their_list_projection(engine: Engine) -> None:
     assert summaries["j1"] is None
 
 
-def is_kept(row: dict[str, object], now: dict[str, object]) -> bool:
+def is_preserved(row: dict[str, object], now: dict[str, object]) -> bool:
     """Whether a row has all values of an old one; databases round the last microsecond in different ways."""
 
     def same(name: str, value: object) -> bool:
@@ -111,9 +111,9 @@ def is_kept(row: dict[str, object], now: dict[str, object]) -> bool:
 
 def test_migrations_give_the_declared_tables(engine: Engine, other: Engine) -> None:
     migrate(engine, ALL)
-    with writing(other) as connection:
+    with write_transaction(other) as connection:
         METADATA.create_all(connection)
-    made, declared = found(engine), found(other)
+    made, declared = schema_of(engine), schema_of(other)
     follows = [line for line in made["entries"] if line.startswith("CREATE TRIGGER entry_words_follow")]
     assert len(follows) == (engine.dialect.name == "sqlite")
     made["entries"] = [line for line in made["entries"] if line not in follows]
@@ -122,24 +122,24 @@ def test_migrations_give_the_declared_tables(engine: Engine, other: Engine) -> N
 
 def test_a_change_reaches_old_and_new_databases_alike(engine: Engine, other: Engine) -> None:
     """A regression test: a column that is declared, and added by a migration."""
-    change = Migration.of(
+    change = Migration.for_all_dialects(
         "ALTER TABLE jobs ADD COLUMN colour TEXT DEFAULT 'red' NOT NULL;\n"
         "CREATE INDEX by_colour ON jobs (colour);\n"
     )
     grown = [
-        Schema(schema.part, (*schema.migrations, change)) if schema.part == "jobs" else schema
+        Schema(schema.package, (*schema.migrations, change)) if schema.package == "jobs" else schema
         for schema in ALL
     ]
     restore(engine, OLDEST)
     migrate(engine, grown)
     migrate(other, grown)
-    assert found(engine) == found(other)
+    assert schema_of(engine) == schema_of(other)
     assert {row["colour"] for row in rows(engine, "jobs")} == {"red"}
 
 
 def test_a_referenced_table_can_be_replaced(engine: Engine) -> None:
     """SQLite's only way to change tables, which would delete the rows that refer to the old one."""
-    replaced = Migration.of(
+    replaced = Migration.for_all_dialects(
         "CREATE TABLE new_keys (id VARCHAR(12) NOT NULL, name TEXT, PRIMARY KEY (id));\n"
         "INSERT INTO new_keys SELECT id, name FROM keys;\n"
         "DROP TABLE keys;\n"
@@ -147,23 +147,23 @@ def test_a_referenced_table_can_be_replaced(engine: Engine) -> None:
     )
     restore(engine, OLDEST)
     if engine.dialect.name == "postgresql":  # changes columns, and refuses to drop a referenced table
-        replaced = Migration.of("ALTER TABLE keys ALTER COLUMN name TYPE TEXT;\n")
+        replaced = Migration.for_all_dialects("ALTER TABLE keys ALTER COLUMN name TYPE TEXT;\n")
     migrate(engine, [Schema("keys", (*KEYS.migrations, replaced))])
     assert len(rows(engine, "key_usage")) == len(rows(engine, "key_sessions")) == 1
-    with writing(engine) as connection:  # and they still cascade
+    with write_transaction(engine) as connection:  # and they still cascade
         connection.execute(text("DELETE FROM keys"))
     assert rows(engine, "key_usage") == rows(engine, "key_sessions") == []
 
 
-def contents(engine: Engine) -> dict[str, Rows]:
+def all_rows(engine: Engine) -> dict[str, Rows]:
     """All rows of all tables."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         tables = tables_of(connection)
     return {table: rows(engine, table) for table in tables}
 
 
 def rows(engine: Engine, table: str) -> Rows:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
 
 

@@ -14,8 +14,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 
-from safelight.database import notifications, open_database, writing
-from safelight.database.notifications import FOLDER, listen, notify
+from safelight.database import notifications, open_database, write_transaction
+from safelight.database.notifications import PIPE_FOLDER, listen, notify
 from safelight.settings import Settings
 
 SOON = 2.0
@@ -24,7 +24,7 @@ SOON = 2.0
 
 @pytest.fixture(autouse=True)
 def no_backstop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "BACKSTOP", 1000.0)
+    monkeypatch.setattr(notifications, "FALLBACK_INTERVAL", 1000.0)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def engine(database_settings: Settings) -> Iterator[Engine]:
 
 
 def send(engine: Engine, *channels: str) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for channel in channels:
             notify(connection, channel)
 
@@ -77,13 +77,13 @@ def test_a_waiting_listener_is_woken(engine: Engine) -> None:
 def test_it_is_sent_on_commit_and_not_on_rollback(engine: Engine) -> None:
     listener = listen(engine, "jobs")
     listener.wait(0.0)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         notify(connection, "jobs")
         assert listener.wait(0.05) == set()
     assert listener.wait(SOON) == {"jobs"}
 
     def fail() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             notify(connection, "jobs")
             raise KeyError
 
@@ -106,7 +106,7 @@ def test_a_wait_can_be_interrupted(engine: Engine) -> None:
 
 
 def test_a_lost_notification_costs_only_a_delay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "BACKSTOP", 0.1)
+    monkeypatch.setattr(notifications, "FALLBACK_INTERVAL", 0.1)
     listener = listen(engine, "jobs")
     listener.wait(0.0)
     assert listener.wait(60.0) == {"jobs"}
@@ -139,16 +139,16 @@ def test_another_process_is_notified_and_a_killed_one_leaves_no_pipe(tmp_path: P
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert list((tmp_path / FOLDER).rglob("jobs.*"))
+    assert list((tmp_path / PIPE_FOLDER).rglob("jobs.*"))
     send(engine, "jobs")
-    assert not list((tmp_path / FOLDER).rglob("jobs.*"))
+    assert not list((tmp_path / PIPE_FOLDER).rglob("jobs.*"))
     engine.dispose()
 
 
 def test_the_pipes_are_private(tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path / "home"))
     listener = listen(engine, "jobs")
-    made = [tmp_path / "home" / FOLDER, *(tmp_path / "home" / FOLDER).rglob("*")]
+    made = [tmp_path / "home" / PIPE_FOLDER, *(tmp_path / "home" / PIPE_FOLDER).rglob("*")]
     assert len(made) == 3
     assert [path for path in made if path.stat().st_mode & 0o077] == []
     listener.close()
@@ -158,7 +158,7 @@ def test_the_pipes_are_private(tmp_path: Path) -> None:
 def test_a_full_pipe_blocks_nobody(tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path))
     listener = listen(engine, "jobs")
-    (pipe,) = (tmp_path / FOLDER).rglob("jobs.*")
+    (pipe,) = (tmp_path / PIPE_FOLDER).rglob("jobs.*")
     descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     with suppress(BlockingIOError):
         while True:
@@ -176,7 +176,7 @@ def test_a_full_pipe_blocks_nobody(tmp_path: Path) -> None:
 def test_without_named_pipes_it_polls_often(
     tmp_path: Path, missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "POLL", 0.05)
+    monkeypatch.setattr(notifications, "POLL_INTERVAL", 0.05)
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "not on this file system")

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Engine, MetaData, Table, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import StatementError
 
-from safelight.database import reading, writing
+from safelight.database import read_transaction, write_transaction
 from safelight.database.types import Instant
 
 moments = Table("test_moments", MetaData(), Column("at", Instant))
@@ -22,10 +22,10 @@ def test_times_are_returned_in_utc_and_sort(engine: Engine):
         datetime(2026, 11, 24, 12, 0, 0, 2, east),
         datetime(1969, 12, 31, tzinfo=UTC),
     ]
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         moments.create(connection)
         connection.execute(insert(moments), [{"at": moment} for moment in (*given_moments, None)])
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = connection.execute(
             select(moments.c.at).where(moments.c.at.is_not(None)).order_by(moments.c.at)
         ).scalars()

@@ -37,7 +37,7 @@ def gallery(engine: Engine, database_settings: Settings) -> Gallery:
     return Gallery(engine, database_settings.home)
 
 
-def record_of(prompt: str, seed: int = 42, **changes: Any) -> ReproductionRecord:
+def make_record(prompt: str, seed: int = 42, **changes: Any) -> ReproductionRecord:
     body: dict[str, Any] = {
         "versions": {"safelight": "0.2.0", "torch": "2", "diffusers": "0.42", "transformers": "5"},
         "machine": {"device": "cpu", "precision": "fp32", "backend": "eager", "threads": 2},
@@ -58,7 +58,7 @@ def record_of(prompt: str, seed: int = 42, **changes: Any) -> ReproductionRecord
     return ReproductionRecord(**body | changes)
 
 
-def file_of(
+def make_image_file(
     record: ReproductionRecord | None, kind: FileFormat = "png", size: tuple[int, int] = (32, 16)
 ) -> bytes:
     """An image file with its record as metadata."""
@@ -69,7 +69,7 @@ def file_of(
 
 def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> NewEntry:
     """An image of job `number`, with a file unless it is blocked."""
-    record = record_of(prompt, seed=number)
+    record = make_record(prompt, seed=number)
     blocked = changes.get("decision") is Decision.BLOCK
     fields: dict[str, Any] = {
         "job_id": f"job-{number}",
@@ -92,6 +92,6 @@ def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> N
         "family": "sd1-starter",
         "infotext": infotext_from_record(record),
         "record": record.to_json(),
-        "data": None if blocked else file_of(record),
+        "data": None if blocked else make_image_file(record),
     }
     return NewEntry(**fields | changes)

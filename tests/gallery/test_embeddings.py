@@ -8,9 +8,9 @@ from sqlalchemy import Engine, func, select
 from tests.database.snapshot import ALL, restore
 from tests.gallery.conftest import NOON, new_entry
 
-from safelight.database import migrate, open_database, reading
+from safelight.database import migrate, open_database, read_transaction
 from safelight.gallery import Embedding, Gallery
-from safelight.gallery.embeddings import UNKNOWN
+from safelight.gallery.embeddings import UNKNOWN_CLASSIFIER
 from safelight.gallery.tables import embeddings
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
@@ -25,7 +25,7 @@ def embedding(seed: int = 0, digest: str = ONE, dimension: int = 16) -> Embeddin
 
 
 def count(engine: Engine) -> int:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(func.count()).select_from(embeddings)).scalar_one()
 
 
@@ -101,12 +101,12 @@ def test_those_of_an_old_database_are_kept_and_marked(database_settings: Setting
     restore(engine, SNAPSHOT)
     migrate(engine, ALL)
     gallery = Gallery(engine, tmp_path)
-    first, second, third = gallery.embeddings(UNKNOWN)
+    first, second, third = gallery.embeddings(UNKNOWN_CLASSIFIER)
     vector = np.linspace(-1, 1, 8, dtype=np.float32)
     assert np.array_equal(first.embedding.vector, vector)
     assert np.array_equal(second.embedding.vector, 2 * vector)
     assert np.array_equal(third.embedding.vector, vector[:4])
     assert {each.embedding.classifier for each in (first, second, third)} == {None}
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert [*connection.execute(select(embeddings.c.dimension)).scalars()] == [8, 8, 4]
     engine.dispose()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from safelight.gallery.full_text import asked, words
+from safelight.gallery.full_text import tokenize_query, tokenize
 
 
 @pytest.mark.parametrize(
@@ -23,17 +23,17 @@ from safelight.gallery.full_text import asked, words
     ],
 )
 def test_text_is_split_into_words(text: str, found: list[str]):
-    assert words(text) == found
+    assert tokenize(text) == found
 
 
 @given(st.text())
 @example("\U0001d468")  # a bold italic A, which is a capital only after normalisation
 def test_splitting_is_idempotent(text: str):
-    found = words(text)
-    assert words(" ".join(found)) == found
+    found = tokenize(text)
+    assert tokenize(" ".join(found)) == found
     assert all(word.isalnum() for word in found)
 
 
 def test_the_number_of_words_is_limited():
-    assert len(words("word " * 10_000)) == 4000
-    assert len(asked("word " * 10_000)) == 32
+    assert len(tokenize("word " * 10_000)) == 4000
+    assert len(tokenize_query("word " * 10_000)) == 32

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, select, text
-from tests.gallery.conftest import NOON, file_of, new_entry, record_of
+from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
 
-from safelight.database import reading
+from safelight.database import read_transaction
 from safelight.errors import (
     BlockedError,
     EntryFileMissingError,
@@ -24,7 +24,7 @@ from safelight.errors import (
 )
 from safelight.file_formats import FileFormat
 from safelight.gallery import Gallery, NewEntry, Search
-from safelight.gallery.entry import Facts
+from safelight.gallery.entry import EntryFields
 from safelight.gallery.tables import details, entries, tags
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
@@ -43,7 +43,7 @@ def test_all_fields_of_an_entry_are_returned(gallery: Gallery, folder: Path):
     new = new_entry(favourite=True, tags=("warm", "best", "warm"), index=3)
     entry = gallery.add(new)
     assert gallery.get(entry.id, "anna") == gallery.find("job-0", 3) == entry
-    assert all(getattr(entry, field.name) == getattr(new, field.name) for field in fields(Facts))
+    assert all(getattr(entry, field.name) == getattr(new, field.name) for field in fields(EntryFields))
     assert new.data is not None
     assert (entry.size, entry.sha256) == (len(new.data), hashlib.sha256(new.data).hexdigest())
     assert (entry.kind, entry.missing, entry.favourite, entry.tags) == ("png", False, True, ("best", "warm"))
@@ -54,16 +54,16 @@ def test_all_fields_of_an_entry_are_returned(gallery: Gallery, folder: Path):
 
 def test_unknown_values_stay_unknown(gallery: Gallery):
     new = NewEntry(
-        job_id="upscale", created=NOON, width=8, height=8, decision=Decision.REVIEW, data=file_of(None)
+        job_id="upscale", created=NOON, width=8, height=8, decision=Decision.REVIEW, data=make_image_file(None)
     )
     entry = gallery.add(new)
-    assert all(getattr(entry, field.name) == getattr(new, field.name) for field in fields(Facts))
+    assert all(getattr(entry, field.name) == getattr(new, field.name) for field in fields(EntryFields))
     assert gallery.embedding(entry.id, "ab" * 32) is None
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("jpeg", "jpg"), ("webp", "webp")])
 def test_other_formats(gallery: Gallery, folder: Path, kind: FileFormat, suffix: str):
-    entry = gallery.add(new_entry(data=file_of(record_of("x"), kind)))
+    entry = gallery.add(new_entry(data=make_image_file(make_record("x"), kind)))
     assert entry.kind == kind
     assert files(folder) == [f"2026/11/24/{entry.id}.{suffix}"]
 
@@ -100,7 +100,7 @@ def test_the_same_image_from_many_threads_at_once(gallery: Gallery, folder: Path
         start.wait()
         found.append(
             gallery.add(
-                new_entry(prompt=f"try {number}", job_id="job", data=file_of(record_of(f"try {number}")))
+                new_entry(prompt=f"try {number}", job_id="job", data=make_image_file(make_record(f"try {number}")))
             )
         )
 
@@ -157,7 +157,7 @@ def test_entries_of_other_owners_are_not_found(gallery: Gallery):
         lambda name, owner: gallery.embedding(name, "ab" * 32, owner),
         gallery.delete,
         lambda name, owner: gallery.thumbnail(name, owner=owner),
-        lambda name, owner: gallery.mark(name, owner, favourite=True),
+        lambda name, owner: gallery.annotate(name, owner, favourite=True),
     ]
     for look in looks:
         with pytest.raises(EntryMissingError) as theirs:
@@ -184,7 +184,7 @@ def test_deleting_an_entry_deletes_all_of_its_data(
     gallery.delete(gallery.add(new_entry(3)).id, "anna")
     assert files(folder) == [f"2026/11/24/{other.id}.png"]
     assert files(database_settings.home / "cache") == []
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         for table in (entries, details, tags):
             assert len(connection.execute(select(table.c.number)).all()) == 1
         assert connection.execute(text("SELECT count(*) FROM entry_words")).scalar() == 1
@@ -224,17 +224,17 @@ def test_thumbnails(gallery: Gallery):
 
 def test_favourites_and_tags(gallery: Gallery):
     entry = gallery.add(new_entry(tags=("old",)))
-    marked = gallery.mark(entry.id, "anna", favourite=True, tags=[" new ", "newer", "new"])
+    marked = gallery.annotate(entry.id, "anna", favourite=True, tags=[" new ", "newer", "new"])
     assert (marked.favourite, marked.tags) == (True, ("new", "newer"))
-    assert gallery.mark(entry.id, tags=[]) == replace(marked, tags=())
-    assert gallery.mark(entry.id, favourite=False) == replace(entry, tags=())
+    assert gallery.annotate(entry.id, tags=[]) == replace(marked, tags=())
+    assert gallery.annotate(entry.id, favourite=False) == replace(entry, tags=())
 
 
 @pytest.mark.parametrize("wrong", [[""], ["  "], ["x" * 65], ["\0"], [str(number) for number in range(51)]])
 def test_invalid_tags(gallery: Gallery, wrong: list[str]):
     entry = gallery.add(new_entry(tags=("old",)))
     with pytest.raises(GalleryError):
-        gallery.mark(entry.id, favourite=True, tags=wrong)
+        gallery.annotate(entry.id, favourite=True, tags=wrong)
     assert gallery.get(entry.id) == entry
 
 
@@ -249,7 +249,7 @@ def test_expiry_keeps_favourites_and_newer_entries(gallery: Gallery, folder: Pat
 
 
 def test_expiry_of_more_than_a_batch(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("safelight.gallery.gallery._BATCH", 3)
+    monkeypatch.setattr("safelight.gallery.gallery._EXPIRE_BATCH", 3)
     for number in range(8):
         gallery.add(new_entry(number, decision=Decision.BLOCK))
     assert gallery.expire(datetime.now(UTC) + timedelta(days=10_000)) == 8

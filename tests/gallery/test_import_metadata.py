@@ -1,29 +1,29 @@
 from __future__ import annotations
 
 import pytest
-from tests.gallery.conftest import NOON, file_of, new_entry, record_of
+from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
 
 from safelight.errors import ImageError
 from safelight.file_formats import FileFormat
-from safelight.gallery.entry_ids import entry_id, entry_key
-from safelight.gallery.import_metadata import found_entry, recorded
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key
+from safelight.gallery.import_metadata import entry_from_file, record_fields
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.policy import Decision
 
-NAME = entry_id(NOON, entry_key("job", 0))
+NAME = make_entry_id(NOON, make_entry_key("job", 0))
 
 
 def test_a_record_has_the_fields_of_an_entry():
-    told, new = recorded(record_of("a red apple", seed=5)), new_entry(5)
+    told, new = record_fields(make_record("a red apple", seed=5)), new_entry(5)
     assert {name: getattr(new, name) for name in told} == told
     assert {"prompt", "seed", "sampler", "checkpoint", "checkpoint_digest", "policy"} < set(told)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_file_with_its_record(kind: FileFormat):
-    record = record_of("a red apple", seed=5, width=16, height=16)  # of a first pass
-    found = found_entry(NAME, file_of(record, kind))
+    record = make_record("a red apple", seed=5, width=16, height=16)  # of a first pass
+    found = entry_from_file(NAME, make_image_file(record, kind))
     assert (found.prompt, found.seed, found.checkpoint) == ("a red apple", 5, "starter")
     assert (found.width, found.height) == (32, 16)
     assert (found.record, found.decision, found.created) == (record.to_json(), Decision.ALLOW, NOON)
@@ -33,7 +33,7 @@ def test_a_file_with_its_record(kind: FileFormat):
 @pytest.mark.parametrize("verdict", [None, "review", "block"])
 def test_images_of_unknown_verdict_are_for_review(verdict: str | None):
     given = verdict and {"policy": "p", "version": "1", "digest": "ef" * 32, "decision": verdict}
-    assert found_entry(NAME, file_of(record_of("x", verdict=given))).decision is Decision.REVIEW
+    assert entry_from_file(NAME, make_image_file(make_record("x", verdict=given))).decision is Decision.REVIEW
 
 
 def test_files_of_other_programs():
@@ -42,7 +42,7 @@ def test_files_of_other_programs():
 
     image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     infotext = "a lake\nNegative prompt: fog\nSteps: 9, Sampler: DDIM, Seed: 3, Model: hills"
-    found = found_entry(NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}')))
+    found = entry_from_file(NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}')))
     assert (found.prompt, found.negative_prompt, found.sampler, found.checkpoint) == (
         "a lake",
         "fog",
@@ -50,10 +50,10 @@ def test_files_of_other_programs():
         "hills",
     )
     assert (found.infotext, found.record) == (infotext, '{"format":9}')
-    bare = found_entry(NAME, encode_image(image, "png"))
+    bare = entry_from_file(NAME, encode_image(image, "png"))
     assert (bare.prompt, bare.infotext, bare.record, bare.decision) == ("", None, None, Decision.REVIEW)
 
 
 def test_a_file_that_is_no_image():
     with pytest.raises(ImageError):
-        found_entry(NAME, b"nothing of the kind")
+        entry_from_file(NAME, b"nothing of the kind")

@@ -11,13 +11,13 @@ import pytest
 import structlog
 from PIL import Image
 from sqlalchemy import Connection, Engine, delete, select, text
-from tests.gallery.conftest import NOON, file_of, new_entry, record_of
+from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
 
-from safelight.database import reading, writing
+from safelight.database import read_transaction, write_transaction
 from safelight.errors import DatabaseOpenError
-from safelight.gallery import Gallery, NewEntry, Repaired, Search
+from safelight.gallery import Gallery, NewEntry, RepairReport, Search
 from safelight.gallery import repair as repairing
-from safelight.gallery.entry_ids import entry_id, entry_key
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key
 from safelight.gallery.tables import entries
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
@@ -30,9 +30,9 @@ def folder(database_settings: Settings) -> Path:
     return database_settings.home / "gallery"
 
 
-def forget(engine: Engine, name: str) -> None:
+def delete_row(engine: Engine, name: str) -> None:
     """Delete a file's row, as a crash between the two writes does."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(delete(entries).where(entries.c.id == name))
 
 
@@ -41,30 +41,30 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_consistent_gallery_is_unchanged(gallery: Gallery):
-    assert gallery.repair() == Repaired()
+    assert gallery.repair() == RepairReport()
     kept = [gallery.add(new_entry(number)) for number in range(3)]
     kept.append(gallery.add(new_entry(3, decision=Decision.BLOCK)))
-    assert gallery.repair(AT_ONCE) == Repaired()
+    assert gallery.repair(AT_ONCE) == RepairReport()
     assert gallery.search(Search()).entries == tuple(reversed(kept))
 
 
 def test_a_file_without_a_row_is_added_from_its_metadata(gallery: Gallery, engine: Engine):
     lost = gallery.add(new_entry(7, prompt="a blue whale"))
-    forget(engine, lost.id)
-    assert gallery.repair() == Repaired(adopted=1)
+    delete_row(engine, lost.id)
+    assert gallery.repair() == RepairReport(adopted=1)
     found = gallery.get(lost.id)
     assert (found.job_id, found.owner, found.prompt, found.seed) == (None, None, "a blue whale", 7)
     assert (found.created, found.sha256, found.path) == (lost.created, lost.sha256, lost.path)
     assert gallery.search(Search(query="whale")).entries == (found,)
-    assert gallery.repair() == Repaired()
+    assert gallery.repair() == RepairReport()
 
 
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=2)])
 def test_a_repeated_job_claims_its_image(gallery: Gallery, engine: Engine, folder: Path, later: timedelta):
     lost = gallery.add(new_entry(7))
-    forget(engine, lost.id)
+    delete_row(engine, lost.id)
     gallery.repair()
-    gallery.mark(lost.id, favourite=True, tags=["kept"])
+    gallery.annotate(lost.id, favourite=True, tags=["kept"])
     again = gallery.add(new_entry(7, created=NOON + later, tags=("own",)))
     assert (again.id, again.job_id, again.owner, again.unsafe) == (lost.id, "job-7", "anna", 0.125)
     assert (again.favourite, again.tags) == (True, ("kept", "own"))
@@ -76,20 +76,20 @@ def test_a_file_of_an_earlier_run_is_recognised_by_its_key_and_deleted(
     gallery: Gallery, engine: Engine, folder: Path
 ):
     lost = gallery.add(new_entry(7))
-    forget(engine, lost.id)
+    delete_row(engine, lost.id)
     again = gallery.add(new_entry(7, created=NOON + timedelta(days=2)))
     assert len(files(folder)) == 2
-    assert gallery.repair() == Repaired(removed=1)
+    assert gallery.repair() == RepairReport(removed=1)
     assert files(folder) == {str(again.path)}
     assert gallery.search(Search()).entries == (again,)
 
 
 def test_that_file_is_kept_where_it_is_the_only_one(gallery: Gallery, engine: Engine, folder: Path):
     lost = gallery.add(new_entry(7))
-    forget(engine, lost.id)
+    delete_row(engine, lost.id)
     again = gallery.add(new_entry(7, created=NOON + timedelta(days=2)))
     (folder / str(again.path)).unlink()
-    assert gallery.repair() == Repaired(missing=1)
+    assert gallery.repair() == RepairReport(missing=1)
     assert files(folder) == {str(lost.path)}
 
 
@@ -103,24 +103,24 @@ def test_unexpected_files_are_ignored_and_block_nothing(gallery: Gallery, folder
     """Invalid images, other formats, wrong places, a folder, and a loop of links."""
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
-    names = [entry_id(NOON, entry_key(letter, 0)) for letter in "abcdefgh"]
+    names = [make_entry_id(NOON, make_entry_key(letter, 0)) for letter in "abcdefgh"]
     (day / f"{names[0]}.png").write_bytes(b"half a pict")
     (day / f"{names[1]}.gif").write_bytes(b"GIF89a" * 5)
     (day / f"{names[2]}.gif").write_bytes(gif())
     (day / f"{names[3]}.png").write_bytes(gif())
-    (day / f"{names[4]}.gif").write_bytes(file_of(None))
+    (day / f"{names[4]}.gif").write_bytes(make_image_file(None))
     (folder / "2026" / "11" / "23").mkdir()
-    (folder / "2026" / "11" / "23" / f"{names[5]}.png").write_bytes(file_of(None))
+    (folder / "2026" / "11" / "23" / f"{names[5]}.png").write_bytes(make_image_file(None))
     (day / f"{names[6]}.png").mkdir()
     (day / f"{names[7]}.png").symlink_to(day / f"{names[7]}.png")
-    (day / "holiday.png").write_bytes(file_of(None))
-    (day / f"{entry_id(NOON, entry_key('z', 0))}.png").write_bytes(file_of(None))  # the last in order
+    (day / "holiday.png").write_bytes(make_image_file(None))
+    (day / f"{make_entry_id(NOON, make_entry_key('z', 0))}.png").write_bytes(make_image_file(None))  # the last in order
     before = files(folder)
     with structlog.testing.capture_logs() as lines:
-        assert gallery.repair() == Repaired(adopted=1, strange=6)
+        assert gallery.repair() == RepairReport(adopted=1, unrecognized=6)
     assert [line["files"] for line in lines] == [6]
     assert files(folder) == before
-    assert gallery.repair() == Repaired(strange=6)
+    assert gallery.repair() == RepairReport(unrecognized=6)
 
 
 def test_a_file_that_the_database_refuses_blocks_nothing(
@@ -128,21 +128,21 @@ def test_a_file_that_the_database_refuses_blocks_nothing(
 ):
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
-    first, second = sorted(entry_id(NOON, entry_key(letter, 0)) for letter in "ab")
+    first, second = sorted(make_entry_id(NOON, make_entry_key(letter, 0)) for letter in "ab")
     for name in (first, second):
-        (day / f"{name}.png").write_bytes(file_of(None))
-    enter = repairing.enter
+        (day / f"{name}.png").write_bytes(make_image_file(None))
+    enter = repairing.insert_entry
 
     def refuse_first(connection: Connection, name: str, new: NewEntry) -> object:
         return connection.execute(text("SELECT nothing")) if name == first else enter(connection, name, new)
 
-    monkeypatch.setattr(repairing, "enter", refuse_first)
-    assert gallery.repair() == Repaired(adopted=1, strange=1)
+    monkeypatch.setattr(repairing, "insert_entry", refuse_first)
+    assert gallery.repair() == RepairReport(adopted=1, unrecognized=1)
 
     def away(*_: object) -> None:
         raise DatabaseOpenError
 
-    monkeypatch.setattr(repairing, "enter", away)
+    monkeypatch.setattr(repairing, "insert_entry", away)
     with pytest.raises(DatabaseOpenError):
         gallery.repair()
 
@@ -150,8 +150,8 @@ def test_a_file_that_the_database_refuses_blocks_nothing(
 def test_half_written_files_are_deleted_when_they_are_old(gallery: Gallery, folder: Path):
     (folder / "coming").mkdir(parents=True)
     (folder / "coming" / ".picture.1.tmp").write_bytes(b"half")
-    assert gallery.repair() == Repaired()
-    assert gallery.repair(AT_ONCE) == Repaired(removed=1)
+    assert gallery.repair() == RepairReport()
+    assert gallery.repair(AT_ONCE) == RepairReport(removed=1)
     assert files(folder) == set()
 
 
@@ -159,26 +159,26 @@ def test_missing_files_are_marked_until_they_are_back(gallery: Gallery, folder: 
     entry = gallery.add(new_entry())
     path = folder / str(entry.path)
     path.rename(folder / "elsewhere")
-    assert gallery.repair() == Repaired(missing=1)
-    assert gallery.repair() == Repaired()
+    assert gallery.repair() == RepairReport(missing=1)
+    assert gallery.repair() == RepairReport()
     assert gallery.get(entry.id).missing
     (folder / "elsewhere").rename(path)
-    assert gallery.repair() == Repaired(back=1)
+    assert gallery.repair() == RepairReport(restored=1)
     assert gallery.get(entry.id) == entry
 
 
 def test_more_than_a_batch(gallery: Gallery, folder: Path, monkeypatch: pytest.MonkeyPatch):
     """A lost database, and a folder with more files than one batch."""
     monkeypatch.setattr("safelight.gallery.repair._BATCH", 3)
-    data = file_of(record_of("one of many"))
+    data = make_image_file(make_record("one of many"))
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
     for number in range(8):
-        (day / f"{entry_id(NOON, entry_key('many', number))}.png").write_bytes(data)
-    assert gallery.repair() == Repaired(adopted=8)
+        (day / f"{make_entry_id(NOON, make_entry_key('many', number))}.png").write_bytes(data)
+    assert gallery.repair() == RepairReport(adopted=8)
     for path in day.iterdir():
         path.unlink()
-    assert gallery.repair() == Repaired(missing=8)
+    assert gallery.repair() == RepairReport(missing=8)
 
 
 CRASHER = """
@@ -222,7 +222,7 @@ def test_killed_at_any_moment(gallery: Gallery, engine: Engine, folder: Path, da
     )
     assert ran.returncode == 0, ran.stderr
     gallery.repair(AT_ONCE)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(select(entries)).all()
     assert len(rows) >= 10
     assert len({(row.job_id, row.index) for row in rows}) == len({row.id for row in rows}) == len(rows)
@@ -233,4 +233,4 @@ def test_killed_at_any_moment(gallery: Gallery, engine: Engine, folder: Path, da
         assert hashlib.sha256((folder / path).read_bytes()).hexdigest() == digests[Path(path).stem]
     for number in range(10):
         assert gallery.add(new_entry(number)).owner == "anna"
-    assert gallery.repair(AT_ONCE) == Repaired()
+    assert gallery.repair(AT_ONCE) == RepairReport()

@@ -14,27 +14,27 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from tests.exploring import examples
-from tests.gallery.conftest import NOON, file_of, new_entry
+from tests.hypothesis_profiles import example_count
+from tests.gallery.conftest import NOON, make_image_file, new_entry
 from tests.postgres import empty_database
 
-from safelight.database import migrate, open_database, writing
+from safelight.database import migrate, open_database, write_transaction
 from safelight.errors import GalleryError
 from safelight.gallery import SCHEMA, Entry, Gallery, NewEntry, Search
-from safelight.gallery.entry_ids import entry_id, entry_key
-from safelight.gallery.full_text import words
-from safelight.gallery.mapping import enter
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key
+from safelight.gallery.full_text import tokenize
+from safelight.gallery.mapping import insert_entry
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
 THINGS = ("apple", "whale", "lighthouse", "crème brûlée", "apples")
 PLACES = ("at night", "on the moon", "under water")
 OWNERS = ("anna", "ben", None)
-PIXELS = file_of(None)
+PIXELS = make_image_file(None)
 
 
 @dataclass(frozen=True)
-class Full:
+class FilledGallery:
     """A gallery with the entries that were added to it, in order."""
 
     gallery: Gallery
@@ -64,23 +64,23 @@ def some_entry(number: int) -> NewEntry:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
+def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledGallery]:
     home = tmp_path_factory.mktemp("full")
     if request.param == "sqlite":
-        yield from filled(Settings(home=home))
+        yield from fill_gallery(Settings(home=home))
     else:
         with empty_database(request.getfixturevalue("postgres")) as url:
-            yield from filled(Settings(home=home, database=SecretStr(url)))
+            yield from fill_gallery(Settings(home=home, database=SecretStr(url)))
 
 
-def filled(settings: Settings) -> Iterator[Full]:
+def fill_gallery(settings: Settings) -> Iterator[FilledGallery]:
     engine = open_database(settings)
     migrate(engine, [SCHEMA])
     entered = [some_entry(number) for number in range(60)]
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for new in entered:
-            assert enter(connection, entry_id(new.created, entry_key(str(new.job_id), 0)), new)
-    yield Full(Gallery(engine, settings.home), entered)
+            assert insert_entry(connection, make_entry_id(new.created, make_entry_key(str(new.job_id), 0)), new)
+    yield FilledGallery(Gallery(engine, settings.home), entered)
     engine.dispose()
 
 
@@ -90,8 +90,8 @@ def seeds(entries: Sequence[Entry | NewEntry]) -> list[int | None]:
 
 def matches(new: NewEntry, wanted: Search, owner: str | None) -> bool:
     """The meaning of a search, implemented a second time."""
-    known = {*words(new.prompt), *words(new.negative_prompt), *words(new.infotext or "")}
-    *whole, last = words(wanted.query) or [""]
+    known = {*tokenize(new.prompt), *tokenize(new.negative_prompt), *tokenize(new.infotext or "")}
+    *whole, last = tokenize(wanted.query) or [""]
     equal = ("checkpoint", "sampler", "decision", "seed", "job_id", "favourite")
     return (
         (owner is None or new.owner == owner)
@@ -109,7 +109,7 @@ def matches(new: NewEntry, wanted: Search, owner: str | None) -> bool:
 def rank(new: NewEntry, query: list[str]) -> int:
     """2 where the prompt has the words one after the other, 1 where it has them, 0 elsewhere; the last one is a
     prefix."""
-    given, *whole, last = words(new.prompt), *query
+    given, *whole, last = tokenize(new.prompt), *query
     runs = (given[start : start + len(query)] for start in range(len(given) - len(whole)))
     together = any(run[:-1] == whole and run[-1].startswith(last) for run in runs)
     return together + (set(whole) <= set(given) and any(word.startswith(last) for word in given))
@@ -157,20 +157,20 @@ SEARCHES = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=example_count(100), suppress_health_check=list(HealthCheck))
 @given(SEARCHES, st.sampled_from(OWNERS))
-def test_results_are_the_matching_entries(full: Full, fields: dict[str, Any], owner: str | None):
+def test_results_are_the_matching_entries(full: FilledGallery, fields: dict[str, Any], owner: str | None):
     wanted = Search.parse(**fields)
     expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
     assert seeds(all_pages(full.gallery, wanted, owner)) == seeds(expected)
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_best_matches_come_first(full: Full, query: str):
+def test_the_best_matches_come_first(full: FilledGallery, query: str):
     for owner, sampler in (("anna", None), (None, "DDIM"), (None, None)):
         wanted = Search(query=query, order="relevance", limit=4, sampler=sampler)
         expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
-        expected.sort(key=lambda new: -rank(new, words(query)))
+        expected.sort(key=lambda new: -rank(new, tokenize(query)))
         assert seeds(all_pages(full.gallery, wanted, owner)) == seeds(expected)
     assert expected, "a query that finds nothing tests nothing"
 
@@ -184,15 +184,15 @@ def test_the_best_matches_come_first(full: Full, query: str):
         "apple:*", "%", "_", "\\", "apple\\", "';--", "\0", "apple\0", "a" * 1000, "a " * 500, "猫", "ß",
     ],
 )  # fmt: skip
-def test_no_query_string_is_an_error(full: Full, query: str, order: str):
-    found = all_pages(full.gallery, Search(query=query, order=order if words(query) else "newest"))
+def test_no_query_string_is_an_error(full: FilledGallery, query: str, order: str):
+    found = all_pages(full.gallery, Search(query=query, order=order if tokenize(query) else "newest"))
     if query.strip("'\"*^-(){}:%_\\\0") == "apple":
         assert len(found) > 10
 
 
-@hypothesis_settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=example_count(60), suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=40))
-def test_special_queries_without_words(full: Full, query: str):
+def test_special_queries_without_words(full: FilledGallery, query: str):
     found = all_pages(full.gallery, Search(query=query))
     assert query.strip() == "" or all(
         matches(full.entered[entry.seed or 0], Search(query=query), None) for entry in found
@@ -205,7 +205,7 @@ def test_letters_that_a_databases_own_tables_do_not_know(gallery: Gallery):
     assert gallery.search(Search(query="q")).entries == ()
 
 
-def test_combining_marks_find_nothing_and_spaces_everything(full: Full):
+def test_combining_marks_find_nothing_and_spaces_everything(full: FilledGallery):
     assert full.gallery.search(Search(query=" 🍎 !")).entries == ()
     assert len(full.gallery.search(Search(query="  ", limit=100)).entries) == 60
 
@@ -226,12 +226,12 @@ def test_filters_out_of_range(fields: dict[str, Any]):
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "٣", "9" * 19, "5:x", "5:", ":5", "1:2:3"])
 @pytest.mark.parametrize("order", ["newest", "relevance"])
-def test_invalid_cursors(full: Full, order: str, after: str):
+def test_invalid_cursors(full: FilledGallery, order: str, after: str):
     with pytest.raises(GalleryError):
         full.gallery.search(Search(query="apple", order=order, after=after))
 
 
-def test_sorting_by_relevance_needs_words(full: Full):
+def test_sorting_by_relevance_needs_words(full: FilledGallery):
     with pytest.raises(GalleryError, match="words"):
         full.gallery.search(Search(order="relevance"))
 
@@ -269,7 +269,7 @@ def test_pages_are_stable_while_others_add_and_delete(gallery: Gallery, order: s
     assert set(range(9)) <= set(seen)
 
 
-def test_facets(full: Full):
+def test_facets(full: FilledGallery):
     for owner in OWNERS:
         found = full.gallery.facets(owner)
         mine = [new for new in full.entered if owner in (None, new.owner)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, event, inspect, select
 
-from safelight.database import writing
+from safelight.database import write_transaction
 from safelight.gallery.tables import details, entries, keys, tags
 
 
@@ -22,7 +22,7 @@ def test_keys_are_looked_up_in_their_index(engine: Engine):
             word = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
             plans.append(" ".join(map(str, connection.exec_driver_sql(f"{word} {statement}", values))))
 
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # which is best for empty tables
         event.listen(connection, "before_cursor_execute", explain)

@@ -21,7 +21,7 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-class Draw(Protocol):
+class GenerateImages(Protocol):
     def __call__(
         self, name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
     ) -> list[Artifact]: ...
@@ -41,7 +41,7 @@ def engine(drawing_home: Path) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
+def draw(engine: Engine, tiny: Callable[[str], Path]) -> GenerateImages:
     """Generate images with a tiny checkpoint: 64 pixels, 3 steps, seed 7 by default."""
 
     def run(
@@ -50,7 +50,7 @@ def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
         usual = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name))}
         if "init_image" not in fields:
             usual |= {"width": SIDE, "height": SIDE}
-        return list(engine.generate(GenerationRequest.parse(**(usual | fields)), watcher, alone=alone))
+        return list(engine.generate(GenerationRequest.parse(**(usual | fields)), watcher, unbatched=alone))
 
     return run
 
@@ -60,15 +60,15 @@ def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Lo
     """A tiny checkpoint as the engine has loaded it."""
 
     def get(name: str) -> LoadedCheckpoint:
-        return engine._loaded.get(engine.checkpoint(str(tiny(name))))
+        return engine._cache.get(engine.checkpoint(str(tiny(name))))
 
     return get
 
 
-def pixels(drawn: Artifact) -> Pixels:
+def to_array(drawn: Artifact) -> Pixels:
     return np.asarray(drawn.image)
 
 
-def same(first: Artifact, second: Artifact) -> bool:
+def same_pixels(first: Artifact, second: Artifact) -> bool:
     """Whether two images are the same, bit for bit."""
-    return np.array_equal(pixels(first), pixels(second))
+    return np.array_equal(to_array(first), to_array(second))

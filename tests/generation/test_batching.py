@@ -15,9 +15,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.exploring import examples
-from tests.generation.conftest import SIDE, pixels, same
-from tests.tiny.drawing import MASK, PICTURE
+from tests.hypothesis_profiles import example_count
+from tests.generation.conftest import SIDE, to_array, same_pixels
+from tests.tiny.generation import MASK, INIT_IMAGE
 from torch import Tensor, nn
 
 from safelight.errors import MemoryBudgetError, NonFiniteError, RunStoppedError
@@ -25,7 +25,7 @@ from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher, BatchMember, DenoiserProxy
 from safelight.generation.calls import Call
 from safelight.generation.comparison import within_tolerance
-from safelight.generation.engine import Engine, picture_bytes
+from safelight.generation.engine import Engine, decoding_bytes
 from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
@@ -57,7 +57,7 @@ class Doubler(nn.Module):
         return answer
 
 
-class Visit:
+class CallSequence:
     """A thread's run: some calls, each of its own rows and width, with a pause before it."""
 
     def __init__(self, number: int, steps: Sequence[tuple[int, int, float]], fails_at: int | None) -> None:
@@ -95,13 +95,13 @@ VISITS = st.lists(
 
 
 @given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
-@settings(max_examples=examples(40))
+@settings(max_examples=example_count(40))
 def test_threads_that_join_and_leave_get_their_own_results(
     plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
 ) -> None:
     floor, net = FifoLock(), Doubler()
     rendezvous = Batcher(floor, wait)
-    visits = [Visit(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
+    visits = [CallSequence(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
     threads = [
         threading.Thread(target=visit.run, args=(floor, rendezvous, net), daemon=True) for visit in visits
     ]
@@ -120,7 +120,7 @@ def test_threads_that_join_and_leave_get_their_own_results(
     assert floor.acquire(blocking=False)
 
 
-class Party:
+class JoinedThreads:
     """Threads that all have joined before any of them makes its call, so that the outcome is certain."""
 
     def __init__(self, net: nn.Module, wait: float) -> None:
@@ -159,13 +159,13 @@ class Party:
         assert not any(thread.is_alive() for thread in threads)
 
 
-def row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
+def make_row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
     return torch.full((1, width), float(value)), torch.tensor(0)
 
 
 def test_all_joined_threads_are_one_call() -> None:
-    party = Party(net := Doubler(), wait=PATIENCE)
-    party.run([row(1), row(2), row(3)])
+    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
+    party.run([make_row(1), make_row(2), make_row(3)])
     assert net.rows == [3]
     assert {number: float(answer[0].mean()) for number, (answer, _) in party.results.items()} == {
         0: 2,
@@ -176,23 +176,23 @@ def test_all_joined_threads_are_one_call() -> None:
 
 
 def test_incompatible_calls_are_computed_one_after_the_other() -> None:
-    party = Party(net := Doubler(), wait=PATIENCE)
-    party.run([row(1), row(2, width=4), row(3), row(4, width=4)])
+    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
+    party.run([make_row(1), make_row(2, width=4), make_row(3), make_row(4, width=4)])
     assert net.rows == [2, 2]
     assert {answer[0].shape[1] for answer, _ in party.results.values()} == {3, 4}
 
 
 def test_a_thread_that_leaves_is_not_waited_for() -> None:
-    party = Party(net := Doubler(), wait=PATIENCE)
+    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
     began = time.monotonic()
-    party.run([row(1), row(2), None])
+    party.run([make_row(1), make_row(2), None])
     assert net.rows == [2]
     assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_a_slow_thread_is_waited_for_up_to_the_timeout() -> None:
-    party = Party(net := Doubler(), wait=0.02)
-    party.run([row(1), row(2), None])
+    party = JoinedThreads(net := Doubler(), wait=0.02)
+    party.run([make_row(1), make_row(2), None])
     assert sum(net.rows) == 2
     assert party.rendezvous._member_count == 0
 
@@ -204,8 +204,8 @@ def test_a_row_that_makes_a_common_call_fail_fails_alone() -> None:
                 raise ValueError("broken")
             return super().forward(sample, timestep)
 
-    party = Party(Picky(), wait=PATIENCE)
-    party.run([row(1), row(2), row(3)])
+    party = JoinedThreads(Picky(), wait=PATIENCE)
+    party.run([make_row(1), make_row(2), make_row(3)])
     assert str(party.results[1]) == "broken"
     assert [float(party.results[number][0][0].mean()) for number in (0, 2)] == [2, 6]
 
@@ -220,8 +220,8 @@ def test_a_batch_too_large_for_the_memory_is_computed_row_by_row(error: RuntimeE
                 raise error
             return super().forward(sample, timestep)
 
-    party = Party(net := Small(), wait=PATIENCE)
-    party.run([row(1), row(2), row(3)])
+    party = JoinedThreads(net := Small(), wait=PATIENCE)
+    party.run([make_row(1), make_row(2), make_row(3)])
     assert net.rows == [1, 1]
     assert [float(party.results[number][0][0].mean()) for number in (0, 1)] == [2, 4]
     assert [party.results[number][1] for number in (0, 1)] == [1, 1]
@@ -245,14 +245,14 @@ def test_ctrl_c_in_one_thread_does_not_affect_the_calls_of_others() -> None:
 
     def other() -> None:
         with floor:
-            answers.append(rendezvous.compute(Call(net, row(2), {})))
+            answers.append(rendezvous.compute(Call(net, make_row(2), {})))
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
     with floor.released():
         time.sleep(0.01)  # the other one waits now, or will
     with pytest.raises(KeyboardInterrupt):
-        rendezvous.compute(Call(net, row(1), {}))
+        rendezvous.compute(Call(net, make_row(1), {}))
     rendezvous.leave()
     floor.release()
     thread.join(PATIENCE)
@@ -265,10 +265,10 @@ def test_a_thread_releases_its_lock_only_while_it_waits_for_others() -> None:
     rendezvous = Batcher(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
     with floor:
         rendezvous.join()
-        rendezvous.compute(Call(net, row(1), {}))
+        rendezvous.compute(Call(net, make_row(1), {}))
         assert let_go == []
         rendezvous.join()  # a thread that makes no call
-        rendezvous.compute(Call(net, row(1), {}))
+        rendezvous.compute(Call(net, make_row(1), {}))
     assert set(let_go) == {threading.current_thread().name}
 
 
@@ -310,12 +310,12 @@ Ask = Callable[..., GenerationRequest]
 
 
 @contextmanager
-def calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
+def recorded_calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
     """The rows of each call that reaches the shared denoisers."""
     rows: list[int] = []
     handles = []
     for name in names:
-        loaded = engine._loaded.get(engine.checkpoint(str(name)))
+        loaded = engine._cache.get(engine.checkpoint(str(name)))
         denoiser: Any = loaded.components[loaded.family.denoiser]
 
         def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -327,7 +327,7 @@ def calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
         handle.remove()
 
 
-def together(
+def generate_together(
     engine: Engine,
     requests: Sequence[GenerationRequest],
     watchers: Sequence[Watcher] = (),
@@ -348,7 +348,7 @@ def together(
 
         told = Watcher(tell, watcher.should_stop, watcher.keep_partial)
         try:
-            return next(engine.generate(requests[number], told, alone=number in alone))
+            return next(engine.generate(requests[number], told, unbatched=number in alone))
         except Exception as error:  # noqa: BLE001  the test checks it
             return error
 
@@ -356,12 +356,12 @@ def together(
         return list(pool.map(draw, range(len(requests))))
 
 
-def near(one: Artifact | Exception, other: Artifact) -> bool:
+def nearly_equal(one: Artifact | Exception, other: Artifact) -> bool:
     assert isinstance(one, Artifact), one
-    return within_tolerance(pixels(one), pixels(other))
+    return within_tolerance(to_array(one), to_array(other))
 
 
-def alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Artifact]:
+def generate_alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Artifact]:
     drawn = [next(engine.generate(request)) for request in requests]
     assert not any(each.record.batched for each in drawn)
     return drawn
@@ -378,10 +378,10 @@ def test_different_images_are_batched_and_are_the_same_within_tolerance(
         ask(prompt="water", seed=5, sampler="Heun", steps=5),
         ask(prompt="fire", seed=6, sampler="LCM", guidance_scale=1),
     ]
-    expected = alone(engine, requests)
-    with calls(engine, tiny("sd1")) as rows:
-        drawn = together(engine, requests)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny("sd1")) as rows:
+        drawn = generate_together(engine, requests)
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
     assert all(each.record.batched for each in drawn if isinstance(each, Artifact))
     assert max(rows) == 5 * 2 + 1
     made = [{**each.record.to_dict(), "batched": False} for each in drawn if isinstance(each, Artifact)]
@@ -391,20 +391,20 @@ def test_different_images_are_batched_and_are_the_same_within_tolerance(
 def test_every_mode_is_batched_with_every_other(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [
         ask(seed=1),
-        ask(seed=2, init_image=PICTURE, strength=0.9),
-        ask(seed=3, init_image=PICTURE, mask=MASK, inpaint={"blur": 0}),
+        ask(seed=2, init_image=INIT_IMAGE, strength=0.9),
+        ask(seed=3, init_image=INIT_IMAGE, mask=MASK, inpaint={"blur": 0}),
         ask(seed=4, hires={"scale": 1.5, "strength": 0.8}),
         ask(seed=5, guidance_end=0.5),
     ]
-    expected = alone(engine, requests)
-    with calls(engine, tiny("sd1")) as rows:
-        drawn = together(engine, requests)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny("sd1")) as rows:
+        drawn = generate_together(engine, requests)
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
     assert max(rows) == 10
     assert 9 in rows  # without the half that the last one leaves out
 
 
-EDIT = {"init_image": PICTURE, "strength": 0.7}
+EDIT = {"init_image": INIT_IMAGE, "strength": 0.7}
 FAMILIES: list[tuple[str, dict[str, Any]]] = [
     *(
         (name, {})
@@ -418,18 +418,18 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
 def test_families(name: str, fields: dict[str, Any], engine: Engine, ask: Ask, tiny: Tiny) -> None:
     prompts = ["a red cat", "a fat dog"]
     requests = [ask(name, prompt=prompt, seed=seed, **fields) for seed, prompt in enumerate(prompts)]
-    expected = alone(engine, requests)
-    with calls(engine, tiny(name)) as rows:
-        drawn = together(engine, requests)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
-    assert not same(*expected)
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny(name)) as rows:
+        drawn = generate_together(engine, requests)
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
+    assert not same_pixels(*expected)
     assert max(rows) == 2 * min(rows)
 
 
 def test_images_join_and_leave(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     """The second one starts while the first runs, and continues when that is finished."""
     requests = [ask(seed=1, steps=6), ask(seed=2, steps=7)]
-    expected = alone(engine, requests)
+    expected = generate_alone(engine, requests)
     second_calls, first_waits = threading.Event(), threading.Event()
 
     def wait(progress: Any) -> None:
@@ -445,7 +445,7 @@ def test_images_join_and_leave(engine: Engine, ask: Ask, tiny: Tiny) -> None:
         assert first_waits.wait(PATIENCE)
         return next(engine.generate(requests[1], Watcher(should_stop=asked_before_its_first_call)))
 
-    with calls(engine, tiny("sd1")) as rows, ThreadPoolExecutor(2) as pool:
+    with recorded_calls(engine, tiny("sd1")) as rows, ThreadPoolExecutor(2) as pool:
         first = pool.submit(lambda: next(engine.generate(requests[0], Watcher(wait))))
         second = pool.submit(late)
         drawn = [first.result(), second.result()]
@@ -453,7 +453,7 @@ def test_images_join_and_leave(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     assert rows[-3:] == [2, 2, 2]
     assert max(rows) == 4
     assert sum(rows) == 2 * (6 + 7)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
     assert [each.record.batched for each in drawn] == [True, True]
 
 
@@ -462,47 +462,47 @@ def test_a_stopped_image_stops_within_a_step_and_affects_no_other(
     keep: bool, engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
     requests = [ask(seed=seed, steps=8) for seed in range(3)]
-    expected = alone(engine, requests)
+    expected = generate_alone(engine, requests)
     told: list[int] = []
     stopped = Watcher(lambda each: told.append(each.step), lambda: len(told) >= 3, keep)
-    with calls(engine, tiny("sd1")) as rows:
-        drawn = together(engine, requests, [Watcher(), stopped, Watcher()])
+    with recorded_calls(engine, tiny("sd1")) as rows:
+        drawn = generate_together(engine, requests, [Watcher(), stopped, Watcher()])
     if keep:
         assert isinstance(drawn[1], Artifact)
         assert drawn[1].stopped_at == 3
     else:
         assert isinstance(drawn[1], RunStoppedError)
     assert told == [1, 2, 3]
-    assert near(drawn[0], expected[0])
-    assert near(drawn[2], expected[2])
+    assert nearly_equal(drawn[0], expected[0])
+    assert nearly_equal(drawn[2], expected[2])
     assert max(rows) == 6
     assert sum(rows) == 2 * (8 + 8 + 3)
 
 
 def test_a_failing_image_fails_alone(engine: Engine, ask: Ask) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
-    expected = alone(engine, requests)
+    expected = generate_alone(engine, requests)
 
     def fail(progress: Any) -> None:
         if progress.step == 2:
             _ = 1 / 0
 
-    drawn = together(engine, requests, [Watcher(), Watcher(fail), Watcher()])
+    drawn = generate_together(engine, requests, [Watcher(), Watcher(fail), Watcher()])
     assert isinstance(drawn[1], ZeroDivisionError)
-    assert near(drawn[0], expected[0])
-    assert near(drawn[2], expected[2])
-    assert same(*alone(engine, requests[:1]), expected[0])
+    assert nearly_equal(drawn[0], expected[0])
+    assert nearly_equal(drawn[2], expected[2])
+    assert same_pixels(*generate_alone(engine, requests[:1]), expected[0])
 
 
 @contextmanager
-def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> Iterator[None]:
+def failing_large_calls(engine: Engine, checkpoint: Path, most: int, error: Exception) -> Iterator[None]:
     """Make calls of more rows fail meanwhile."""
 
     def fail(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if len(next(iter((*args, *kwargs.values())))) > most:
             raise error
 
-    unet: Any = engine._loaded.get(engine.checkpoint(str(checkpoint))).components["unet"]
+    unet: Any = engine._cache.get(engine.checkpoint(str(checkpoint))).components["unet"]
     handle = unet.register_forward_pre_hook(fail, with_kwargs=True)
     yield
     handle.remove()
@@ -510,69 +510,69 @@ def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> I
 
 def test_an_error_in_every_call_reaches_every_image(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
-    with breaking(engine, tiny("sd1"), 1, NonFiniteError()):
-        drawn = together(engine, requests)
+    with failing_large_calls(engine, tiny("sd1"), 1, NonFiniteError()):
+        drawn = generate_together(engine, requests)
     assert all(isinstance(each, NonFiniteError) for each in drawn)
-    assert len(alone(engine, requests)) == 3
+    assert len(generate_alone(engine, requests)) == 3
 
 
 def test_where_memory_is_short_images_are_computed_one_by_one(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
-    expected = alone(engine, requests)
-    with breaking(engine, tiny("sd1"), 2, torch.OutOfMemoryError()):
-        drawn = together(engine, requests)
+    expected = generate_alone(engine, requests)
+    with failing_large_calls(engine, tiny("sd1"), 2, torch.OutOfMemoryError()):
+        drawn = generate_together(engine, requests)
     for one, other in zip(drawn, expected, strict=True):
         assert isinstance(one, Artifact)
-        assert same(one, other)
+        assert same_pixels(one, other)
         assert one.record == other.record
 
 
 def test_a_request_for_exact_results_is_computed_alone(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed, sampler="Euler a") for seed in range(3)]
-    expected = alone(engine, requests)
-    with calls(engine, tiny("sd1")) as rows:
-        drawn = together(engine, requests, alone=[1])
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny("sd1")) as rows:
+        drawn = generate_together(engine, requests, alone=[1])
     assert max(rows) == 4
     assert isinstance(drawn[1], Artifact)
-    assert same(drawn[1], expected[1])
+    assert same_pixels(drawn[1], expected[1])
     assert drawn[1].record == expected[1].record
-    assert near(drawn[0], expected[0])
-    assert near(drawn[2], expected[2])
+    assert nearly_equal(drawn[0], expected[0])
+    assert nearly_equal(drawn[2], expected[2])
 
 
 def test_perturbed_attention_is_computed_alone(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=1), ask(seed=2, pag_scale=3, prompt="[red:blue:2] cat"), ask(seed=3)]
-    expected = alone(engine, requests)
-    with calls(engine, tiny("sd1")) as rows:
-        drawn = together(engine, requests)
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny("sd1")) as rows:
+        drawn = generate_together(engine, requests)
     assert max(rows) == 4
     assert isinstance(drawn[1], Artifact)
-    assert same(drawn[1], expected[1])
+    assert same_pixels(drawn[1], expected[1])
     assert not drawn[1].record.batched
-    assert near(drawn[0], expected[0])
-    assert near(drawn[2], expected[2])
+    assert nearly_equal(drawn[0], expected[0])
+    assert nearly_equal(drawn[2], expected[2])
 
 
 def test_two_checkpoints_at_once(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(name, seed=seed) for seed, name in enumerate(["sd1", "sdxl", "sd1", "sdxl"])]
-    expected = alone(engine, requests)
-    with calls(engine, tiny("sd1"), tiny("sdxl")) as rows:
-        drawn = together(engine, requests)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    expected = generate_alone(engine, requests)
+    with recorded_calls(engine, tiny("sd1"), tiny("sdxl")) as rows:
+        drawn = generate_together(engine, requests)
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
     assert max(rows) == 4
 
 
 def test_two_checkpoints_in_a_budget_for_one(ask: Ask, engine: Engine, drawing_home: Path) -> None:
     names = ("sd1", "sd2")
     requests = [ask(name, seed=seed, width=32, height=32) for seed in range(3) for name in names]
-    expected = alone(engine, requests)
-    loaded = [engine._loaded.get(engine.checkpoint(str(request.checkpoint))) for request in requests[:2]]
-    room = picture_bytes(loaded[0], 32, 32)
+    expected = generate_alone(engine, requests)
+    loaded = [engine._cache.get(engine.checkpoint(str(request.checkpoint))) for request in requests[:2]]
+    room = decoding_bytes(loaded[0], 32, 32)
     budget = max(each.nbytes for each in loaded) + 2 * room + min(each.nbytes for each in loaded) // 2
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     with ThreadPoolExecutor(len(requests)) as pool:
         drawn = list(pool.map(lambda request: next(small.generate(request)), requests))
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
 
 
 @pytest.mark.parametrize(("limit", "most"), [("memory", 2), ("setting", 3), ("one", 1)])
@@ -580,29 +580,29 @@ def test_the_batch_size_is_limited(
     limit: str, most: int, ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
     requests = [ask(seed=seed) for seed in range(6)]
-    loaded = engine._loaded.get(engine.checkpoint(str(tiny("sd1"))))
-    room = picture_bytes(loaded, SIDE, SIDE)
+    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    room = decoding_bytes(loaded, SIDE, SIDE)
     chosen: dict[str, Any] = {
         "memory": {"memory_budget": loaded.nbytes + 2 * room + room // 2},
         "setting": {"max_batch_size": 3},
         "one": {"max_batch_size": 1},
     }[limit]
     bounded = Engine(Settings(home=drawing_home, device="cpu", batch_timeout=WAIT, **chosen))
-    with calls(bounded, tiny("sd1")) as rows, ThreadPoolExecutor(6) as pool:
+    with recorded_calls(bounded, tiny("sd1")) as rows, ThreadPoolExecutor(6) as pool:
         drawn = list(pool.map(lambda request: next(bounded.generate(request)), requests))
     assert max(rows) <= 2 * most
     assert sum(rows) == 2 * 4 * 6
     if most == 1:
-        expected = alone(engine, requests)
-        assert all(same(*pair) for pair in zip(drawn, expected, strict=True))
+        expected = generate_alone(engine, requests)
+        assert all(same_pixels(*pair) for pair in zip(drawn, expected, strict=True))
         assert not any(each.record.batched for each in drawn)
 
 
 def test_an_image_too_large_for_the_memory_is_refused_while_others_run(
     ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
-    loaded = engine._loaded.get(engine.checkpoint(str(tiny("sd1"))))
-    budget = loaded.nbytes + picture_bytes(loaded, SIDE, SIDE)
+    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    budget = loaded.nbytes + decoding_bytes(loaded, SIDE, SIDE)
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     errors: list[Exception] = []
 
@@ -627,7 +627,7 @@ def test_a_single_image_waits_for_no_other(engine: Engine, ask: Ask) -> None:
 def test_an_image_that_is_decoded_is_not_waited_for(
     stop_after: int, engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
-    vae: Any = engine._loaded.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
+    vae: Any = engine._cache.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
     told: list[Any] = []
     members: list[int] = []
     handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._batcher._member_count))
@@ -648,8 +648,8 @@ def test_others_continue_while_an_image_is_judged(engine: Engine, ask: Ask) -> N
 
     (outer,) = engine.generate(ask(seed=7), Watcher(look))
     assert previews == [(SIDE // 8, SIDE // 8)] * 4
-    assert same(drawn[0], *alone(engine, [ask(seed=8, steps=2)]))
-    assert same(outer, *alone(engine, [ask(seed=7)]))
+    assert same_pixels(drawn[0], *generate_alone(engine, [ask(seed=8, steps=2)]))
+    assert same_pixels(outer, *generate_alone(engine, [ask(seed=7)]))
 
 
 def test_eight_pictures_of_the_starter(drawing_home: Path) -> None:
@@ -660,8 +660,8 @@ def test_eight_pictures_of_the_starter(drawing_home: Path) -> None:
         for seed, (prompt, sampler) in enumerate(zip(prompts, samplers, strict=True))
     ]
     engine = Engine(Settings(home=drawing_home, device="cpu", batch_timeout=WAIT))
-    expected = alone(engine, requests)
-    drawn = together(engine, requests)
-    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    expected = generate_alone(engine, requests)
+    drawn = generate_together(engine, requests)
+    assert all(nearly_equal(*pair) for pair in zip(drawn, expected, strict=True))
     assert all(each.record.batched for each in drawn if isinstance(each, Artifact))
-    assert all(np.ptp(pixels(each)) > 0 for each in expected)
+    assert all(np.ptp(to_array(each)) > 0 for each in expected)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from safelight.generation.calls import Call, compute_calls, join_calls
 
 
-class Echo(nn.Module):
+class EchoDenoiser(nn.Module):
     """A denoiser whose result for a row depends on all of the row's inputs, and which records its inputs."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Echo(nn.Module):
         return (answer,)  # type: ignore[return-value]
 
 
-def call(
+def make_call(
     net: nn.Module, rows: int = 2, width: int = 4, *, time: Any = 5, seed: int = 0, **named: Any
 ) -> Call:
     generator = torch.Generator().manual_seed(seed)
@@ -46,8 +46,8 @@ def call(
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 999)), min_size=1, max_size=6))
 def test_joined_calls_give_the_results_of_single_ones(asked: list[tuple[int, int]]) -> None:
-    net = Echo()
-    calls = [call(net, rows, time=time, seed=seed) for seed, (rows, time) in enumerate(asked)]
+    net = EchoDenoiser()
+    calls = [make_call(net, rows, time=time, seed=seed) for seed, (rows, time) in enumerate(asked)]
     expected = [each.compute() for each in calls]
     net.seen.clear()
     answers: list[Any] = compute_calls(calls)
@@ -57,8 +57,8 @@ def test_joined_calls_give_the_results_of_single_ones(asked: list[tuple[int, int
 
 
 def test_a_single_call_is_passed_unchanged() -> None:
-    net = Echo()
-    one = call(net, mask=None)
+    net = EchoDenoiser()
+    one = make_call(net, mask=None)
     compute_calls([one])
     assert net.seen[0]["sample"] is one.args[0]
     assert net.seen[0]["timestep"] is one.args[1]
@@ -74,19 +74,19 @@ def test_a_single_call_is_passed_unchanged() -> None:
     ],
 )
 def test_samplers_may_use_different_timestep_types(first: Tensor, second: Tensor) -> None:
-    net = Echo()
-    calls = [call(net, time=first), call(net, time=second)]
-    assert calls[0].fits(calls[1])
+    net = EchoDenoiser()
+    calls = [make_call(net, time=first), make_call(net, time=second)]
+    assert calls[0].can_join(calls[1])
     compute_calls(calls)
     times = [float(first.flatten()[0])] * 2 + [float(second.flatten()[0])] * 2
     assert net.seen[0]["timestep"].tolist() == times
 
 
 def test_integer_timesteps_are_not_rounded_to_half_precision() -> None:
-    net = Echo()
-    half = call(net, time=torch.tensor(981.0).bfloat16())
-    assert not half.fits(call(net, time=981))
-    assert half.fits(call(net, time=torch.tensor([7.0, 7.0]).bfloat16()))
+    net = EchoDenoiser()
+    half = make_call(net, time=torch.tensor(981.0).bfloat16())
+    assert not half.can_join(make_call(net, time=981))
+    assert half.can_join(make_call(net, time=torch.tensor([7.0, 7.0]).bfloat16()))
 
 
 IDS = torch.arange(6).reshape(2, 3)
@@ -111,23 +111,23 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_incompatible_calls(one: dict[str, Any], other: dict[str, Any]) -> None:
-    net = Echo()
-    assert call(net, **one).fits(call(net, seed=1, **one))
-    assert not call(net, **one).fits(call(net, **other))
-    assert not call(net, **other).fits(call(net, **one))
+    net = EchoDenoiser()
+    assert make_call(net, **one).can_join(make_call(net, seed=1, **one))
+    assert not make_call(net, **one).can_join(make_call(net, **other))
+    assert not make_call(net, **other).can_join(make_call(net, **one))
 
 
 def test_calls_of_two_networks_are_incompatible() -> None:
-    assert not call(Echo()).fits(call(Echo()))
+    assert not make_call(EchoDenoiser()).can_join(make_call(EchoDenoiser()))
 
 
 def test_batch_arguments_are_joined_and_others_kept() -> None:
-    net = Echo()
+    net = EchoDenoiser()
     masks = torch.zeros(2, 3), torch.ones(1, 3)
     ids, rope = torch.arange(2), (torch.ones(7, 2), torch.zeros(7, 2))
 
     def one(rows: int, mask: Tensor, words: list[Tensor]) -> Call:
-        return call(
+        return make_call(
             net,
             rows,
             added={"mask": mask, "none": None},
@@ -139,7 +139,7 @@ def test_batch_arguments_are_joined_and_others_kept() -> None:
         )
 
     calls = [one(2, masks[0], [torch.zeros(5, 3), torch.zeros(6, 3)]), one(1, masks[1], [torch.ones(4, 3)])]
-    assert calls[0].fits(calls[1])
+    assert calls[0].can_join(calls[1])
     both = join_calls(calls).arguments
     assert list(both["sample"].shape) == [3, 4]  # type: ignore[attr-defined]
     assert torch.equal(both["added"]["mask"], torch.cat(masks))  # type: ignore[index]
@@ -152,24 +152,24 @@ def test_batch_arguments_are_joined_and_others_kept() -> None:
 
 
 def test_positional_and_keyword_arguments_are_equal() -> None:
-    net = Echo()
-    by_position = call(net)
+    net = EchoDenoiser()
+    by_position = make_call(net)
     sample, time = by_position.args
     by_name = Call(net, (), {"sample": sample, "timestep": time, **by_position.kwargs})
-    assert by_position.fits(by_name)
+    assert by_position.can_join(by_name)
     (one,), (other,) = compute_calls([by_position, by_name])  # type: ignore[misc]
     assert torch.equal(one, other)
 
 
 def test_a_diffusers_output_is_split_into_such_outputs() -> None:
-    class Named(Echo):
+    class Named(EchoDenoiser):
         def forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None) -> Any:
             return UNet2DConditionOutput(sample=super().forward(sample, timestep)[0])
 
     net = Named()
-    answers: Any = compute_calls([call(net, 2), call(net, 1, seed=1)])
+    answers: Any = compute_calls([make_call(net, 2), make_call(net, 1, seed=1)])
     assert [type(answer) for answer in answers] == [UNet2DConditionOutput] * 2
-    assert torch.equal(answers[1].sample, call(net, 1, seed=1).args[0] + 5)
+    assert torch.equal(answers[1].sample, make_call(net, 1, seed=1).args[0] + 5)
 
 
 class Lists(nn.Module):
@@ -184,7 +184,7 @@ def test_lists_are_split_into_lists() -> None:
     net = Lists()
     first = Call(net, ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
     second = Call(net, ([torch.ones(4, 2)], torch.tensor([3.0])), {})
-    assert first.fits(second)
+    assert first.can_join(second)
     (one,), (other,) = compute_calls([first, second])  # type: ignore[misc]
     assert [float(item.sum()) for item in one] == [2, 12]
     assert [float(item.sum()) for item in other] == [24]

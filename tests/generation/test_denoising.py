@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.generation.conftest import SIDE, Draw, pixels
+from tests.generation.conftest import SIDE, GenerateImages, to_array
 from tests.tiny import TINY
 
 from safelight.errors import NonFiniteError, RunStoppedError
-from safelight.generation.conditioning import make_prompts
+from safelight.generation.conditioning import make_conditioning
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.modifiers.guidance import GuidanceOptions
 from safelight.generation.noise import make_generator
 from safelight.generation.plan import ExpandedPrompts
 from safelight.generation.previews import unpack_latents
-from safelight.generation.progress import Progress, Watcher
+from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.request import Mode
 from safelight.generation.solvers.registry import SAMPLERS
@@ -29,7 +29,7 @@ Memory = Callable[[str], LoadedCheckpoint]
 
 
 @dataclass
-class Spy:
+class PreviewSpy:
     """Replaces the preview's linear map, and keeps the latents that it gets."""
 
     latents: list[torch.Tensor] = field(default_factory=list)
@@ -43,10 +43,10 @@ def text_pass(
     loaded: LoadedCheckpoint, steps: int = 3, sampler: str | None = None, **changes: Any
 ) -> DenoisingPass:
     family = loaded.family
-    prompts = make_prompts(loaded, EmbeddingCache(10**6))
+    prompts = make_conditioning(loaded, EmbeddingCache(10**6))
     words = ExpandedPrompts("a red cat", "blue")
     choice = resolve_sampler(sampler or family.sampler, None, family.prediction_process)
-    colours: Any = Spy()
+    colours: Any = PreviewSpy()
     usual: dict[str, Any] = {
         "loaded": loaded,
         "previewer": lambda: colours,
@@ -72,7 +72,7 @@ def text_families() -> list[str]:
 @pytest.mark.parametrize("name", text_families())
 def test_the_last_preview_is_the_image(name: str, in_memory: Memory) -> None:
     """Every family's sign, scale and packing: after an Euler step to zero noise the clean latents are the latents."""
-    loaded, spy = in_memory(name), Spy()
+    loaded, spy = in_memory(name), PreviewSpy()
     latents = text_pass(
         loaded,
         sampler="Euler",
@@ -132,9 +132,9 @@ def test_every_sampler_reports_each_step_once(sampler: Any, in_memory: Memory) -
 )
 @pytest.mark.parametrize("sampler", ["Euler", "Heun"])
 def test_steps_of_image_to_image_are_counted_as_they_run(
-    name: str, steps: int, strength: float, ran: int, sampler: str, draw: Draw
+    name: str, steps: int, strength: float, ran: int, sampler: str, draw: GenerateImages
 ) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     draw(
         name,
         Watcher(told.append),
@@ -146,9 +146,9 @@ def test_steps_of_image_to_image_are_counted_as_they_run(
     assert [(each.step, each.steps) for each in told] == [(step, ran) for step in range(1, ran + 1)]
 
 
-def stopper(after: int, *, keep: bool = False) -> tuple[Watcher, list[Progress]]:
+def stop_after(after: int, *, keep: bool = False) -> tuple[Watcher, list[RunProgress]]:
     """A stop callback that returns true after so many reported steps."""
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     return Watcher(told.append, lambda: len(told) >= after, keep), told
 
 
@@ -157,11 +157,11 @@ def stopper(after: int, *, keep: bool = False) -> tuple[Watcher, list[Progress]]
 )
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_stop_request_ends_the_run_before_the_next_call(
-    name: str, keep: bool, draw: Draw, in_memory: Memory
+    name: str, keep: bool, draw: GenerateImages, in_memory: Memory
 ) -> None:
     loaded = in_memory(name)
     denoiser: Any = loaded.components[loaded.family.denoiser]
-    watcher, told = stopper(2, keep=keep)
+    watcher, told = stop_after(2, keep=keep)
     calls: list[int] = []
     hook = denoiser.register_forward_hook(lambda *_: calls.append(len(told)))
     cut_short = keep and name not in ("pixart-sigma", "auraflow")
@@ -180,7 +180,7 @@ def test_a_stop_request_ends_the_run_before_the_next_call(
     assert len(draw(name)) == 1
 
 
-def test_a_stop_request_within_a_call_ends_the_run_after_it(draw: Draw, in_memory: Memory) -> None:
+def test_a_stop_request_within_a_call_ends_the_run_after_it(draw: GenerateImages, in_memory: Memory) -> None:
     """A step of two calls is left between them."""
     loaded = in_memory("qwen-image")
     denoiser: Any = loaded.components["transformer"]
@@ -193,41 +193,41 @@ def test_a_stop_request_within_a_call_ends_the_run_after_it(draw: Draw, in_memor
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "Heun", "DPM++ SDE", "LCM"])
-def test_a_partial_image_is_the_current_prediction(sampler: str, draw: Draw) -> None:
-    watcher, told = stopper(3, keep=True)
+def test_a_partial_image_is_the_current_prediction(sampler: str, draw: GenerateImages) -> None:
+    watcher, told = stop_after(3, keep=True)
     (drawn,) = draw("sd1", watcher, steps=4, sampler=sampler)
     assert drawn.stopped_at == 3
     assert len(told) == 3
     (whole,) = draw("sd1", steps=4, sampler=sampler)
-    (noise,) = draw("sd1", stopper(1, keep=True)[0], steps=4, sampler=sampler)
-    near, far = (np.abs(pixels(each).astype(int) - pixels(whole)).mean() for each in (drawn, noise))
+    (noise,) = draw("sd1", stop_after(1, keep=True)[0], steps=4, sampler=sampler)
+    near, far = (np.abs(to_array(each).astype(int) - to_array(whole)).mean() for each in (drawn, noise))
     assert 0 < near < far
 
 
-def test_a_partial_edit_keeps_the_unmasked_area(draw: Draw) -> None:
+def test_a_partial_edit_keeps_the_unmasked_area(draw: GenerateImages) -> None:
     picture = Image.effect_noise((SIDE, SIDE), 80).convert("RGB")
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (16, 16, 48, 48))
     (drawn,) = draw(
-        "sd1", stopper(2, keep=True)[0], init_image=picture, mask=mask, inpaint={"blur": 0}, steps=5
+        "sd1", stop_after(2, keep=True)[0], init_image=picture, mask=mask, inpaint={"blur": 0}, steps=5
     )
     assert drawn.stopped_at == 2
     outside = np.asarray(mask) == 0
-    assert np.array_equal(pixels(drawn)[outside], np.asarray(picture)[outside])
+    assert np.array_equal(to_array(drawn)[outside], np.asarray(picture)[outside])
 
 
-def test_a_stop_in_the_second_pass_is_reported_as_such(draw: Draw) -> None:
-    told: list[Progress] = []
+def test_a_stop_in_the_second_pass_is_reported_as_such(draw: GenerateImages) -> None:
+    told: list[RunProgress] = []
     watcher = Watcher(told.append, lambda: bool(told) and told[-1].stage == "second pass", True)
     (drawn,) = draw("sd1", watcher, hires={"scale": 2, "strength": 0.9}, steps=4)
     assert drawn.stopped_at == 1
     assert "step 1 of the second pass" in drawn.record.notes[-1]
     assert drawn.image.size == (128, 128)
     with pytest.raises(RunStoppedError):  # latents are no image yet
-        draw("sd1", stopper(1, keep=True)[0], hires={"scale": 2}, steps=4)
+        draw("sd1", stop_after(1, keep=True)[0], hires={"scale": 2}, steps=4)
 
 
-def test_non_finite_latents_are_an_error(draw: Draw, in_memory: Memory) -> None:
+def test_non_finite_latents_are_an_error(draw: GenerateImages, in_memory: Memory) -> None:
     loaded = in_memory("sd1")
     unet: Any = loaded.components["unet"]
     weight = unet.conv_in.weight
@@ -240,7 +240,7 @@ def test_non_finite_latents_are_an_error(draw: Draw, in_memory: Memory) -> None:
         weight.data.copy_(kept)
 
 
-def test_the_schedulers_step_keeps_its_signature(in_memory: Memory, draw: Draw) -> None:
+def test_the_schedulers_step_keeps_its_signature(in_memory: Memory, draw: GenerateImages) -> None:
     """Pipelines inspect whether a step takes eta and a generator."""
-    first, second = (pixels(*draw("sd1", sampler="DDIM", eta=eta)) for eta in (0.0, 1.0))
+    first, second = (to_array(*draw("sd1", sampler="DDIM", eta=eta)) for eta in (0.0, 1.0))
     assert not np.array_equal(first, second)

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from spandrel.architectures.Compact import Compact
-from tests.generation.conftest import COLOURS, SIDE, Draw, pixels, same
-from tests.tiny.drawing import MASK, PICTURE
-from tests.tiny.original import write_single_file
+from tests.generation.conftest import COLOURS, SIDE, GenerateImages, to_array, same_pixels
+from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import (
     BackendError,
@@ -39,8 +39,8 @@ from safelight.errors import (
     UpscalerUnknownError,
     WildcardError,
 )
-from safelight.generation.engine import Engine, picture_bytes
-from safelight.generation.progress import Progress, Watcher
+from safelight.generation.engine import Engine, decoding_bytes
+from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.record import differences
 from safelight.generation.request import GenerationRequest, Hires
 from safelight.models.checkpoints.loading import LoadedCheckpoint
@@ -49,8 +49,8 @@ from safelight.settings import Settings
 Tiny = Callable[[str], Path]
 Memory = Callable[[str], LoadedCheckpoint]
 SIZE = {"width": SIDE, "height": SIDE}
-EDIT = {"init_image": PICTURE, "strength": 0.7}
-MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
+EDIT = {"init_image": INIT_IMAGE, "strength": 0.7}
+MASKED = {"init_image": INIT_IMAGE, "mask": MASK, "inpaint": {"blur": 0}}
 
 
 # Impossible requests
@@ -60,7 +60,7 @@ REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
     ({"width": 7777, "height": 7777}, RequestError),
     ({"width": 16384, "height": 16384}, MemoryBudgetError),
     ({"width": 4096, "height": 4096, "hires": {"scale": 2}}, MemoryBudgetError),
-    ({"init_image": PICTURE, "outpaint": {"left": 8192, "top": 8192}, **SIZE}, MemoryBudgetError),
+    ({"init_image": INIT_IMAGE, "outpaint": {"left": 8192, "top": 8192}, **SIZE}, MemoryBudgetError),
     ({"prompt": "{a|b|c|__nonsense__}", "count": 40}, WildcardError),
     ({"hires": {"sampler": "LCM FlowMatch"}}, SamplerIncompatibleError),
     ({"sampler": "nonsense"}, SamplerUnknownError),
@@ -73,17 +73,17 @@ REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
     ({"checkpoint": "nonsense"}, CheckpointMissingError),
     ({"clip_skip": 9}, RequestError),
     ({"init_image": b"no picture"}, ImageError),
-    ({"init_image": PICTURE, "mask": b""}, ImageError),
-    ({"init_image": PICTURE, "mask": Image.new("L", (32, 32), 255)}, MaskError),
-    ({"init_image": PICTURE, "mask": Image.new("L", (64, 64), 0)}, MaskError),
-    ({"init_image": PICTURE, "outpaint": {}}, MaskError),
-    ({"init_image": PICTURE, "strength": 0.1}, RequestError),
-    ({"init_image": PICTURE, "strength": 0}, RequestError),
+    ({"init_image": INIT_IMAGE, "mask": b""}, ImageError),
+    ({"init_image": INIT_IMAGE, "mask": Image.new("L", (32, 32), 255)}, MaskError),
+    ({"init_image": INIT_IMAGE, "mask": Image.new("L", (64, 64), 0)}, MaskError),
+    ({"init_image": INIT_IMAGE, "outpaint": {}}, MaskError),
+    ({"init_image": INIT_IMAGE, "strength": 0.1}, RequestError),
+    ({"init_image": INIT_IMAGE, "strength": 0}, RequestError),
 ]
 
 
 @contextmanager
-def silent(loaded: LoadedCheckpoint) -> Iterator[list[str]]:
+def called_networks(loaded: LoadedCheckpoint) -> Iterator[list[str]]:
     """Which networks are called meanwhile."""
     called: list[str] = []
     parts: dict[str, Any] = {
@@ -101,9 +101,9 @@ def silent(loaded: LoadedCheckpoint) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize(("fields", "error"), REFUSED)
 def test_impossible_requests_are_refused_before_any_network_runs(
-    fields: dict[str, Any], error: type[SafelightError], draw: Draw, in_memory: Memory
+    fields: dict[str, Any], error: type[SafelightError], draw: GenerateImages, in_memory: Memory
 ) -> None:
-    with silent(in_memory("sd1")) as called, pytest.raises(error) as caught:
+    with called_networks(in_memory("sd1")) as called, pytest.raises(error) as caught:
         draw(**fields)
     assert called == []
     assert caught.value.exit_code == 2
@@ -132,10 +132,10 @@ def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     checkpoint = engine.checkpoint(str(folder))
     assert checkpoint.precision == "fp16"
-    needed = engine._loaded.get(checkpoint).nbytes
+    needed = engine._cache.get(checkpoint).nbytes
     small = Engine(Settings(home=tmp_path, device="cpu", memory_budget=int(needed * 0.9)))
-    load = small._loaded._load
-    small._loaded._load = lambda each: loaded.append(each.name) or load(each)
+    load = small._cache._load
+    small._cache._load = lambda each: loaded.append(each.name) or load(each)
     with pytest.raises(MemoryBudgetError):
         small.preload(str(folder))
     assert loaded == []
@@ -143,7 +143,7 @@ def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp
 
 def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
     loaded = in_memory("sd1")
-    budget = loaded.nbytes + picture_bytes(loaded, 128, 128)
+    budget = loaded.nbytes + decoding_bytes(loaded, 128, 128)
     engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     fields = {"prompt": "", "steps": 2, "checkpoint": str(tiny("sd1"))}
     assert len(list(engine.generate(GenerationRequest.parse(**fields, width=128, height=128)))) == 1
@@ -152,7 +152,7 @@ def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, i
             list(engine.generate(GenerationRequest.parse(**fields, **more)))
 
 
-def test_out_of_memory_during_a_run_is_our_error(draw: Draw, in_memory: Memory) -> None:
+def test_out_of_memory_during_a_run_is_our_error(draw: GenerateImages, in_memory: Memory) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
@@ -185,7 +185,7 @@ def test_a_thread_releases_its_openmp_team_after_loading_and_generating(
     assert after == [2, 3]  # loading, and each image
 
 
-def test_others_may_generate_between_two_images(draw: Draw, engine: Engine, tiny: Tiny) -> None:
+def test_others_may_generate_between_two_images(draw: GenerateImages, engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(
         prompt="a red cat", seed=7, steps=3, count=2, checkpoint=str(tiny("sd1")), **SIZE
     )
@@ -193,16 +193,16 @@ def test_others_may_generate_between_two_images(draw: Draw, engine: Engine, tiny
     first = next(pictures)
     (other,) = draw("sdxl")  # in this very thread: a lock held here would never be released
     second = next(pictures)
-    assert same(first, *draw(seed=7))
-    assert same(second, *draw(seed=8))
-    assert same(other, *draw("sdxl"))
+    assert same_pixels(first, *draw(seed=7))
+    assert same_pixels(second, *draw(seed=8))
+    assert same_pixels(other, *draw("sdxl"))
     abandoned = engine.generate(request)
     next(abandoned)
     del abandoned
     assert len(draw()) == 1
 
 
-def test_concurrent_threads_generate_the_same_images_as_one(draw: Draw) -> None:
+def test_concurrent_threads_generate_the_same_images_as_one(draw: GenerateImages) -> None:
     jobs: list[tuple[str, dict[str, Any]]] = [
         ("sd1", {"seed": 1, "sampler": "Euler a", "count": 2}),
         ("sdxl", {"seed": 2, "prompt": "a [red:blue:1] cat"}),
@@ -219,11 +219,11 @@ def test_concurrent_threads_generate_the_same_images_as_one(draw: Draw) -> None:
     with ThreadPoolExecutor(len(jobs)) as pool:
         threaded = list(pool.map(together, jobs))
     for one, other in zip(alone, threaded, strict=True):
-        assert all(same(*pair) for pair in zip(one, other, strict=True))
+        assert all(same_pixels(*pair) for pair in zip(one, other, strict=True))
         assert [each.record for each in one] == [each.record for each in other]
 
 
-class Pausing:
+class PauseAfterFirstStep:
     """Makes an image pause after its first step, until it is resumed."""
 
     def __init__(self) -> None:
@@ -234,7 +234,7 @@ class Pausing:
         )
         self.over = False
 
-    def _look(self, progress: Progress) -> None:
+    def _look(self, progress: RunProgress) -> None:
         self.wanted = True
 
     def _note(self, waits: bool) -> None:
@@ -255,12 +255,12 @@ PAUSED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "fields"), PAUSED)
 def test_a_paused_image_is_unchanged_and_so_are_those_generated_meanwhile(
-    name: str, fields: dict[str, Any], tiny: Tiny, drawing_home: Path, draw: Draw
+    name: str, fields: dict[str, Any], tiny: Tiny, drawing_home: Path, draw: GenerateImages
 ) -> None:
     """There is only one slot, which the paused image lends."""
     engine = Engine(Settings(home=drawing_home, device="cpu", max_batch_size=1))
     whole, other = draw(name, **fields), draw("sd1", seed=9, width=2 * SIDE)
-    pausing, asked = Pausing(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
+    pausing, asked = PauseAfterFirstStep(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
     request = GenerationRequest.parse(**asked | fields)
     with ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(lambda: list(engine.generate(request, pausing.watcher)))
@@ -270,15 +270,15 @@ def test_a_paused_image_is_unchanged_and_so_are_those_generated_meanwhile(
         assert not drawing.done()
         pausing.over = True
         (drawn,) = drawing.result(60)
-    assert same(drawn, *whole)
-    assert same(meanwhile, *other)
+    assert same_pixels(drawn, *whole)
+    assert same_pixels(meanwhile, *other)
     assert drawn.record.batched is False
     assert pausing.told == [True, False]
 
 
-def test_one_of_two_batched_images_may_pause(draw: Draw) -> None:
+def test_one_of_two_batched_images_may_pause(draw: GenerateImages) -> None:
     """The other does not wait for its calls."""
-    pausing = Pausing()
+    pausing = PauseAfterFirstStep()
     with ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(lambda: draw(seed=1, steps=4, watcher=pausing.watcher))
         assert pausing.waits.wait(60)
@@ -288,8 +288,8 @@ def test_one_of_two_batched_images_may_pause(draw: Draw) -> None:
         drawing.result(60)
 
 
-def test_a_paused_image_can_be_stopped(draw: Draw) -> None:
-    pausing, stop = Pausing(), threading.Event()
+def test_a_paused_image_can_be_stopped(draw: GenerateImages) -> None:
+    pausing, stop = PauseAfterFirstStep(), threading.Event()
     watcher = replace(pausing.watcher, should_stop=stop.is_set)
     with ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(lambda: draw(seed=1, steps=4, watcher=watcher))
@@ -301,22 +301,22 @@ def test_a_paused_image_can_be_stopped(draw: Draw) -> None:
 
 
 def test_no_image_pauses_while_it_holds_memory_that_others_wait_for(
-    tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: Draw
+    tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: GenerateImages
 ) -> None:
     sizes = [in_memory(name).nbytes for name in ("sd1", "sd2")]
-    room = picture_bytes(in_memory("sd1"), SIDE, SIDE)
+    room = decoding_bytes(in_memory("sd1"), SIDE, SIDE)
     engine = Engine(
         Settings(home=drawing_home, device="cpu", memory_budget=max(sizes) + room + min(sizes) // 2)
     )
-    pausing, asked = Pausing(), {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
+    pausing, asked = PauseAfterFirstStep(), {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
     with ThreadPoolExecutor(1) as pool:
         request = GenerationRequest.parse(checkpoint=str(tiny("sd1")), **asked)
         drawing = pool.submit(lambda: list(engine.generate(request, pausing.watcher)))
         assert pausing.waits.wait(60)
         (other,) = engine.generate(GenerationRequest.parse(checkpoint=str(tiny("sd2")), **asked))
         (drawn,) = drawing.result(60)
-    assert same(drawn, *draw("sd1"))
-    assert same(other, *draw("sd2"))
+    assert same_pixels(drawn, *draw("sd1"))
+    assert same_pixels(other, *draw("sd2"))
 
 
 def test_an_iterator_may_be_finished_by_another_thread(engine: Engine, tiny: Tiny) -> None:
@@ -328,18 +328,18 @@ def test_an_iterator_may_be_finished_by_another_thread(engine: Engine, tiny: Tin
 
 
 def test_two_checkpoints_alternate_in_a_budget_for_one(
-    tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: Draw
+    tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: GenerateImages
 ) -> None:
     sizes = [in_memory(name).nbytes for name in ("sd1", "sd2")]
-    room = picture_bytes(in_memory("sd1"), SIDE, SIDE)
+    room = decoding_bytes(in_memory("sd1"), SIDE, SIDE)
     engine = Engine(
         Settings(home=drawing_home, device="cpu", memory_budget=max(sizes) + room + min(sizes) // 2)
     )
     for name in ("sd1", "sd2", "sd1", "sd2"):
         fields = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
         (drawn,) = engine.generate(GenerationRequest.parse(**fields))
-        assert same(drawn, *draw(name))
-        assert [each.path for each in engine._loaded.checkpoints()] == [tiny(name)]
+        assert same_pixels(drawn, *draw(name))
+        assert [each.path for each in engine._cache.checkpoints()] == [tiny(name)]
 
 
 def test_an_image_evicts_idle_checkpoints_for_its_memory(
@@ -353,7 +353,7 @@ def test_an_image_evicts_idle_checkpoints_for_its_memory(
                 GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny(name)), width=32, height=32)
             )
         )
-        assert len(engine._loaded.checkpoints()) == left
+        assert len(engine._cache.checkpoints()) == left
 
 
 def test_a_replaced_checkpoint_is_loaded_again(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
@@ -363,7 +363,7 @@ def test_a_replaced_checkpoint_is_loaded_again(tiny: Tiny, tmp_path: Path, engin
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
     (after,) = engine.generate(GenerationRequest.parse(**fields))
-    assert not same(before, after)
+    assert not same_pixels(before, after)
     assert before.record.checkpoint.digest != after.record.checkpoint.digest
 
 
@@ -374,7 +374,7 @@ def test_a_changed_config_makes_another_checkpoint(tiny: Tiny, tmp_path: Path, e
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
     (after,) = engine.generate(GenerationRequest.parse(**fields))
-    assert not same(before, after)
+    assert not same_pixels(before, after)
     assert before.record.checkpoint.digest == after.record.checkpoint.digest
     assert any("checkpoint.configs" in each for each in differences(before.record, after.record))
 
@@ -385,7 +385,7 @@ def test_a_changed_config_makes_another_checkpoint(tiny: Tiny, tmp_path: Path, e
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_stop_request_between_images_starts_no_other(keep: bool, engine: Engine, tiny: Tiny) -> None:
     finished: list[Any] = []
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     request = GenerationRequest.parse(prompt="", steps=2, count=5, checkpoint=str(tiny("sd1")), **SIZE)
     pictures = engine.generate(request, Watcher(told.append, lambda: bool(finished), keep))
     finished.append(next(pictures))
@@ -395,7 +395,7 @@ def test_a_stop_request_between_images_starts_no_other(keep: bool, engine: Engin
     assert len(told) == 2
 
 
-def test_the_record_has_every_value_as_it_was_used(draw: Draw, engine: Engine) -> None:
+def test_the_record_has_every_value_as_it_was_used(draw: GenerateImages, engine: Engine) -> None:
     (drawn,) = draw(prompt="a __colours__ cat")
     record = drawn.record
     assert record.prompt == "a __colours__ cat"
@@ -410,11 +410,11 @@ def test_the_record_has_every_value_as_it_was_used(draw: Draw, engine: Engine) -
     assert drawn.seconds > 0
 
 
-def test_a_record_gives_the_same_request(draw: Draw, engine: Engine) -> None:
+def test_a_record_gives_the_same_request(draw: GenerateImages, engine: Engine) -> None:
     fields: list[dict[str, Any]] = [
         {"prompt": r"a {red|blue} \{cat\}", "seed": 11, "sampler": "DDIM", "eta": 0.5},
         {"hires": {"scale": 1.5, "steps": 5}, "guidance_rescale": 0.5, "guidance_end": 0.6},
-        {"init_image": PICTURE.resize((70, 70)), "strength": 0.6},
+        {"init_image": INIT_IMAGE.resize((70, 70)), "strength": 0.6},
         {**MASKED, "inpaint": {"fill": "noise", "invert": True}, "clip_skip": 2},
         {"variation": {"seed": 3, "strength": 0.2}, "pag_scale": 2, "schedule": "beta"},
     ]
@@ -422,16 +422,16 @@ def test_a_record_gives_the_same_request(draw: Draw, engine: Engine) -> None:
         (drawn,) = draw(**asked)
         inputs = {name: asked[name] for name in ("init_image", "mask") if name in asked}
         (again,) = engine.generate(drawn.record.to_request(**inputs))
-        assert same(drawn, again)
+        assert same_pixels(drawn, again)
         kept = {"prompt": drawn.record.prompt, "styles": drawn.record.styles}
         assert again.record.model_copy(update=kept) == drawn.record
 
 
 @pytest.mark.parametrize("prompt", ["__{cat|cat}__", "{{|{} red}"])
-def test_an_expanded_prompt_is_not_expanded_again(prompt: str, draw: Draw, engine: Engine) -> None:
+def test_an_expanded_prompt_is_not_expanded_again(prompt: str, draw: GenerateImages, engine: Engine) -> None:
     (drawn,) = draw(prompt=prompt)
     (again,) = engine.generate(drawn.record.to_request())
-    assert same(drawn, again)
+    assert same_pixels(drawn, again)
     assert again.record.expanded_prompt == drawn.record.expanded_prompt
 
 
@@ -457,18 +457,18 @@ def test_an_upscaler_stays_in_memory_and_counts_in_the_budget(tiny: Tiny, tmp_pa
     fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
     request = GenerationRequest.parse(**fields, count=2, hires={"upscaler": "x2", "steps": 4})
     engine.preload(str(tiny("sd1")))
-    without = engine._loaded.nbytes
+    without = engine._cache.nbytes
     list(engine.generate(request))
     with engine.lease_upscaler("x2") as first, engine.lease_upscaler("x2") as second:
         assert first is second
-    assert engine._loaded.nbytes == without + first.nbytes
+    assert engine._cache.nbytes == without + first.nbytes
     assert len(engine.loaded_checkpoints) == 1, "an upscaler is no checkpoint"
     save_file(Compact(num_feat=4, num_conv=2, upscale=2).state_dict(), network)
     with engine.lease_upscaler("x2") as replaced:
         assert replaced is not first
         assert replaced.digest == hashlib.sha256(network.read_bytes()).hexdigest()
     engine.unload()
-    assert engine._loaded.nbytes == 0
+    assert engine._cache.nbytes == 0
 
 
 def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, t
     with pytest.raises(ModelInvalidError):
         list(engine.generate(request))
     assert not engine.loaded_checkpoints
-    assert engine._loaded.nbytes == 0
+    assert engine._cache.nbytes == 0
 
 
 def test_prompts_are_explained_without_generating(engine: Engine, tiny: Tiny) -> None:
@@ -501,7 +501,7 @@ def test_an_explanation_needs_no_weights(name: str, tiny: Tiny, tmp_path: Path) 
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     request = GenerationRequest.parse(prompt="a (red:1.3) cat", checkpoint=str(tiny(name)))
     if name == "sdxl-refiner":  # which generates from images only
-        request = request.model_copy(update={"init_image": PICTURE})
+        request = request.model_copy(update={"init_image": INIT_IMAGE})
     assert "tokens: " in str(engine.explain(request)["prompt"])
     assert not engine.loaded_checkpoints
 
@@ -526,5 +526,5 @@ def test_reduced_precision_generates_and_varies(name: str, tiny: Tiny, drawing_h
     (varied,) = engine.generate(GenerationRequest.parse(**fields, **near))
     far = {"variation": {"seed": 1, "strength": 1.0}}
     (other,) = engine.generate(GenerationRequest.parse(**fields, **far))
-    distances = [np.abs(pixels(each).astype(int) - pixels(plain)).mean() for each in (varied, other)]
+    distances = [np.abs(to_array(each).astype(int) - to_array(plain)).mean() for each in (varied, other)]
     assert distances[0] < distances[1]

@@ -10,7 +10,7 @@ import pytest
 from safelight.generation.fifo_lock import FifoLock
 
 
-def queued(lock: FifoLock, count: int) -> None:
+def wait_for_queue(lock: FifoLock, count: int) -> None:
     """Wait until so many threads are in the lock's queue."""
     deadline = time.monotonic() + 10
     while len(lock._queue) < count:
@@ -54,7 +54,7 @@ def test_it_is_acquired_in_the_order_of_the_requests() -> None:
     with lock:
         for number in range(8):
             threads.append(start(lambda number=number: work(number)))
-            queued(lock, number + 1)
+            wait_for_queue(lock, number + 1)
     for thread in threads:
         thread.join(10)
     assert order == list(range(8))
@@ -69,7 +69,7 @@ def test_a_thread_that_lends_it_comes_after_all_waiting_threads() -> None:
 
     with lock:
         threads = [start(work) for _ in range(3)]
-        queued(lock, 3)
+        wait_for_queue(lock, 3)
         with lock.released():
             pass
         order.append("lent")
@@ -108,7 +108,7 @@ def test_ctrl_c_removes_a_thread_from_the_queue(interruptible: None) -> None:
     def hold() -> None:
         with lock:
             held.set()
-            queued(lock, 1)
+            wait_for_queue(lock, 1)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             release.wait(10)
 
@@ -125,5 +125,5 @@ def test_ctrl_c_during_the_handover_passes_it_on() -> None:
     lock = FifoLock()
     lock.acquire()
     gone = threading.Lock()
-    lock._give_up(gone)  # not in the queue any more: the lock was its own already
+    lock._cancel_wait(gone)  # not in the queue any more: the lock was its own already
     assert lock.acquire(blocking=False)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sd_parsers import ParserManager
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import format_infotext, infotext_from_record, parse_infotext
@@ -55,7 +55,7 @@ NASTY = [
 ]
 
 
-def made(**change: object) -> ReproductionRecord:
+def make_infotext(**change: object) -> ReproductionRecord:
     return ReproductionRecord.model_validate(RECORD.to_dict() | change)
 
 
@@ -79,15 +79,15 @@ def test_the_layout_is_a1111s():
 
 
 def test_empty_lines_are_left_out():
-    assert infotext_from_record(made(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
-    assert infotext_from_record(made(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
-    assert infotext_from_record(made(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
-    assert "Schedule type" not in infotext_from_record(made(schedule=None))
+    assert infotext_from_record(make_infotext(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
+    assert infotext_from_record(make_infotext(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
+    assert infotext_from_record(make_infotext(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
+    assert "Schedule type" not in infotext_from_record(make_infotext(schedule=None))
 
 
 def test_other_keys_and_their_order():
     text = infotext_from_record(
-        made(
+        make_infotext(
             mode="inpainting",
             adapters=[
                 {"name": name, "digest": digit * 64, "weight": 1}
@@ -122,7 +122,7 @@ def test_other_keys_and_their_order():
 
 
 def test_a_single_strength_has_a1111s_key():
-    text = infotext_from_record(made(hires={"strength": 0.4}))
+    text = infotext_from_record(make_infotext(hires={"strength": 0.4}))
     assert "Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: latent, Version" in text
     fields = parse_infotext(text).request_fields()
     assert fields["hires"] == {"strength": 0.4, "scale": 2.0, "upscaler": "latent"}
@@ -130,7 +130,7 @@ def test_a_single_strength_has_a1111s_key():
 
 
 def test_how_the_second_pass_counts_its_steps_is_in_the_infotext():
-    text = infotext_from_record(made(hires={"steps": 9, "all_steps": True}))
+    text = infotext_from_record(make_infotext(hires={"steps": 9, "all_steps": True}))
     assert "Hires steps: 9, Hires all steps: True, " in text
     assert parse_infotext(text).request_fields()["hires"] == {
         "scale": 2.0,
@@ -145,7 +145,7 @@ def test_how_the_second_pass_counts_its_steps_is_in_the_infotext():
 @pytest.mark.parametrize("prompt", NASTY)
 @pytest.mark.parametrize("negative", ["", "blurry, bad: hands\nSteps: 4, ugly"])
 def test_sd_parsers_reads_our_files(read_by_others, kind, prompt, negative):
-    text = infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
+    text = infotext_from_record(make_infotext(expanded_prompt=prompt, expanded_negative_prompt=negative))
     (sampler,) = read_by_others(text, kind).samplers
     assert [each.value for each in sampler.prompts] == ([prompt.strip()] if prompt else [])
     assert [each.value for each in sampler.negative_prompts] == ([negative] if negative else [])
@@ -156,7 +156,7 @@ def test_sd_parsers_reads_our_files(read_by_others, kind, prompt, negative):
 
 
 def test_simple_parsers_read_names_and_quoted_values(read_by_others):
-    record = made(
+    record = make_infotext(
         checkpoint={"name": "a, Seed: 9\nb", "family": "sd1", "digest": "abcdef1234" + "0" * 54},
         adapters=[
             {"name": "ink", "digest": "1" * 64, "weight": 1},
@@ -171,7 +171,7 @@ def test_simple_parsers_read_names_and_quoted_values(read_by_others):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", [*NASTY, 'say "Negative prompt: x" aloud'])
 def test_our_files_round_trip(kind, prompt):
-    record = made(expanded_prompt=prompt)
+    record = make_infotext(expanded_prompt=prompt)
     data = encode_image(
         Image.new("RGB", (8, 8)), kind, Metadata(infotext_from_record(record), record.to_json())
     )
@@ -192,10 +192,10 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(prompt=words.filter(unambiguous), negative=words)
-@settings(max_examples=examples(300))
+@settings(max_examples=example_count(300))
 def test_any_prompts_round_trip(prompt, negative):
     read = parse_infotext(
-        infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
+        infotext_from_record(make_infotext(expanded_prompt=prompt, expanded_negative_prompt=negative))
     )
     assert (read.prompt, read.negative_prompt) == (prompt, negative)
     assert read.parameters["Steps"] == "20"
@@ -209,18 +209,18 @@ def test_any_values_round_trip(values):
 
 
 def test_a_prompt_line_that_begins_as_a_negative_prompt_is_ambiguous_so_the_record_decides():
-    record = made(expanded_prompt="a\nNegative prompt: b", expanded_negative_prompt="c")
+    record = make_infotext(expanded_prompt="a\nNegative prompt: b", expanded_negative_prompt="c")
     read = parse_infotext(infotext_from_record(record))
     assert (read.prompt, read.negative_prompt) == ("a", "b\nNegative prompt: c")
     assert ReproductionRecord.parse(record.to_json()).expanded_prompt == "a\nNegative prompt: b"
 
 
 def test_null_characters_become_the_replacement_character():
-    assert parse_infotext(infotext_from_record(made(expanded_prompt="a\0b"))).prompt == "a\ufffdb"
+    assert parse_infotext(infotext_from_record(make_infotext(expanded_prompt="a\0b"))).prompt == "a\ufffdb"
 
 
 def test_our_own_text_becomes_a_request_again():
-    record = made(
+    record = make_infotext(
         variation={"seed": 7, "strength": 0.15},
         strength=0.6,
         clip_skip=2,
@@ -320,7 +320,7 @@ def test_labels_of_schedules(label, schedule):
     fields = parse_infotext(f"a\n{LAST.replace('Karras', label)}").request_fields()
     assert fields.get("schedule") == schedule
     if schedule:
-        assert f"Schedule type: {label}," in infotext_from_record(made(schedule=schedule))
+        assert f"Schedule type: {label}," in infotext_from_record(make_infotext(schedule=schedule))
 
 
 @pytest.mark.parametrize(

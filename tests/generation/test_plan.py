@@ -33,7 +33,7 @@ DIFFUSION = {
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 
 
-def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Plan:
+def resolve_plan(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Plan:
     family = FAMILIES[name]
     request = GenerationRequest.parse(**({"prompt": "a cat"} | fields))
     scheduler = FLOW if family.prediction_process == "flow" else DIFFUSION
@@ -44,25 +44,25 @@ def test_unset_fields_take_the_familys_defaults() -> None:
     for name, family in FAMILIES.items():
         if "text-to-image" not in family.modes:
             continue
-        found = settled(name)
+        found = resolve_plan(name)
         assert (found.steps, found.guidance_scale) == (family.steps, family.guidance_scale)
         assert (found.width, found.height) == (512, 512)
-        assert found.choice.sampler.name == family.sampler
+        assert found.sampler_choice.sampler.name == family.sampler
         assert found.strength is None
         assert found.notes == ()
 
 
 def test_a_missing_seed_is_chosen_once() -> None:
-    first, second = settled(), settled()
+    first, second = resolve_plan(), resolve_plan()
     assert 0 <= first.seed < 2**32
     assert first.seed != second.seed
-    assert settled(seed=5).seed == 5
+    assert resolve_plan(seed=5).seed == 5
 
 
 def test_an_explicit_sampler_does_not_inherit_the_familys_schedule() -> None:
-    assert settled().choice.schedule == "karras"
-    assert settled(sampler="Euler").choice.schedule == "automatic"
-    assert settled(schedule="beta").choice.schedule == "beta"
+    assert resolve_plan().sampler_choice.schedule == "karras"
+    assert resolve_plan(sampler="Euler").sampler_choice.schedule == "automatic"
+    assert resolve_plan(schedule="beta").sampler_choice.schedule == "beta"
 
 
 @pytest.mark.parametrize(
@@ -77,24 +77,24 @@ def test_an_explicit_sampler_does_not_inherit_the_familys_schedule() -> None:
 def test_an_unsupported_size_names_its_neighbours(name: str, side: int, hint: str) -> None:
     for which in ("width", "height"):
         with pytest.raises(RequestError, match=f"{which} {side} is no multiple") as caught:
-            settled(name, **{which: side})
+            resolve_plan(name, **{which: side})
         assert caught.value.hint == hint
 
 
 def test_the_size_is_that_of_the_canvas() -> None:
-    image = settled(canvas=(130, 67), init_image=PICTURE)
+    image = resolve_plan(canvas=(130, 67), init_image=PICTURE)
     assert (image.width, image.height) == (128, 64)
-    part = settled(canvas=(130, 67), init_image=PICTURE, width=256)
+    part = resolve_plan(canvas=(130, 67), init_image=PICTURE, width=256)
     assert (part.width, part.height) == (256, 64)
-    tiny = settled("sana", canvas=(20, 500), init_image=None)
+    tiny = resolve_plan("sana", canvas=(20, 500), init_image=None)
     assert (tiny.width, tiny.height) == (32, 512)
 
 
 def test_a_masked_area_alone_uses_the_checkpoints_default_size() -> None:
     alone = {"init_image": PICTURE, "mask": PICTURE, "inpaint": {"only_masked": True}}
-    found = settled(canvas=(4000, 3000), **alone)
+    found = resolve_plan(canvas=(4000, 3000), **alone)
     assert (found.width, found.height) == (512, 512)
-    found = settled(canvas=(4000, 3000), **alone, width=64, height=32)
+    found = resolve_plan(canvas=(4000, 3000), **alone, width=64, height=32)
     assert (found.width, found.height) == (64, 32)
 
 
@@ -102,31 +102,31 @@ def test_a_masked_area_alone_uses_the_checkpoints_default_size() -> None:
     ("side", "scale", "larger"), [(64, 2.0, 128), (64, 1.5, 96), (104, 1.5, 160), (88, 1.5, 136)]
 )
 def test_the_second_passes_size_is_rounded_to_the_familys_unit(side: int, scale: float, larger: int) -> None:
-    found = settled(width=side, height=64, hires={"scale": scale})
+    found = resolve_plan(width=side, height=64, hires={"scale": scale})
     assert found.hires_size[0] == larger
-    assert settled(width=side, height=64).hires_size == (side, 64)
+    assert resolve_plan(width=side, height=64).hires_size == (side, 64)
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd3"])  # which round the strength's fraction differently
 @given(st.integers(1, 60), st.floats(0.2, 1))
 def test_a_second_pass_may_run_all_of_its_steps(name, steps, strength):
     family = FAMILIES[name]
-    found = settled(name, hires={"steps": steps, "strength": strength, "all_steps": True})
+    found = resolve_plan(name, hires={"steps": steps, "strength": strength, "all_steps": True})
     assert executed_steps(found.hires_steps, strength, family) == steps
-    as_first = settled(name, steps=steps, hires={"strength": strength, "all_steps": True})
+    as_first = resolve_plan(name, steps=steps, hires={"strength": strength, "all_steps": True})
     assert as_first.hires_steps == found.hires_steps
-    assert settled(name, hires={"steps": 60, "strength": strength}).hires_steps == 60
+    assert resolve_plan(name, hires={"steps": 60, "strength": strength}).hires_steps == 60
 
 
 def test_more_steps_than_training_steps_are_refused_in_a_second_pass():
     with pytest.raises(SamplerIncompatibleError, match="2000 steps"):
-        settled(hires={"steps": 20, "strength": 0.01, "all_steps": True})
+        resolve_plan(hires={"steps": 20, "strength": 0.01, "all_steps": True})
 
 
 def test_strength_has_a_default_for_each_mode() -> None:
-    assert settled(canvas=(64, 64), init_image=PICTURE).strength == 0.75
-    assert settled(canvas=(64, 64), init_image=PICTURE, mask=PICTURE).strength == 1.0
-    assert settled(canvas=(64, 64), init_image=PICTURE, strength=0.2).strength == 0.2
+    assert resolve_plan(canvas=(64, 64), init_image=PICTURE).strength == 0.75
+    assert resolve_plan(canvas=(64, 64), init_image=PICTURE, mask=PICTURE).strength == 1.0
+    assert resolve_plan(canvas=(64, 64), init_image=PICTURE, strength=0.2).strength == 0.2
 
 
 @given(st.integers(1, 200), st.floats(0, 1))
@@ -147,13 +147,13 @@ def test_the_number_of_steps_equals_diffusers(steps: int, strength: float) -> No
 def test_a_strength_too_low_for_one_step_gets_a_useful_hint(steps: int, strength: float, name: str) -> None:
     fields = {"init_image": PICTURE, "canvas": (64, 64), "steps": steps}
     if executed_steps(steps, strength, FAMILIES[name]):
-        assert settled(name, strength=strength, **fields).strength == strength
+        assert resolve_plan(name, strength=strength, **fields).strength == strength
         return
     with pytest.raises(RequestError, match="not one step runs") as caught:
-        settled(name, strength=strength, **fields)
+        resolve_plan(name, strength=strength, **fields)
     better = float(caught.value.hint.split("to ")[1].split(" or")[0])
     assert better <= 1
-    assert executed_steps(steps, settled(name, strength=better, **fields).strength, FAMILIES[name]) >= 1
+    assert executed_steps(steps, resolve_plan(name, strength=better, **fields).strength, FAMILIES[name]) >= 1
 
 
 REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
@@ -189,27 +189,27 @@ def test_features_that_a_family_lacks_are_refused(
     name: str, fields: dict[str, Any], error: type[SafelightError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        settled(name, canvas=(64, 64) if "init_image" in fields else None, **fields)
+        resolve_plan(name, canvas=(64, 64) if "init_image" in fields else None, **fields)
     assert type(caught.value) is error
 
 
 def test_the_second_passes_sampler_names_its_own_schedule() -> None:
     """A record has the first pass's schedule resolved: if it were inherited, the reproduced image would differ."""
-    first = settled(hires={"sampler": "DDIM"})
-    again = settled(hires={"sampler": "DDIM"}, sampler="DPM++ 2M", schedule="karras")
-    assert first.choice == again.choice
-    assert first.hires_choice == again.hires_choice
-    assert first.hires_choice is not None
-    assert first.hires_choice.schedule == "automatic"
-    named = settled(hires={"sampler": "DDIM Karras"}).hires_choice
+    first = resolve_plan(hires={"sampler": "DDIM"})
+    again = resolve_plan(hires={"sampler": "DDIM"}, sampler="DPM++ 2M", schedule="karras")
+    assert first.sampler_choice == again.sampler_choice
+    assert first.hires_sampler_choice == again.hires_sampler_choice
+    assert first.hires_sampler_choice is not None
+    assert first.hires_sampler_choice.schedule == "automatic"
+    named = resolve_plan(hires={"sampler": "DDIM Karras"}).hires_sampler_choice
     assert named is not None
     assert named.schedule == "karras"
-    assert settled(hires={}, schedule="beta").hires_choice == settled(schedule="beta").choice
+    assert resolve_plan(hires={}, schedule="beta").hires_sampler_choice == resolve_plan(schedule="beta").sampler_choice
 
 
 def test_an_impossible_second_pass_is_refused_before_the_first() -> None:
     with pytest.raises(UnsupportedError, match="perturbed-attention guidance for image-to-image"):
-        settled("kolors", pag_scale=2, hires={})
+        resolve_plan("kolors", pag_scale=2, hires={})
     learnt = DIFFUSION | {"prediction_type": "sample"}
     request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
     with pytest.raises(
@@ -219,10 +219,10 @@ def test_an_impossible_second_pass_is_refused_before_the_first() -> None:
 
 
 def test_eta_defaults_to_the_samplers_own() -> None:
-    assert settled(sampler="DDIM").eta == 0.0
-    assert settled(sampler="DDIM", eta=0.5).eta == 0.5
-    assert settled(sampler="TCD", steps=4).eta == 0.3
-    assert settled(sampler="Euler").eta is None
+    assert resolve_plan(sampler="DDIM").eta == 0.0
+    assert resolve_plan(sampler="DDIM", eta=0.5).eta == 0.5
+    assert resolve_plan(sampler="TCD", steps=4).eta == 0.3
+    assert resolve_plan(sampler="Euler").eta is None
 
 
 @pytest.mark.parametrize(
@@ -275,39 +275,39 @@ def test_eta_defaults_to_the_samplers_own() -> None:
     ],
 )
 def test_fields_without_effect_are_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
-    assert list(settled(name, **fields).notes) == notes
+    assert list(resolve_plan(name, **fields).notes) == notes
 
 
 def test_guidance_is_on_above_one_for_families_that_call_the_network_for_it() -> None:
-    assert settled("sd1").guided
-    assert settled("qwen-image").guided
-    assert not settled("sd1", guidance_scale=1).guided
-    assert not settled("flux").guided
-    assert not settled("flux-schnell", guidance_scale=7).guided
+    assert resolve_plan("sd1").guided
+    assert resolve_plan("qwen-image").guided
+    assert not resolve_plan("sd1", guidance_scale=1).guided
+    assert not resolve_plan("flux").guided
+    assert not resolve_plan("flux-schnell", guidance_scale=7).guided
 
 
 def test_each_image_expands_its_prompt_with_its_own_seed(tmp_path: Path) -> None:
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "c.txt").write_text("\n".join("abcdefghij"))
-    batch = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3, count=4)
+    batch = resolve_plan(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3, count=4)
     words = [batch.prompts(index, tmp_path) for index in range(4)]
     assert len({each.prompt for each in words}) > 1
     for index, each in enumerate(words):
-        alone = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3 + index)
+        alone = resolve_plan(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3 + index)
         assert alone.prompts(0, tmp_path) == each
 
 
 def test_prompts_that_expand_beyond_the_records_limit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "long.txt").write_text("x" * 6000)
-    assert len(settled(prompt="__long__").prompts(0, tmp_path).prompt) == 6000
+    assert len(resolve_plan(prompt="__long__").prompts(0, tmp_path).prompt) == 6000
     with pytest.raises(PromptError, match="12001 characters"):
-        settled(prompt="__long__ __long__").prompts(0, tmp_path)
+        resolve_plan(prompt="__long__ __long__").prompts(0, tmp_path)
 
 
 def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StyleUnknownError):
-        settled(styles=["noir"]).prompts(0, tmp_path)
+        resolve_plan(styles=["noir"]).prompts(0, tmp_path)
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ WORDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", WORDS)
 def test_unsupported_parts_of_styles_and_choices_are_refused(fields: dict[str, Any], home: Path) -> None:
     with pytest.raises(PromptUnsupportedError, match="with its styles and choices filled in"):
-        settled(**fields).prompts(0, home)
+        resolve_plan(**fields).prompts(0, home)
 
 
 @pytest.mark.parametrize(
@@ -350,8 +350,8 @@ def test_unsupported_parts_may_be_removed_and_reported(home: Path) -> None:
         "negative_prompt": "embedding:bad, blue",
         "styles": ["film"],
     }
-    words = settled(**fields, ignore_unsupported=True).prompts(0, home)
+    words = resolve_plan(**fields, ignore_unsupported=True).prompts(0, home)
     assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", ", blue")
     assert words.left_out == ("<lora:ink:0.7>", "<lora:x:1>", "AND", "<lyco:film:1>", "embedding:bad")
-    plain = settled(prompt="a cat", ignore_unsupported=True).prompts(0, home)
+    plain = resolve_plan(prompt="a cat", ignore_unsupported=True).prompts(0, home)
     assert (plain.prompt, plain.left_out) == ("a cat", ())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import EDMEulerScheduler
 from PIL import Image
-from tests.tiny import parts
+from tests.tiny import components
 from torch import nn
 
 from safelight.generation.previews import (
@@ -24,7 +24,7 @@ from safelight.images import decode
 from safelight.samples import sample_photographs
 
 
-class Shrinking(nn.Module):
+class DownscalingAutoencoder(nn.Module):
     """An autoencoder whose latents are the image itself, eight times smaller, in its own channel order."""
 
     def __init__(self, **config: Any) -> None:
@@ -51,7 +51,7 @@ CONFIGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_preview_has_the_images_colours_whatever_the_latents_scale(config: dict[str, Any]) -> None:
-    vae = Shrinking(**config)
+    vae = DownscalingAutoencoder(**config)
     image = decode(sample_photographs()[1]).image.resize((256, 256))
     signed = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 127.5 - 1
     raw = vae.encode(signed).latent_dist.mode()
@@ -66,7 +66,7 @@ def test_a_preview_has_the_images_colours_whatever_the_latents_scale(config: dic
 
 @pytest.mark.parametrize("make", ["autoencoder", "qwen_autoencoder", "sana_autoencoder", "flux2_autoencoder"])
 def test_every_kind_of_autoencoder_gets_a_map(make: str) -> None:
-    colours = fit_latent_to_rgb(getattr(parts, make)())
+    colours = fit_latent_to_rgb(getattr(components, make)())
     assert colours.weight.shape == (4, 3)
     assert torch.isfinite(colours.weight).all()
 
@@ -85,7 +85,7 @@ DDPM = {
 }
 
 
-def noisy(share: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+def add_noise(share: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, 4, 8, 8, generator=generator), torch.randn(1, 4, 8, 8, generator=generator)
 
@@ -95,7 +95,7 @@ def noisy(share: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_perfect_prediction_gives_the_clean_latents(kind: str, sampler: str) -> None:
     scheduler = build_scheduler(resolve_sampler(sampler), DDPM | {"prediction_type": kind}, [1])
     scheduler.set_timesteps(10)
-    clean, noise = noisy()
+    clean, noise = add_noise()
     timestep = scheduler.timesteps[4]
     alpha = float(np.interp(float(timestep), range(1000), scheduler.alphas_cumprod.numpy()))
     seen = alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
@@ -112,7 +112,7 @@ def test_a_flow_prediction_gives_the_clean_latents() -> None:
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
     scheduler = build_scheduler(resolve_sampler("Euler", prediction_process="flow"), flow, [1])
     scheduler.set_timesteps(10)
-    clean, noise = noisy()
+    clean, noise = add_noise()
     timestep = float(scheduler.timesteps[4])
     sample = (1 - timestep / 1000) * clean + timestep / 1000 * noise
     found = clean_latents(scheduler, DenoiserPrediction(sample, sample, timestep, noise - clean))
@@ -122,7 +122,7 @@ def test_a_flow_prediction_gives_the_clean_latents() -> None:
 def test_edm_undoes_its_preconditioning() -> None:
     scheduler = EDMEulerScheduler(sigma_data=0.5)
     scheduler.set_timesteps(10)
-    clean, noise = noisy()
+    clean, noise = add_noise()
     sigma = scheduler.sigmas[4]
     sample = clean + sigma * noise
     scale = sigma * 0.5 / (sigma**2 + 0.25) ** 0.5

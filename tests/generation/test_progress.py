@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from safelight.generation.progress import Progress, Stage
+from safelight.generation.progress import RunProgress, Stage
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from safelight.generation.progress import Progress, Stage
 )
 def test_the_completed_fraction_of_a_request(stage: Stage, step: int, hires: bool, fraction: float) -> None:
     """In the second of four images; with a second pass each pass is half of an image."""
-    assert Progress(1, 4, stage, step, 10).fraction(hires=hires) == pytest.approx(fraction)
+    assert RunProgress(1, 4, stage, step, 10).fraction(hires=hires) == pytest.approx(fraction)
 
 
 def test_stages_are_the_strings_of_the_api() -> None:

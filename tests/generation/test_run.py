@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.generation.conftest import SIDE, Draw, pixels, same
-from tests.generation.stock import alike, stock
+from tests.generation.conftest import SIDE, GenerateImages, to_array, same_pixels
+from tests.generation.diffusers_reference import nearly_equal, generate_with_diffusers
 from tests.tiny import TINY
-from tests.tiny.drawing import MASK, PICTURE
+from tests.tiny.generation import MASK, INIT_IMAGE
 
 from safelight.errors import MaskError, RunStoppedError
-from safelight.generation.progress import Progress, Watcher
+from safelight.generation.progress import RunProgress, Watcher
 from safelight.models.families import FAMILIES
 
 Tiny = Callable[[str], Path]
 SIZE = {"width": SIDE, "height": SIDE}
-EDIT = {"init_image": PICTURE, "strength": 0.7}
-MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
+EDIT = {"init_image": INIT_IMAGE, "strength": 0.7}
+MASKED = {"init_image": INIT_IMAGE, "mask": MASK, "inpaint": {"blur": 0}}
 
 
 # Every family in every mode
 
 
-def cases() -> Iterator[tuple[str, str]]:
+def family_modes() -> Iterator[tuple[str, str]]:
     from safelight.models.families import FAMILIES
 
     thorough = ("sd1", "sdxl", "kolors", "sd3", "flux", "qwen-image", "z-image", "flux2-klein", "chroma")
@@ -36,10 +36,10 @@ def cases() -> Iterator[tuple[str, str]]:
         yield from ((name, mode) for mode in (modes if name in thorough else modes[:1]))
 
 
-@pytest.mark.parametrize(("name", "mode"), list(cases()))
-def test_every_family_generates_with_previews_of_the_latents_size(name: str, mode: str, draw: Draw) -> None:
+@pytest.mark.parametrize(("name", "mode"), list(family_modes()))
+def test_every_family_generates_with_previews_of_the_latents_size(name: str, mode: str, draw: GenerateImages) -> None:
     fields = {"text-to-image": {}, "image-to-image": EDIT, "inpainting": MASKED}[mode]
-    told: list[tuple[Progress, Any]] = []
+    told: list[tuple[RunProgress, Any]] = []
     (drawn,) = draw(
         name, Watcher(lambda each: told.append((each, each.preview()))), negative_prompt="blue", **fields
     )
@@ -53,10 +53,10 @@ def test_every_family_generates_with_previews_of_the_latents_size(name: str, mod
     assert drawn.image.size == (SIDE, SIDE)
     assert drawn.image.mode == "RGB"
     assert (drawn.record.mode, drawn.record.seed, drawn.stopped_at) == (mode, 7, None)
-    assert pixels(drawn).std() > 0
+    assert to_array(drawn).std() > 0
     if mode == "inpainting":
         outside = np.asarray(MASK) == 0
-        assert np.array_equal(pixels(drawn)[outside], np.asarray(PICTURE)[outside])
+        assert np.array_equal(to_array(drawn)[outside], np.asarray(INIT_IMAGE)[outside])
 
 
 # Against diffusers alone
@@ -66,8 +66,8 @@ def test_every_family_generates_with_previews_of_the_latents_size(name: str, mod
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, draw: Draw, tiny: Tiny) -> None:
-    expected = stock(
+def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, draw: GenerateImages, tiny: Tiny) -> None:
+    expected = generate_with_diffusers(
         tiny(name),
         f"{family}Pipeline",
         sampler,
@@ -76,7 +76,7 @@ def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, dr
         **SIZE,
     )
     (drawn,) = draw(name, sampler=sampler, negative_prompt="blue", guidance_scale=7.0)
-    assert alike(pixels(drawn), expected)
+    assert nearly_equal(to_array(drawn), expected)
 
 
 @pytest.mark.parametrize(
@@ -88,43 +88,43 @@ def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, dr
         ("cogview4", "CogView4Pipeline"),
     ],
 )
-def test_other_families_equal_diffusers(name: str, pipeline: str, draw: Draw, tiny: Tiny) -> None:
+def test_other_families_equal_diffusers(name: str, pipeline: str, draw: GenerateImages, tiny: Tiny) -> None:
     own = {"guidance_scale": 2.5} if name == "z-image" else {"guidance_scale": 3.5}
-    expected = stock(tiny(name), pipeline, "Euler", **own, **SIZE)
-    assert alike(pixels(*draw(name, guidance_scale=3.5)), expected)
+    expected = generate_with_diffusers(tiny(name), pipeline, "Euler", **own, **SIZE)
+    assert nearly_equal(to_array(*draw(name, guidance_scale=3.5)), expected)
 
 
-def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: Draw, tiny: Tiny, tmp_path: Path) -> None:
+def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: GenerateImages, tiny: Tiny, tmp_path: Path) -> None:
     """diffusers' pipelines zero it only where none is given, and then fail without a pooled embedding."""
     folder = Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
     index = json.loads((folder / "model_index.json").read_text()) | {"force_zeros_for_empty_prompt": True}
     (folder / "model_index.json").write_text(json.dumps(index))
-    assert same(*draw("kolors", checkpoint=str(folder)), *draw("kolors"))
+    assert same_pixels(*draw("kolors", checkpoint=str(folder)), *draw("kolors"))
 
 
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_image_to_image_is_bit_identical_to_diffusers(name: str, family: str, draw: Draw, tiny: Tiny) -> None:
-    expected = stock(tiny(name), f"{family}Img2ImgPipeline", image=PICTURE, strength=0.7, guidance_scale=7.0)
-    assert alike(pixels(*draw(name, guidance_scale=7.0, **EDIT)), expected)
+def test_image_to_image_is_bit_identical_to_diffusers(name: str, family: str, draw: GenerateImages, tiny: Tiny) -> None:
+    expected = generate_with_diffusers(tiny(name), f"{family}Img2ImgPipeline", image=INIT_IMAGE, strength=0.7, guidance_scale=7.0)
+    assert nearly_equal(to_array(*draw(name, guidance_scale=7.0, **EDIT)), expected)
 
 
 @pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
 def test_inpainting_is_bit_identical_to_diffusers_under_the_mask(
-    name: str, family: str, draw: Draw, tiny: Tiny
+    name: str, family: str, draw: GenerateImages, tiny: Tiny
 ) -> None:
-    expected = stock(
+    expected = generate_with_diffusers(
         tiny(name),
         f"{family}InpaintPipeline",
-        image=PICTURE,
+        image=INIT_IMAGE,
         mask_image=MASK,
         strength=1.0,
         guidance_scale=7.0,
         **SIZE,
     )
-    found, inside = pixels(*draw(name, **MASKED)), np.asarray(MASK) == 255
-    assert alike(found[inside], expected[inside])
+    found, inside = to_array(*draw(name, **MASKED)), np.asarray(MASK) == 255
+    assert nearly_equal(found[inside], expected[inside])
 
 
 # Seeds and batches
@@ -133,72 +133,72 @@ BATCHES: list[dict[str, Any]] = [
     {"sampler": "Euler a"},
     {"sampler": "DPM++ SDE"},
     {"prompt": "a __colours__ {cat|dog|bird|fish}"},
-    {"init_image": PICTURE, "strength": 0.7, "sampler": "DPM++ 2M SDE"},
+    {"init_image": INIT_IMAGE, "strength": 0.7, "sampler": "DPM++ 2M SDE"},
     {**MASKED, "inpaint": {"fill": "noise", "blur": 2}, "sampler": "Euler a"},
-    {"init_image": PICTURE, "outpaint": {"right": 16}, "inpaint": {"fill": "noise"}},
+    {"init_image": INIT_IMAGE, "outpaint": {"right": 16}, "inpaint": {"fill": "noise"}},
     {"hires": {"scale": 1.5}, "sampler": "Euler a"},
     {"hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDPM"}, "sampler": "Euler"},
 ]
 
 
 @pytest.mark.parametrize("fields", BATCHES, ids=lambda fields: ",".join(fields))
-def test_image_i_of_a_batch_equals_its_seed_alone(fields: dict[str, Any], draw: Draw) -> None:
+def test_image_i_of_a_batch_equals_its_seed_alone(fields: dict[str, Any], draw: GenerateImages) -> None:
     batch = draw(count=3, seed=40, **fields)
     assert [each.record.seed for each in batch] == [40, 41, 42]
     for index in (2, 0):
         (alone,) = draw(seed=40 + index, **fields)
-        assert same(alone, batch[index])
+        assert same_pixels(alone, batch[index])
         assert alone.record == batch[index].record
-    assert not same(batch[0], batch[1])
+    assert not same_pixels(batch[0], batch[1])
 
 
-def test_a_batch_may_vary_around_one_seed(draw: Draw) -> None:
+def test_a_batch_may_vary_around_one_seed(draw: GenerateImages) -> None:
     variation = {"seed": 90, "strength": 0.3}
     batch = draw(count=2, seed=40, variation=variation | {"same_seed": True}, sampler="Euler a")
     (alone,) = draw(seed=40, variation=variation | {"seed": 91}, sampler="Euler a")
-    assert same(alone, batch[1])
+    assert same_pixels(alone, batch[1])
     assert alone.record == batch[1].record
-    assert not same(batch[0], batch[1])
+    assert not same_pixels(batch[0], batch[1])
 
 
-def test_a_second_pass_runs_all_of_its_steps(draw: Draw) -> None:
-    told: list[Progress] = []
+def test_a_second_pass_runs_all_of_its_steps(draw: GenerateImages) -> None:
+    told: list[RunProgress] = []
     hires = {"scale": 1.5, "strength": 0.4, "steps": 5, "all_steps": True}
     (drawn,) = draw(watcher=Watcher(told.append), hires=hires)
     assert [each.step for each in told if each.stage == "second pass"] == [1, 2, 3, 4, 5]
     (again,) = draw(hires=drawn.record.hires)
-    assert same(drawn, again)
+    assert same_pixels(drawn, again)
 
 
-def test_a_batch_of_variations_uses_consecutive_variation_seeds(draw: Draw) -> None:
+def test_a_batch_of_variations_uses_consecutive_variation_seeds(draw: GenerateImages) -> None:
     batch = draw(count=2, seed=40, variation={"seed": 90, "strength": 0.3}, sampler="Euler a")
     (alone,) = draw(seed=41, variation={"seed": 91, "strength": 0.3}, sampler="Euler a")
-    assert same(alone, batch[1])
+    assert same_pixels(alone, batch[1])
     assert alone.record == batch[1].record
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])
-def test_a_variation_interpolates_between_two_seeds(name: str, draw: Draw) -> None:
+def test_a_variation_interpolates_between_two_seeds(name: str, draw: GenerateImages) -> None:
     def varied(strength: float) -> Any:
         return draw(name, sampler="Euler", variation={"seed": 9, "strength": strength})[0]
 
     (own,), (other,) = draw(name, sampler="Euler"), draw(name, seed=9, sampler="Euler")
-    assert same(varied(0), own)
-    assert same(varied(1), other)
-    a_little, much = (np.abs(pixels(varied(s)).astype(int) - pixels(own)).mean() for s in (0.05, 0.5))
+    assert same_pixels(varied(0), own)
+    assert same_pixels(varied(1), other)
+    a_little, much = (np.abs(to_array(varied(s)).astype(int) - to_array(own)).mean() for s in (0.05, 0.5))
     assert 0 < a_little < much
 
 
-def test_the_largest_seed_works_with_every_kind_of_noise(draw: Draw) -> None:
+def test_the_largest_seed_works_with_every_kind_of_noise(draw: GenerateImages) -> None:
     for sampler in ("Euler a", "DPM++ SDE"):
         (drawn,) = draw(seed=2**63 - 1, sampler=sampler, steps=2)
         assert drawn.record.seed == 2**63 - 1
 
 
-def test_a_random_seed_is_in_the_record_and_reproduces_the_image(draw: Draw) -> None:
+def test_a_random_seed_is_in_the_record_and_reproduces_the_image(draw: GenerateImages) -> None:
     first = draw(seed=None, count=2)
     again = draw(seed=first[0].record.seed, count=2)
-    assert all(same(*pair) for pair in zip(first, again, strict=True))
+    assert all(same_pixels(*pair) for pair in zip(first, again, strict=True))
 
 
 # Second pass, edits
@@ -212,7 +212,7 @@ SECOND = sorted(
 
 
 @pytest.mark.parametrize("name", SECOND)
-def test_every_family_with_image_to_image_has_a_second_pass(name: str, draw: Draw) -> None:
+def test_every_family_with_image_to_image_has_a_second_pass(name: str, draw: GenerateImages) -> None:
     """At a size whose latents are no multiple of the family's unit."""
     family = FAMILIES[name.replace("sd2-base", "sd2")]
     upscaler = "latent" if family.latent_layout == "spatial" else "lanczos"
@@ -223,8 +223,8 @@ def test_every_family_with_image_to_image_has_a_second_pass(name: str, draw: Dra
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_stop_during_upscaling_returns_the_first_pass(keep: bool, draw: Draw) -> None:
-    done: list[Progress] = []
+def test_a_stop_during_upscaling_returns_the_first_pass(keep: bool, draw: GenerateImages) -> None:
+    done: list[RunProgress] = []
 
     def stop() -> bool:
         return bool(done) and done[-1].step == 3
@@ -236,24 +236,24 @@ def test_a_stop_during_upscaling_returns_the_first_pass(keep: bool, draw: Draw) 
         return
     (drawn,) = draw(watcher=Watcher(done.append, stop, keep), **asked)
     assert drawn.stopped_at == 3
-    assert same(drawn, *draw())
+    assert same_pixels(drawn, *draw())
     assert "Stopped after step 3 of the first pass: the picture is unfinished." in drawn.record.notes
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd1-inpaint", "flux", "flux-fill", "flux2-klein", "sd3"])
-def test_a_dot_is_regenerated(name: str, draw: Draw) -> None:
+def test_a_dot_is_regenerated(name: str, draw: GenerateImages) -> None:
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (33, 33, 36, 36))  # less than a latent, and no pixel that the pipelines sample
-    (drawn,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1)
-    (other,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1, seed=8)
-    assert not np.array_equal(pixels(drawn)[33:36, 33:36], np.asarray(PICTURE)[33:36, 33:36])
-    assert not np.array_equal(pixels(drawn)[33:36, 33:36], pixels(other)[33:36, 33:36])
+    (drawn,) = draw(name, init_image=INIT_IMAGE, mask=mask, inpaint={"blur": 0}, strength=1)
+    (other,) = draw(name, init_image=INIT_IMAGE, mask=mask, inpaint={"blur": 0}, strength=1, seed=8)
+    assert not np.array_equal(to_array(drawn)[33:36, 33:36], np.asarray(INIT_IMAGE)[33:36, 33:36])
+    assert not np.array_equal(to_array(drawn)[33:36, 33:36], to_array(other)[33:36, 33:36])
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3"])
 @pytest.mark.parametrize("upscaler", ["latent", "lanczos"])
-def test_a_second_pass_regenerates_at_a_larger_size(name: str, upscaler: str, draw: Draw) -> None:
-    told: list[Progress] = []
+def test_a_second_pass_regenerates_at_a_larger_size(name: str, upscaler: str, draw: GenerateImages) -> None:
+    told: list[RunProgress] = []
     hires = {"scale": 1.5, "upscaler": upscaler, "strength": 0.7, "steps": 4}
     (drawn,) = draw(name, Watcher(told.append), hires=hires)
     assert drawn.image.size == (96, 96)
@@ -267,26 +267,26 @@ def test_a_second_pass_regenerates_at_a_larger_size(name: str, upscaler: str, dr
     assert len(second) == (3 if name == "sd3" else 2)
     (first,) = draw(name)
     small = np.asarray(drawn.image.resize((64, 64), Image.Resampling.BOX)).astype(int)
-    assert np.abs(small - pixels(first)).mean() > 0
+    assert np.abs(small - to_array(first)).mean() > 0
 
 
-def test_a_weak_second_pass_stays_near_the_first(draw: Draw) -> None:
+def test_a_weak_second_pass_stays_near_the_first(draw: GenerateImages) -> None:
     (first,) = draw(steps=10)
     hires = {"scale": 2, "upscaler": "lanczos", "strength": 0.1, "steps": 10}
     far = draw(steps=10, hires=hires | {"strength": 1.0})[0]
     near = draw(steps=10, hires=hires)[0]
     small = [np.asarray(each.image.resize((64, 64), Image.Resampling.BOX)) for each in (near, far)]
-    distances = [np.abs(each.astype(int) - pixels(first)).mean() for each in small]
+    distances = [np.abs(each.astype(int) - to_array(first)).mean() for each in small]
     assert distances[0] < distances[1]
 
 
-def test_the_second_pass_may_have_its_own_sampler_and_schedule(draw: Draw) -> None:
+def test_the_second_pass_may_have_its_own_sampler_and_schedule(draw: GenerateImages) -> None:
     hires = {"scale": 1.5, "strength": 0.9}
     plain, other = (draw(hires=hires | more)[0] for more in ({}, {"sampler": "DDIM"}))
-    assert not same(plain, other)
+    assert not same_pixels(plain, other)
 
 
-def test_a_masked_area_alone_keeps_the_rest_of_a_large_image(draw: Draw) -> None:
+def test_a_masked_area_alone_keeps_the_rest_of_a_large_image(draw: GenerateImages) -> None:
     large = Image.effect_noise((400, 300), 60).convert("RGB")
     mask = Image.new("L", large.size, 0)
     mask.paste(255, (300, 200, 330, 240))
@@ -295,13 +295,13 @@ def test_a_masked_area_alone_keeps_the_rest_of_a_large_image(draw: Draw) -> None
     )
     assert drawn.image.size == (400, 300)
     assert (drawn.record.width, drawn.record.height) == (64, 64)
-    changed = (pixels(drawn) != np.asarray(large)).any(-1)
+    changed = (to_array(drawn) != np.asarray(large)).any(-1)
     assert changed[205:235, 305:325].mean() > 0.9
     changed[200 - 12 : 240 + 12, 300 - 12 : 330 + 12] = False
     assert not changed.any()
 
 
-def test_without_a_size_a_masked_area_uses_the_checkpoints_default_size(draw: Draw) -> None:
+def test_without_a_size_a_masked_area_uses_the_checkpoints_default_size(draw: GenerateImages) -> None:
     large = Image.new("RGB", (400, 300), "grey")
     mask = Image.new("L", large.size, 0)
     mask.paste(255, (300, 200, 330, 240))
@@ -310,28 +310,28 @@ def test_without_a_size_a_masked_area_uses_the_checkpoints_default_size(draw: Dr
 
 
 @pytest.mark.parametrize("fill", ["original", "blur", "noise"])
-def test_the_content_under_the_mask_matters_below_full_strength(fill: str, draw: Draw) -> None:
+def test_the_content_under_the_mask_matters_below_full_strength(fill: str, draw: GenerateImages) -> None:
     found = draw(**{**MASKED, "inpaint": {"fill": fill}}, strength=0.5)[0]
     others = [f for f in ("original", "blur", "noise") if f != fill]
     for other in others:
-        assert not same(found, draw(**{**MASKED, "inpaint": {"fill": other}}, strength=0.5)[0])
+        assert not same_pixels(found, draw(**{**MASKED, "inpaint": {"fill": other}}, strength=0.5)[0])
 
 
-def test_a_transparent_mask_marks_nothing(draw: Draw) -> None:
+def test_a_transparent_mask_marks_nothing(draw: GenerateImages) -> None:
     mask = Image.new("RGBA", (SIDE, SIDE), (255, 255, 255, 0))
     with pytest.raises(MaskError, match="marks nothing"):
-        draw(init_image=PICTURE, mask=mask)
+        draw(init_image=INIT_IMAGE, mask=mask)
     mask.paste((255, 255, 255, 255), (32, 0, 64, 64))
-    assert same(
-        draw(init_image=PICTURE, mask=mask, inpaint={"blur": 0})[0],
+    assert same_pixels(
+        draw(init_image=INIT_IMAGE, mask=mask, inpaint={"blur": 0})[0],
         draw(**MASKED)[0],
     )
 
 
-def test_outpainting_keeps_the_image_but_for_the_seam(draw: Draw) -> None:
-    (drawn,) = draw(init_image=PICTURE, outpaint={"right": 30, "top": 8}, inpaint={"blur": 2})
+def test_outpainting_keeps_the_image_but_for_the_seam(draw: GenerateImages) -> None:
+    (drawn,) = draw(init_image=INIT_IMAGE, outpaint={"right": 30, "top": 8}, inpaint={"blur": 2})
     assert drawn.image.size == (94, 72)
     assert (drawn.record.width, drawn.record.height) == (96, 72)
-    found, before, seam = pixels(drawn), np.asarray(PICTURE), 2 * 2 + 3 * 2
+    found, before, seam = to_array(drawn), np.asarray(INIT_IMAGE), 2 * 2 + 3 * 2
     assert np.array_equal(found[8 + seam :, : 64 - seam], before[seam:, : 64 - seam])
     assert found[:, 64:].std() > 0

@@ -372,7 +372,7 @@ def test_a_path_that_does_not_exist(folder: Path, name: str | Path) -> None:
         load_upscaler(name, folder)
 
 
-class Trap:
+class PickleTrap:
     """An object whose unpickling writes a file."""
 
     def __init__(self, mark: Path) -> None:
@@ -386,11 +386,11 @@ class Trap:
 def test_pickles_never_run(tmp_path: Path, protocol: int) -> None:
     mark = tmp_path / "ran"
     path = tmp_path / "renamed.safetensors"
-    path.write_bytes(pickle.dumps(Trap(mark), protocol))
+    path.write_bytes(pickle.dumps(PickleTrap(mark), protocol))
     # Protocols 0 and 1 have no magic number; the error is just that they are no safetensors.
     with pytest.raises(PickleRefusedError if protocol >= 2 else ModelInvalidError):
         load_upscaler(path, tmp_path)
-    torch.save({"x": Trap(mark)}, path)
+    torch.save({"x": PickleTrap(mark)}, path)
     with pytest.raises(PickleRefusedError, match="whatever its name"):
         load_upscaler(path, tmp_path)
     assert not mark.exists()

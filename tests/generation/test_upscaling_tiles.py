@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import RequestError
 from safelight.generation.upscaling.tiles import Tiling, upscale_in_tiles
@@ -65,7 +65,7 @@ def test_weights_of_overlapping_tiles_sum_to_one(
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), overlap=st.integers(0, 8), seed=st.integers(0, 9))
-@hypothesis_settings(max_examples=examples(40))
+@hypothesis_settings(max_examples=example_count(40))
 def test_merging_tiles_loses_nothing(height: int, width: int, overlap: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     twice = picture.repeat(2, 0).repeat(2, 1)

@@ -15,7 +15,7 @@ from pillow_heif import as_plugin
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 
-class Pictures:
+class ImageBuilders:
     """Builders of images and of files."""
 
     formats = FORMATS
@@ -134,8 +134,8 @@ class Pictures:
 
 
 @pytest.fixture(scope="session")
-def make() -> type[Pictures]:
-    return Pictures
+def make() -> type[ImageBuilders]:
+    return ImageBuilders
 
 
 @pytest.fixture(scope="session", params=FORMATS)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import ImageArrayError, ImageFormatError
 from safelight.images import DecodeLimits, decode
@@ -20,11 +20,11 @@ from safelight.images.icc import is_srgb
 
 COLOURS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
 WIDE = hnp.arrays(np.uint16, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(4)))
-quick = settings(max_examples=examples(40))
+quick = settings(max_examples=example_count(40))
 RED = DecodeLimits(background=(200, 10, 30))
 
 
-def rounded(samples: np.ndarray) -> np.ndarray:
+def round_to_8_bits(samples: np.ndarray) -> np.ndarray:
     return np.rint(samples / 257).astype(np.uint8)
 
 
@@ -43,12 +43,12 @@ def test_sixteen_bits_of_an_eight_bit_image_give_that_image(make, pixels):
 def test_sixteen_bits_are_rounded_and_not_truncated(make, samples):
     rgb = samples[:, :, :3]
     grey = samples[:, :, :1]
-    assert np.array_equal(decode(make.png16(rgb, 2)).pixels, rounded(rgb))
-    assert np.array_equal(decode(rgb).pixels, rounded(rgb))
+    assert np.array_equal(decode(make.png16(rgb, 2)).pixels, round_to_8_bits(rgb))
+    assert np.array_equal(decode(rgb).pixels, round_to_8_bits(rgb))
     for source in (grey, grey[:, :, 0], make.png16(grey, 0), Image.fromarray(grey[:, :, 0])):
-        assert np.array_equal(decode(source).pixels, np.repeat(rounded(grey), 3, axis=2))
+        assert np.array_equal(decode(source).pixels, np.repeat(round_to_8_bits(grey), 3, axis=2))
     opaque = np.dstack([rgb, np.full(rgb.shape[:2], 65535, np.uint16)])
-    assert np.array_equal(decode(make.png16(opaque, 6)).pixels, rounded(rgb))
+    assert np.array_equal(decode(make.png16(opaque, 6)).pixels, round_to_8_bits(rgb))
     assert np.array_equal(decode(make.png16(samples, 6)).pixels, decode(samples).pixels)
     assert np.array_equal(
         decode(make.png16(samples[:, :, [0, 3]], 4)).pixels, decode(samples[:, :, [0, 0, 0, 3]]).pixels
@@ -74,7 +74,7 @@ def test_sixteen_bit_tiff_is_rounded(make, order, compression):
     head = magic + struct.pack(f"{order}I", 8 + len(raw))
     data = head + raw + struct.pack(f"{order}H", len(entries)) + b"".join(packed) + bytes(4)
     frame = decode(data)
-    assert np.array_equal(frame.pixels, rounded(samples))
+    assert np.array_equal(frame.pixels, round_to_8_bits(samples))
     assert frame.notes == ("16 bit scaled to 8",)
 
 
@@ -183,7 +183,7 @@ def test_pil_images_of_integers_and_floats(make):
     ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     assert np.array_equal(decode(Image.fromarray(ramp)).pixels, decode(ramp).pixels)
     wide = (ramp * 65535).astype(np.int32)
-    assert np.array_equal(decode(Image.fromarray(wide)).pixels[:, :, 0], rounded(wide))
+    assert np.array_equal(decode(Image.fromarray(wide)).pixels[:, :, 0], round_to_8_bits(wide))
     for bad in (ramp - 1, ramp * 1e6, ramp * np.nan, wide * 2):
         with pytest.raises(ImageArrayError):
             decode(Image.fromarray(bad))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import (
     FileMissingError,
@@ -26,7 +26,7 @@ from safelight.images import decode, iter_frames, read_header
 
 TOLERANCE = {"JPEG": 6, "WEBP": 16, "AVIF": 24, "HEIF": 16, "GIF": 30, "PNG": 0, "BMP": 0, "TIFF": 0}
 COLOURS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
-quick = settings(max_examples=examples(40))
+quick = settings(max_examples=example_count(40))
 
 
 def mean_error(a: np.ndarray, b: np.ndarray) -> float:

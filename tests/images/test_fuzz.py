@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 import pytest
-from tests.images.damage import damaged, look, seeds
+from tests.images.corruption import corrupted_files, read_everything, sound_files
 
 from safelight.errors import ImageError
 
@@ -20,9 +20,9 @@ SECONDS = 3.0
 def test_damaged_files_give_an_image_or_our_error(make, format_name, capfd):
     rng = random.Random(f"{SEED}{format_name}")
     outcomes: Counter[str] = Counter()
-    for number, data in enumerate(damaged(seeds(make, format_name), PER_FILE, rng)):
+    for number, data in enumerate(corrupted_files(sound_files(make, format_name), PER_FILE, rng)):
         began = time.perf_counter()
-        outcomes[look(data)] += 1
+        outcomes[read_everything(data)] += 1
         assert time.perf_counter() - began < SECONDS, number
     assert sum(outcomes.values()) == PER_FILE
     assert len(outcomes) >= 3, outcomes
@@ -37,4 +37,4 @@ def test_every_prefix_of_a_file_gives_an_error_or_an_image(make, format_name):
     data = make.encode(make.image(9, 7), format_name)
     step = max(1, len(data) // 60)
     for length in range(0, len(data), step):
-        look(data[:length])
+        read_everything(data[:length])

@@ -6,13 +6,13 @@ from typing import Annotated
 import pytest
 from sqlalchemy import Engine
 
-from safelight.database import blobs, reading, writing
+from safelight.database import blobs, read_transaction, write_transaction
 from safelight.errors import BlobMissingError, RequestError
-from safelight.generation.request import GenerationRequest, Part
+from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images.fields import ImageField
 from safelight.jobs.job import JobKind
 from safelight.jobs.payloads import (
-    REQUESTS,
+    REQUEST_TYPES,
     ScanRequest,
     blob_digests,
     load_request,
@@ -28,12 +28,12 @@ def test_pictures_are_stored_in_the_database_and_loaded_again(database: Engine) 
         {"prompt": "a hat", "init_image": b"one", "mask": b"two", "strength": 0.5, "inpaint": {"blur": 2}},
     )
     body, pictures = store_request(request)
-    with writing(database) as connection:
-        blobs.keep(connection, pictures)
+    with write_transaction(database) as connection:
+        blobs.put_many(connection, pictures)
     assert json.loads(json.dumps(body)) == body
     assert "one" not in json.dumps(body)
     assert len(set(blob_digests(body))) == 2
-    with reading(database) as connection:
+    with read_transaction(database) as connection:
         again = load_request(connection, JobKind.GENERATE, body)
     assert isinstance(again, GenerationRequest)
     assert (again.init_image, again.mask, again.strength) == (b"one", b"two", 0.5)
@@ -42,9 +42,9 @@ def test_pictures_are_stored_in_the_database_and_loaded_again(database: Engine) 
 
 
 def test_many_pictures_and_duplicates(database: Engine) -> None:
-    with writing(database) as connection:
+    with write_transaction(database) as connection:
         body, pictures = store_request(parse_request(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
-        blobs.keep(connection, pictures)
+        blobs.put_many(connection, pictures)
         again = load_request(connection, JobKind.SCAN, body)
     assert isinstance(again, ScanRequest)
     assert again.images == (b"a", b"b", b"a")
@@ -52,7 +52,7 @@ def test_many_pictures_and_duplicates(database: Engine) -> None:
 
 
 def test_a_missing_blob_is_an_error(database: Engine) -> None:
-    with reading(database) as connection, pytest.raises(BlobMissingError):
+    with read_transaction(database) as connection, pytest.raises(BlobMissingError):
         load_request(connection, JobKind.UPSCALE, {"image": {"blob": "0" * 64}})
 
 
@@ -78,7 +78,7 @@ def test_a_random_seed_is_chosen_once() -> None:
     assert with_seed(GenerationRequest.parse(prompt="x", seed=5)).seed == 5
 
 
-class Control(Part):
+class Control(RequestPart):
     kind: str
     image: Annotated[bytes, ImageField()]
 
@@ -93,7 +93,7 @@ class Controlled(GenerationRequest):
 def test_pictures_within_parts_of_a_request_are_loaded_too(
     database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(REQUESTS, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]
+    monkeypatch.setitem(REQUEST_TYPES, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]
     fields = {
         "prompt": "a hat",
         "init_image": b"one",
@@ -104,8 +104,8 @@ def test_pictures_within_parts_of_a_request_are_loaded_too(
     body, pictures = store_request(request)
     assert set(pictures.values()) == {b"one", b"two", b"three"}
     assert set(blob_digests(body)) == set(pictures)
-    with writing(database) as connection:
-        blobs.keep(connection, pictures)
+    with write_transaction(database) as connection:
+        blobs.put_many(connection, pictures)
         again = load_request(connection, JobKind.GENERATE, body)
     assert again == request
     assert isinstance(again, Controlled)

@@ -12,7 +12,7 @@ def progress(step: int) -> Progress:
     return Progress(stage="first pass", step=step)
 
 
-class Slow:
+class BlockedWriter:
     """A writer that blocks until it is released."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Slow:
 
 
 def test_it_never_blocks_and_only_the_latest_progress_is_written() -> None:
-    slow = Slow()
+    slow = BlockedWriter()
     writer = ProgressWriter(slow.write)
     preview = Image.new("RGB", (8, 8))
     writer.put(progress(1))
@@ -40,7 +40,7 @@ def test_it_never_blocks_and_only_the_latest_progress_is_written() -> None:
 
 
 def test_its_thread_ends_with_the_job() -> None:
-    slow = Slow()
+    slow = BlockedWriter()
     slow.go_on.set()
     writer = ProgressWriter(slow.write)
     writer.flush()

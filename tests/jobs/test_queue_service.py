@@ -9,41 +9,41 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select, update
 from tests.gallery.conftest import new_entry
-from tests.jobs.book import submission
-from tests.times import ago
+from tests.jobs.store_helpers import submission
+from tests.times import seconds_ago
 
-from safelight.database import blobs, writing
+from safelight.database import blobs, write_transaction
 from safelight.gallery import NewEntry, Search
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
 from safelight.jobs.queue.tables import jobs, workers
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
 
 @pytest.fixture
 def service(database_settings: Settings) -> Iterator[QueueService]:
-    prepare(database_settings)
+    prepare_database(database_settings)
     opened = QueueService.open(database_settings)
     yield opened
     opened.close()
 
 
 def submit(service: QueueService, data: bytes) -> str:
-    with writing(service.engine) as connection:
+    with write_transaction(service.engine) as connection:
         digest = blobs.put(connection, data)
     request = {"image": {"blob": digest}}
     return service.store.submit(Submission(kind=JobKind.UPSCALE, request=request)).id
 
 
-def kept(service: QueueService) -> int:
-    with service.reading() as connection:
+def stored_counts(service: QueueService) -> int:
+    with service.read_transaction() as connection:
         return connection.execute(select(func.count()).select_from(blobs.blobs)).scalar_one()
 
 
 def test_preparing_twice_changes_nothing(database_settings: Settings, service: QueueService) -> None:
     job_id = submit(service, b"x")
-    prepare(database_settings)
+    prepare_database(database_settings)
     assert service.store.get(job_id).id == job_id
 
 
@@ -53,19 +53,19 @@ def test_expired_jobs_are_deleted_with_their_blobs(service: QueueService) -> Non
     assert job is not None
     assert job.id == old
     service.store.succeed(job, {}, 1.0)
-    assert kept(service) == 1  # its blobs are deleted at once
-    with writing(service.engine) as connection:
+    assert stored_counts(service) == 1  # its blobs are deleted at once
+    with write_transaction(service.engine) as connection:
         blobs.put(connection, b"left by a job that an older version forgot")
-        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=ago(1)))
+        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=seconds_ago(1)))
         long_ago = datetime.now(UTC) - timedelta(days=1)
         connection.execute(update(blobs.blobs).values(created=long_ago))
-    assert kept(service) == 2
-    service.clean()
+    assert stored_counts(service) == 2
+    service.delete_expired()
     assert [job.id for job in service.store.find()] == [young]
-    assert kept(service) == 1
+    assert stored_counts(service) == 1
 
 
-def described() -> dict[str, object]:
+def worker_info() -> dict[str, object]:
     return {
         "host": "here",
         "pid": 1,
@@ -73,32 +73,32 @@ def described() -> dict[str, object]:
         "state": "idle",
         "checkpoints": ["starter"],
         "memory": 1e9,
-        "started": ago(0),
+        "started": seconds_ago(0),
     }
 
 
 def test_workers_are_listed_while_they_send_heartbeats(service: QueueService) -> None:
-    service.register_worker("w", described())
-    service.register_worker("w", described() | {"state": "busy"})
+    service.register_worker("w", worker_info())
+    service.register_worker("w", worker_info() | {"state": "busy"})
     (worker,) = service.workers()
     assert (worker["name"], worker["state"], worker["checkpoints"]) == ("w", "busy", ["starter"])
-    service.forget_worker("w")
+    service.unregister_worker("w")
     assert service.workers() == []
 
 
 def test_lost_workers_are_deleted(service: QueueService) -> None:
     for name, silent in (("gone", 90_000.0), ("away", 3600.0)):
-        service.register_worker(name, described())
-        with writing(service.engine) as connection:
-            connection.execute(update(workers).where(workers.c.name == name).values(seen=ago(silent)))
-    service.clean()
-    with service.reading() as connection:
+        service.register_worker(name, worker_info())
+        with write_transaction(service.engine) as connection:
+            connection.execute(update(workers).where(workers.c.name == name).values(seen=seconds_ago(silent)))
+    service.delete_expired()
+    with service.read_transaction() as connection:
         assert connection.execute(select(workers.c.name)).scalars().all() == ["away"]
 
 
 def test_retention_deletes_jobs_entries_and_files(database_settings: Settings) -> None:
     settings = database_settings.model_copy(update={"job_retention": 0.0, "gallery_retention": 3600.0})
-    prepare(settings)
+    prepare_database(settings)
     service = QueueService.open(settings)
     try:
         for name in ("old", "new"):
@@ -108,7 +108,7 @@ def test_retention_deletes_jobs_entries_and_files(database_settings: Settings) -
             service.gallery.add(entry_of(job.id, hours_ago=2 if name == "old" else 0))
             service.store.succeed(job, {})
         time.sleep(0.01)  # so that both have ended before now
-        service.clean()
+        service.delete_expired()
         assert service.store.find() == []
         (kept,) = service.gallery.search(Search()).entries
         files = [path.stem for path in (settings.home / "gallery").rglob("*.png")]
@@ -139,19 +139,19 @@ def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
 ) -> None:
     """Neither finished jobs nor images nor the blobs of a job that is being submitted."""
     settings = database_settings.model_copy(update={"gallery_retention": 86400.0})
-    prepare(settings)
+    prepare_database(settings)
     service = QueueService.open(settings)
     job = service.store.submit(submission())
-    service.store.signal(job.id, Signal.CANCEL)
+    service.store.send_signal(job.id, Signal.CANCEL)
     entry = service.gallery.add(new_entry(created=datetime.now(UTC).replace(microsecond=0)))
-    with writing(service.engine) as connection:
+    with write_transaction(service.engine) as connection:
         digest = blobs.put(connection, b"a picture")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
-    service.clean()
+    service.delete_expired()
     assert service.store.get(job.id).state is JobState.CANCELLED
     assert service.gallery.get(entry.id) == entry
-    with service.reading() as connection:
+    with service.read_transaction() as connection:
         assert blobs.get(connection, digest) == b"a picture"
     service.close()
 
@@ -159,14 +159,14 @@ def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
 def test_workers_with_heartbeats_from_before_the_clock_was_set_back_are_not_listed(
     database_settings: Settings,
 ) -> None:
-    prepare(database_settings)
+    prepare_database(database_settings)
     service = QueueService.open(database_settings)
     for name in ("old", "new"):
-        service.register_worker(name, described())
-    with writing(service.engine) as connection:
-        connection.execute(update(workers).where(workers.c.name == "old").values(seen=ago(-7 * 86400)))
+        service.register_worker(name, worker_info())
+    with write_transaction(service.engine) as connection:
+        connection.execute(update(workers).where(workers.c.name == "old").values(seen=seconds_ago(-7 * 86400)))
     assert [worker["name"] for worker in service.workers()] == ["new"]
-    service.clean()
-    with service.reading() as connection:
+    service.delete_expired()
+    with service.read_transaction() as connection:
         assert connection.execute(select(workers.c.name)).scalars().all() == ["new"]
     service.close()

@@ -30,26 +30,26 @@ VERDICT: JsonObject = {"index": 0, "decision": "error", "scores": {}, "unsafe": 
 
 
 def test_results_of_the_first_version_are_read() -> None:
-    found = JobResult.read({"pictures": [PICTURE]})
+    found = JobResult.parse({"pictures": [PICTURE]})
     assert found.version == 1
     assert found.pictures[0].decision is Decision.ALLOW
     assert (found.pictures[0].seconds, found.pictures[0].stopped_at, found.pictures[0].verdict) == (None,) * 3
-    assert JobResult.read({"verdicts": [VERDICT]}).verdicts[0].decision == "error"
-    assert JobResult.read({}) == JobResult()
+    assert JobResult.parse({"verdicts": [VERDICT]}).verdicts[0].decision == "error"
+    assert JobResult.parse({}) == JobResult()
 
 
 def test_a_stored_result_has_a_version_and_only_set_fields() -> None:
     picture = GeneratedImage.model_validate(PICTURE)
-    stored = JobResult.of_pictures([picture]).stored()
+    stored = JobResult.from_pictures([picture]).to_dict()
     assert stored == {"version": 2, "pictures": [PICTURE]}
     assert json.loads(json.dumps(stored)) == stored
-    assert JobResult.read(stored) == JobResult.of_pictures([picture])
-    verdicts = JobResult.of_verdicts([PictureVerdict.model_validate(VERDICT)]).stored()
+    assert JobResult.parse(stored) == JobResult.from_pictures([picture])
+    verdicts = JobResult.from_verdicts([PictureVerdict.model_validate(VERDICT)]).to_dict()
     assert verdicts == {"version": 2, "verdicts": [VERDICT]}
-    assert JobResult.of_pictures([]).stored() == {"version": 2, "pictures": []}
+    assert JobResult.from_pictures([]).to_dict() == {"version": 2, "pictures": []}
 
 
 def test_unknown_fields_are_ignored_and_a_newer_layout_is_refused() -> None:
-    assert JobResult.read({"version": 2, "pictures": [{**PICTURE, "colour": "red"}]}).pictures
+    assert JobResult.parse({"version": 2, "pictures": [{**PICTURE, "colour": "red"}]}).pictures
     with pytest.raises(ValidationError):
-        JobResult.read({"version": 3})
+        JobResult.parse({"version": 3})

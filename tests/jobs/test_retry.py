@@ -17,7 +17,7 @@ from safelight.jobs.retry import retry_transient
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
 
 
 class Database:
@@ -46,15 +46,15 @@ def test_permanent_errors_are_not_retried(error: DatabaseError) -> None:
     with pytest.raises(type(error)):
         retry_transient(database.use)
     assert database.tries == 1
-    assert retry_transient(Database(error).use, always=True) == "done"
+    assert retry_transient(Database(error).use, retry_all=True) == "done"
 
 
 def test_a_full_disk_is_retried_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[DatabaseError] = []
     database = Database(*[StorageFullError() for _ in range(5)])
-    assert retry_transient(database.use, waiting=told.append) == "done"
+    assert retry_transient(database.use, on_wait=told.append) == "done"
     assert [type(error) for error in told] == [StorageFullError]  # once, however often it was tried
-    monkeypatch.setattr(retry, "FULL", 0.0)
+    monkeypatch.setattr(retry, "STORAGE_FULL_TIMEOUT", 0.0)
     with pytest.raises(StorageFullError):
         retry_transient(Database(StorageFullError()).use)
 
@@ -63,7 +63,7 @@ def test_unknown_errors_are_retried_for_a_while(monkeypatch: pytest.MonkeyPatch)
     """The database may refuse a statement for ever."""
     database = Database(DatabaseError())
     assert retry_transient(database.use) == "done"
-    monkeypatch.setattr(retry, "PUZZLED", 0.0)
+    monkeypatch.setattr(retry, "UNKNOWN_ERROR_TIMEOUT", 0.0)
     with pytest.raises(DatabaseError):
         retry_transient(Database(DatabaseError()).use)
     assert retry_transient(Database(DatabaseBusyError()).use) == "done"

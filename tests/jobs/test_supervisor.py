@@ -11,76 +11,76 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.jobs.running import wait_for
+from tests.jobs.worker_processes import wait_for
 
 from safelight.jobs import health_probe, supervisor
-from safelight.jobs.supervisor import FIRST_PAUSE, LONGEST_PAUSE, OLD, PASSING, Child, Supervisor
+from safelight.jobs.supervisor import MIN_BACKOFF, MAX_BACKOFF, STABLE_AFTER, TEMPORARY_STATUS, ChildProcess, Supervisor
 
 WRONG_INPUT = 2
 
 
-def died(child: Child) -> int:
+def run_until_exit(child: ChildProcess) -> int:
     """Start a child that ends by itself, and wait for it; returns its status."""
-    child.due = 0.0
-    assert child.look(time.monotonic()) is None
+    child.restart_at = 0.0
+    assert child.poll(time.monotonic()) is None
     assert child.process is not None
     child.process.wait(60)
-    status = child.look(child.born + 1.0)
+    status = child.poll(child.started_at + 1.0)
     assert status is not None
     return status
 
 
 def test_restarts_of_a_child_that_ends_early_are_delayed_more_and_more() -> None:
-    child = Child("short", ["worker", "--number", "none"])
+    child = ChildProcess("short", ["worker", "--number", "none"])
     pauses = []
     for _ in range(3):
-        assert died(child) == WRONG_INPUT  # "none" is no number
-        pauses.append(child.pause)
-    assert pauses == [2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
-    assert child.look(child.due - 0.01) is None
+        assert run_until_exit(child) == WRONG_INPUT  # "none" is no number
+        pauses.append(child.backoff)
+    assert pauses == [2 * MIN_BACKOFF, 4 * MIN_BACKOFF, 8 * MIN_BACKOFF]
+    assert child.poll(child.restart_at - 0.01) is None
     assert child.process is None
 
 
 def test_delays_are_bounded_and_reset_with_age() -> None:
-    child = Child("short", ["--version"], pause=LONGEST_PAUSE)
-    died(child)
-    assert child.pause == LONGEST_PAUSE
-    child.due = 0.0
-    child.look(time.monotonic())
+    child = ChildProcess("short", ["--version"], backoff=MAX_BACKOFF)
+    run_until_exit(child)
+    assert child.backoff == MAX_BACKOFF
+    child.restart_at = 0.0
+    child.poll(time.monotonic())
     assert child.process is not None
     child.process.wait(60)
-    child.look(child.born + OLD + 1)
-    assert child.pause == FIRST_PAUSE
+    child.poll(child.started_at + STABLE_AFTER + 1)
+    assert child.backoff == MIN_BACKOFF
 
 
 def test_invalid_input_ends_the_supervisor() -> None:
-    assert Supervisor([Child("wrong", ["no-such-command"])]).run() == WRONG_INPUT
+    assert Supervisor([ChildProcess("wrong", ["no-such-command"])]).run() == WRONG_INPUT
 
 
-def ended(child: Child, script: str) -> int:
+def run_script(child: ChildProcess, script: str) -> int:
     """Run a script as a child; returns its status."""
     child.process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
-    child.born = time.monotonic()
+    child.started_at = time.monotonic()
     child.process.wait(60)
-    status = child.look(child.born + 1.0)
+    status = child.poll(child.started_at + 1.0)
     assert status is not None
     return status
 
 
 def test_permanent_errors_are_told_from_temporary_ones() -> None:
-    child = Child("any", [])
-    for status, young, old in ((2, True, True), (3, True, False), (PASSING, False, False), (1, False, False)):
-        assert ended(child, f"raise SystemExit({status})") == status
-        assert child.hopeless(status, child.born + 1) is young
-        assert child.hopeless(status, child.born + OLD + 1) is old
+    child = ChildProcess("any", [])
+    for status, young, old in ((2, True, True), (3, True, False), (TEMPORARY_STATUS, False, False), (1, False, False)):
+        assert run_script(child, f"raise SystemExit({status})") == status
+        assert child.failed_permanently(status, child.started_at + 1) is young
+        assert child.failed_permanently(status, child.started_at + STABLE_AFTER + 1) is old
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        ("DatabaseOpenError", PASSING),
-        ("DatabaseBusyError", PASSING),
-        ("StorageFullError", PASSING),
+        ("DatabaseOpenError", TEMPORARY_STATUS),
+        ("DatabaseBusyError", TEMPORARY_STATUS),
+        ("StorageFullError", TEMPORARY_STATUS),
         ("DatabaseDamagedError", 1),
         ("DatabaseVersionError", 1),
     ],
@@ -92,7 +92,7 @@ from safelight.jobs.supervisor import telling_what_passes
 with telling_what_passes():
     raise errors.{error}
 """
-    assert ended(Child("any", []), script) == status  # 1 is Python's own, for uncaught exceptions
+    assert run_script(ChildProcess("any", []), script) == status  # 1 is Python's own, for uncaught exceptions
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @contextmanager
-def supervised(child: Child) -> Iterator[list[int]]:
+def run_supervisor(child: ChildProcess) -> Iterator[list[int]]:
     """Run a supervisor; yields a list that has its exit status in the end."""
     supervisor = Supervisor([child])
     status: list[int] = []
@@ -121,8 +121,8 @@ def supervised(child: Child) -> Iterator[list[int]]:
 
 def test_children_end_with_it(port: int) -> None:
     """The child would stay: it answers requests until it gets a signal."""
-    child = Child("lasting", ["api", "--port", str(port)])
-    with supervised(child) as status:
+    child = ChildProcess("lasting", ["api", "--port", str(port)])
+    with run_supervisor(child) as status:
         wait_for(lambda: answers(port))
         process = child.process
         assert process is not None
@@ -132,7 +132,7 @@ def test_children_end_with_it(port: int) -> None:
     assert not answers(port)
 
 
-class Hangable(Child):
+class HangableServer(ChildProcess):
     """A server whose event loop blocks for good on the signal USR1."""
 
     def start(self) -> None:
@@ -143,7 +143,7 @@ class Hangable(Child):
             "sys.exit(run(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", script, *self.arguments, "--supervised"]
-        self.begin(subprocess.Popen(command, stdin=subprocess.PIPE))
+        self.attach(subprocess.Popen(command, stdin=subprocess.PIPE))
 
 
 @pytest.mark.parametrize("name", ["SIGSTOP", "SIGUSR1"])
@@ -151,18 +151,18 @@ def test_a_server_that_stops_responding_is_restarted(
     port: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was stopped, and one whose event loop is blocked: both processes exist, and neither responds."""
-    monkeypatch.setattr(health_probe, "WAIT", 0.5)
-    monkeypatch.setattr(health_probe, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(supervisor, "SILENT", 1.0)
-    child = Hangable("api", ["api", "--port", str(port)], listens=("127.0.0.1", port))
-    with supervised(child) as status:
-        wait_for(lambda: child.liveness is not None and child.liveness.answered)
+    monkeypatch.setattr(health_probe, "PROBE_TIMEOUT", 0.5)
+    monkeypatch.setattr(health_probe, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(supervisor, "RESPONSE_TIMEOUT", 1.0)
+    child = HangableServer("api", ["api", "--port", str(port)], listens=("127.0.0.1", port))
+    with run_supervisor(child) as status:
+        wait_for(lambda: child.health_probe is not None and child.health_probe.has_answered)
         first = child.process
         assert first is not None
         first.send_signal(signal.Signals[name])
         wait_for(lambda: child.process not in (None, first))
         assert first.returncode == -signal.SIGKILL
-        wait_for(lambda: child.liveness is not None and child.liveness.answered)
+        wait_for(lambda: child.health_probe is not None and child.health_probe.has_answered)
     assert status == [0]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from sqlalchemy import Engine
-from tests.jobs.book import begun, submission
-from tests.jobs.running import wait_for
+from tests.jobs.store_helpers import claim_job, submission
+from tests.jobs.worker_processes import wait_for
 
 from safelight.audit_log import AuditLog
 from safelight.database import migrate
@@ -60,7 +60,7 @@ def entry(index: int, decision: Decision) -> NewEntry:
 
 
 def test_blocked_images_are_audited(desk: JobContext) -> None:
-    blocked = desk.enter(entry(0, Decision.BLOCK))
+    blocked = desk.add_entry(entry(0, Decision.BLOCK))
     (line,) = [json.loads(text) for text in desk.audit.path.read_text().splitlines()]
     assert (line["event"], line["owner"], line["job_id"], line["entry_id"]) == (
         "picture.blocked",
@@ -73,7 +73,7 @@ def test_blocked_images_are_audited(desk: JobContext) -> None:
 @pytest.fixture
 def running(ledger: JobStore) -> RunningJob:
     ledger.submit(submission(kind=JobKind.UPSCALE))
-    return RunningJob(begun(ledger), ledger)
+    return RunningJob(claim_job(ledger), ledger)
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def picture() -> UpscaleRequest:
     return UpscaleRequest(image=buffer.getvalue())
 
 
-def made(desk: JobContext, running: RunningJob) -> bool:
+def count_entries(desk: JobContext, running: RunningJob) -> bool:
     return desk.gallery.find(running.job.id, 0) is not None
 
 
 def test_upscaling(desk: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
     assert upscale(desk, running, picture).pictures
-    assert made(desk, running)
-    assert not running.cut_short
+    assert count_entries(desk, running)
+    assert not running.interrupted
     assert not running.partial
     assert upscale(desk, running, picture).pictures
     assert running.partial  # it was in the gallery
@@ -110,13 +110,13 @@ def test_an_embedding_is_stored_with_its_classifier(
 @pytest.mark.parametrize("how", ["told", "leaving", "late"])
 def test_upscaling_stops(desk: JobContext, ledger: JobStore, picture: UpscaleRequest, how: str) -> None:
     ledger.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))
-    running = RunningJob(begun(ledger), ledger)
+    running = RunningJob(claim_job(ledger), ledger)
     if how == "told":
-        running.hear(Signal.CANCEL, 0)
-    running.leaving = how == "leaving"
-    assert upscale(desk, running, picture) == JobResult.of_pictures([])
-    assert running.cut_short
-    assert not made(desk, running)
+        running.receive_signal(Signal.CANCEL, 0)
+    running.worker_stopping = how == "leaving"
+    assert upscale(desk, running, picture) == JobResult.from_pictures([])
+    assert running.interrupted
+    assert not count_entries(desk, running)
 
 
 def paused(ledger: JobStore, job_id: str) -> bool:
@@ -131,7 +131,7 @@ def test_upscaling_pauses_between_two_tiles(
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(upscale, desk, running, picture)
         wait_for(lambda: paused(ledger, running.job.id))
-        assert not made(desk, running)
+        assert not count_entries(desk, running)
         running.paused = False
         assert working.result(60).pictures
 
@@ -140,7 +140,7 @@ def test_scanning_pauses_between_two_pictures(
     desk: JobContext, ledger: JobStore, picture: UpscaleRequest
 ) -> None:
     ledger.submit(submission(kind=JobKind.SCAN))
-    running = RunningJob(begun(ledger), ledger, paused=True)
+    running = RunningJob(claim_job(ledger), ledger, paused=True)
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(scan, desk, running, ScanRequest(images=(picture.image,) * 3))
         wait_for(lambda: paused(ledger, running.job.id))
@@ -163,7 +163,7 @@ def test_generation_pauses_between_two_images(
 
     monkeypatch.setattr("safelight.jobs.tasks._generate", draw)
     ledger.submit(submission())
-    running = RunningJob(begun(ledger), ledger)
+    running = RunningJob(claim_job(ledger), ledger)
     with ThreadPoolExecutor(1) as pool:
         request = GenerationRequest(prompt="x", seed=1, count=3)
         working = pool.submit(generate, desk, running, request)
@@ -173,10 +173,10 @@ def test_generation_pauses_between_two_images(
             if number == 1:
                 ledger.report(running.job, Progress(stage="gone on"))
                 running.paused = False
-        running.hear(Signal.CANCEL, 0)
-        assert working.result(60) == JobResult.of_pictures([])
+        running.receive_signal(Signal.CANCEL, 0)
+        assert working.result(60) == JobResult.from_pictures([])
     assert drawn == [0, 1]
-    assert running.cut_short
+    assert running.interrupted
 
 
 def test_upscaling_cancelled_at_its_end_stores_nothing(
@@ -186,19 +186,19 @@ def test_upscaling_cancelled_at_its_end_stores_nothing(
 
     def told_meanwhile(*args: Any, **options: Any) -> Upscaled:
         enlarged = whole(*args, **options)
-        running.hear(Signal.CANCEL, 0)
+        running.receive_signal(Signal.CANCEL, 0)
         return enlarged
 
     monkeypatch.setattr(Studio, "upscale", told_meanwhile)
-    assert upscale(desk, running, picture) == JobResult.of_pictures([])
-    assert running.cut_short
-    assert not made(desk, running)
+    assert upscale(desk, running, picture) == JobResult.from_pictures([])
+    assert running.interrupted
+    assert not count_entries(desk, running)
 
 
 def test_a_finished_image_waits_for_the_database(
     desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
     whole, failures = Gallery.add, [DatabaseBusyError(), DatabaseBusyError()]
 
     def add(gallery: Gallery, new: NewEntry) -> Entry:
@@ -211,7 +211,7 @@ def test_a_finished_image_waits_for_the_database(
     assert not failures
 
 
-class Counting:
+class CallCounter:
     """Counts the calls of functions."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *targets: tuple[object, str]) -> None:
@@ -234,7 +234,7 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
     from safelight.generation import engine
     from safelight.generation.upscaling import network
 
-    counting = Counting(
+    counting = CallCounter(
         monkeypatch,
         (Moderator, "judge"),
         (Studio, "start"),
@@ -253,7 +253,7 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
     }
     request = GenerationRequest.parse(**fields)
     ledger.submit(submission())
-    running = RunningJob(begun(ledger), ledger)
+    running = RunningJob(claim_job(ledger), ledger)
     result = generate(desk, running, request)
     assert [each.seed for each in result.pictures] == [3, 4, 5]
     assert all(each.seconds and each.verdict and each.verdict.classifier for each in result.pictures)
@@ -270,7 +270,7 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
     edit = GenerationRequest.parse(prompt="a red ball", seed=3, count=2, steps=2, init_image=picture.image)
     ledger.submit(submission())
     counting.done.clear()
-    generate(desk, RunningJob(begun(ledger), ledger), edit)
+    generate(desk, RunningJob(claim_job(ledger), ledger), edit)
     assert counting.done["judge"] == 3, "the initial picture once, and both results"
 
 
@@ -278,8 +278,8 @@ def test_a_job_whose_images_all_exist_starts_no_run(
     desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.submit(submission())
-    running = RunningJob(begun(ledger), ledger)
-    desk.enter(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
+    running = RunningJob(claim_job(ledger), ledger)
+    desk.add_entry(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
     monkeypatch.setattr(Studio, "start", lambda *_, **__: pytest.fail("a run"))
     (shown,) = generate(desk, running, GenerationRequest(prompt="x", seed=1)).pictures
     assert shown.decision is Decision.BLOCK

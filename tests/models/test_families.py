@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tiny.drawing import SIDE, draw
+from tests.tiny.generation import SIDE, generate_array
 
 from safelight.errors import CheckpointFamilyError, UnsupportedError
 from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
@@ -27,7 +27,7 @@ EVERY = pytest.mark.parametrize("name", FAMILIES)
 LATENT = {"output_type": "latent"}
 
 
-def quick(family: Family) -> dict[str, Any]:
+def quick_arguments(family: Family) -> dict[str, Any]:
     """Arguments for a run whose image does not matter."""
     return LATENT | {"num_inference_steps": family.min_steps}
 
@@ -52,7 +52,7 @@ def loaded(tiny: Tiny) -> Callable[[str], LoadedCheckpoint]:
 
 
 @dataclass
-class Spy:
+class DenoiserSpy:
     """Counts the denoiser's calls and records the scheduler's timesteps."""
 
     batches: list[int] = field(default_factory=list)
@@ -135,11 +135,11 @@ def test_every_mode_runs_as_the_table_says(name: str, loaded: Callable[[str], Lo
     family = model.family
     assert family is FAMILIES[name]
     for mode in family.modes:
-        spy, pipeline = Spy(), model.pipeline(mode)
+        spy, pipeline = DenoiserSpy(), model.pipeline(mode)
         hook = spy.watch(pipeline, family.denoiser)
         callback = {"callback_on_step_end": spy.on_step} if family.supports_step_callback else {}
         scale = {family.guidance_parameter: 3.0}
-        picture = draw(pipeline, family, mode, **scale, **negative(family, "blue"), **callback)
+        picture = generate_array(pipeline, family, mode, **scale, **negative(family, "blue"), **callback)
         hook.remove()
         assert picture.shape == (SIDE, SIDE, 3)
         assert np.isfinite(picture).all()
@@ -147,7 +147,7 @@ def test_every_mode_runs_as_the_table_says(name: str, loaded: Callable[[str], Lo
         see_timesteps(spy, family, dynamic=bool(model.scheduler_config.get("use_dynamic_shifting")))
 
 
-def see_guidance(spy: Spy, family: Family) -> None:
+def see_guidance(spy: DenoiserSpy, family: Family) -> None:
     once = CALLS[family.guidance]
     assert spy.batches == once * (len(spy.batches) // len(once))
     assert set(spy.latents) == (
@@ -155,7 +155,7 @@ def see_guidance(spy: Spy, family: Family) -> None:
     )
 
 
-def see_timesteps(spy: Spy, family: Family, *, dynamic: bool) -> None:
+def see_timesteps(spy: DenoiserSpy, family: Family, *, dynamic: bool) -> None:
     assert (spy.timestep_arguments.get("sigmas") is not None) == family.passes_sigmas
     assert ("mu" in spy.timestep_arguments) == (
         family.passes_mu == "always" or (family.passes_mu == "dynamic" and dynamic)
@@ -168,20 +168,20 @@ def test_every_mode_runs_with_perturbed_attention(
 ) -> None:
     model = loaded(name)
     for mode in model.family.pag:
-        latents = draw(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
+        latents = generate_array(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
         assert np.isfinite(latents).all()
 
 
 @EVERY
 def test_disabled_guidance_costs_no_second_call(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
-    model, spy = loaded(name), Spy()
+    model, spy = loaded(name), DenoiserSpy()
     family = model.family
     pipeline = model.pipeline(family.modes[0])
     hook = spy.watch(pipeline, family.denoiser)
-    off = {family.guidance_parameter: family.guidance_off_value, **quick(family)}
-    plain = draw(pipeline, family, family.modes[0], **off)
+    off = {family.guidance_parameter: family.guidance_off_value, **quick_arguments(family)}
+    plain = generate_array(pipeline, family, family.modes[0], **off)
     calls, spy.batches = spy.batches, []
-    other = draw(pipeline, family, family.modes[0], **off, **negative(family, "blue"))
+    other = generate_array(pipeline, family, family.modes[0], **off, **negative(family, "blue"))
     hook.remove()
     assert set(calls) == {1}
     assert len(calls) == len(spy.batches)
@@ -197,9 +197,9 @@ def test_a_negative_prompt_has_an_effect_where_the_table_says_so(
     if not family.supports_negative:
         return
     pipeline = model.pipeline(family.modes[0])
-    scale = {family.guidance_parameter: 6.0, **quick(family)}
+    scale = {family.guidance_parameter: 6.0, **quick_arguments(family)}
     first, second = (
-        draw(pipeline, family, family.modes[0], **scale, **negative(family, words))
+        generate_array(pipeline, family, family.modes[0], **scale, **negative(family, words))
         for words in ("a", "b c d e f")
     )
     assert not np.array_equal(first, second)
@@ -221,7 +221,7 @@ def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
     pipeline = model.pipeline()
     hook = getattr(pipeline, model.family.denoiser).register_forward_pre_hook(note, with_kwargs=True)
     for prompt in ("blue", "x y"):
-        draw(pipeline, model.family, TEXT, guidance_scale=3.0, negative_prompt=prompt, **LATENT)
+        generate_array(pipeline, model.family, TEXT, guidance_scale=3.0, negative_prompt=prompt, **LATENT)
     hook.remove()
     one, other = halves[0], halves[len(halves) // 2]
     unchanged = [a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)]
@@ -237,7 +237,7 @@ def test_chroma_inpaints_a_full_mask_like_image_to_image(
     everything = {"mask_image": Image.new("L", (SIDE, SIDE), 255)}
     same = {"strength": 0.6, "guidance_scale": 3.0, "num_inference_steps": 4, **LATENT}
     inpainted, drawn = (
-        draw(model.pipeline(mode), model.family, mode, **same, **more)
+        generate_array(model.pipeline(mode), model.family, mode, **same, **more)
         for mode, more in ((INPAINT, everything), (IMAGE, {}))
     )
     assert np.array_equal(inpainted, drawn)

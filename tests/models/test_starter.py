@@ -152,7 +152,7 @@ def nearest(apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.divmod(apart.reshape(len(apart), -1).argmin(1), apart.shape[2])
 
 
-def drawn_for(captions: list[str]) -> np.ndarray:
+def generate_captions(captions: list[str]) -> np.ndarray:
     """Generate an image for each caption with stock diffusers, six steps, caption i with seed i: uint8 [n, 128, 128,
     3]."""
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
@@ -180,7 +180,7 @@ def test_images_match_their_captions() -> None:
     things = np.arange(len(references))
     styles = things % references.shape[1]
     captions = [f"{REFERENCES['names'][n]}, {REFERENCES['styles'][style]}" for n, style in enumerate(styles)]
-    apart = distances(drawn_for(captions), references)
+    apart = distances(generate_captions(captions), references)
     drawn_things, drawn_styles = nearest(apart)
     assert (drawn_things == things).sum() >= 30
     assert ((drawn_things == things) & (drawn_styles == styles)).sum() >= 26
@@ -230,7 +230,7 @@ def test_a_seed_gives_the_same_bits_twice(draw: Draw) -> None:
     assert first.tobytes() != other.tobytes()
 
 
-def redness(picture: Image.Image) -> float:
+def mean_redness(picture: Image.Image) -> float:
     """Red minus blue, over the pixels that are not background."""
     pixels = np.asarray(picture, dtype=float)
     thing = pixels.min(axis=-1) < 220
@@ -240,7 +240,7 @@ def redness(picture: Image.Image) -> float:
 def test_colours_follow_the_prompt(draw: Draw) -> None:
     """A mean over seeds, which holds for any weights that are good enough to ship."""
     red, blue = (
-        np.mean([redness(draw(prompt=f"a {word} apple, 3d style", seed=seed, steps=8)) for seed in range(3)])
+        np.mean([mean_redness(draw(prompt=f"a {word} apple, 3d style", seed=seed, steps=8)) for seed in range(3)])
         for word in ("red", "blue")
     )
     assert red > 20

@@ -16,15 +16,15 @@ from PIL import Image
 
 from safelight.bench.peers import write_random_checkpoint
 from safelight.moderation import ClassifierInfo, Policy, Prediction, load_classifier
-from safelight.moderation.classifier import NetworkClassifier
-from safelight.moderation.preprocess import Preprocessing
+from safelight.moderation.classifiers.classifier import NetworkClassifier
+from safelight.moderation.classifiers.preprocess import Preprocessing
 from safelight.settings import Settings
 
 ANY_SIZE = {"fixed_input_size": None}
 """For networks that accept images of any size; timm sets the size of the others when it builds them."""
 
 
-def rewrite(folder: Path, **changes: Any) -> Path:
+def edit_config(folder: Path, **changes: Any) -> Path:
     """Edit a checkpoint's config.json: a value replaces a field, None removes it; pretrained_cfg is merged."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
@@ -60,11 +60,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     root = tmp_path_factory.mktemp("checkpoints")
     marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"))
     first = write_random_checkpoint(root / "nsfw-first", "test_vit", labels=("NSFW", "SFW"))
-    rewrite(first, pretrained_cfg={"crop_pct": 0.95})
+    edit_config(first, pretrained_cfg={"crop_pct": 0.95})
     five = write_random_checkpoint(
         root / "five", "test_convnext", labels=("drawings", "hentai", "neutral", "porn", "sexy")
     )
-    rewrite(
+    edit_config(
         five, pretrained_cfg={"crop_mode": "squash", "interpolation": "bilinear", "crop_pct": 0.9} | ANY_SIZE
     )
     return Checkpoints(marqo, first, _swapped(first, root / "sfw-first"), five)
@@ -78,17 +78,17 @@ def _swapped(folder: Path, target: Path) -> Path:
     for name in ("head.weight", "head.bias"):
         weights[name] = weights[name].flip(0).contiguous()
     save_file(weights, target / "model.safetensors")
-    return rewrite(target, label_names=None, pretrained_cfg={"label_names": ["SFW", "NSFW"]})
+    return edit_config(target, label_names=None, pretrained_cfg={"label_names": ["SFW", "NSFW"]})
 
 
 @pytest.fixture
 def copied(checkpoints: Checkpoints, tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the smallest checkpoint with its config.json changed; see ``rewrite``."""
+    """A copy of the smallest checkpoint with its config.json changed; see ``edit_config``."""
 
     def copy(**changes: Any) -> Path:
         target = tmp_path / "changed"
         shutil.copytree(checkpoints.nsfw_first, target)
-        return rewrite(target, **changes)
+        return edit_config(target, **changes)
 
     return copy
 

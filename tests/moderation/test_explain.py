@@ -12,7 +12,7 @@ from PIL import Image
 from safelight.errors import ExplanationUnsupportedError, ImageTooManyPixelsError, OutputError, SafelightError
 from safelight.images import DecodeLimits, decode
 from safelight.moderation import Moderator, Policy
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.explain import Explainer, Explanation
 
 
@@ -26,7 +26,7 @@ def explanation(explainer: Explainer, photographs: list[Path]) -> Explanation:
     return explainer.explain(photographs[0])
 
 
-def animation(pictures: list[Image.Image]) -> bytes:
+def write_animation(pictures: list[Image.Image]) -> bytes:
     out = io.BytesIO()
     pictures[0].save(out, "WEBP", save_all=True, append_images=pictures[1:], lossless=True)
     return out.getvalue()
@@ -104,7 +104,7 @@ def test_colours_show_the_sign() -> None:
 
 def test_a_frame_is_explained_by_its_index(explainer: Explainer, photographs: list[Path]) -> None:
     pictures = [decode(path).image.resize((200, 160)) for path in photographs[:3]]
-    data = animation(pictures)
+    data = write_animation(pictures)
     for index, picture in enumerate(pictures):
         np.testing.assert_allclose(
             explainer.explain(data, frame=index).contributions,
@@ -117,7 +117,7 @@ def test_the_verdicts_frame_can_be_explained(
     explainer: Explainer, open_nsfw_exact: NetworkClassifier, photographs: list[Path]
 ) -> None:
     order = [photographs[number % 5] for number in (3, 1, 3, 1, 0, 3, 1, 3)]
-    data = animation([decode(path).image.resize((120, 120)) for path in order])
+    data = write_animation([decode(path).image.resize((120, 120)) for path in order])
     limits = DecodeLimits(max_frames=4)
     verdict = Moderator(open_nsfw_exact, Policy.load("standard"), limits).judge(data)
     assert verdict.frame == 4

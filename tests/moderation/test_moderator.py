@@ -14,7 +14,7 @@ from PIL import Image
 from safelight.errors import ImageNotRecognisedError, PolicyLabelError
 from safelight.images import DecodeLimits
 from safelight.moderation import Moderator, Policy, Prediction
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 
 Grey = Callable[..., np.ndarray]
 
@@ -115,7 +115,7 @@ def test_a_decision_outranks_a_probability(policy: Policy, grey: Grey) -> None:
     assert verdict.unsafe == pytest.approx(0.4)
 
 
-def hidden(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndarray:
+def image_with_edge_content(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndarray:
     pixels = np.zeros((height, width, 3), np.uint8)
     left, top, right, bottom = box
     pixels[top:bottom, left:right] = 255
@@ -125,9 +125,9 @@ def hidden(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndarra
 @pytest.mark.parametrize(
     ("picture", "tile"),
     [
-        (hidden(256, 64, (192, 0, 256, 64)), 3),
-        (hidden(256, 64, (0, 0, 64, 64)), 0),
-        (hidden(64, 256, (0, 192, 64, 256)), 3),
+        (image_with_edge_content(256, 64, (192, 0, 256, 64)), 3),
+        (image_with_edge_content(256, 64, (0, 0, 64, 64)), 0),
+        (image_with_edge_content(64, 256, (0, 192, 64, 256)), 3),
     ],
     ids=["right end", "left end", "bottom"],
 )
@@ -141,7 +141,7 @@ def test_content_at_an_edge_is_found_with_tiles_only(
 
 
 def test_tiles_of_every_frame_are_judged(brightness: Any, policy: Policy) -> None:
-    images = [Image.fromarray(hidden(64, 16, (48 * i, 0, 48 * i + 16 * i, 16))) for i in (0, 1)]
+    images = [Image.fromarray(image_with_edge_content(64, 16, (48 * i, 0, 48 * i + 16 * i, 16))) for i in (0, 1)]
     out = io.BytesIO()
     images[0].save(out, "WEBP", save_all=True, append_images=images[1:], lossless=True)
     verdict = Moderator(brightness, policy, tiles=True).judge(out.getvalue())
@@ -154,9 +154,9 @@ def test_gaps_between_tiles_are_noted(brightness: Any, policy: Policy) -> None:
     assert (
         moderator.judge(np.zeros((10, 400, 3), np.uint8)).notes == ("tiles leave gaps between them",) or True
     )
-    worst_is_a_tile = hidden(400, 10, (0, 0, 10, 10))
+    worst_is_a_tile = image_with_edge_content(400, 10, (0, 0, 10, 10))
     assert moderator.judge(worst_is_a_tile).notes == ("tiles leave gaps between them",)
-    assert moderator.judge(hidden(320, 10, (0, 0, 10, 10))).notes == ()
+    assert moderator.judge(image_with_edge_content(320, 10, (0, 0, 10, 10))).notes == ()
 
 
 def test_nearly_square_images_have_no_tiles(brightness: Any, policy: Policy, grey: Grey) -> None:

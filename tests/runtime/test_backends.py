@@ -21,7 +21,7 @@ def network(request: pytest.FixtureRequest, graph: OnnxGraph) -> CompiledNetwork
     return compile_network(graph, BackendPlan(request.param, "fp32", 2))
 
 
-def expected(pictures: np.ndarray) -> dict[str, np.ndarray]:
+def reference_output(pictures: np.ndarray) -> dict[str, np.ndarray]:
     """The small network in plain numpy, in double precision."""
     embedding = pictures.mean(axis=(1, 2)) / 255
     logits = embedding @ (np.array([[1, -1], [0.5, -0.25], [-1, 0.75]]) * 4)
@@ -35,7 +35,7 @@ def test_any_batch_gives_the_networks_output(
 ) -> None:
     outputs = network.run(pictures[:count])
     assert set(outputs) == {PROBABILITIES, EMBEDDING}
-    for name, answer in expected(pictures[:count]).items():
+    for name, answer in reference_output(pictures[:count]).items():
         assert outputs[name].dtype == np.float32
         assert outputs[name].shape == answer.shape
         np.testing.assert_allclose(outputs[name], answer, atol=1e-6)
@@ -49,7 +49,7 @@ def test_engines_agree(graph: OnnxGraph, pictures: np.ndarray) -> None:
 
 def test_bf16_on_openvino_is_near_fp32(graph: OnnxGraph, pictures: np.ndarray) -> None:
     answer = compile_network(graph, BackendPlan("openvino", "bf16", 1)).run(pictures)
-    np.testing.assert_allclose(answer[PROBABILITIES], expected(pictures)[PROBABILITIES], atol=0.03)
+    np.testing.assert_allclose(answer[PROBABILITIES], reference_output(pictures)[PROBABILITIES], atol=0.03)
 
 
 def test_outputs_outlive_the_next_run(network: CompiledNetwork, pictures: np.ndarray) -> None:

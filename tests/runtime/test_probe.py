@@ -23,7 +23,7 @@ PLANS = [REFERENCE, FP32, BF16]
 
 
 @dataclass
-class Engines:
+class PatchedEngines:
     """The real engines, with the outputs of chosen plans changed."""
 
     change: dict[BackendPlan, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class Engines:
 
     def compile(self, graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork:
         self.compiled.append(plan)
-        return Changed(compile_network(graph, plan, cache), self.change.get(plan, lambda p: p))
+        return PatchedNetwork(compile_network(graph, plan, cache), self.change.get(plan, lambda p: p))
 
 
 @dataclass
-class Changed:
+class PatchedNetwork:
     network: CompiledNetwork
     change: Callable[[np.ndarray], np.ndarray]
 
@@ -45,8 +45,8 @@ class Changed:
 
 
 @pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
-    engines = Engines()
+def engines(monkeypatch: pytest.MonkeyPatch) -> PatchedEngines:
+    engines = PatchedEngines()
     monkeypatch.setattr(probe, "compile_network", engines.compile)
     return engines
 
@@ -73,14 +73,14 @@ def test_no_candidate() -> None:
     assert "safelight doctor" in caught.value.hint
 
 
-def test_an_explicit_plan_is_not_probed(graph: OnnxGraph, engines: Engines, tmp_path: Path) -> None:
+def test_an_explicit_plan_is_not_probed(graph: OnnxGraph, engines: PatchedEngines, tmp_path: Path) -> None:
     assert choose_fastest_plan(graph, [BF16], np.zeros((0, 1, 1, 3), np.uint8), tmp_path, pytest.fail) == BF16
     assert engines.compiled == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_choice_is_cached_and_reused(
-    graph: OnnxGraph, other_graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, other_graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines, tmp_path: Path
 ) -> None:
     told: list[str] = []
     first = choose_fastest_plan(graph, PLANS, pictures, tmp_path, told.append)
@@ -100,7 +100,7 @@ def test_the_choice_is_cached_and_reused(
     assert len(told) == 3, "another network or other candidates are another question"
 
 
-def test_nothing_is_cached_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nothing_is_cached_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines) -> None:
     told: list[str] = []
     for _ in range(2):
         assert choose_fastest_plan(graph, PLANS[:2], pictures, None, told.append) in PLANS[:2]
@@ -123,7 +123,7 @@ def test_nothing_is_cached_without_a_cache(graph: OnnxGraph, pictures: np.ndarra
     ],
 )
 def test_a_damaged_choice_is_repeated(
-    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path, damage: bytes
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines, tmp_path: Path, damage: bytes
 ) -> None:
     told: list[str] = []
     engines.change = {REFERENCE: slow, BF16: slow}
@@ -143,7 +143,7 @@ def slow(answer: np.ndarray) -> np.ndarray:
 
 
 def test_the_fastest_is_chosen(
-    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines, tmp_path: Path
 ) -> None:
     for fastest in (REFERENCE, FP32):
         engines.change = {plan: slow for plan in PLANS if plan != fastest}
@@ -151,7 +151,7 @@ def test_the_fastest_is_chosen(
 
 
 def test_an_inaccurate_candidate_is_rejected_however_fast(
-    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines, tmp_path: Path
 ) -> None:
     engines.change = {REFERENCE: slow, FP32: lambda p: p + 0.02, BF16: lambda p: p + 0.02}
     assert choose_fastest_plan(graph, PLANS, pictures, tmp_path) == REFERENCE
@@ -164,7 +164,7 @@ def test_an_inaccurate_candidate_is_rejected_however_fast(
     assert trials["openvinofp32"]["probability_error"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_nan_is_inaccurate(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nan_is_inaccurate(graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines) -> None:
     engines.change = {BF16: lambda p: p * np.nan}
     (trial,) = measure_plans(graph, [BF16], pictures)
     assert not trial.matches_reference
@@ -195,7 +195,7 @@ def test_a_drift_in_log_odds_counts_where_probabilities_hardly_move(
 
 
 def test_a_candidate_that_cannot_run_is_rejected(
-    graph: OnnxGraph, pictures: np.ndarray, engines: Engines
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines
 ) -> None:
     engines.change = {BF16: fail("no such unit\nand a stack trace"), REFERENCE: slow}
     assert choose_fastest_plan(graph, PLANS, pictures[:2], None) == FP32
@@ -212,7 +212,7 @@ def test_an_impossible_plan_is_a_measurement_with_a_problem(graph: OnnxGraph, pi
 
 
 def test_no_accurate_candidate(
-    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines, tmp_path: Path
 ) -> None:
     engines.change = {FP32: lambda p: p + 0.5, BF16: fail("no such unit")}
     with pytest.raises(BackendError) as caught:

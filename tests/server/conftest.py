@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from safelight import logs
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.server.app import create_app
 from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
@@ -39,7 +39,7 @@ LOCAL, SOCKET = "http://127.0.0.1:7860", "ws://127.0.0.1:7860"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory whose database has all tables and no rows; tests copy it."""
     home = tmp_path_factory.mktemp("prepared")
-    prepare(Settings(home=home), SCHEMA)
+    prepare_database(Settings(home=home), SCHEMA)
     return home
 
 
@@ -72,12 +72,12 @@ def service(open_service: Callable[..., QueueService]) -> QueueService:
 @pytest.fixture
 def client(service: QueueService) -> Iterator[TestClient]:
     """A client on this machine of the application without workers."""
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         yield client
 
 
 @contextmanager
-def client_of(app: FastAPI, **headers: str) -> Iterator[TestClient]:
+def app_client(app: FastAPI, **headers: str) -> Iterator[TestClient]:
     """A client of an application that runs in this process."""
     client = TestClient(app, LOCAL, raise_server_exceptions=False, client=("127.0.0.1", 50000))
     client.headers.update(headers)
@@ -106,7 +106,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def processes(home: Path, *commands: list[str], **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+def run_processes(home: Path, *commands: list[str], **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes of safelight on a data directory; their log is ``safelight.log`` in it."""
     environment = os.environ | FAST | {"SAFELIGHT_HOME": str(home)} | settings
     with (home / "safelight.log").open("ab") as log:
@@ -127,7 +127,7 @@ def processes(home: Path, *commands: list[str], **settings: str) -> Iterator[lis
                 process.wait()
 
 
-def wait_for(url: str, path: str, *, status: int = 200, seconds: float = 120) -> httpx2.Response:
+def wait_for_status(url: str, path: str, *, status: int = 200, seconds: float = 120) -> httpx2.Response:
     """Repeat a GET request until the response has the status."""
     deadline = time.monotonic() + seconds
     while True:
@@ -153,13 +153,13 @@ def server(serving_home: Path) -> Iterator[str]:
     it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with processes(serving_home, ["api", "--port", str(port)], ["worker", "--device", "cpu"]):
-        wait_for(url, "/health/ready")
+    with run_processes(serving_home, ["api", "--port", str(port)], ["worker", "--device", "cpu"]):
+        wait_for_status(url, "/health/ready")
         yield url
 
 
-def log_of(home: Path) -> list[dict[str, Any]]:
-    """The log lines that ``processes`` wrote."""
+def read_log(home: Path) -> list[dict[str, Any]]:
+    """The log lines that ``run_processes`` wrote."""
     lines = (home / "safelight.log").read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 

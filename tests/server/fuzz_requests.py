@@ -31,22 +31,22 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.generation.case import Case
-from tests.server.conftest import free_port, log_of, processes, wait_for
-from tests.server.stand_in import StandIn, png
+from tests.server.conftest import free_port, read_log, run_processes, wait_for_status
+from tests.server.fake_worker import FakeWorker, red_png
 
-from safelight.jobs.queue_service import prepare
+from safelight.jobs.queue_service import prepare_database
 from safelight.server.core.api_families import ApiFamily, api_family_of
 from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
-HONEST = frozenset({501, 503, 507})
+EXPECTED_ERROR_STATUSES = frozenset({501, 503, 507})
 """Statuses from 500 on that are no failures: not implemented, no capacity, or no disk space."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds after which a request counts as unanswered."""
-AT_ONCE = 4
-CASES = 4
+CONCURRENCY = 4
+EXAMPLES_PER_OPERATION = 4
 """The number of valid requests that are generated for each operation of the document."""
-PICTURE = base64.b64encode(png()).decode()
+PICTURE = base64.b64encode(red_png()).decode()
 JSON, FORM = "application/json", "multipart/form-data"
 EXAMPLES: dict[str, Any] = {
     "/v1/jobs": {
@@ -84,7 +84,7 @@ EXAMPLES: dict[str, Any] = {
     "/internal/progress": {"id_task": "task(1)", "live_preview": True, "id_live_preview": -1},
 }
 """Bodies as clients send them, by path; those generated from the document are small."""
-WRONG: list[Any] = [
+INVALID_VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 0.5, -0.0, 1e308, 10**40, -(10**400), 2**31, 2**63, 2**64),
     *(
         float("nan"),
@@ -173,7 +173,7 @@ ODD_HEADERS = {
 
 
 @dataclass
-class Asked:
+class FuzzRequest:
     """A request as it is sent.
 
     Args:
@@ -181,7 +181,7 @@ class Asked:
         path: The path with its parameters, quoted.
         query: Names and values.
         body: A JSON value, the fields of a form, or bytes.
-        kind: The body's content type: JSON, FORM, another type, or empty without a body.
+        content_type: The body's content type: JSON, FORM, another type, or empty without a body.
         headers: Headers other than the body's.
     """
 
@@ -189,12 +189,12 @@ class Asked:
     path: str
     query: list[tuple[str, str]] = field(default_factory=list)
     body: Any = None
-    kind: str = ""
+    content_type: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
-class Figures:
+class FuzzReport:
     """The outcome of all requests."""
 
     statuses: dict[ApiFamily, Counter[int]] = field(
@@ -210,18 +210,18 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     given_ = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as port:
-        valid = [*documented(port), *examples()]
+    with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as port:
+        valid = [*documented_requests(port), *example_requests()]
         print(
             f"{len(valid)} valid requests of {len({each.operation for each in valid})} operations", flush=True
         )
-        began, figures = time.monotonic(), Figures()
-        spoilt = [spoil(Random(f"{given_.seed} {number}"), valid) for number in range(given_.requests)]
-        with ThreadPoolExecutor(AT_ONCE) as threads:
+        began, figures = time.monotonic(), FuzzReport()
+        spoilt = [corrupt(Random(f"{given_.seed} {number}"), valid) for number in range(given_.requests)]
+        with ThreadPoolExecutor(CONCURRENCY) as threads:
             list(threads.map(lambda asked: send(port, asked, figures), spoilt))
         seconds = time.monotonic() - began
-        alive = status(port, Asked("GET /health/live", "/health/live"))[0]
-        defects = [line for line in log_of(Path(folder)) if line["level"] in ("error", "critical")]
+        alive = request_status(port, FuzzRequest("GET /health/live", "/health/live"))[0]
+        defects = [line for line in read_log(Path(folder)) if line["level"] in ("error", "critical")]
     for family, statuses in figures.statuses.items():
         classes = Counter[str]()
         for found, count in statuses.items():
@@ -238,26 +238,26 @@ def main() -> int:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[int]:
+def run_server(home: Path) -> Iterator[int]:
     """Run a server on a data directory, with a fake worker that ends jobs at once; yields its port."""
-    prepare(Settings(home=home), SCHEMA)
+    prepare_database(Settings(home=home), SCHEMA)
     port = free_port()
-    with processes(
+    with run_processes(
         home, ["api", "--port", str(port)], SAFELIGHT_WEB_UI="false", SAFELIGHT_MAX_PIXELS="4000000"
     ):
-        worker = StandIn(home)
+        worker = FakeWorker(home)
         worker.start()
-        wait_for(f"http://127.0.0.1:{port}", "/health/ready")
+        wait_for_status(f"http://127.0.0.1:{port}", "/health/ready")
         yield port
         worker.stop()
 
 
-def documented(port: int) -> list[Asked]:
+def documented_requests(port: int) -> list[FuzzRequest]:
     """Valid requests of every operation in the document."""
     document = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json", timeout=60)
-    found: list[Asked] = []
+    found: list[FuzzRequest] = []
     some = settings(
-        max_examples=CASES,
+        max_examples=EXAMPLES_PER_OPERATION,
         deadline=None,
         derandomize=True,
         database=None,
@@ -269,72 +269,72 @@ def documented(port: int) -> list[Asked]:
 
         @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
         def take(case: Case) -> None:
-            found.append(_asked(case))
+            found.append(_request_of_case(case))
 
         some(take)()
     return found
 
 
-def _asked(case: Case) -> Asked:
+def _request_of_case(case: Case) -> FuzzRequest:
     path = case.operation.path
     for name, value in (case.path_parameters or {}).items():
         path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
-    query = [(name, str(one)) for name, value in (case.query or {}).items() for one in _each(value)]
+    query = [(name, str(one)) for name, value in (case.query or {}).items() for one in _as_list(value)]
     kind = case.media_type or ""
     body = copy.deepcopy(case.body) if kind else None
     headers = {name: str(value) for name, value in (case.headers or {}).items()}
-    return Asked(f"{case.method} {case.operation.path}", path, query, body, kind, headers)
+    return FuzzRequest(f"{case.method} {case.operation.path}", path, query, body, kind, headers)
 
 
-def _each(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def examples() -> list[Asked]:
+def example_requests() -> list[FuzzRequest]:
     """Valid requests as clients send them; several copies of each, since most can be corrupted in them."""
-    bodies = [Asked(f"POST {path}", path, body=body, kind=JSON) for path, body in EXAMPLES.items()]
-    fields = {"image": png(), "prompt": "a lighthouse", "n": "1", "size": "256x256"}
+    bodies = [FuzzRequest(f"POST {path}", path, body=body, content_type=JSON) for path, body in EXAMPLES.items()]
+    fields = {"image": red_png(), "prompt": "a lighthouse", "n": "1", "size": "256x256"}
     forms = [
-        Asked(f"POST {path}", path, body=fields, kind=FORM) for path in ("/v1/images/edits", "/v1/moderate")
+        FuzzRequest(f"POST {path}", path, body=fields, content_type=FORM) for path in ("/v1/images/edits", "/v1/moderate")
     ]
     return (bodies + forms) * 20
 
 
-def spoil(chance: Random, valid: list[Asked]) -> Asked:
+def corrupt(chance: Random, valid: list[FuzzRequest]) -> FuzzRequest:
     """One of the valid requests, corrupted."""
     asked = copy.deepcopy(chance.choice(valid))
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
-        ways: list[Callable[[Random, Asked], None]] = [_spoil_query, _spoil_path, _spoil_header]
-        if asked.kind:
-            ways += [_spoil_body] * 12 + [_spoil_type, _spoil_bytes, _spoil_bytes]
+        ways: list[Callable[[Random, FuzzRequest], None]] = [_corrupt_query, _corrupt_path, _corrupt_header]
+        if asked.content_type:
+            ways += [_corrupt_body] * 12 + [_corrupt_content_type, _corrupt_bytes, _corrupt_bytes]
         chance.choice(ways)(chance, asked)
     return asked
 
 
-def _spoil_query(chance: Random, asked: Asked) -> None:
+def _corrupt_query(chance: Random, asked: FuzzRequest) -> None:
     names = [name for name, _ in asked.query] or ["limit", "after", "cursor", "q", "size", "x"]
-    value = chance.choice(WRONG)
+    value = chance.choice(INVALID_VALUES)
     asked.query += [(chance.choice(names), value if isinstance(value, str) else json.dumps(value)[:3000])]
 
 
-def _spoil_path(chance: Random, asked: Asked) -> None:
+def _corrupt_path(chance: Random, asked: FuzzRequest) -> None:
     parts = asked.path.split("/")
     parts[chance.randrange(1, len(parts))] = chance.choice(ODD_SEGMENTS)
     asked.path = "/".join(parts)
 
 
-def _spoil_header(chance: Random, asked: Asked) -> None:
+def _corrupt_header(chance: Random, asked: FuzzRequest) -> None:
     name = chance.choice(list(ODD_HEADERS))
     asked.headers[name] = chance.choice(ODD_HEADERS[name])
 
 
-def _spoil_type(chance: Random, asked: Asked) -> None:
-    asked.body, asked.kind = encoded(chance, asked)[0], chance.choice(ODD_TYPES)
+def _corrupt_content_type(chance: Random, asked: FuzzRequest) -> None:
+    asked.body, asked.content_type = encode_body(chance, asked)[0], chance.choice(ODD_TYPES)
 
 
-def _spoil_bytes(chance: Random, asked: Asked) -> None:
+def _corrupt_bytes(chance: Random, asked: FuzzRequest) -> None:
     """Cut the body, change or insert bytes, or encode it differently."""
-    body, kind = encoded(chance, asked)
+    body, kind = encode_body(chance, asked)
     data = bytearray(body)
     at = chance.randrange(len(data) + 1)
     match chance.randrange(6):
@@ -350,24 +350,24 @@ def _spoil_bytes(chance: Random, asked: Asked) -> None:
             data = bytearray(b"\xef\xbb\xbf" + body)
         case _:
             data = bytearray(b"[" * 70_000 + body)
-    asked.body, asked.kind = bytes(data), kind
+    asked.body, asked.content_type = bytes(data), kind
 
 
-def _spoil_body(chance: Random, asked: Asked) -> None:
+def _corrupt_body(chance: Random, asked: FuzzRequest) -> None:
     if not isinstance(asked.body, dict | list):
-        asked.body = _wrong(chance) if asked.kind == JSON else chance.randbytes(chance.randrange(2000))
+        asked.body = _invalid_value(chance) if asked.content_type == JSON else chance.randbytes(chance.randrange(2000))
         return
-    places = list(_places(asked.body))
+    places = list(_iter_positions(asked.body))
     inside, key = chance.choice(places) if places else (asked.body, None)
     match chance.randrange(8):
         case 0 if key is not None:
             del inside[key]
         case 1 if isinstance(inside, dict):
             inside[chance.choice(("", "x", "\ud800", "__class__", "image", "mask", "n"))] = chance.choice(
-                WRONG
+                INVALID_VALUES
             )
         case 2 if key is not None:
-            inside[key] = _deep(inside[key], chance.choice((3, 60, 70, 150)))
+            inside[key] = _nest(inside[key], chance.choice((3, 60, 70, 150)))
         case 3 if key is not None and isinstance(inside[key], str):
             cut = chance.randrange(len(inside[key]) + 1)
             inside[key] = (
@@ -376,37 +376,37 @@ def _spoil_body(chance: Random, asked: Asked) -> None:
                 + inside[key][cut:]
             )
         case _ if key is not None:
-            inside[key] = _wrong(chance)
+            inside[key] = _invalid_value(chance)
 
 
-def _wrong(chance: Random) -> Any:
-    return copy.deepcopy(chance.choice(WRONG))
+def _invalid_value(chance: Random) -> Any:
+    return copy.deepcopy(chance.choice(INVALID_VALUES))
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def _iter_positions(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every container within a value with each of its keys."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key
-        yield from _places(value[key])
+        yield from _iter_positions(value[key])
 
 
-def _deep(value: Any, levels: int) -> Any:
+def _nest(value: Any, levels: int) -> Any:
     for level in range(levels):
         value = [value] if level % 2 else {"a": value}
     return value
 
 
-def encoded(chance: Random, asked: Asked) -> tuple[bytes, str]:
+def encode_body(chance: Random, asked: FuzzRequest) -> tuple[bytes, str]:
     """The body and the content type as they are sent."""
     if isinstance(asked.body, bytes):
-        return asked.body, asked.kind
-    if asked.kind == FORM:
-        return _form(chance, asked.body if isinstance(asked.body, dict) else {"x": asked.body})
-    return json.dumps(asked.body).encode(), asked.kind
+        return asked.body, asked.content_type
+    if asked.content_type == FORM:
+        return _encode_form(chance, asked.body if isinstance(asked.body, dict) else {"x": asked.body})
+    return json.dumps(asked.body).encode(), asked.content_type
 
 
-def _form(chance: Random, fields: dict[str, Any]) -> tuple[bytes, str]:
+def _encode_form(chance: Random, fields: dict[str, Any]) -> tuple[bytes, str]:
     """A multipart form, malformed in one of twelve ways or well-formed."""
     boundary, odd = "b0undary", chance.randrange(24)
     parts = []
@@ -431,25 +431,25 @@ def _form(chance: Random, fields: dict[str, Any]) -> tuple[bytes, str]:
     return b"".join(parts) + end.encode(), f"{FORM}; boundary={boundary}"
 
 
-def send(port: int, asked: Asked, figures: Figures) -> None:
+def send(port: int, asked: FuzzRequest, figures: FuzzReport) -> None:
     """Send a request and record the outcome."""
-    found, answer = status(port, asked)
+    found, answer = request_status(port, asked)
     told = f"{found} {asked!r:.1500}"
     if not found:
         figures.unanswered.append(f"{answer} {told}")
         return
     figures.statuses[api_family_of(asked.operation.split()[1])][found] += 1
-    if found >= 500 and found not in HONEST:
+    if found >= 500 and found not in EXPECTED_ERROR_STATUSES:
         figures.failed.append(f"{told} -> {answer[:500]}")
 
 
-def status(port: int, asked: Asked) -> tuple[int, str]:
+def request_status(port: int, asked: FuzzRequest) -> tuple[int, str]:
     """The status of the response and its beginning; 0 and the reason where there is no response."""
-    body, kind = encoded(Random(0), asked) if asked.kind else (None, "")
+    body, kind = encode_body(Random(0), asked) if asked.content_type else (None, "")
     query = "&".join(f"{quote(name)}={quote(value, errors='surrogatepass')}" for name, value in asked.query)
     headers = {"Host": "localhost", **({"Content-Type": kind} if kind else {}), **asked.headers}
     target = quote(asked.path, safe="/%{}*-._~") + (f"?{query}" if query else "")
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     with closing(connection):
         try:
             connection.request(asked.operation.split()[0], target, body, headers)

@@ -31,7 +31,7 @@ OUTSIDE = [
 ]
 
 
-def paths_of(client: TestClient) -> list[tuple[str, str]]:
+def string_parameters(client: TestClient) -> list[tuple[str, str]]:
     document = client.get("/openapi.json").json()
     return [(method, path) for path, methods in document["paths"].items() for method in methods]
 
@@ -39,7 +39,7 @@ def paths_of(client: TestClient) -> list[tuple[str, str]]:
 def test_no_path_leads_outside(client: TestClient, server_home: Path) -> None:
     """A path given as a parameter of any route is answered like an unknown name."""
     secret = "root:x:0:0"
-    with_parameters = [(method, path) for method, path in paths_of(client) if "{" in path]
+    with_parameters = [(method, path) for method, path in string_parameters(client) if "{" in path]
     assert len(with_parameters) >= 10
     for method, path in with_parameters:
         head, _, rest = path.partition("{")
@@ -65,7 +65,7 @@ def test_names_from_clients_are_no_paths(client: TestClient, field: str, name: s
 
 @pytest.mark.parametrize("job_id", ["0" * 27, "f" * 27, "0", "x" * 27, "1' OR '1'='1", "0" * 5000])
 def test_forged_job_ids_are_not_found(client: TestClient, job_id: str) -> None:
-    for method, path in paths_of(client):
+    for method, path in string_parameters(client):
         if "{job_id}" in path:
             response = client.request(method.upper(), path.replace("{job_id}", quote(job_id, safe="")))
             assert response.status_code in (404, 422), (method, path, response.status_code)
@@ -111,7 +111,7 @@ def picture(service: QueueService, photographs: list[Path]) -> Entry:
 def test_pictures_of_other_owners_are_not_found(
     client: TestClient, service: QueueService, picture: Entry
 ) -> None:
-    operations = [pair for pair in paths_of(client) if "{entry_id}" in pair[1]]
+    operations = [pair for pair in string_parameters(client) if "{entry_id}" in pair[1]]
     assert len(operations) >= 4
     keys = KeyStore(service.engine)
     anna = {"Authorization": f"Bearer {keys.add('anna')}"}

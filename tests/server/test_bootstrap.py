@@ -12,7 +12,7 @@ import pytest
 from safelight.server.bootstrap import Application, BootstrapApp, Message, Receive, Scope, Send
 
 
-class Inner:
+class RecordingApp:
     """An application that records the calls that it gets."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Inner:
 
 
 @asynccontextmanager
-async def living(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
+async def run_lifespan(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
     """Run the lifespan of an application, as a server does."""
     steps: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
@@ -56,7 +56,7 @@ async def asked(doorway: BootstrapApp, path: str, kind: str = "http") -> list[Me
     return said
 
 
-def door(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, threading.Event]:
+def make_bootstrap(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, threading.Event]:
     """A bootstrap application that loads its inner application once the event is set."""
     there = threading.Event()
 
@@ -68,11 +68,11 @@ def door(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, thr
 
 
 def test_requests_before_and_after_loading() -> None:
-    inner, problems, state = Inner(), list[Exception](), dict[str, Any]()
+    inner, problems, state = RecordingApp(), list[Exception](), dict[str, Any]()
 
     async def run() -> None:
-        doorway, there = door(inner, problems)
-        async with living(doorway, state):
+        doorway, there = make_bootstrap(inner, problems)
+        async with run_lifespan(doorway, state):
             start, body = await asked(doorway, "/health/live")
             assert (start["status"], json.loads(body["body"])) == (200, {"status": "live"})
             start, body = await asked(doorway, "/health/ready")
@@ -92,11 +92,11 @@ def test_requests_before_and_after_loading() -> None:
 
 
 def test_a_shutdown_while_it_loads() -> None:
-    inner, problems = Inner(), list[Exception]()
+    inner, problems = RecordingApp(), list[Exception]()
 
     async def run() -> None:
-        doorway, there = door(inner, problems)
-        async with living(doorway, {}):
+        doorway, there = make_bootstrap(inner, problems)
+        async with run_lifespan(doorway, {}):
             asyncio.get_running_loop().call_later(0.1, there.set)
 
     asyncio.run(run())
@@ -118,7 +118,7 @@ def test_a_loading_error_fails_the_startup(where: str) -> None:
 
     async def run() -> None:
         doorway = BootstrapApp(load, problems.append)
-        async with living(doorway, {}):
+        async with run_lifespan(doorway, {}):
             while not problems:
                 await asyncio.sleep(0.01)
             assert (await asked(doorway, "/v1/jobs"))[0]["status"] == 503

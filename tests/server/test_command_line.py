@@ -86,7 +86,7 @@ def test_pictures_from_a_prompt(afar: Command, tmp_path: Path) -> None:
 def test_formats_and_one_file(afar: Command, tmp_path: Path) -> None:
     status, (row,), _ = afar("generate", "x", *SMALL, "--out", "one.webp", "--quality", 10)
     assert (status, row["path"]) == (0, "one.webp")
-    assert shown(tmp_path / "one.webp") == ("WEBP", (128, 128))
+    assert format_and_size(tmp_path / "one.webp") == ("WEBP", (128, 128))
     record = ReproductionRecord.parse(read_metadata(tmp_path / "one.webp").record or "")
     assert record.file is not None
     assert record.file.quality == 10
@@ -97,13 +97,13 @@ def test_pictures_from_a_picture(afar: Command, tmp_path: Path, photographs: lis
         "edit", photographs[1], "a hat", *SMALL, "--strength", 0.5, "--set", "guidance_rescale=0.1"
     )
     assert status == 0
-    assert shown(tmp_path / row["path"]) == ("PNG", (128, 128))
+    assert format_and_size(tmp_path / row["path"]) == ("PNG", (128, 128))
 
 
 def test_upscaling(afar: Command, tmp_path: Path, photographs: list[Path]) -> None:
     status, (row,), _ = afar("upscale", photographs[1], "--by", 1.5, "--format", "jpeg")
     assert (status, row["upscaler"], row["factor"]) == (0, "lanczos", 1.5)
-    assert shown(tmp_path / row["path"]) == ("JPEG", (row["width"], row["height"])) == ("JPEG", (676, 450))
+    assert format_and_size(tmp_path / row["path"]) == ("JPEG", (row["width"], row["height"])) == ("JPEG", (676, 450))
 
 
 def test_verdicts(afar: Command, photographs: list[Path], tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_events_and_previews_over_a_socket(server: str) -> None:
         assert all(picture[:4] == b"RIFF" for picture in pictures)
 
 
-def shown(path: Path) -> tuple[str | None, tuple[int, int]]:
+def format_and_size(path: Path) -> tuple[str | None, tuple[int, int]]:
     """A file's format and size."""
     with Image.open(path) as picture:
         return picture.format, picture.size

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
-from tests.disks import filled, small_disk
-from tests.server.conftest import client_of
+from tests.filesystems import full_disk, small_disk
+from tests.server.conftest import app_client
 
-from safelight.database import reading
+from safelight.database import read_transaction
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
 from safelight.server.security.keys import KeyStore, usage
@@ -35,7 +35,7 @@ def service(home: Path) -> Iterator[QueueService]:
 
 @pytest.fixture
 def client(service: QueueService) -> Iterator[TestClient]:
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         yield client
 
 
@@ -52,7 +52,7 @@ def test_reads_and_verdicts_still_work(
         return client.post("/v1/moderate", content=photograph, headers=headers[name] | kind).status_code
 
     assert judge("cleo") == 200  # the classifier is loaded, and lies in the cache
-    with filled(home.parent):
+    with full_disk(home.parent):
         for name in ("anna", "bert"):
             for path in ("/v1/jobs", "/v1/gallery", "/v1/models", "/v1/system", "/v1/session"):
                 assert client.get(path, headers=headers[name]).status_code == 200, path
@@ -64,7 +64,7 @@ def test_reads_and_verdicts_still_work(
     assert judge("bert") == 429
     assert client.post("/v1/jobs", json=body, headers=headers["anna"]).status_code == 202
     client.app.state.safelight.keys.flush()  # type: ignore[attr-defined]
-    with reading(service.engine) as connection:
+    with read_transaction(service.engine) as connection:
         counted = {row["key_id"]: row["pictures"] for row in connection.execute(select(usage)).mappings()}
     assert sorted(counted.values()) == [1, 2, 3]  # cleo's, bert's, and anna's: two verdicts and a generation
     assert None not in [key.used for key in keys.all()]

@@ -16,22 +16,22 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from tests.parallel import busy
-from tests.server.conftest import FAST, free_port, log_of, processes, wait_for
+from tests.parallel import load_factor
+from tests.server.conftest import FAST, free_port, read_log, run_processes, wait_for_status
 
 get, post = partial(httpx2.get, timeout=60), partial(httpx2.post, timeout=60)  # the machine may be busy
 UNWANTED = ("torch", "diffusers", "transformers", "timm", "torchvision", "spandrel")
 
 
 @contextmanager
-def raw(url: str) -> Iterator[socket.socket]:
+def open_raw_socket(url: str) -> Iterator[socket.socket]:
     """A raw socket connection."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         yield connection
 
 
-def answer(connection: socket.socket) -> str:
+def read_response(connection: socket.socket) -> str:
     data = b""
     while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
         data += part
@@ -44,28 +44,28 @@ def test_it_answers_health_checks_within_two_seconds(tmp_path: Path) -> None:
     for _ in range(3):
         port = free_port()
         began = time.monotonic()
-        with processes(tmp_path, ["api", "--port", str(port)]) as (process,):
-            wait_for(f"http://127.0.0.1:{port}", "/health/live")
+        with run_processes(tmp_path, ["api", "--port", str(port)]) as (process,):
+            wait_for_status(f"http://127.0.0.1:{port}", "/health/live")
             seconds.append(time.monotonic() - began)
             used = psutil.Process(process.pid).cpu_times()
             process.kill()
         assert used.user + used.system < 2
         if seconds[-1] < 2:
             return
-    assert min(seconds) < 2 * busy()
+    assert min(seconds) < 2 * load_factor()
 
 
 def test_while_it_loads_it_answers_503_and_stops_on_a_signal(tmp_path: Path) -> None:
     port = free_port()
-    with processes(tmp_path, ["api", "--port", str(port)]) as (process,):
+    with run_processes(tmp_path, ["api", "--port", str(port)]) as (process,):
         url = f"http://127.0.0.1:{port}"
-        assert wait_for(url, "/health/live").json() == {"status": "live"}
+        assert wait_for_status(url, "/health/live").json() == {"status": "live"}
         early = get(f"{url}/v1/system")
         assert early.status_code == 503
         assert early.json()["error"]["code"] == "server.starting"
         assert early.headers["Retry-After"]
         assert get(f"{url}/health/ready").json()["missing"] == ["server"]
-        assert wait_for(url, "/v1/system").json()["workers"] == []
+        assert wait_for_status(url, "/v1/system").json()["workers"] == []
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
@@ -113,7 +113,7 @@ def test_the_request_id_is_in_the_workers_log(server: str, serving_home: Path) -
     body = {"kind": "generate", "prompt": "a lighthouse", "steps": 2}
     job = post(f"{server}/v1/jobs", json=body, headers={"X-Request-ID": "r-42"}).json()["id"]
     assert wait_for_end(server, job)["state"] == "succeeded"
-    mine = [line for line in log_of(serving_home) if line.get("request_id") == "r-42"]
+    mine = [line for line in read_log(serving_home) if line.get("request_id") == "r-42"]
     assert {line["event"] for line in mine} >= {"request", "job begins", "job ends"}
     assert {line["job_id"] for line in mine if "job_id" in line} == {job}
 
@@ -146,9 +146,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """A server that listens beyond loopback, and anna's key; its body timeout is short."""
     home, port = tmp_path_factory.mktemp("guarded"), free_port()
     key = run("keys", "add", "anna", home=home).stdout.strip()
-    with processes(home, ["api", "--host", "0.0.0.0", "--port", str(port)], SAFELIGHT_BODY_TIMEOUT="0.5"):
+    with run_processes(home, ["api", "--host", "0.0.0.0", "--port", str(port)], SAFELIGHT_BODY_TIMEOUT="0.5"):
         url = f"http://127.0.0.1:{port}"
-        wait_for(url, "/v1/system", status=401)
+        wait_for_status(url, "/v1/system", status=401)
         yield url, key
 
 
@@ -165,21 +165,21 @@ def test_websockets_are_refused_with_a_response(guarded: tuple[str, str]) -> Non
         f"GET /v1/jobs/{'0' * 27}/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     )
-    with raw(url) as connection:
+    with open_raw_socket(url) as connection:
         connection.sendall(f"{head}\r\n".encode())
-        assert answer(connection).startswith("HTTP/1.1 401")
-    with raw(url) as connection:
+        assert read_response(connection).startswith("HTTP/1.1 401")
+    with open_raw_socket(url) as connection:
         connection.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n".encode())
-        assert answer(connection).startswith("HTTP/1.1 404")
+        assert read_response(connection).startswith("HTTP/1.1 404")
 
 
 def test_a_slow_body_is_given_up(guarded: tuple[str, str]) -> None:
     url, key = guarded
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
-    with raw(url) as connection:
+    with open_raw_socket(url) as connection:
         connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{".encode())
         began = time.monotonic()
-        assert answer(connection).startswith("HTTP/1.1 408")
+        assert read_response(connection).startswith("HTTP/1.1 408")
         assert time.monotonic() - began < 10
 
 
@@ -200,9 +200,9 @@ def test_an_invalid_database_ends_it(tmp_path: Path) -> None:
     ],
 )
 def test_no_raw_path_leads_outside(server: str, path: str) -> None:
-    with raw(server) as connection:
+    with open_raw_socket(server) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        assert answer(connection).startswith("HTTP/1.1 4")
+        assert read_response(connection).startswith("HTTP/1.1 4")
 
 
 @pytest.mark.parametrize(
@@ -215,17 +215,17 @@ def test_no_raw_path_leads_outside(server: str, path: str) -> None:
     ],
 )
 def test_malformed_requests(server: str, request_line: bytes) -> None:
-    with raw(server) as connection:
+    with open_raw_socket(server) as connection:
         connection.sendall(request_line)
-        assert answer(connection).startswith("HTTP/1.1 4")
+        assert read_response(connection).startswith("HTTP/1.1 4")
 
 
 def test_a_body_that_is_announced_too_large_is_refused_at_once(server: str) -> None:
-    with raw(server) as connection:
+    with open_raw_socket(server) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
         )
-        assert answer(connection).startswith("HTTP/1.1 413")
+        assert read_response(connection).startswith("HTTP/1.1 413")
 
 
 def test_no_version_is_disclosed(server: str) -> None:

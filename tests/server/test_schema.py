@@ -30,8 +30,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.server.conftest import free_port, processes, wait_for
-from tests.server.stand_in import StandIn
+from tests.server.conftest import free_port, run_processes, wait_for_status
+from tests.server.fake_worker import FakeWorker
 
 from safelight.database import open_database
 from safelight.server.security.bind_policy import PUBLIC_PATHS
@@ -43,7 +43,7 @@ NOT_IMPLEMENTED = 501
 
 
 @dataclass(frozen=True)
-class Asking:
+class ApiUnderTest:
     """A server's OpenAPI document, and what each request to it needs.
 
     Args:
@@ -66,17 +66,17 @@ class Asking:
 @pytest.fixture(scope="module", params=["nobody needs a key", "a user's key"])
 def asking(
     request: pytest.FixtureRequest, prepared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Asking]:
+) -> Iterator[ApiUnderTest]:
     home, port = tmp_path_factory.mktemp("schema") / "home", free_port()
     shutil.copytree(prepared, home)
     url = f"http://127.0.0.1:{port}"
     headers, others = _keys(home) if request.param == "a user's key" else ({}, {})
-    with processes(home, ["api", "--port", str(port)], SAFELIGHT_REQUESTS_PER_MINUTE="100000"):
-        worker = StandIn(home)
+    with run_processes(home, ["api", "--port", str(port)], SAFELIGHT_REQUESTS_PER_MINUTE="100000"):
+        worker = FakeWorker(home)
         worker.start()
-        wait_for(url, "/health/ready")
+        wait_for_status(url, "/health/ready")
         document = schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60, headers=dict(headers))
-        yield Asking(document, headers, others)
+        yield ApiUnderTest(document, headers, others)
         worker.stop()
 
 
@@ -102,19 +102,19 @@ CHECKS = [
 ]
 
 
-def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
+def check_operation(asking: ApiUnderTest, operation: APIOperation, examples: int) -> None:
     """Test one operation with many valid and invalid requests; the valid ones name existing jobs and images."""
-    there = existing(operation, asking.headers)
+    there = existing_ids(operation, asking.headers)
     always = [*CHECKS, asking.count]
 
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     def rightly(case: Case) -> None:
         case.path_parameters.update(there)
         if asking.headers and not is_open(operation):
-            case.call_and_validate(checks=[*always, answers(401)], headers={"Authorization": ""}, timeout=60)
+            case.call_and_validate(checks=[*always, expect_status(401)], headers={"Authorization": ""}, timeout=60)
             if there:
                 case.call_and_validate(
-                    checks=[*always, answers(404)], headers=dict(asking.others), timeout=60
+                    checks=[*always, expect_status(404)], headers=dict(asking.others), timeout=60
                 )
         case.call_and_validate(checks=always, headers=dict(asking.headers), timeout=60)
 
@@ -140,7 +140,7 @@ def is_open(operation: APIOperation) -> bool:
     return operation.path in PUBLIC_PATHS or operation.label == "POST /v1/session"
 
 
-def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:
+def expect_status(status: int) -> Callable[[CheckContext, Response, Case], None]:
     """A check that the response has one of some statuses."""
 
     def check(_: CheckContext, response: Response, case: Case) -> None:
@@ -151,7 +151,7 @@ def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:
     return check
 
 
-def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]:
+def existing_ids(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]:
     """The ids of an ended job and its image, as far as an operation's path has parameters for them."""
     names = {parameter.name for parameter in operation.path_parameters}
     if not names & {"job_id", "entry_id"}:
@@ -166,15 +166,15 @@ def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.exhaustive)])
-def test_every_response_is_in_the_document(asking: Asking, examples: int) -> None:
+def test_every_response_is_in_the_document(asking: ApiUnderTest, examples: int) -> None:
     operations = [found.ok() for found in asking.document.get_all_operations()]
     assert len(operations) > 60
     failures, began = [], time.monotonic()
     for operation in operations:
         try:
-            asked(asking, operation, examples)
+            check_operation(asking, operation, examples)
         except* Exception as error:  # noqa: BLE001  of whatever type, all of them are reported in the end
-            failures.append(f"{operation.label}: {told(error)}")
+            failures.append(f"{operation.label}: {failure_messages(error)}")
     counts = ", ".join(f"{count} of {status}" for status, count in sorted(asking.statuses.items()))
     total, seconds = asking.statuses.total(), time.monotonic() - began
     # `make schemathesis` shows it
@@ -182,8 +182,8 @@ def test_every_response_is_in_the_document(asking: Asking, examples: int) -> Non
     assert not failures, "\n\n".join(failures)
 
 
-def told(error: BaseException) -> str:
+def failure_messages(error: BaseException) -> str:
     """The messages of all failures within a group."""
     if isinstance(error, BaseExceptionGroup):
-        return "\n".join(told(inner) for inner in error.exceptions)
+        return "\n".join(failure_messages(inner) for inner in error.exceptions)
     return f"{type(error).__name__}: {error}"[:1500]

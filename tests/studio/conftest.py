@@ -12,16 +12,16 @@ from safelight.settings import Settings
 from safelight.studio import Studio
 
 
-def policy_of(name: str, review: float, block: float) -> Policy:
+def write_policy(name: str, review: float, block: float) -> Policy:
     return Policy.parse(
         f'name = "{name}"\nversion = "1"\nsafe = ["sfw"]\n'
         f"[unsafe]\nnsfw = {{ review = {review}, block = {block} }}\n"
     )
 
 
-ANYTHING = policy_of("anything", 1.0, 1.0)
-NOTHING = policy_of("nothing", 0.0, 0.0)
-DOUBT = policy_of("doubt", 0.0, 1.0)
+ANYTHING = write_policy("anything", 1.0, 1.0)
+NOTHING = write_policy("nothing", 0.0, 0.0)
+DOUBT = write_policy("doubt", 0.0, 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from safelight.images import decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.studio import Picture, Studio
 from safelight.studio import picture as module
-from safelight.studio.picture import free_name, kind_of
+from safelight.studio.picture import unused_path, format_of_suffix
 
 PROMPT = "a (red:1.2) cat, naïve, 赤い\nsecond line"
 
@@ -37,7 +37,7 @@ def test_a_saved_image_has_its_metadata(suffix: str, picture: Picture, tmp_path:
     record = ReproductionRecord.parse(metadata.record)
     assert record.model_copy(update={"file": None}) == picture.record
     assert record.file is not None
-    assert record.file.kind == kind_of(path)
+    assert record.file.kind == format_of_suffix(path)
     assert decode(path).image.size == (64, 72)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -137,16 +137,16 @@ def test_as_json(picture: Picture, tmp_path: Path) -> None:
 def test_the_default_name_comes_from_the_prompt(
     words: str, seed: int | None, name: str, tmp_path: Path
 ) -> None:
-    assert free_name(tmp_path, words, seed, ".png") == tmp_path / name
+    assert unused_path(tmp_path, words, seed, ".png") == tmp_path / name
 
 
 def test_an_existing_name_is_not_reused(tmp_path: Path) -> None:
     given = []
     for _ in range(4):
-        given.append(free_name(tmp_path, "a cat", 7, ".png"))
+        given.append(unused_path(tmp_path, "a cat", 7, ".png"))
         given[-1].touch()
     assert [path.name for path in given] == ["a-cat-7.png", "a-cat-7-2.png", "a-cat-7-3.png", "a-cat-7-4.png"]
-    assert free_name(tmp_path, "a cat", 7, ".jpg").name == "a-cat-7.jpg"
+    assert unused_path(tmp_path, "a cat", 7, ".jpg").name == "a-cat-7.jpg"
 
 
 def test_an_image_can_be_read_by_any_program(picture: Picture) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.studio.conftest import DOUBT, NOTHING
-from tests.tiny.drawing import MASK, PICTURE
+from tests.tiny.generation import MASK, INIT_IMAGE
 
 from safelight.errors import (
     CheckpointMissingError,
@@ -23,7 +23,7 @@ from safelight.errors import (
     RecordInvalidError,
     RecordMissingError,
 )
-from safelight.generation.progress import Progress, Watcher
+from safelight.generation.progress import RunProgress, Watcher
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.settings import Settings
@@ -34,9 +34,9 @@ EDIT = {name: value for name, value in SMALL.items() if name not in ("width", "h
 
 CASES: dict[str, dict[str, Any]] = {
     "text": {**SMALL, "negative_prompt": "blue", "sampler": "Euler a"},
-    "image": {**EDIT, "init_image": PICTURE, "strength": 0.7, "sampler": "DPM++ SDE"},
-    "inpaint": {**EDIT, "init_image": PICTURE, "mask": MASK, "inpaint": {"fill": "noise"}},
-    "outpaint": {**EDIT, "init_image": PICTURE, "outpaint": {"left": 9}},
+    "image": {**EDIT, "init_image": INIT_IMAGE, "strength": 0.7, "sampler": "DPM++ SDE"},
+    "inpaint": {**EDIT, "init_image": INIT_IMAGE, "mask": MASK, "inpaint": {"fill": "noise"}},
+    "outpaint": {**EDIT, "init_image": INIT_IMAGE, "outpaint": {"left": 9}},
     "hires": {**SMALL, "hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDIM"}},
     "hires latent": {**SMALL, "hires": {"scale": 1.5}},
     "hires eta": {**SMALL, "sampler": "DDIM", "hires": {"scale": 1.5, "sampler": "TCD", "steps": 4}},
@@ -59,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def drawn(studio: Studio, fields: dict[str, Any]) -> Picture:
+def saved_image(studio: Studio, fields: dict[str, Any]) -> Picture:
     return studio.generate(**fields)[-1]
 
 
@@ -70,7 +70,7 @@ def inputs(fields: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_bytes_again(case: str, drawing_studio: Studio, tmp_path: Path) -> None:
     fields = CASES[case]
-    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
+    path = saved_image(drawing_studio, fields).save(tmp_path / "a.png")
     found = drawing_studio.reproduce(path, **inputs(fields))
     assert found.differences == ()
     assert found.identical
@@ -82,14 +82,14 @@ def test_the_same_bytes_again(case: str, drawing_studio: Studio, tmp_path: Path)
     [("jpeg", {"quality": 60}), ("jpeg", {}), ("webp", {"quality": 70}), ("webp", {"lossless": True})],
 )
 def test_in_every_format(kind: Any, options: dict[str, Any], drawing_studio: Studio) -> None:
-    data = drawn(drawing_studio, SMALL).encode(kind, **options)
+    data = saved_image(drawing_studio, SMALL).encode(kind, **options)
     assert drawing_studio.reproduce(data).identical
 
 
 def test_images_may_be_given_as_files(drawing_studio: Studio, tmp_path: Path) -> None:
     fields = CASES["inpaint"]
-    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
-    PICTURE.save(tmp_path / "init.png")
+    path = saved_image(drawing_studio, fields).save(tmp_path / "a.png")
+    INIT_IMAGE.save(tmp_path / "init.png")
     MASK.save(tmp_path / "mask.png")
     with path.open("rb") as source:
         found = drawing_studio.reproduce(
@@ -101,25 +101,25 @@ def test_images_may_be_given_as_files(drawing_studio: Studio, tmp_path: Path) ->
 def test_a_mask_with_transparency_is_read_as_originally(drawing_studio: Studio) -> None:
     mask = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
     mask.paste((255, 255, 255, 255), (0, 0, 32, 64))
-    fields = {**EDIT, "init_image": PICTURE, "mask": mask}
-    data = drawn(drawing_studio, fields).encode()
-    assert drawing_studio.reproduce(data, init_image=PICTURE, mask=mask).identical
+    fields = {**EDIT, "init_image": INIT_IMAGE, "mask": mask}
+    data = saved_image(drawing_studio, fields).encode()
+    assert drawing_studio.reproduce(data, init_image=INIT_IMAGE, mask=mask).identical
 
 
 def test_required_images_are_named(drawing_studio: Studio) -> None:
-    data = drawn(drawing_studio, CASES["inpaint"]).encode()
-    text = drawn(drawing_studio, SMALL).encode()
+    data = saved_image(drawing_studio, CASES["inpaint"]).encode()
+    text = saved_image(drawing_studio, SMALL).encode()
     with pytest.raises(NotReproducibleError, match="takes the initial picture whose pixels") as caught:
         drawing_studio.reproduce(data)
     assert "--init" in caught.value.hint
     with pytest.raises(NotReproducibleError, match="takes the mask"):
-        drawing_studio.reproduce(data, init_image=PICTURE)
+        drawing_studio.reproduce(data, init_image=INIT_IMAGE)
     with pytest.raises(NotReproducibleError, match="This is not the mask"):
-        drawing_studio.reproduce(data, init_image=PICTURE, mask=PICTURE)
+        drawing_studio.reproduce(data, init_image=INIT_IMAGE, mask=INIT_IMAGE)
     with pytest.raises(NotReproducibleError, match="This is not the initial picture"):
         drawing_studio.reproduce(data, init_image=MASK, mask=MASK)
     with pytest.raises(NotReproducibleError, match="drawn without any initial picture"):
-        drawing_studio.reproduce(text, init_image=PICTURE)
+        drawing_studio.reproduce(text, init_image=INIT_IMAGE)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path)
 
 def test_changed_weights_are_named(own: tuple[Studio, Path]) -> None:
     studio, folder = own
-    data = drawn(studio, SMALL).encode()
+    data = saved_image(studio, SMALL).encode()
     assert studio.reproduce(data).identical
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
@@ -145,7 +145,7 @@ def test_changed_weights_are_named(own: tuple[Studio, Path]) -> None:
 
 def test_changed_configs_are_named(own: tuple[Studio, Path]) -> None:
     studio, folder = own
-    picture = drawn(studio, SMALL)
+    picture = saved_image(studio, SMALL)
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
     found = studio.reproduce(picture.encode("png"))
@@ -155,7 +155,7 @@ def test_changed_configs_are_named(own: tuple[Studio, Path]) -> None:
 
 
 def test_an_older_record_without_config_digests_gives_the_same_file(drawing_studio: Studio) -> None:
-    picture = drawn(drawing_studio, SMALL)
+    picture = saved_image(drawing_studio, SMALL)
     older = picture.record.checkpoint.model_copy(update={"configs": None})
     data = replace(picture, record=picture.record.model_copy(update={"checkpoint": older})).encode("png")
     assert b'"configs"' not in data
@@ -164,7 +164,7 @@ def test_an_older_record_without_config_digests_gives_the_same_file(drawing_stud
 
 
 def test_an_older_record_that_read_networks_literally_gives_the_same_file(drawing_studio: Studio) -> None:
-    picture = drawn(drawing_studio, SMALL | {"prompt": r"a \<lora:ink:1> cat \AND a dog"})
+    picture = saved_image(drawing_studio, SMALL | {"prompt": r"a \<lora:ink:1> cat \AND a dog"})
     words = {"prompt": "a <lora:ink:1> cat AND a dog", "expanded_prompt": "a <lora:ink:1> cat AND a dog"}
     data = replace(picture, record=picture.record.model_copy(update=words)).encode("png")
     assert drawing_studio.reproduce(data).identical
@@ -172,7 +172,7 @@ def test_an_older_record_that_read_networks_literally_gives_the_same_file(drawin
 
 def test_a_checkpoint_of_another_name_may_be_used(own: tuple[Studio, Path]) -> None:
     studio, folder = own
-    data = drawn(studio, SMALL).encode()
+    data = saved_image(studio, SMALL).encode()
     folder.rename(folder.with_name("renamed"))
     with pytest.raises(CheckpointMissingError):
         studio.reproduce(data)
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_name_may_be_used(own: tuple[Studio, Path]) -> N
 
 
 def test_another_policy_is_a_difference_that_keeps_the_pixels(drawing_studio: Studio) -> None:
-    data = drawn(drawing_studio, SMALL).encode()
+    data = saved_image(drawing_studio, SMALL).encode()
     found = drawing_studio.reproduce(data, policy=DOUBT)
     assert 'verdict.policy is "anything" in the record and "doubt" here.' in found.differences
     assert found.differences[-1] == "The pixels are the same; the file's other bytes differ."
@@ -192,7 +192,7 @@ def test_another_policy_is_a_difference_that_keeps_the_pixels(drawing_studio: St
 
 
 def test_an_image_that_was_edited_afterwards_differs(drawing_studio: Studio) -> None:
-    picture = drawn(drawing_studio, SMALL)
+    picture = saved_image(drawing_studio, SMALL)
     record = picture.record.to_json()
     for other, said in (
         (Image.new("RGB", (64, 64)), "Pixels differ by up to"),
@@ -205,7 +205,7 @@ def test_an_image_that_was_edited_afterwards_differs(drawing_studio: Studio) -> 
 # Batched with others
 
 
-def together(studio: Studio, seeds: list[int]) -> list[Picture]:
+def generate_together(studio: Studio, seeds: list[int]) -> list[Picture]:
     """Images of which none goes beyond its first step before all have made it."""
     ready = threading.Barrier(len(seeds))
     fields = {**SMALL, "sampler": "Euler a"}
@@ -218,7 +218,7 @@ def together(studio: Studio, seeds: list[int]) -> list[Picture]:
         return list(pool.map(draw, seeds))
 
 
-def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
+def changed_image(picture: Picture, values: int, by: int, **record: Any) -> Picture:
     """The image with some values changed."""
     pixels = np.asarray(picture.image).copy()
     flat = pixels.reshape(-1)
@@ -231,7 +231,7 @@ def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
 @pytest.fixture(scope="module")
 def batched(drawing_settings: Settings) -> Picture:
     settings = drawing_settings.model_copy(update={"batch_timeout": 500.0})
-    pictures = together(Studio(settings), [7, 8, 9])
+    pictures = generate_together(Studio(settings), [7, 8, 9])
     assert all(picture.record.batched for picture in pictures)
     return pictures[0]
 
@@ -242,7 +242,7 @@ def test_a_batched_image_is_the_same_within_tolerance(batched: Picture, drawing_
     assert not found.identical or found.data == batched.encode()
     exact = replace(batched, image=found.picture.image)
     assert drawing_studio.reproduce(exact.encode()).identical
-    near = drawing_studio.reproduce(changed(exact, 12, 1).encode())  # of 12,288
+    near = drawing_studio.reproduce(changed_image(exact, 12, 1).encode())  # of 12,288
     assert not near.identical
     assert near.within_tolerance
     assert near.differences[0].startswith("Pixels differ by up to 1 of 255")
@@ -261,7 +261,7 @@ def test_differences_that_batching_does_not_explain(
     values: int, by: int, record: dict[str, Any], batched: Picture, drawing_studio: Studio
 ) -> None:
     exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
-    found = drawing_studio.reproduce(changed(exact, values, by, **record).encode())
+    found = drawing_studio.reproduce(changed_image(exact, values, by, **record).encode())
     assert not found.identical
     assert not found.within_tolerance
 
@@ -269,21 +269,21 @@ def test_differences_that_batching_does_not_explain(
 def test_a_lossy_file_hides_it(batched: Picture, drawing_studio: Studio) -> None:
     exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
     assert drawing_studio.reproduce(exact.encode("jpeg")).identical
-    near = drawing_studio.reproduce(changed(exact, 1, 60).encode("jpeg"))
+    near = drawing_studio.reproduce(changed_image(exact, 1, 60).encode("jpeg"))
     assert not near.identical
     assert not near.within_tolerance
-    lossless = drawing_studio.reproduce(changed(exact, 1, 1).encode("webp", lossless=True))
+    lossless = drawing_studio.reproduce(changed_image(exact, 1, 1).encode("webp", lossless=True))
     assert lossless.within_tolerance
 
 
 def test_reproducing_is_exact_while_others_generate(
     drawing_settings: Settings, drawing_studio: Studio
 ) -> None:
-    data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
+    data = saved_image(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
     studio = Studio(drawing_settings.model_copy(update={"batch_timeout": 500.0}))
     found: list[Any] = []
 
-    def meanwhile(progress: Progress) -> None:
+    def meanwhile(progress: RunProgress) -> None:
         if progress.step == 1:
             found.append(studio.reproduce(data))
 
@@ -293,7 +293,7 @@ def test_reproducing_is_exact_while_others_generate(
 
 
 def test_an_unfinished_image_is_not_taken_for_a_finished_one(drawing_studio: Studio) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     watcher = Watcher(told.append, lambda: len(told) >= 1, keep_partial=True)
     (partial,) = drawing_studio.generate(**SMALL, watcher=watcher)
     assert partial.stopped_at == 1
@@ -305,10 +305,10 @@ def test_an_unfinished_image_is_not_taken_for_a_finished_one(drawing_studio: Stu
 
 
 def test_files_without_or_with_invalid_records(drawing_studio: Studio, tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "plain.png")
+    INIT_IMAGE.save(tmp_path / "plain.png")
     with pytest.raises(RecordMissingError):
         drawing_studio.reproduce(tmp_path / "plain.png")
     for record in ("{}", "no json", '{"format": 99}'):
-        data = encode_image(PICTURE, "png", Metadata(record=record))
+        data = encode_image(INIT_IMAGE, "png", Metadata(record=record))
         with pytest.raises(RecordInvalidError):
             drawing_studio.reproduce(data)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from tests.studio.conftest import ANYTHING, DOUBT, NOTHING
-from tests.tiny.drawing import MASK, PICTURE
+from tests.tiny.generation import MASK, INIT_IMAGE
 
 from safelight.errors import (
     BlockedError,
@@ -25,8 +25,8 @@ from safelight.errors import (
     UpscalerUnknownError,
 )
 from safelight.generation.comparison import within_tolerance
-from safelight.generation.progress import Progress, Watcher
-from safelight.generation.request import GenerationRequest, Part
+from safelight.generation.progress import RunProgress, Watcher
+from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images.fields import ImageField
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
@@ -54,18 +54,18 @@ def test_a_prompt_with_fields_and_a_request_give_the_same(drawing_studio: Studio
 
 
 def test_an_edit_accepts_every_kind_of_source(drawing_studio: Studio, tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "init.png")
+    INIT_IMAGE.save(tmp_path / "init.png")
     MASK.save(tmp_path / "mask.png")
     data = (tmp_path / "init.png").read_bytes()
-    sources = [tmp_path / "init.png", str(tmp_path / "init.png"), data, PICTURE, np.asarray(PICTURE)]
+    sources = [tmp_path / "init.png", str(tmp_path / "init.png"), data, INIT_IMAGE, np.asarray(INIT_IMAGE)]
     results = [drawing_studio.edit(each, "a cat", steps=2, seed=7)[0] for each in sources]
     results += drawing_studio.edit(io.BytesIO(data), "a cat", steps=2, seed=7)
     assert all(same(each, results[0]) for each in results)
     assert {each.record.init_image for each in results} == {results[0].record.init_image}
     with (tmp_path / "mask.png").open("rb") as mask:
-        (inpainted,) = drawing_studio.edit(PICTURE, "a cat", steps=2, seed=7, mask=mask)
+        (inpainted,) = drawing_studio.edit(INIT_IMAGE, "a cat", steps=2, seed=7, mask=mask)
     assert inpainted.record.mask is not None
-    assert same(inpainted, drawing_studio.edit(PICTURE, "a cat", steps=2, seed=7, mask=MASK)[0])
+    assert same(inpainted, drawing_studio.edit(INIT_IMAGE, "a cat", steps=2, seed=7, mask=MASK)[0])
 
 
 def test_a_blocked_image_has_no_pixels(drawing_studio: Studio, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_blocked_image_has_no_pixels(drawing_studio: Studio, tmp_path: Path) -
     assert picture.image is None
     assert picture.record.verdict is not None
     assert picture.record.verdict.decision == "block"
-    assert "policy nothing blocks the picture with seed 7: unsafe 0." in picture.blocked_because
+    assert "policy nothing blocks the picture with seed 7: unsafe 0." in picture.block_reason
     for act in (picture.encode, lambda: picture.save(tmp_path / "a.png")):
         with pytest.raises(BlockedError, match="policy nothing"):
             act()
@@ -94,15 +94,15 @@ def test_every_image_of_a_batch_is_judged(drawing_studio: Studio) -> None:
 
 
 def test_a_blocked_initial_image_is_not_used(drawing_studio: Studio) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     for more in ({}, {"mask": MASK}, {"outpaint": {"left": 8}}):
         with pytest.raises(BlockedError, match="policy nothing blocks the initial picture") as caught:
-            drawing_studio.edit(PICTURE, "a cat", policy=NOTHING, watcher=Watcher(told.append), **more)
+            drawing_studio.edit(INIT_IMAGE, "a cat", policy=NOTHING, watcher=Watcher(told.append), **more)
         assert caught.value.exit_code == 1
     assert told == []
 
 
-class Control(Part):
+class Control(RequestPart):
     image: Annotated[bytes, ImageField()]
     mask: Annotated[bytes | None, ImageField(judged=False)] = None
 
@@ -125,20 +125,20 @@ def test_every_image_within_a_request_is_judged_except_masks(
 
     monkeypatch.setattr(Moderator, "judge", judge)
     data = io.BytesIO()
-    PICTURE.save(data, "PNG")
+    INIT_IMAGE.save(data, "PNG")
     control = {"image": data.getvalue(), "mask": b"no picture"}
-    request = Controlled.parse(prompt="a cat", init_image=PICTURE, control=(control, control), **SMALL)
-    assert len(list(drawing_studio.draw(request))) == 1
+    request = Controlled.parse(prompt="a cat", init_image=INIT_IMAGE, control=(control, control), **SMALL)
+    assert len(list(drawing_studio.iter_generate(request))) == 1
     assert len(judged) == 4, "the initial picture, two within, and the result"
     request = Controlled.parse(prompt="a cat", control=(control,), **SMALL)
     with pytest.raises(BlockedError, match=r"policy nothing blocks the picture control\[0\].image"):
-        next(drawing_studio.draw(request, policy=NOTHING))
+        next(drawing_studio.iter_generate(request, policy=NOTHING))
 
 
 def test_images_can_be_skipped(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=4, **SMALL)
-    whole = list(drawing_studio.draw(request))
-    some = list(drawing_studio.draw(request, skip={0, 2}))
+    whole = list(drawing_studio.iter_generate(request))
+    some = list(drawing_studio.iter_generate(request, skip={0, 2}))
     assert [each.record for each in some] == [whole[1].record, whole[3].record]
     assert all(same(*pair) for pair in zip(some, (whole[1], whole[3]), strict=True))
 
@@ -159,7 +159,7 @@ def test_a_run_generates_its_images_in_any_order_and_continues_after_a_stop(
 
 
 def test_the_policys_file_is_read_before_anything_is_generated(drawing_studio: Studio) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     with pytest.raises(FileMissingError):
         drawing_studio.generate("a cat", policy="nowhere.toml", watcher=Watcher(told.append), **SMALL)
     assert told == []
@@ -170,8 +170,8 @@ def test_the_policys_file_is_read_before_anything_is_generated(drawing_studio: S
     [
         ({"init_image": b"GIF89a"}, ImageError),
         ({"init_image": "nowhere.png"}, FileMissingError),
-        ({"init_image": PICTURE, "mask": "nowhere.png"}, FileMissingError),
-        ({"init_image": PICTURE, "mask": MASK.resize((8, 8))}, MaskError),
+        ({"init_image": INIT_IMAGE, "mask": "nowhere.png"}, FileMissingError),
+        ({"init_image": INIT_IMAGE, "mask": MASK.resize((8, 8))}, MaskError),
     ],
 )
 def test_invalid_images(more: dict[str, Any], error: type[Exception], drawing_studio: Studio) -> None:
@@ -181,7 +181,7 @@ def test_invalid_images(more: dict[str, Any], error: type[Exception], drawing_st
 
 def test_images_come_one_by_one_and_others_may_generate_between_them(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=2, **SMALL)
-    pictures = drawing_studio.draw(request)
+    pictures = drawing_studio.iter_generate(request)
     first = next(pictures)
     between = drawing_studio.generate("a red cat", **SMALL)
     second = next(pictures)
@@ -215,14 +215,14 @@ def test_checkpoints_are_loaded_and_unloaded(drawing_settings: Settings, tiny: C
     studio = Studio(drawing_settings)
     studio.unload()
     other = str(tiny("sd2"))
-    assert not studio.holds(other)
+    assert not studio.is_loaded(other)
     studio.preload()
     studio.preload(other)
     assert studio.loaded_checkpoints == {drawing_settings.checkpoint, other}
-    assert studio.holds(other)
+    assert studio.is_loaded(other)
     studio.unload(other)
     assert studio.loaded_checkpoints == {drawing_settings.checkpoint}
-    assert (studio.holds(other), studio.holds("nothing")) == (False, False)
+    assert (studio.is_loaded(other), studio.is_loaded("nothing")) == (False, False)
     studio.unload()
     assert studio.loaded_checkpoints == frozenset()
 
@@ -233,15 +233,15 @@ def test_a_replaced_checkpoint_is_not_in_memory(
     studio, own = Studio(drawing_settings), tmp_path / "own"
     shutil.copytree(tiny("sd2"), own)
     studio.preload(str(own))
-    assert studio.holds(str(own))
+    assert studio.is_loaded(str(own))
     for file in own.rglob("*.safetensors"):
         os.utime(file, (0, 2_000_000_000))
-    assert not studio.holds(str(own))
+    assert not studio.is_loaded(str(own))
     studio.preload(str(own))
-    assert studio.holds(str(own))
+    assert studio.is_loaded(str(own))
     shutil.rmtree(own)
     with pytest.raises(CheckpointMissingError):
-        studio.holds(str(own))
+        studio.is_loaded(str(own))
 
 
 def test_upscaling_judges_before_and_after(drawing_studio: Studio, tmp_path: Path) -> None:
@@ -255,36 +255,36 @@ def test_upscaling_judges_before_and_after(drawing_studio: Studio, tmp_path: Pat
     assert enlarged.infotext.startswith("a red cat")
     with pytest.raises(BlockedError):
         drawing_studio.upscale(path, policy=NOTHING)
-    assert drawing_studio.upscale(PICTURE).infotext is None
-    assert drawing_studio.upscale(np.asarray(PICTURE), by=1).image == PICTURE
+    assert drawing_studio.upscale(INIT_IMAGE).infotext is None
+    assert drawing_studio.upscale(np.asarray(INIT_IMAGE), by=1).image == INIT_IMAGE
 
 
 @pytest.mark.parametrize("by", [0.5, 9, float("nan"), float("inf"), -1])
 def test_an_invalid_scale_factor(by: float, drawing_studio: Studio) -> None:
     with pytest.raises(RequestError, match="Enlarging by"):
-        drawing_studio.upscale(PICTURE, by=by)
+        drawing_studio.upscale(INIT_IMAGE, by=by)
 
 
 def test_images_that_cannot_be_upscaled(drawing_studio: Studio, drawing_settings: Settings) -> None:
     with pytest.raises(UpscalerUnknownError):
-        drawing_studio.upscale(PICTURE, upscaler="nonsense")
+        drawing_studio.upscale(INIT_IMAGE, upscaler="nonsense")
     small = Studio(drawing_settings.model_copy(update={"max_pixels": 5000}))
     with pytest.raises(MemoryBudgetError):
-        small.upscale(PICTURE, by=2)
+        small.upscale(INIT_IMAGE, by=2)
 
 
 def test_a_blocked_upscaled_image_has_no_pixels(
     drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The policy allows the image itself and blocks what an upscaler made of it."""
-    blocked = drawing_studio.moderator(policy=NOTHING).judge(PICTURE)
+    blocked = drawing_studio.moderator(policy=NOTHING).judge(INIT_IMAGE)
     judge = Moderator.judge
 
     def stricter(self: Moderator, source: Any) -> Verdict:
-        return judge(self, source) if source.size == PICTURE.size else blocked
+        return judge(self, source) if source.size == INIT_IMAGE.size else blocked
 
     monkeypatch.setattr(Moderator, "judge", stricter)
-    enlarged = drawing_studio.upscale(PICTURE, by=2)
+    enlarged = drawing_studio.upscale(INIT_IMAGE, by=2)
     assert enlarged.image is None
     assert enlarged.to_dict()["width"] is None
     with pytest.raises(BlockedError, match="blocks the upscaled picture"):

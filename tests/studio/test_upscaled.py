@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tiny.drawing import PICTURE
+from tests.tiny.generation import INIT_IMAGE
 
 from safelight.errors import OutputError, UsageError
 from safelight.generation.infotext import parse_infotext
@@ -47,7 +47,7 @@ def test_nothing_is_added_to_an_image_without_metadata() -> None:
 
 
 def test_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
-    enlarged = drawing_studio.upscale(PICTURE, by=2)
+    enlarged = drawing_studio.upscale(INIT_IMAGE, by=2)
     body = enlarged.to_dict(tmp_path / "a.png")
     assert (body["width"], body["height"], body["upscaler"], body["factor"]) == (128, 128, "lanczos", 2)
     assert body["path"] == str(tmp_path / "a.png")
@@ -55,7 +55,7 @@ def test_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
 
 
 def test_paths_that_cannot_be_written(drawing_studio: Studio, tmp_path: Path) -> None:
-    enlarged = drawing_studio.upscale(PICTURE, by=1)
+    enlarged = drawing_studio.upscale(INIT_IMAGE, by=1)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         enlarged.save(tmp_path / "file" / "a.png")

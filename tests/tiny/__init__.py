@@ -13,9 +13,9 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from tests.tiny import stable, transformer
+from tests.tiny import stable_diffusion, diffusion_transformers
 
-TINY = stable.BUILDERS | transformer.BUILDERS
+TINY = stable_diffusion.BUILDERS | diffusion_transformers.BUILDERS
 """Builders by the names of ``safelight.models.families.FAMILIES``; and sd2-base, which predicts noise, not velocity."""
 
 

@@ -18,17 +18,17 @@ GROUND = re.compile(rf"(?: on (?:an? )?|, )({COLOUR.pattern}) background$")
 STYLE = re.compile(r"\b(?:3d|flat|cartoon|sticker)\b")
 
 
-def said_of(pictures: Pictures, scene: Scene, seed: int) -> str:
+def caption_of(pictures: Pictures, scene: Scene, seed: int) -> str:
     return caption(pictures, scene, np.random.default_rng(seed))
 
 
-def captions_of(pictures: Pictures, scene: Scene, count: int = 300) -> list[str]:
+def captions(pictures: Pictures, scene: Scene, count: int = 300) -> list[str]:
     """The captions of a scene, without the empty ones."""
     random = np.random.default_rng(0)
     return list(filter(None, (caption(pictures, scene, random) for _ in range(count))))
 
 
-def share_with(texts: list[str], words: str) -> float:
+def fraction_with(texts: list[str], words: str) -> float:
     return sum(words in text for text in texts) / len(texts)
 
 
@@ -43,7 +43,7 @@ def colours_shown(pictures: Pictures, placed: PlacedThing) -> set[str]:
     return {*COLOUR.findall(pictures.thing_of(placed.row).name), *([] if hue is None else [hue_word(hue)])}
 
 
-def see_true(pictures: Pictures, placed: PlacedThing, part: str) -> None:
+def assert_true(pictures: Pictures, placed: PlacedThing, part: str) -> None:
     """Assert that one thing's part of a caption describes that thing and nothing else."""
     thing = pictures.thing_of(placed.row)
     assert name_in_colour(thing.name, placed.colour) in part
@@ -77,7 +77,7 @@ def test_a_caption_describes_only_what_the_image_shows(
     pictures: Pictures, data: st.DataObject, seed: int
 ) -> None:
     scene = data.draw(scenes(pictures))
-    text = said_of(pictures, scene, seed)
+    text = caption_of(pictures, scene, seed)
     assume(text)
     if ground := GROUND.search(text):
         assert ground[1] == scene.background
@@ -89,13 +89,13 @@ def test_a_caption_describes_only_what_the_image_shows(
     parts = re.split(r" (?:and|next to|beside) ", text)
     assert len(parts) == len(scene.things)
     for placed, part in zip(scene.things, parts, strict=True):
-        see_true(pictures, placed, part)
+        assert_true(pictures, placed, part)
 
 
 @given(data=st.data(), seed=SEEDS)
 def test_the_same_seed_gives_the_same_captions(pictures: Pictures, data: st.DataObject, seed: int) -> None:
     scene = data.draw(scenes(pictures))
-    assert said_of(pictures, scene, seed) == said_of(pictures, scene, seed)
+    assert caption_of(pictures, scene, seed) == caption_of(pictures, scene, seed)
 
 
 # And what the scene asks for
@@ -109,48 +109,48 @@ def test_a_tenth_is_empty(pictures: Pictures) -> None:
 
 def test_a_position_is_always_mentioned(pictures: Pictures) -> None:
     for place in PLACES:
-        assert share_with(captions_of(pictures, Scene((PlacedThing(4, place=place),))), place) == 1
+        assert fraction_with(captions(pictures, Scene((PlacedThing(4, place=place),))), place) == 1
 
 
 def test_a_new_colour_is_always_mentioned_in_place_of_the_things_own(pictures: Pictures) -> None:
     for colour in HUES:
-        texts = captions_of(pictures, Scene((PlacedThing(0, colour=colour),)))
-        assert share_with(texts, f"{colour} apple") == 1
-        assert colour == "red" or share_with(texts, "red") == 0
+        texts = captions(pictures, Scene((PlacedThing(0, colour=colour),)))
+        assert fraction_with(texts, f"{colour} apple") == 1
+        assert colour == "red" or fraction_with(texts, "red") == 0
 
 
 def test_a_background_is_always_mentioned_unless_it_is_white(pictures: Pictures) -> None:
     for colour in COLOURS:
-        share = share_with(captions_of(pictures, Scene((PlacedThing(4),), colour)), f"{colour} background")
+        share = fraction_with(captions(pictures, Scene((PlacedThing(4),), colour)), f"{colour} background")
         assert share == 1 if colour != "white" else 0.05 < share < 0.3
 
 
 def test_a_size_is_mostly_mentioned(pictures: Pictures) -> None:
     assert (
         0.7
-        < share_with(captions_of(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face")
+        < fraction_with(captions(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face")
         < 0.9
     )
 
 
 def test_a_main_hue_is_sometimes_mentioned_where_the_name_has_none(pictures: Pictures) -> None:
-    assert 0.15 < share_with(captions_of(pictures, Scene((PlacedThing(1),))), "blue toy ball") < 0.35
-    assert share_with(captions_of(pictures, Scene((PlacedThing(0),))), "red red") == 0
+    assert 0.15 < fraction_with(captions(pictures, Scene((PlacedThing(1),))), "blue toy ball") < 0.35
+    assert fraction_with(captions(pictures, Scene((PlacedThing(0),))), "red red") == 0
 
 
 def test_styles_are_mostly_mentioned_and_mostly_in_the_recommended_words(pictures: Pictures) -> None:
-    texts = captions_of(pictures, Scene((PlacedThing(6),)), count=1000)
-    assert 0.92 < share_with(texts, "sticker") < 0.98
-    assert share_with(texts, "sticker style") > 0.55
+    texts = captions(pictures, Scene((PlacedThing(6),)), count=1000)
+    assert 0.92 < fraction_with(texts, "sticker") < 0.98
+    assert fraction_with(texts, "sticker style") > 0.55
     for words in STYLE_WORDS["sticker"]:
-        assert share_with(texts, words) > 0.05
-    mixed = captions_of(pictures, Scene((PlacedThing(0), PlacedThing(7))))
+        assert fraction_with(texts, words) > 0.05
+    mixed = captions(pictures, Scene((PlacedThing(0), PlacedThing(7))))
     assert not any(STYLE.search(text) for text in mixed)
 
 
 def test_a_tag_is_sometimes_mentioned(pictures: Pictures) -> None:
-    texts = captions_of(pictures, Scene((PlacedThing(0),)), count=1000)
-    assert 0.05 < share_with(texts, ", fruit") + share_with(texts, ", orchard") < 0.15
+    texts = captions(pictures, Scene((PlacedThing(0),)), count=1000)
+    assert 0.05 < fraction_with(texts, ", fruit") + fraction_with(texts, ", orchard") < 0.15
 
 
 # Grammar
@@ -199,7 +199,7 @@ def test_an_article_agrees_with_the_word_after_it(pictures: Pictures) -> None:
         for row in range(12)
         for colour in ("", "orange", "blue")
         if not colour or pictures.main_hues[row] is not None
-        for text in captions_of(pictures, Scene((PlacedThing(row, colour, "small"),), "orange"), count=40)
+        for text in captions(pictures, Scene((PlacedThing(row, colour, "small"),), "orange"), count=40)
     ]
     followed = [(first, then) for first, then in neighbours(texts) if first in ("a", "an")]
     assert {first for first, _ in followed} == {"a", "an"}

@@ -25,11 +25,11 @@ Box = tuple[int, int, int, int]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def random_of(seed: int = 0) -> np.random.Generator:
+def make_random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def apart(one: float, other: float) -> float:
+def hue_distance(one: float, other: float) -> float:
     """Degrees between two hues."""
     return abs((one - other + 180) % 360 - 180)
 
@@ -48,7 +48,7 @@ def things_box(picture: np.ndarray) -> Box:
 def test_a_main_hue_is_found_around_the_whole_circle(hue: float) -> None:
     found = main_hue(disc(hue))
     assert found is not None
-    assert apart(found, hue) < 3
+    assert hue_distance(found, hue) < 3
 
 
 def test_several_colours_or_none_have_no_main_hue(pictures: Pictures) -> None:
@@ -63,7 +63,7 @@ def test_transparent_pixels_are_ignored() -> None:
     pixels[pixels[..., 3] == 0] = (255, 0, 0, 0)
     found = main_hue(pixels)
     assert found is not None
-    assert apart(found, 120) < 3
+    assert hue_distance(found, 120) < 3
 
 
 @pytest.mark.parametrize("word", HUES)
@@ -79,7 +79,7 @@ def test_recolouring_changes_the_hue_and_keeps_the_shape(colour: str, hue: float
     painted = repaint(pixels, hue, colour)
     found = main_hue(painted)
     assert found is not None
-    assert apart(found, HUES[colour]) < 6
+    assert hue_distance(found, HUES[colour]) < 6
     assert hue_word(found) == colour
     assert np.array_equal(painted[..., 3], pixels[..., 3])
 
@@ -95,7 +95,7 @@ def test_recolouring_keeps_the_shading() -> None:
 
 
 def test_a_single_thing_is_centred_on_white(pictures: Pictures) -> None:
-    picture = render_scene(pictures, Scene((PlacedThing(0),)), random_of())
+    picture = render_scene(pictures, Scene((PlacedThing(0),)), make_random())
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.dtype == np.uint8
     assert tuple(picture[0, 0]) == (255, 255, 255)
@@ -108,7 +108,7 @@ def test_a_single_thing_is_centred_on_white(pictures: Pictures) -> None:
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_background_has_its_colour(colour: str, pictures: Pictures) -> None:
     for seed in range(5):
-        ground = render_scene(pictures, Scene((PlacedThing(5),), colour), random_of(seed))[0, 0].astype(int)
+        ground = render_scene(pictures, Scene((PlacedThing(5),), colour), make_random(seed))[0, 0].astype(int)
         assert np.abs(ground - COLOURS[colour]).max() <= 10
         nearest = min(COLOURS, key=lambda word: np.abs(ground - COLOURS[word]).sum())
         assert nearest == colour
@@ -119,7 +119,7 @@ def test_the_background_has_its_colour(colour: str, pictures: Pictures) -> None:
 def test_a_thing_is_at_the_position_of_its_caption(
     size: str, pictures: Pictures, place: str, seed: int
 ) -> None:
-    picture = render_scene(pictures, Scene((PlacedThing(0, size=size, place=place),)), random_of(seed))
+    picture = render_scene(pictures, Scene((PlacedThing(0, size=size, place=place),)), make_random(seed))
     left, top, right, bottom = things_box(picture)
     smallest, largest = (scale * SIDE * 120 / 128 for scale in SIZES[size])
     assert smallest - 3 <= right - left <= largest + 3
@@ -136,17 +136,17 @@ def test_a_thing_is_at_the_position_of_its_caption(
 
 
 def test_a_colour_is_applied_where_the_thing_has_one_hue(pictures: Pictures) -> None:
-    blue = render_scene(pictures, Scene((PlacedThing(0, colour="blue"),)), random_of())[64, 64].astype(int)
+    blue = render_scene(pictures, Scene((PlacedThing(0, colour="blue"),)), make_random())[64, 64].astype(int)
     assert blue[2] > blue[0] + 100
     plain, asked = (
-        render_scene(pictures, Scene((PlacedThing(4, colour=word),)), random_of()) for word in ("", "blue")
+        render_scene(pictures, Scene((PlacedThing(4, colour=word),)), make_random()) for word in ("", "blue")
     )  # of two colours
     assert np.array_equal(plain, asked)
 
 
 @given(seed=SEEDS)
 def test_two_things_are_placed_from_left_to_right(pictures: Pictures, seed: int) -> None:
-    picture = render_scene(pictures, Scene((PlacedThing(0), PlacedThing(1))), random_of(seed))
+    picture = render_scene(pictures, Scene((PlacedThing(0), PlacedThing(1))), make_random(seed))
     halves = picture[:, :64], picture[:, 64:]
     red, blue = (half[(half < 200).any(axis=-1)].mean(axis=0) for half in halves)
     assert red[0] > red[2] + 100
@@ -158,7 +158,7 @@ def test_two_things_are_placed_from_left_to_right(pictures: Pictures, seed: int)
 
 @given(row=st.integers(0, 11), seed=SEEDS)
 def test_a_scene_asks_for_nothing_that_cannot_be_painted(pictures: Pictures, row: int, seed: int) -> None:
-    scene = random_scene(pictures, row, random_of(seed))
+    scene = random_scene(pictures, row, make_random(seed))
     assert scene.things[0].row == row
     assert len(scene.things) in (1, 2)
     assert scene.background in COLOURS
@@ -167,11 +167,11 @@ def test_a_scene_asks_for_nothing_that_cannot_be_painted(pictures: Pictures, row
         assert not placed.colour or pictures.main_hues[placed.row] is not None
         assert placed.size in SIZES
         assert placed.place in ("", *PLACES)
-    assert render_scene(pictures, scene, random_of(seed)).shape == (SIDE, SIDE, 3)
+    assert render_scene(pictures, scene, make_random(seed)).shape == (SIDE, SIDE, 3)
 
 
 def test_every_kind_of_scene_is_sampled(pictures: Pictures) -> None:
-    random = random_of()
+    random = make_random()
     scenes = [random_scene(pictures, number % 12, random) for number in range(1200)]
     alone = [scene.things[0] for scene in scenes if len(scene.things) == 1]
     assert {scene.background for scene in scenes} == set(COLOURS)
@@ -182,9 +182,9 @@ def test_every_kind_of_scene_is_sampled(pictures: Pictures) -> None:
 
 
 def test_the_same_seed_gives_the_same_scene(pictures: Pictures) -> None:
-    first, again = (random_scene(pictures, 0, random_of(3)) for _ in range(2))
+    first, again = (random_scene(pictures, 0, make_random(3)) for _ in range(2))
     assert first == again
-    assert np.array_equal(*(render_scene(pictures, first, random_of(4)) for _ in range(2)))
+    assert np.array_equal(*(render_scene(pictures, first, make_random(4)) for _ in range(2)))
 
 
 def test_a_selection_keeps_images_and_rows_together(pictures: Pictures) -> None:
@@ -193,4 +193,4 @@ def test_a_selection_keeps_images_and_rows_together(pictures: Pictures) -> None:
     assert [row.style for row in few.rows] == ["3d", "sticker"]
     for hue, name in zip(few.main_hues, ("toy ball", "umbrella"), strict=True):
         assert hue is not None
-        assert apart(hue, HUES_OF_THINGS[name]) < 3
+        assert hue_distance(hue, HUES_OF_THINGS[name]) < 3

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from tests.server.whole import Studio, serving
+from tests.server.serve_process import ServeProcess, run_serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu"]
@@ -53,14 +53,14 @@ def page(context: BrowserContext) -> Page:
 def static_url() -> Iterator[str]:
     """The URL of a server of the web UI's static files only."""
     folder = str(files("safelight.ui").joinpath("static"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class QuietHandler(SimpleHTTPRequestHandler):
     """A handler that serves files and logs nothing."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -68,20 +68,20 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[ServeProcess]:
     """A complete Safelight installation with the web UI; its jobs and images are those of all earlier tests."""
-    with serving(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true") as running:
-        running.call("GET", "/studio/")  # waits until the web UI is loaded
+    with run_serve(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true") as running:
+        running.request("GET", "/studio/")  # waits until the web UI is loaded
         yield running
 
 
 @pytest.fixture
-def open_studio(studio: Studio, page: Page) -> Page:
+def open_studio(studio: ServeProcess, page: Page) -> Page:
     """The web UI in a page, ready to be used."""
-    return opened(page, studio.url)
+    return open_page(page, studio.url)
 
 
-def opened(page: Page, url: str) -> Page:
+def open_page(page: Page, url: str) -> Page:
     """Open the web UI, and wait until its form is filled in."""
     page.goto(f"{url}/studio/")
     page.wait_for_function("window.safelight?.form.ready")

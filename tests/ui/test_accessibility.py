@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
-from tests.server.whole import Studio
-from tests.ui.conftest import opened
+from tests.server.serve_process import ServeProcess
+from tests.ui.conftest import open_page
 
 TABS = ("create", "gallery", "moderate", "models", "system")
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
 @pytest.mark.parametrize("width", [1360, 390])
-def test_no_serious_finding(browser: Browser, studio: Studio, look: str, width: int) -> None:
+def test_no_serious_finding(browser: Browser, studio: ServeProcess, look: str, width: int) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=look, reduced_motion="reduce", locale="en-US"
     )
     context.set_default_timeout(60_000)
-    page = opened(context.new_page(), studio.url)
+    page = open_page(context.new_page(), studio.url)
     for tab in TABS:
         page.locator(f"#sl-tab-{tab}-button").click()
         page.wait_for_function(

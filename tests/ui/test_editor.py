@@ -29,17 +29,17 @@ HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
 @pytest.fixture
 def editor(page: Page, static_url: str) -> Page:
     """A page with an empty editor."""
-    return opened(page, static_url)
+    return open_editor(page, static_url)
 
 
 @pytest.fixture
 def shown(editor: Page) -> Page:
     """A page with an image in the editor."""
-    put(editor, png())
+    put_image(editor, png())
     return editor
 
 
-def opened(page: Page, static_url: str) -> Page:
+def open_editor(page: Page, static_url: str) -> Page:
     page.route("**/editor-harness.html", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
     page.goto(f"{static_url.rstrip('/')}/editor-harness.html")
     page.wait_for_function("window.editor")
@@ -52,12 +52,12 @@ def png(size: tuple[int, int] = SIZE, colour: str = "teal") -> bytes:
     return buffer.getvalue()
 
 
-def put(page: Page, data: bytes) -> None:
+def put_image(page: Page, data: bytes) -> None:
     page.evaluate("text => editor.setPicture(blob(text, 'image/png'))", base64.b64encode(data).decode())
-    settle(page)
+    wait_for_frame(page)
 
 
-def settle(page: Page) -> None:
+def wait_for_frame(page: Page) -> None:
     """Wait until the next frame has been rendered."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -67,13 +67,13 @@ def mask(page: Page) -> Image.Image | None:
     return text and Image.open(io.BytesIO(base64.b64decode(text)))
 
 
-def white(page: Page) -> float:
+def painted_fraction(page: Page) -> float:
     """The painted fraction of the image."""
     found = mask(page)
     return 0.0 if found is None else found.convert("L").histogram()[255] / (found.width * found.height)
 
 
-def at(page: Page, x: float, y: float) -> tuple[float, float]:
+def position_of(page: Page, x: float, y: float) -> tuple[float, float]:
     """Where a pixel of the image is on the page, while all of it is shown."""
     box = page.locator(".sl-editor-stage").bounding_box()
     size = page.evaluate("editor.size")
@@ -84,17 +84,17 @@ def at(page: Page, x: float, y: float) -> tuple[float, float]:
 
 
 def stroke(page: Page, *points: tuple[float, float]) -> None:
-    page.mouse.move(*at(page, *points[0]))
+    page.mouse.move(*position_of(page, *points[0]))
     page.mouse.down()
     for point in points[1:]:
-        page.mouse.move(*at(page, *point), steps=8)
+        page.mouse.move(*position_of(page, *point), steps=8)
     page.mouse.up()
-    settle(page)
+    wait_for_frame(page)
 
 
 def tool(page: Page, name: str) -> None:
     page.locator(f"[data-name={name}]").click(force=True)  # also where it is disabled
-    settle(page)
+    wait_for_frame(page)
 
 
 def state(page: Page, expression: str) -> object:
@@ -141,11 +141,11 @@ def test_a_picture_is_dropped_or_pasted(editor: Page, way: str) -> None:
 
 def test_an_unreadable_file_changes_nothing_and_shows_an_error(shown: Page) -> None:
     stroke(shown, (100, 100), (200, 100))
-    before = white(shown)
+    before = painted_fraction(shown)
     shown.evaluate("editor.setPicture(new Blob(['no picture'], { type: 'image/png' }))")
     assert shown.locator(".sl-toast.sl-error").is_visible()
     assert state(shown, "size") == {"width": 320, "height": 240}
-    assert white(shown) == before > 0
+    assert painted_fraction(shown) == before > 0
 
 
 def test_the_last_of_two_pictures_wins(editor: Page) -> None:
@@ -174,7 +174,7 @@ def test_the_mask_is_shown_over_the_image(shown: Page) -> None:
     before = Image.open(io.BytesIO(shown.screenshot()))
     stroke(shown, (80, 120), (240, 120))
     after = Image.open(io.BytesIO(shown.screenshot()))
-    inside, outside = at(shown, 160, 120), at(shown, 160, 40)
+    inside, outside = position_of(shown, 160, 120), position_of(shown, 160, 40)
     assert after.getpixel(tuple(map(round, inside))) != before.getpixel(tuple(map(round, inside)))
     assert after.getpixel(tuple(map(round, outside))) == before.getpixel(tuple(map(round, outside)))
     tool(shown, "hide")
@@ -204,16 +204,16 @@ def test_undo_and_redo(shown: Page) -> None:
     shares = [0.0]
     for y in (60, 120, 180):
         stroke(shown, (80, y), (240, y))
-        shares.append(white(shown))
+        shares.append(painted_fraction(shown))
     assert shares == sorted(set(shares))
     for share in reversed(shares[:-1]):
         shown.keyboard.press("Control+z")
-        assert white(shown) == share
+        assert painted_fraction(shown) == share
     assert state(shown, "mode") == "image"
     assert shown.locator("[data-name=undo]").get_attribute("aria-disabled") == "true"
     for share in shares[1:]:
         shown.keyboard.press("Control+Shift+z")
-        assert white(shown) == share
+        assert painted_fraction(shown) == share
     shown.keyboard.press("Control+z")
     stroke(shown, (20, 20), (40, 20))
     assert shown.locator("[data-name=redo]").get_attribute("aria-disabled") == "true"
@@ -237,30 +237,30 @@ def test_the_undo_history_is_bounded_and_small(shown: Page) -> None:
 
 def test_the_mask_is_inverted_and_cleared(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
-    before = white(shown)
+    before = painted_fraction(shown)
     tool(shown, "invert")
     found = mask(shown).convert("L")
     assert (found.getpixel((160, 120)), found.getpixel((5, 5))) == (0, 255)
     tool(shown, "invert")
-    assert white(shown) == before
+    assert painted_fraction(shown) == before
     tool(shown, "clear")
     assert mask(shown) is None
     tool(shown, "undo")
-    assert white(shown) == before
+    assert painted_fraction(shown) == before
 
 
 def test_the_brush_size_is_set_by_keys_and_slider(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
-    usual = white(shown)
+    usual = painted_fraction(shown)
     tool(shown, "clear")
     for _ in range(4):
         shown.keyboard.press("]")
     stroke(shown, (80, 120), (240, 120))
-    assert white(shown) > usual * 1.8
+    assert painted_fraction(shown) > usual * 1.8
     tool(shown, "clear")
     shown.locator(".sl-editor-slider input").first.fill("0")
     stroke(shown, (80, 120), (240, 120))
-    assert 0 < white(shown) < usual / 4
+    assert 0 < painted_fraction(shown) < usual / 4
 
 
 def test_softness_is_a_number_of_pixels(shown: Page) -> None:
@@ -279,49 +279,49 @@ def test_a_pen_paints_by_pressure_and_erases_with_its_other_end(shown: Page) -> 
             ("mouseMoved", 240),
             ("mouseReleased", 240),
         ):
-            across, down = at(shown, x, 120)
+            across, down = position_of(shown, x, 120)
             tablet.send(
                 "Input.dispatchMouseEvent",
                 {"type": kind, "x": across, "y": down, "button": button, "buttons": buttons, "clickCount": 1}
                 | {"pointerType": "pen", "force": force},
             )
-        settle(shown)
+        wait_for_frame(shown)
 
     drawn(0.1)
-    light = white(shown)
+    light = painted_fraction(shown)
     tool(shown, "clear")
     drawn(1)
-    assert white(shown) > 1.8 * light > 0
+    assert painted_fraction(shown) > 1.8 * light > 0
 
 
 def test_one_finger_paints_and_two_pan_and_zoom(browser: Browser, static_url: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 800}, has_touch=True)
     problems: list[str] = []
     context.on("weberror", lambda error: problems.append(str(error.error)))
-    phone = opened(context.new_page(), static_url)
-    put(phone, png())
+    phone = open_editor(context.new_page(), static_url)
+    put_image(phone, png())
     fingers = context.new_cdp_session(phone)
 
     def touch(kind: str, *points: tuple[float, float]) -> None:
         touched = [{"x": x, "y": y, "id": place} for place, (x, y) in enumerate(points)]
         fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
 
-    touch("touchStart", at(phone, 80, 120))
+    touch("touchStart", position_of(phone, 80, 120))
     for x in range(90, 241, 10):
-        touch("touchMove", at(phone, x, 120))
+        touch("touchMove", position_of(phone, x, 120))
     touch("touchEnd")
     found = mask(phone).convert("L")
     assert (found.getpixel((160, 120)), found.getpixel((160, 30))) == (255, 0)
-    before = white(phone)
+    before = painted_fraction(phone)
 
-    one, other = at(phone, 120, 60), at(phone, 200, 60)
+    one, other = position_of(phone, 120, 60), position_of(phone, 200, 60)
     touch("touchStart", one)
     touch("touchStart", one, other)
     for step in range(1, 9):
         touch("touchMove", (one[0] - 5 * step, one[1]), (other[0] + 5 * step, other[1]))
     touch("touchEnd")
-    settle(phone)
-    assert white(phone) == before
+    wait_for_frame(phone)
+    assert painted_fraction(phone) == before
     assert phone.evaluate("editor.scene.view.fitted") is False
     context.close()
     assert not problems
@@ -368,22 +368,22 @@ def test_the_toolbar_is_one_tab_stop_with_arrow_keys_inside(shown: Page) -> None
 
 def test_space_and_drag_pans_and_paints_nothing(shown: Page) -> None:
     stroke(shown, (20, 20), (30, 20))
-    before = white(shown)
+    before = painted_fraction(shown)
     shown.locator(".sl-editor-stage").focus()
     shown.keyboard.down("Space")
     stroke(shown, (160, 120), (200, 160))
     shown.keyboard.up("Space")
-    assert white(shown) == before
+    assert painted_fraction(shown) == before
     assert shown.evaluate("editor.scene.view.fitted") is False
 
 
 def test_the_brush_hits_the_pixels_below_it_when_zoomed_in(shown: Page) -> None:
-    x, y = at(shown, 160, 120)
+    x, y = position_of(shown, 160, 120)
     shown.mouse.move(x, y)
     shown.keyboard.down("Control")
     shown.mouse.wheel(0, -700)
     shown.keyboard.up("Control")
-    settle(shown)
+    wait_for_frame(shown)
     assert shown.evaluate("editor.scene.view.scale") > 2.5 * 676 / 320
     shown.mouse.down()
     shown.mouse.up()
@@ -406,7 +406,7 @@ def drag(page: Page, side: str, x: float, y: float) -> None:
     page.mouse.down()
     page.mouse.move(start[0] + x, start[1] + y, steps=10)
     page.mouse.up()
-    settle(page)
+    wait_for_frame(page)
 
 
 def test_an_edge_is_dragged_outwards_in_steps_of_eight(shown: Page) -> None:
@@ -500,8 +500,8 @@ def test_the_size_to_generate_is_reported_for_a_new_image_and_moved_edges(shown:
     assert told() == [[368, 248], [320, 240]]
     shown.evaluate("editor.setPicture(null)")
     assert told() == []
-    put(shown, png())
-    put(shown, png())
+    put_image(shown, png())
+    put_image(shown, png())
     assert told() == [[320, 240], [320, 240]], "as often as a picture comes"
 
 
@@ -512,7 +512,7 @@ def test_a_mask_of_another_shape_shows_an_error(shown: Page) -> None:
 
 
 def test_the_mask_of_a_large_image_has_its_size(editor: Page) -> None:
-    put(editor, png((6000, 4000)))
+    put_image(editor, png((6000, 4000)))
     stroke(editor, (1500, 2000), (4500, 2000))
     found = mask(editor)
     assert found.size == (6000, 4000)
@@ -523,16 +523,16 @@ def test_the_mask_of_a_large_image_has_its_size(editor: Page) -> None:
 
 def test_a_removed_image_can_be_restored_with_its_mask(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
-    before = white(shown)
+    before = painted_fraction(shown)
     tool(shown, "remove")
     assert state(shown, "mode") == "none"
     assert shown.locator(".sl-editor-drop").is_visible()
     shown.locator(".sl-toast .sl-quiet").click()
-    assert white(shown) == before
+    assert painted_fraction(shown) == before
 
 
 def test_destroying_it_removes_everything(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     shown.evaluate("editor.destroy()")
-    settle(shown)
+    wait_for_frame(shown)
     assert shown.evaluate("document.querySelector('#editor').outerHTML.length") < 120

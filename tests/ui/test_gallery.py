@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.gallery.conftest import file_of, new_entry, record_of
-from tests.server.whole import Studio, serving
-from tests.ui.conftest import opened
+from tests.gallery.conftest import make_image_file, new_entry, make_record
+from tests.server.serve_process import ServeProcess, run_serve
+from tests.ui.conftest import open_page
 
 from safelight.database import migrate, open_database
 from safelight.gallery import SCHEMA, Gallery
@@ -22,14 +22,14 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[ServeProcess]:
     """A server with a gallery: "number 0" is the oldest, and the last three are for review, blocked, and missing."""
     home = tmp_path_factory.mktemp("filled")
     settings = Settings(home=home)
     engine = open_database(settings)
     migrate(engine, [SCHEMA])
     gallery = Gallery(engine, home)
-    data = file_of(record_of("a boat"))
+    data = make_image_file(make_record("a boat"))
     special = {MANY - 3: Decision.REVIEW, MANY - 2: Decision.BLOCK}
     for number in range(MANY):
         decision = special.get(number, Decision.ALLOW)
@@ -47,15 +47,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
     assert entry.path is not None
     (home / "gallery" / entry.path).unlink()
     engine.dispose()
-    with serving(home, SAFELIGHT_WEB_UI="true") as running:
-        running.call("GET", "/studio/")
+    with run_serve(home, SAFELIGHT_WEB_UI="true") as running:
+        running.request("GET", "/studio/")
         yield running
 
 
 @pytest.fixture
-def gallery(filled: Studio, page: Page) -> Locator:
+def gallery(filled: ServeProcess, page: Page) -> Locator:
     """The gallery tab, with its first images."""
-    opened(page, filled.url)
+    open_page(page, filled.url)
     page.get_by_role("tab", name="Gallery").click()
     shown = page.locator("#sl-gallery")
     expect(shown.locator(".sl-tile img").first).to_be_visible()
@@ -66,12 +66,12 @@ def tile(gallery: Locator, number: int) -> Locator:
     return gallery.get_by_role("gridcell", name=re.compile(rf"^number {number} "))
 
 
-def counted(gallery: Locator, words: str) -> None:
+def expect_count(gallery: Locator, words: str) -> None:
     expect(gallery.locator(".sl-gallery-number")).to_have_text(words)
 
 
 def test_only_images_near_the_viewport_are_in_the_page(gallery: Locator) -> None:
-    counted(gallery, "1,200 pictures")
+    expect_count(gallery, "1,200 pictures")
     assert gallery.get_by_role("gridcell").count() < 150
     grid = gallery.get_by_role("grid")
     rows, columns = (int(grid.get_attribute(f"aria-{name}count") or 0) for name in ("row", "col"))
@@ -86,17 +86,17 @@ def test_only_images_near_the_viewport_are_in_the_page(gallery: Locator) -> None
 
 def test_search_and_filters_together(gallery: Locator) -> None:
     gallery.get_by_role("searchbox").fill("lightho")
-    counted(gallery, "12 pictures found")
+    expect_count(gallery, "12 pictures found")
     gallery.get_by_label("Sampler").select_option("Heun")
-    counted(gallery, "4 pictures found")
+    expect_count(gallery, "4 pictures found")
     gallery.page.reload()
     gallery.page.wait_for_function("window.safelight?.form.ready")
     gallery.page.get_by_role("tab", name="Gallery").click()
-    counted(gallery, "4 pictures found")
+    expect_count(gallery, "4 pictures found")
     gallery.get_by_role("searchbox").fill("nothing of the kind")
     expect(gallery.get_by_text("No picture matches")).to_be_visible()
     gallery.locator(".sl-empty").get_by_role("button", name="Clear filters").click()
-    counted(gallery, "1,200 pictures")
+    expect_count(gallery, "1,200 pictures")
 
 
 def test_decisions_are_shown_and_blocked_images_hidden(gallery: Locator) -> None:
@@ -122,7 +122,7 @@ def test_decisions_are_shown_and_blocked_images_hidden(gallery: Locator) -> None
     expect(tile(gallery, MANY - 1)).to_be_focused()
 
 
-def test_keys_navigate_mark_and_delete(gallery: Locator, filled: Studio) -> None:
+def test_keys_navigate_mark_and_delete(gallery: Locator, filled: ServeProcess) -> None:
     page = gallery.page
     tile(gallery, MANY - 4).focus()
     page.keyboard.press("ArrowRight")
@@ -130,7 +130,7 @@ def test_keys_navigate_mark_and_delete(gallery: Locator, filled: Studio) -> None
     page.keyboard.press("f")
     expect(tile(gallery, MANY - 5).get_by_label("Favourite")).to_have_attribute("aria-pressed", "true")
     gallery.get_by_role("button", name="Favourites").click()
-    counted(gallery, "1 picture found")
+    expect_count(gallery, "1 picture found")
     tile(gallery, MANY - 5).focus()
     page.keyboard.press("f")
     gallery.get_by_role("button", name="Favourites").click()
@@ -140,27 +140,27 @@ def test_keys_navigate_mark_and_delete(gallery: Locator, filled: Studio) -> None
     expect(tile(gallery, MANY - 7)).to_be_focused()
     page.get_by_role("button", name="Undo").click()
     expect(tile(gallery, MANY - 6)).to_be_visible()
-    found = filled.call("GET", "/v1/gallery?query=boat&limit=10").json()["entries"]
+    found = filled.request("GET", "/v1/gallery?query=boat&limit=10").json()["entries"]
     assert f"number {MANY - 6} boat" in [entry["prompt"] for entry in found]
 
 
-def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: Studio) -> None:
-    found = filled.call("GET", "/v1/gallery?query=lighthouse&limit=1").json()["entries"][0]
+def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: ServeProcess) -> None:
+    found = filled.request("GET", "/v1/gallery?query=lighthouse&limit=1").json()["entries"][0]
     gallery.get_by_role("searchbox").fill("lighthouse")
-    counted(gallery, "12 pictures found")
+    expect_count(gallery, "12 pictures found")
     tile(gallery, MANY - 100).focus()
     gallery.page.keyboard.press("Delete")
-    counted(gallery, "11 pictures found")
+    expect_count(gallery, "11 pictures found")
     gallery.page.evaluate("window.safelight.actions?.finish()")
     gallery.page.reload()  # leaving the page deletes at once
     gallery.page.wait_for_function("window.safelight?.form.ready")
-    assert filled.call("GET", f"/v1/gallery/{found['id']}").status_code == 404
+    assert filled.request("GET", f"/v1/gallery/{found['id']}").status_code == 404
 
 
 def test_two_images_are_compared(gallery: Locator) -> None:
     page = gallery.page
     gallery.get_by_role("button", name="Compare").click()
-    counted(gallery, "Choose two pictures to compare")
+    expect_count(gallery, "Choose two pictures to compare")
     tile(gallery, MANY - 2).click()
     expect(page.locator(".sl-toast")).to_contain_text("no file")
     for number in (MANY - 4, MANY - 7):
@@ -223,7 +223,7 @@ def test_a_failed_download_is_not_called_missing(gallery: Locator) -> None:
     expect(viewer).to_contain_text("file is gone.")
 
 
-def test_new_images_appear_without_moving_the_current_one(gallery: Locator, filled: Studio) -> None:
+def test_new_images_appear_without_moving_the_current_one(gallery: Locator, filled: ServeProcess) -> None:
     page = gallery.page
     gallery.get_by_role("grid").evaluate("grid => grid.scrollTop = 3000")
     page.wait_for_timeout(300)

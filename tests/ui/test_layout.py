@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.server.whole import Studio
-from tests.ui.conftest import opened
+from tests.server.serve_process import ServeProcess
+from tests.ui.conftest import open_page
 
 from safelight.ui.page import TABS
 from safelight.ui.texts import LANGUAGES
@@ -63,10 +63,10 @@ SQUEEZED = """() => {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: Studio, language: str) -> None:
+def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: ServeProcess, language: str) -> None:
     job = studio.submit(9300, count=8, steps=1)
     page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
-    opened(page, studio.url)
+    open_page(page, studio.url)
     expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
     wrong: list[Any] = []
     for tab in TABS:

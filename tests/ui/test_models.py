@@ -110,17 +110,17 @@ def test_a_restarted_worker_without_the_load_is_not_waited_for_either(models: Pa
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     server.worker["loading"] = "large"
     row.get_by_role("button", name="Load: large").click()
-    look_on(models, 12)
+    pass_seconds(models, 12)
     expect(row).to_contain_text("Being loaded")
     server.worker |= {"loading": None, "state": "starting"}
-    look_on(models, 12)
+    pass_seconds(models, 12)
     expect(row).to_contain_text("Being loaded")
     server.worker["state"] = "idle"
-    look_on(models, 11)
+    pass_seconds(models, 11)
     expect(row.get_by_role("alert")).to_have_text("large could not be loaded.")
 
 
-def look_on(page: Page, times: int) -> None:
+def pass_seconds(page: Page, times: int) -> None:
     """Let so many seconds pass, after each of which the page polls again."""
     for _ in range(times):
         with page.expect_response("**/v1/system"):

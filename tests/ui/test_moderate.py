@@ -130,11 +130,11 @@ def counts(page: Page) -> list[str]:
     return page.locator(".sl-moderate-chip b").all_inner_texts()
 
 
-def judged(page: Page, number: int) -> None:
+def expect_judged(page: Page, number: int) -> None:
     expect(page.locator(".sl-moderate-line")).to_have_text(f"{number} of {number}")
 
 
-def slide(page: Page, name: str, value: float) -> None:
+def move_slider(page: Page, name: str, value: float) -> None:
     page.get_by_label(name).evaluate(
         "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }",
         value,
@@ -145,13 +145,13 @@ def test_pictures_are_sent_in_batches_and_decided_in_the_page(
     moderate: Page, server: Server, folder: Path
 ) -> None:
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(0, 100, 5)), "text.png"))
-    judged(moderate, 21)
+    expect_judged(moderate, 21)
     assert sorted(map(len, server.batches)) == [5, 8, 8]
     assert counts(moderate) == ["21", "8", "10", "2", "1"]
     sent = len(server.batches)
-    slide(moderate, "nsfw: review from", 0.10)
+    move_slider(moderate, "nsfw: review from", 0.10)
     expect(moderate.locator(".sl-moderate-chip.sl-is-allow b")).to_have_text("2")
-    slide(moderate, "nsfw: block from", 0.05)
+    move_slider(moderate, "nsfw: block from", 0.05)
     assert moderate.get_by_label("nsfw: review from").input_value() == "0.05"
     expect(moderate.locator(".sl-moderate-chip.sl-is-block b")).to_have_text("18")
     assert len(server.batches) == sent
@@ -161,7 +161,7 @@ def test_blocked_pictures_are_hidden_and_doubtful_ones_shown_only_while_pressed(
     moderate: Page, folder: Path
 ) -> None:
     add(moderate, pictures(folder, "a10.png", "b50.png", "c90.png"))
-    judged(moderate, 3)
+    expect_judged(moderate, 3)
     allowed, doubtful, blocked = moderate.locator(".sl-moderate-card").all()
     expect(allowed.locator(".sl-frame img")).to_be_visible()
     expect(blocked.locator(".sl-withheld")).to_contain_text("90")
@@ -177,14 +177,14 @@ def test_a_rate_limit_is_waited_for_and_shown(moderate: Page, server: Server, fo
     add(moderate, pictures(folder, "a10.png"))
     expect(moderate.locator(".sl-moderate-line")).to_contain_text("limit")
     assert server.batches == []
-    judged(moderate, 1)
+    expect_judged(moderate, 1)
     assert server.batches == [["a10.png"]]
 
 
 def test_too_large_batches_are_sent_in_smaller_ones(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(413, "request.too_large", {}), (413, "request.too_large", {})]
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 18))))
-    judged(moderate, 8)
+    expect_judged(moderate, 8)
     assert max(map(len, server.batches)) <= 4
     assert sum(map(len, server.batches)) == 8
 
@@ -199,7 +199,7 @@ def test_it_can_be_stopped_and_resumed(moderate: Page, server: Server, folder: P
     for route in server.holding:
         route.abort()
     moderate.get_by_role("button", name="Go on").click()
-    judged(moderate, 30)
+    expect_judged(moderate, 30)
 
 
 def test_verdicts_of_cleared_pictures_are_dropped(moderate: Page, server: Server, folder: Path) -> None:
@@ -215,7 +215,7 @@ def test_verdicts_of_cleared_pictures_are_dropped(moderate: Page, server: Server
         input.files = data.files;
         input.dispatchEvent(new Event("change"));
     }""")  # at once: the request in flight has not come back yet
-    judged(moderate, 2)
+    expect_judged(moderate, 2)
     assert server.batches == [["b20.png", "b30.png"]]
     for route in server.holding:
         route.abort()
@@ -236,7 +236,7 @@ def test_missing_heat_map_support_is_shown_and_not_requested_again(
     moderate: Page, server: Server, folder: Path
 ) -> None:
     add(moderate, pictures(folder, "a10.png", "a20.png"))
-    judged(moderate, 2)
+    expect_judged(moderate, 2)
     toggles = moderate.get_by_role("button", name="Heat map")
     toggles.first.click()
     expect(moderate.get_by_text("No heat maps: No map.")).to_be_visible()
@@ -245,7 +245,7 @@ def test_missing_heat_map_support_is_shown_and_not_requested_again(
     assert server.heats == 1
 
 
-def exported(page: Page, button: str) -> str:
+def export_report(page: Page, button: str) -> str:
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
     return Path(download.value.path()).read_text("utf-8")
@@ -253,8 +253,8 @@ def exported(page: Page, button: str) -> str:
 
 def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path) -> None:
     add(moderate, pictures(folder, '=a10,"b".png', "-c50.png", "none.png"))
-    judged(moderate, 3)
-    rows = list(csv.DictReader(io.StringIO(exported(moderate, "CSV"))))
+    expect_judged(moderate, 3)
+    rows = list(csv.DictReader(io.StringIO(export_report(moderate, "CSV"))))
     assert [row["file"] for row in rows] == ['\'=a10,"b".png', "'-c50.png", "none.png"]
     assert [row["decision"] for row in rows] == ["allow", "review", "error"]
     assert [row["score_nsfw"] for row in rows] == ["0.1", "0.5", ""]
@@ -265,9 +265,9 @@ def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path
     )
     assert rows[2]["error_code"] == "image.format"
 
-    slide(moderate, "nsfw: block from", 0.45)
+    move_slider(moderate, "nsfw: block from", 0.45)
     expect(moderate.locator(".sl-moderate-policy .sl-badge")).to_be_visible()
-    lines = [json.loads(line) for line in exported(moderate, "JSON lines").splitlines()]
+    lines = [json.loads(line) for line in export_report(moderate, "JSON lines").splitlines()]
     assert [line["file"] for line in lines] == ['=a10,"b".png', "-c50.png", "none.png"]
     policy = lines[1]["policy"]
     assert (policy["name"], policy["custom"], policy["digest"]) == ("standard (custom)", True, None)
@@ -277,7 +277,7 @@ def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path
 
 def test_order_and_filter(moderate: Page, folder: Path) -> None:
     add(moderate, pictures(folder, "a10.png", "b70.png", "c50.png"))
-    judged(moderate, 3)
+    expect_judged(moderate, 3)
     names = moderate.locator(".sl-moderate-name")
     moderate.get_by_label("Order").select_option("highest")
     expect(names).to_have_text(["b70.png", "c50.png", "a10.png"])
@@ -288,7 +288,7 @@ def test_order_and_filter(moderate: Page, folder: Path) -> None:
 def test_a_file_is_added_once(moderate: Page, server: Server, folder: Path) -> None:
     files = pictures(folder, "a10.png")
     add(moderate, files)
-    judged(moderate, 1)
+    expect_judged(moderate, 1)
     add(moderate, files)
     expect(moderate.get_by_text("1 picture is in the list already.")).to_be_visible()
     assert len(server.batches) == 1

@@ -75,7 +75,7 @@ def cases() -> list[Case]:
     return found
 
 
-def on_the_wire(case: Case) -> list[Any]:
+def as_json_scores(case: Case) -> list[Any]:
     """The scores as the page gets them: NaN is null."""
     policy, scores = case
     sent = {label: None if score != score else score for label, score in scores.items()}
@@ -105,7 +105,7 @@ def blank(page: Page, static_url: str) -> Page:
 
 def test_page_and_server_decide_the_same(blank: Page, static_url: str) -> None:
     given = cases()
-    wire = json.dumps([on_the_wire(case) for case in given])
+    wire = json.dumps([as_json_scores(case) for case in given])
     answers = blank.evaluate(ASK, [f"{static_url}/policy.js", wire])
     for case, answer in zip(given, answers, strict=True):
         assert answer == expected(case), case

@@ -6,45 +6,45 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.jobs.running import wait_for
-from tests.server.whole import Studio
-from tests.ui.conftest import opened
-from tests.ui.drawing import card, draw, say, wait_for_state
+from tests.jobs.worker_processes import wait_for
+from tests.server.serve_process import ServeProcess
+from tests.ui.conftest import open_page
+from tests.ui.generation import job_card, submit_prompt, fill_prompt, wait_for_state
 
 
 @pytest.fixture(scope="module")
-def drawn(studio: Studio) -> str:
+def drawn(studio: ServeProcess) -> str:
     """The job of a generated image."""
     job = studio.submit(9200, steps=1)
-    wait_for(lambda: studio.over(job))
+    wait_for(lambda: studio.have_ended(job))
     return job
 
 
 @pytest.fixture
-def phone(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
+def phone(browser: Browser, studio: ServeProcess, drawn: str) -> Iterator[Page]:
     """A telephone's browser context."""
-    yield from window(browser, studio, 390, 844, has_touch=True, is_mobile=True)
+    yield from open_window(browser, studio, 390, 844, has_touch=True, is_mobile=True)
 
 
 @pytest.fixture
-def desktop(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
+def desktop(browser: Browser, studio: ServeProcess, drawn: str) -> Iterator[Page]:
     """A desktop's browser context with reduced motion."""
-    yield from window(browser, studio, 1360, 880, reduced_motion="reduce")
+    yield from open_window(browser, studio, 1360, 880, reduced_motion="reduce")
 
 
-def window(browser: Browser, studio: Studio, width: int, height: int, **options: object) -> Iterator[Page]:
+def open_window(browser: Browser, studio: ServeProcess, width: int, height: int, **options: object) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US", **options)  # type: ignore[arg-type]
     context.set_default_timeout(60_000)
-    yield opened(context.new_page(), studio.url)
+    yield open_page(context.new_page(), studio.url)
     context.close()
 
 
-def scrolled(page: Page) -> float:
+def scroll_position(page: Page) -> float:
     """The page's scroll position."""
     return float(page.evaluate("scrollY"))
 
 
-def expect_at_the_top(element: Locator) -> None:
+def expect_at_top(element: Locator) -> None:
     """Wait until an element starts in the upper half of the window, and stays there."""
     element.page.wait_for_function(
         """(element) => {
@@ -58,8 +58,8 @@ def expect_at_the_top(element: Locator) -> None:
 def test_a_telephone_scrolls_to_the_new_card_and_back(phone: Page) -> None:
     page = phone
     back = page.get_by_role("button", name="Back to the form")
-    shown = draw(page, "a bee, flat style", steps=2, count=1)
-    expect_at_the_top(shown)
+    shown = submit_prompt(page, "a bee, flat style", steps=2, count=1)
+    expect_at_top(shown)
     wait_for_state(shown, "succeeded")
     picture = shown.locator(".sl-frame img")
     expect(picture).to_be_in_viewport(ratio=1)
@@ -72,7 +72,7 @@ def test_a_telephone_scrolls_to_the_new_card_and_back(phone: Page) -> None:
 
 def test_a_telephone_scrolls_to_the_form_and_to_the_editor(phone: Page, drawn: str) -> None:
     page = phone
-    shown = card(page, drawn)
+    shown = job_card(page, drawn)
     for deed, place in (("Use this", "#sl-prompt"), ("Edit", "#sl-editor .sl-editor-stage")):
         shown.locator(".sl-frame").tap()
         viewer = page.get_by_role("dialog")
@@ -89,11 +89,11 @@ def test_a_scrolled_desktop_scrolls_to_the_new_card(desktop: Page, press: str) -
     page.locator("#sl-fold-hires > button").click()
     page.locator("#sl-hires-strength input[type=range]").scroll_into_view_if_needed()
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    say(page, "a wasp, flat style", steps=2, count=1)
+    fill_prompt(page, "a wasp, flat style", steps=2, count=1)
     field = page.locator("#sl-hires-strength input[type=number]")
     field.focus()
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    assert scrolled(page) > 200
+    assert scroll_position(page) > 200
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as sent:
@@ -101,8 +101,8 @@ def test_a_scrolled_desktop_scrolls_to_the_new_card(desktop: Page, press: str) -
             page.locator("#sl-draw-button").click()
         else:
             page.keyboard.press("Control+Enter")
-    shown = card(page, sent.value.json()["id"])
-    expect_at_the_top(shown)
+    shown = job_card(page, sent.value.json()["id"])
+    expect_at_top(shown)
     wait_for_state(shown, "succeeded")
     expect(shown.locator(".sl-frame img")).to_be_in_viewport(ratio=1)
     if press == "keys":
@@ -112,9 +112,9 @@ def test_a_scrolled_desktop_scrolls_to_the_new_card(desktop: Page, press: str) -
 def test_a_desktop_does_not_scroll_where_the_new_card_is_visible(desktop: Page) -> None:
     page = desktop
     page.evaluate("scrollTo(0, 40)")
-    shown = draw(page, "an ant, flat style", steps=2, count=1)
+    shown = submit_prompt(page, "an ant, flat style", steps=2, count=1)
     wait_for_state(shown, "succeeded")
-    assert scrolled(page) == 40
+    assert scroll_position(page) == 40
 
 
 def test_the_target_of_a_viewer_link_is_in_view_and_focused(desktop: Page, drawn: str) -> None:
@@ -122,7 +122,7 @@ def test_the_target_of_a_viewer_link_is_in_view_and_focused(desktop: Page, drawn
     for tab in ("Create", "Gallery"):
         page.get_by_role("tab", name=tab).click()
         picture = (
-            card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile img").first
+            job_card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile img").first
         )
         picture.click()
         page.get_by_role("dialog").get_by_role("button", name="Edit").click()
@@ -135,6 +135,6 @@ def test_the_target_of_a_viewer_link_is_in_view_and_focused(desktop: Page, drawn
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as sent:
         page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
-    shown = card(page, sent.value.json()["id"])
-    expect_at_the_top(shown)
+    shown = job_card(page, sent.value.json()["id"])
+    expect_at_top(shown)
     expect(shown).to_be_focused()

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.server.whole import Studio, serving
+from tests.server.serve_process import ServeProcess, run_serve
 
 PEOPLE = {"anna": "user", "ben": "user", "root": "admin"}
 
@@ -29,11 +29,11 @@ def key_for(home: Path, name: str, role: str) -> str:
 @pytest.fixture(scope="module")
 def guarded(
     tmp_path_factory: pytest.TempPathFactory, browser: Browser
-) -> Iterator[tuple[Studio, dict[str, str]]]:
+) -> Iterator[tuple[ServeProcess, dict[str, str]]]:
     home = tmp_path_factory.mktemp("guarded")
     keys = {name: key_for(home, name, role) for name, role in PEOPLE.items()}
-    with serving(home, SAFELIGHT_WEB_UI="true") as studio:
-        studio.call("GET", "/health/ready")
+    with run_serve(home, SAFELIGHT_WEB_UI="true") as studio:
+        studio.request("GET", "/health/ready")
         yield studio, keys
 
 
@@ -47,13 +47,13 @@ def signed_in(page: Page, url: str, key: str) -> Page:
     return page
 
 
-def draw(studio: Studio, key: str, prompt: str) -> str:
+def draw(studio: ServeProcess, key: str, prompt: str) -> str:
     fields = {"kind": "generate", "prompt": prompt, "steps": 2}
-    answer = studio.call("POST", "/v1/jobs", json=fields, headers={"X-API-Key": key})
+    answer = studio.request("POST", "/v1/jobs", json=fields, headers={"X-API-Key": key})
     return str(answer.json()["id"])
 
 
-def test_sign_in_own_jobs_and_sign_out(browser: Browser, guarded: tuple[Studio, dict[str, str]]) -> None:
+def test_sign_in_own_jobs_and_sign_out(browser: Browser, guarded: tuple[ServeProcess, dict[str, str]]) -> None:
     studio, keys = guarded
     jobs = {name: draw(studio, keys[name], f"a flower of {name}") for name in ("anna", "ben")}
     for name, seen in {"anna": {"anna"}, "root": {"anna", "ben"}}.items():
@@ -73,7 +73,7 @@ def test_sign_in_own_jobs_and_sign_out(browser: Browser, guarded: tuple[Studio, 
             expect(page).to_have_url(re.compile("/sign-in"))
 
 
-def test_a_wrong_key_is_reported(page: Page, guarded: tuple[Studio, dict[str, str]]) -> None:
+def test_a_wrong_key_is_reported(page: Page, guarded: tuple[ServeProcess, dict[str, str]]) -> None:
     studio, _ = guarded
     page.goto(studio.url)
     page.locator("#key").fill("not a key")
@@ -82,7 +82,7 @@ def test_a_wrong_key_is_reported(page: Page, guarded: tuple[Studio, dict[str, st
     expect(page).to_have_url(re.compile("/sign-in"))
 
 
-def test_the_page_shows_nothing_without_a_key(guarded: tuple[Studio, dict[str, str]]) -> None:
+def test_the_page_shows_nothing_without_a_key(guarded: tuple[ServeProcess, dict[str, str]]) -> None:
     studio, _ = guarded
     for path in ("/studio/config", "/studio/safelight/main.js", "/studio/theme.css", "/v1/session"):
         assert httpx2.get(f"{studio.url}{path}").status_code == 401, path

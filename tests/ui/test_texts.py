@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from safelight.ui.paths import Scripts
-from safelight.ui.texts import LANGUAGES, catalogue
+from safelight.ui.paths import UiStaticFiles
+from safelight.ui.texts import LANGUAGES, load_texts
 
-FOLDER = Scripts().directory
+FOLDER = UiStaticFiles().directory
 PLACE = re.compile(r"\{(\w+)\}")
 CATEGORIES = (".one", ".other", ".many")
 
 
-def asked() -> set[str]:
+def used_keys() -> set[str]:
     """Keys that scripts and page name in full."""
     assert FOLDER is not None
     sources = [*Path(FOLDER).rglob("*.js"), *Path(FOLDER).parent.glob("*.py")]
@@ -25,7 +25,7 @@ def asked() -> set[str]:
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_every_language_has_the_same_keys(language: str) -> None:
-    english, other = catalogue("en"), catalogue(language)
+    english, other = load_texts("en"), load_texts(language)
     assert set(english) == set(other)
     for key, text in english.items():
         assert set(PLACE.findall(text)) == set(PLACE.findall(other[key])), key
@@ -33,7 +33,7 @@ def test_every_language_has_the_same_keys(language: str) -> None:
 
 
 def test_every_used_text_exists() -> None:
-    there = {key.removesuffix(end) for key in catalogue("en") for end in ("", *CATEGORIES)}
-    missing = asked() - there
+    there = {key.removesuffix(end) for key in load_texts("en") for end in ("", *CATEGORIES)}
+    missing = used_keys() - there
     assert not missing
-    assert len(asked()) > 100
+    assert len(used_keys()) > 100

@@ -184,7 +184,7 @@ def compare_generation(
 
 def _our_generator(studio: TimedStudio, request: GenerationRequest) -> GenerateFunction:
     def draw(seed: int) -> Image.Image:
-        picture = next(iter(studio.draw(request.model_copy(update={"seed": seed}))))
+        picture = next(iter(studio.iter_generate(request.model_copy(update={"seed": seed}))))
         picture.encode("png")
         assert picture.image is not None
         return picture.image

@@ -59,7 +59,7 @@ class TimedStudio(Studio):
     def __init__(
         self, settings: Settings | None = None, *, on_message: Callable[[str], None] = lambda _: None
     ) -> None:
-        super().__init__(settings, tell=on_message)
+        super().__init__(settings, on_message=on_message)
         self.gate_time = Stopwatch()
 
     def moderator(

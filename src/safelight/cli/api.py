@@ -17,7 +17,7 @@ def api(
     """Answer HTTP requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
     from safelight.file_permissions import set_private_umask
-    from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
+    from safelight.jobs.supervisor import exit_with_parent, exit_on_temporary_error
     from safelight.server.main import serve
     from safelight.settings import Settings
 
@@ -25,6 +25,6 @@ def api(
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
     set_private_umask()
     if supervised:
-        leave_with_parent()
-    with telling_what_passes() if supervised else nullcontext():
+        exit_with_parent()
+    with exit_on_temporary_error() if supervised else nullcontext():
         serve(settings)

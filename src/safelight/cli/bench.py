@@ -166,7 +166,7 @@ def _compare_classifiers(
 ) -> ModerationComparison:
     from safelight.bench import peers
     from safelight.bench.moderate import compare_moderation
-    from safelight.moderation.sources import find_images
+    from safelight.moderation.scan.sources import find_images
     from safelight.samples import sample_photographs
     from safelight.studio import Studio
 
@@ -176,7 +176,7 @@ def _compare_classifiers(
     judge = peers.load_peer(against, _classifier_folder(settings))
     paths = [Path(name) for name, _ in find_images(str(photos))] if photos else sample_photographs()
     return compare_moderation(
-        Studio(settings, tell=print_stderr).moderator(policy="lenient"),
+        Studio(settings, on_message=print_stderr).moderator(policy="lenient"),
         against,
         judge,
         paths,
@@ -186,6 +186,6 @@ def _compare_classifiers(
 
 
 def _classifier_folder(settings: Settings) -> Path | None:
-    from safelight.moderation.loading import classifier_folder
+    from safelight.moderation.classifiers.loading import classifier_folder
 
     return None if settings.classifier == "open-nsfw" else classifier_folder(settings.classifier, settings)

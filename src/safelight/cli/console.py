@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 if TYPE_CHECKING:
-    from safelight.moderation.sources import SkipReason
+    from safelight.moderation.scan.sources import SkipReason
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 ClassifierOption = Annotated[

@@ -85,7 +85,7 @@ def demo(
     print_stderr("Safelight generates and judges on this machine; nothing is sent anywhere.")
     from safelight.studio import Studio
 
-    studio = Studio(Settings.load(classifier="open-nsfw", checkpoint="starter"), tell=print_stderr)
+    studio = Studio(Settings.load(classifier="open-nsfw", checkpoint="starter"), on_message=print_stderr)
     drawings = _generate(studio, out / _GENERATED)
     _write_contact_sheet(drawings, out / _CONTACT_SHEET)
     judgements = _judge(studio, _find_images(pictures or []))
@@ -175,7 +175,7 @@ def _judge(studio: Studio, pictures: list[tuple[str, Path]]) -> list[Judgement]:
 
 
 def _find_images(own: list[str]) -> list[tuple[str, Path]]:
-    from safelight.moderation.sources import find_images
+    from safelight.moderation.scan.sources import find_images
     from safelight.samples import sample_photographs
 
     samples = [(str(path), path) for path in sample_photographs()]

@@ -126,7 +126,7 @@ def _check_classifier(settings: Settings) -> Check:
     from safelight.studio import Studio
 
     try:
-        verdict = Studio(settings, tell=print_stderr).moderate(decode(sample_photographs()[0]).pixels)
+        verdict = Studio(settings, on_message=print_stderr).moderate(decode(sample_photographs()[0]).pixels)
     except SafelightError as error:
         return _broken_check("classifier", error)
     return Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
@@ -167,7 +167,7 @@ def _broken_check(name: str, error: SafelightError) -> Check:
 
 def _probe(settings: Settings) -> list[dict[str, Any]]:
     from safelight.errors import SafelightError
-    from safelight.moderation.loading import load_definition
+    from safelight.moderation.classifiers.loading import load_definition
     from safelight.runtime.probe import candidate_plans, measure_plans
 
     try:

@@ -26,8 +26,8 @@ def export(
 
     settings = Settings.load(classifier=classifier)
     print_stderr(f"Exporting {settings.classifier} as {form} …")
-    from safelight.moderation.export import export_classifier as write
-    from safelight.moderation.loading import load_definition
+    from safelight.moderation.classifiers.export import export_classifier as write
+    from safelight.moderation.classifiers.loading import load_definition
 
     result = write(load_definition(settings, on_message=print_stderr), form, out, overwrite=overwrite)
     if json:

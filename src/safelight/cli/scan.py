@@ -30,7 +30,7 @@ from safelight.cli.console import (
 from safelight.errors import SafelightError
 
 if TYPE_CHECKING:
-    from safelight.moderation.scan import ScanSummary
+    from safelight.moderation.scan.runner import ScanSummary
 
 
 def scan(
@@ -75,10 +75,10 @@ def scan(
         classifier=classifier, policy=policy, tiles=tiles, exact=exact, backend=backend, precision=precision
     )
     print_stderr(f"Scanning {target} with {settings.classifier} …")
-    from safelight.moderation.scan import Scan
+    from safelight.moderation.scan.runner import Scan
     from safelight.studio import Studio
 
-    moderator = Studio(settings, tell=print_stderr).moderator()
+    moderator = Studio(settings, on_message=print_stderr).moderator()
     job = Scan(moderator, target, out, resume, overwrite, workers, batch_size, embeddings, not all_files)
     job.check()
     skipped = SkippedFiles(list_skipped)
@@ -103,7 +103,7 @@ def _count_in_background(target: str, only_known: bool, ticker: ProgressReporter
     """Count the images for the remaining time, without delaying the first verdict."""
 
     def count() -> None:
-        from safelight.moderation.sources import count_images
+        from safelight.moderation.scan.sources import count_images
 
         with suppress(SafelightError, OSError, ValueError):  # the scan itself reports the error
             ticker.set_total(count_images(target, only_known=only_known))

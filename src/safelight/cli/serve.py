@@ -43,18 +43,18 @@ def serve(
 
 def _build_supervisor(settings: Settings) -> Supervisor:
     """The supervisor of all processes; it handles signals from now on."""
-    from safelight.jobs.supervisor import Child, Supervisor
+    from safelight.jobs.supervisor import ChildProcess, Supervisor
 
     chosen = ["--checkpoint", settings.checkpoint]
     devices = settings.worker_devices or (settings.device,)
     children = [
-        Child(
+        ChildProcess(
             "api",
             ["api", "--host", settings.host, "--port", str(settings.port), *chosen],
-            listens=(settings.host, settings.port),
+            address=(settings.host, settings.port),
         ),
         *(
-            Child(f"worker {number}", ["worker", "--device", device, "--number", str(number), *chosen])
+            ChildProcess(f"worker {number}", ["worker", "--device", device, "--number", str(number), *chosen])
             for number, device in enumerate(devices)
         ),
     ]

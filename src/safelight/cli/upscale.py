@@ -48,7 +48,7 @@ def upscale(
         return
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=print_stderr)
+    studio = Studio(settings, on_message=print_stderr)
     enlarged = studio.upscale(image, by=by, upscaler=upscaler)
     path = (
         None if enlarged.image is None else enlarged.save(target.free_path(image.stem, None), quality=quality)
@@ -56,7 +56,7 @@ def upscale(
     if json:
         print_json(enlarged.to_dict(path))
     elif path is None:
-        print_line(typer.style("blocked", fg="red", bold=True) + f"  {enlarged.blocked_because}")
+        print_line(typer.style("blocked", fg="red", bold=True) + f"  {enlarged.block_reason}")
     else:
         assert enlarged.image is not None
         print_line(f"{printable(str(path))}  {enlarged.image.width} x {enlarged.image.height}")

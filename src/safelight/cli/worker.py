@@ -30,16 +30,16 @@ def worker(
     """
     from safelight import logs
     from safelight.file_permissions import set_private_umask
-    from safelight.jobs.supervisor import PATIENCE, leave_with_parent, telling_what_passes
-    from safelight.jobs.worker.process import serve, worker_name
+    from safelight.jobs.supervisor import SHUTDOWN_TIMEOUT, exit_with_parent, exit_on_temporary_error
+    from safelight.jobs.worker.process import run_worker, worker_name
     from safelight.settings import Settings
 
     logs.configure_logging()
     settings = Settings.load(device=device, checkpoint=checkpoint)
     set_private_umask()
     if supervised:
-        leave_with_parent()
+        exit_with_parent()
     # the worker of a killed supervisor may still be exiting
-    patience = PATIENCE + 5 if supervised else 0.0
-    with telling_what_passes() if supervised else nullcontext():
-        serve(settings, name or worker_name(settings.device, number), patience=patience)
+    patience = SHUTDOWN_TIMEOUT + 5 if supervised else 0.0
+    with exit_on_temporary_error() if supervised else nullcontext():
+        run_worker(settings, name or worker_name(settings.device, number), name_timeout=patience)

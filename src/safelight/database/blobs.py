@@ -31,7 +31,7 @@ def put(connection: Connection, data: bytes) -> str:
         Their SHA-256, in hexadecimal.
     """
     digest = digest_of(data)
-    keep(connection, {digest: data})
+    put_many(connection, {digest: data})
     return digest
 
 
@@ -40,7 +40,7 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
+def put_many(connection: Connection, contents: Mapping[str, bytes]) -> None:
     """Store bytes with known digests, as ``put`` does.
 
     Args:

@@ -1,4 +1,4 @@
-"""The database connection, and its two kinds of transactions: ``reading`` and ``writing``."""
+"""The database connection, and its two kinds of transactions: ``read_transaction`` and ``write_transaction``."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from safelight.database.errors import explained
-from safelight.database.notifications import PENDING, send_after_commit, send_before_commit
+from safelight.database.errors import translate_database_errors
+from safelight.database.notifications import PENDING_OPTION, send_after_commit, send_before_commit
 from safelight.errors import DatabaseOpenError, DatabaseUrlError
 from safelight.file_permissions import create_private_file, create_private_folder
 from safelight.settings import Settings
 
-PATIENCE = 30.0
+LOCK_TIMEOUT = 30.0
 """Seconds to wait for a lock of another process."""
-_READING = "safelight_reading"
-_CONNECTIONS = 10
+_READ_ONLY_OPTION = "safelight_reading"
+_POOL_SIZE = 10
 
 
-def open_database(settings: Settings, *, patience: float = PATIENCE) -> Engine:
+def open_database(settings: Settings, *, lock_timeout: float = LOCK_TIMEOUT) -> Engine:
     """Connect to the database in the settings; several processes may use it at once.
 
     Args:
         settings: With ``database``; SQLite in the data directory where that is empty.
-        patience: Seconds to wait for a lock of another process.
+        lock_timeout: Seconds to wait for a lock of another process.
 
     Raises:
         DatabaseUrlError: Safelight cannot use the database that the setting names.
         DatabaseOpenError: The database or its server cannot be reached.
     """
     url = parse_url(settings.database_url)
-    engine = _open_sqlite(url, patience) if url.drivername == "sqlite" else _open_postgresql(url, patience)
-    with reading(engine):
+    engine = _open_sqlite(url, lock_timeout) if url.drivername == "sqlite" else _open_postgresql(url, lock_timeout)
+    with read_transaction(engine):
         return engine
 
 
@@ -69,22 +69,22 @@ def parse_url(text: str) -> URL:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def read_transaction(engine: Engine) -> Iterator[Connection]:
     """A read-only transaction, which sees one snapshot of the database.
 
     Raises:
-        DatabaseError, StorageFullError: As in ``errors.explained``.
+        DatabaseError, StorageFullError: As in ``errors.translate_database_errors``.
     """
-    with explained(), engine.connect() as connection:
+    with translate_database_errors(), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        connection.execution_options(**{_READING: True})
+        connection.execution_options(**{_READ_ONLY_OPTION: True})
         with connection.begin():
             yield connection
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction that is committed when the block ends, and rolled back on an exception.
 
     SQLite has one writer at a time: the lock is taken at the start, so what the block read is still valid when it
@@ -92,17 +92,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
     block are sent with the commit.
 
     Raises:
-        DatabaseError, StorageFullError: As in ``errors.explained``.
+        DatabaseError, StorageFullError: As in ``errors.translate_database_errors``.
     """
     channels: dict[str, None] = {}
-    with explained(), engine.begin() as connection:
-        connection.execution_options(**{PENDING: channels})
+    with translate_database_errors(), engine.begin() as connection:
+        connection.execution_options(**{PENDING_OPTION: channels})
         yield connection
         send_before_commit(connection, channels)
     send_after_commit(engine, channels)
 
 
-def _open_sqlite(url: URL, patience: float) -> Engine:
+def _open_sqlite(url: URL, lock_timeout: float) -> Engine:
     path = Path(url.database or "")
     try:
         create_private_folder(path.parent)
@@ -111,31 +111,31 @@ def _open_sqlite(url: URL, patience: float) -> Engine:
         raise DatabaseOpenError(f"{path} cannot be made: {error.strerror or error}.") from error
     engine = create_engine(
         url,
-        connect_args={"timeout": patience},
-        pool_size=_CONNECTIONS,
-        pool_timeout=patience,
+        connect_args={"timeout": lock_timeout},
+        pool_size=_POOL_SIZE,
+        pool_timeout=lock_timeout,
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # otherwise pysqlite begins transactions itself, and late
-        _write_ahead(connection, patience)
+        _enable_write_ahead_log(connection, lock_timeout)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        read_only = connection.get_execution_options().get(_READING, False)
+        read_only = connection.get_execution_options().get(_READ_ONLY_OPTION, False)
         connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
 
-def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+def _enable_write_ahead_log(connection: sqlite3.Connection, lock_timeout: float) -> None:
     """Enable the write-ahead log. SQLite does not wait for locks to do so, hence the retries."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + lock_timeout
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -147,12 +147,12 @@ def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
             return
 
 
-def _open_postgresql(url: URL, patience: float) -> Engine:
+def _open_postgresql(url: URL, lock_timeout: float) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": max(2, round(patience))},
-        pool_size=_CONNECTIONS,
-        pool_timeout=patience,
+        connect_args={"connect_timeout": max(2, round(lock_timeout))},
+        pool_size=_POOL_SIZE,
+        pool_timeout=lock_timeout,
         pool_pre_ping=True,  # the server may have restarted
         hide_parameters=True,
     )
@@ -160,7 +160,7 @@ def _open_postgresql(url: URL, patience: float) -> Engine:
     @event.listens_for(engine, "do_connect")
     def with_patience(_dialect: object, _record: object, _args: object, params: dict[str, object]) -> None:
         # a generic plan scans a whole table for a word that does not occur
-        options = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
+        options = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(lock_timeout * 1000)}"
         params["options"] = f"{options} {params.get('options', '')}"
 
     return engine

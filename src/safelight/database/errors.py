@@ -18,7 +18,7 @@ from safelight.errors import (
     StorageFullError,
 )
 
-_SQLITE = {
+_SQLITE_ERRORS = {
     sqlite3.SQLITE_BUSY: DatabaseBusyError,
     sqlite3.SQLITE_LOCKED: DatabaseBusyError,
     sqlite3.SQLITE_FULL: StorageFullError,
@@ -29,7 +29,7 @@ _SQLITE = {
     sqlite3.SQLITE_PERM: DatabaseOpenError,
     sqlite3.SQLITE_READONLY: DatabaseOpenError,
 }
-_POSTGRESQL = {
+_POSTGRESQL_ERRORS = {
     "53100": StorageFullError,  # disk_full
     "55P03": DatabaseBusyError,  # lock_not_available
     "40001": DatabaseBusyError,  # serialization_failure
@@ -41,7 +41,7 @@ _POSTGRESQL = {
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def translate_database_errors() -> Iterator[None]:
     """Convert the libraries' errors to ours; an integrity error is raised unchanged.
 
     Raises:
@@ -54,26 +54,26 @@ def explained() -> Iterator[None]:
     except IntegrityError:
         raise
     except SQLAlchemyError as error:
-        raise failure_of(error) from error
+        raise to_safelight_error(error) from error
 
 
-def failure_of(error: SQLAlchemyError) -> SafelightError:
+def to_safelight_error(error: SQLAlchemyError) -> SafelightError:
     """Our error for one of SQLAlchemy's; its message never contains a statement, a value or a password."""
     if isinstance(error, PoolTimeoutError):
         return DatabaseBusyError("All connections to the database are in use.")
     if not isinstance(error, DBAPIError) or error.orig is None:
         return DatabaseError(f"The database cannot be used: {type(error).__name__}.")
     message = str(error.orig).strip().partition("\n")[0]
-    return _kind_of(error, error.orig)(f"The database says: {message.rstrip('.')}.")
+    return _error_class(error, error.orig)(f"The database says: {message.rstrip('.')}.")
 
 
-def _kind_of(error: DBAPIError, original: BaseException) -> type[SafelightError]:
+def _error_class(error: DBAPIError, original: BaseException) -> type[SafelightError]:
     if isinstance(original, sqlite3.Error):
         code = getattr(original, "sqlite_errorcode", None)  # absent for errors of Python's module itself
-        return _SQLITE.get(0 if code is None else code & 0xFF, DatabaseError)
+        return _SQLITE_ERRORS.get(0 if code is None else code & 0xFF, DatabaseError)
     state: str | None = getattr(original, "sqlstate", None)
     if error.connection_invalidated or (state is None and type(original).__name__ == "OperationalError"):
         return DatabaseOpenError  # the server cannot be reached
     if state is not None and state[:2] in ("08", "57"):  # connection_exception, operator_intervention
         return DatabaseOpenError
-    return _POSTGRESQL.get(state or "", DatabaseError)
+    return _POSTGRESQL_ERRORS.get(state or "", DatabaseError)

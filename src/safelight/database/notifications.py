@@ -5,9 +5,9 @@ something has changed, and nothing else: the database holds the change. PostgreS
 With SQLite all processes run on one machine, and each listener has a named pipe per channel in a folder beside the
 database.
 
-Delivery is not guaranteed. Each listener therefore also reports a channel when ``BACKSTOP`` seconds have passed
+Delivery is not guaranteed. Each listener therefore also reports a channel when ``FALLBACK_INTERVAL`` seconds have passed
 without a notification, so that a lost one only delays a reaction. Without named pipes (on Windows, and some file
-systems) every channel is reported each ``POLL`` seconds.
+systems) every channel is reported each ``POLL_INTERVAL`` seconds.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from safelight.file_permissions import create_private_folder
 from safelight.logs import get_logger
 from safelight.waking import Waker
 
-BACKSTOP = 3.0
+FALLBACK_INTERVAL = 3.0
 """Seconds without a notification after which a channel is reported anyway."""
-POLL = 0.25
+POLL_INTERVAL = 0.25
 """Seconds between two reports of a channel without notifications, or without a connection to receive them."""
-PENDING = "safelight_notifications"
+PENDING_OPTION = "safelight_notifications"
 """The execution option that holds the channels to notify when a connection's transaction is committed."""
-FOLDER = "listeners"
+PIPE_FOLDER = "listeners"
 """The name of the folder of named pipes beside an SQLite database."""
-PREFIX = "safelight_"
+CHANNEL_PREFIX = "safelight_"
 """The prefix of our channel names in PostgreSQL."""
-_ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
+_KEEPALIVE_OPTIONS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 
 
 def notify(connection: Connection, channel: str) -> None:
     """Notify all listeners of a channel when the open ``writing`` transaction is committed."""
-    pending: dict[str, None] | None = connection.get_execution_options().get(PENDING)
+    pending: dict[str, None] | None = connection.get_execution_options().get(PENDING_OPTION)
     if pending is not None:
         pending[channel] = None
 
@@ -51,17 +51,17 @@ def send_before_commit(connection: Connection, channels: Iterable[str]) -> None:
     """Pass a transaction's notifications to PostgreSQL, which delivers them with the commit."""
     if connection.dialect.name == "postgresql":
         for channel in channels:
-            connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": PREFIX + channel})
+            connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL_PREFIX + channel})
 
 
 def send_after_commit(engine: Engine, channels: Iterable[str]) -> None:
     """Deliver the notifications of a transaction that was committed to an SQLite database."""
     if engine.dialect.name == "sqlite":
         for channel in channels:
-            _write_to_pipes(_folder_of(engine.url), channel)
+            _write_to_pipes(_pipe_folder(engine.url), channel)
 
 
-class Source(Protocol):
+class NotificationSource(Protocol):
     """A source of notifications for a listener."""
 
     def open(self, waker: Waker) -> bool:
@@ -82,31 +82,31 @@ class Listener:
     """Waits for notifications on some channels. One thread waits; any thread or signal handler may wake it.
 
     Args:
-        source: The source of notifications; without one, channels are reported each ``POLL`` seconds.
+        source: The source of notifications; without one, channels are reported each ``POLL_INTERVAL`` seconds.
         channels: The channels' names.
     """
 
-    def __init__(self, source: Source | None, channels: Sequence[str]) -> None:
+    def __init__(self, source: NotificationSource | None, channels: Sequence[str]) -> None:
         self._source, self._channels = source, tuple(channels)
         self._waker = Waker()
         self._closed = False
         self._connected = source is not None and source.open(self._waker)
         self._due = dict.fromkeys(channels, time.monotonic())
 
-    def wait(self, seconds: float = BACKSTOP) -> set[str]:
+    def wait(self, timeout: float = FALLBACK_INTERVAL) -> set[str]:
         """Wait for changes, up to a timeout.
 
         Args:
-            seconds: The timeout.
+            timeout: The timeout.
 
         Returns:
             The channels on which something may have changed; none after the timeout or ``wake``.
         """
         now = time.monotonic()
         if not self._overdue(now):
-            self._waker.wait(max(0.0, min(seconds, min(self._due.values(), default=now + seconds) - now)))
-        changed = self._received() | self._overdue(time.monotonic())
-        next_due = time.monotonic() + (BACKSTOP if self._connected else POLL)
+            self._waker.wait(max(0.0, min(timeout, min(self._due.values(), default=now + timeout) - now)))
+        changed = self._read_source() | self._overdue(time.monotonic())
+        next_due = time.monotonic() + (FALLBACK_INTERVAL if self._connected else POLL_INTERVAL)
         for channel in changed & self._due.keys():
             self._due[channel] = next_due
         return changed
@@ -124,7 +124,7 @@ class Listener:
     def _overdue(self, now: float) -> set[str]:
         return {channel for channel, due in self._due.items() if due <= now}
 
-    def _received(self) -> set[str]:
+    def _read_source(self) -> set[str]:
         if self._source is None:
             return set()
         if not self._connected:
@@ -150,7 +150,7 @@ def listen(engine: Engine, *channels: str) -> Listener:
         return Listener(_PostgresNotifications(engine.url, channels), channels)
     if not hasattr(os, "mkfifo"):
         return Listener(None, channels)
-    return Listener(_NamedPipes(_folder_of(engine.url), channels), channels)
+    return Listener(_NamedPipes(_pipe_folder(engine.url), channels), channels)
 
 
 class _NamedPipes:
@@ -165,7 +165,7 @@ class _NamedPipes:
         try:
             create_private_folder(self._folder)
             for channel in self._channels:
-                self._make(channel, waker)
+                self._create_pipe(channel, waker)
         except OSError as error:
             if not self._failed:
                 get_logger(__name__).warning("no notifications, polling instead", error=error.strerror)
@@ -174,7 +174,7 @@ class _NamedPipes:
             return False
         return True
 
-    def _make(self, channel: str, waker: Waker) -> None:
+    def _create_pipe(self, channel: str, waker: Waker) -> None:
         name = f"{channel}.{os.getpid()}.{secrets.token_hex(4)}"
         hidden_path = self._folder / f".{name}"  # senders delete a pipe without a reader
         os.mkfifo(hidden_path, 0o600)
@@ -220,9 +220,9 @@ def _write_to_pipe(path: str) -> None:
     os.close(descriptor)
 
 
-def _folder_of(url: URL) -> Path:
+def _pipe_folder(url: URL) -> Path:
     path = Path(url.database or "")
-    return path.parent / FOLDER / path.name
+    return path.parent / PIPE_FOLDER / path.name
 
 
 class _PostgresNotifications:
@@ -232,22 +232,22 @@ class _PostgresNotifications:
             url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"application_name": "safelight listener", "options": _ALIVE, "connect_timeout": 5},
+            connect_args={"application_name": "safelight listener", "options": _KEEPALIVE_OPTIONS, "connect_timeout": 5},
             hide_parameters=True,
         )
         self._connection: Connection | None = None
         self._watched: tuple[Waker, int] | None = None
-        self._tried = -POLL
+        self._last_attempt = -POLL_INTERVAL
 
     def open(self, waker: Waker) -> bool:
-        if time.monotonic() - self._tried < POLL:
+        if time.monotonic() - self._last_attempt < POLL_INTERVAL:
             return False
-        self._tried = time.monotonic()
+        self._last_attempt = time.monotonic()
         try:
             self._connection = self._engine.connect()
             for channel in self._channels:
-                self._connection.exec_driver_sql(f'LISTEN "{PREFIX}{channel}"')
-            descriptor = self._driver.fileno()
+                self._connection.exec_driver_sql(f'LISTEN "{CHANNEL_PREFIX}{channel}"')
+            descriptor = self._driver_connection.fileno()
             waker.watch(descriptor)
             self._watched = (waker, descriptor)
         except (OSError, SQLAlchemyError):
@@ -256,14 +256,14 @@ class _PostgresNotifications:
         return True
 
     @property
-    def _driver(self) -> Any:  # psycopg's connection
+    def _driver_connection(self) -> Any:  # psycopg's connection
         assert self._connection is not None
         return self._connection.connection.driver_connection
 
     def read(self) -> set[str]:
         try:
             return {
-                notification.channel.removeprefix(PREFIX) for notification in self._driver.notifies(timeout=0)
+                notification.channel.removeprefix(CHANNEL_PREFIX) for notification in self._driver_connection.notifies(timeout=0)
             }
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "psycopg":

@@ -31,8 +31,8 @@ from sqlalchemy import (
     update,
 )
 
-from safelight.database.engine import reading, writing
-from safelight.database.errors import explained
+from safelight.database.engine import read_transaction, write_transaction
+from safelight.database.errors import translate_database_errors
 from safelight.errors import DatabaseError, DatabaseVersionError
 
 METADATA = MetaData()
@@ -48,13 +48,13 @@ _versions = Table(
     Column("part", String(40), primary_key=True),
     Column("version", Integer, nullable=False),
 )
-_VERSIONS = """
+_CREATE_VERSIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_versions (
   part VARCHAR(40) NOT NULL,
   version INTEGER NOT NULL,
   PRIMARY KEY (part)
 )"""
-_LOCK = 0x5AFE_11F4
+_MIGRATION_LOCK = 0x5AFE_11F4
 """PostgreSQL's advisory lock for migrations; an arbitrary number that nothing else uses."""
 
 
@@ -71,14 +71,14 @@ class Migration:
     postgresql: str
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def for_all_dialects(cls, text: str) -> Self:
         """A step with the same SQL for both databases."""
         return cls(text, text)
 
     def run(self, connection: Connection) -> None:
         """Run it in the open transaction."""
         text = self.postgresql if connection.dialect.name == "postgresql" else self.sqlite
-        for statement in _statements(text):
+        for statement in _split_statements(text):
             connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
@@ -87,41 +87,41 @@ class Schema:
     """The tables of one package.
 
     Args:
-        part: The package's name.
+        package: The package's name.
         migrations: From nothing to the current tables, in order. A released migration never changes: a change is a
             new one at the end.
     """
 
-    part: str
+    package: str
     migrations: tuple[Migration, ...]
 
     @classmethod
-    def read(cls, part: str, root: Path = MIGRATIONS) -> Self:
+    def read(cls, package: str, root: Path = MIGRATIONS) -> Self:
         """The schema of a package whose migrations are the files of a folder.
 
         Args:
-            part: The name of package and folder. It has ``001.sql`` or, where the databases need different SQL,
+            package: The name of package and folder. It has ``001.sql`` or, where the databases need different SQL,
                 ``001.sqlite.sql`` and ``001.postgresql.sql``; then ``002`` and so on.
             root: The folder's parent.
         """
-        folder = root / part
+        folder = root / package
         migrations: list[Migration] = []
-        while texts := _texts(folder, len(migrations) + 1):
+        while texts := _read_sql(folder, len(migrations) + 1):
             migrations.append(Migration(*texts))
         numbers = {f"{number:03}" for number in range(1, len(migrations) + 1)}
         if not numbers or {path.name.partition(".")[0] for path in folder.glob("*.sql")} != numbers:
             raise ValueError(f"{folder} does not have a migration for each number from 001")
-        return cls(part, tuple(migrations))
+        return cls(package, tuple(migrations))
 
 
-def refuse_newer(engine: Engine) -> None:
+def check_version(engine: Engine) -> None:
     """Check that a database can be used, without changing it.
 
     Raises:
         DatabaseVersionError: A newer version of Safelight has migrated it.
         DatabaseError: It cannot be read.
     """
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         for folder in MIGRATIONS.iterdir():
             _pending(connection, Schema.read(folder.name))
 
@@ -137,28 +137,28 @@ def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:
         DatabaseVersionError: A newer version of Safelight has migrated the database.
         DatabaseError: A migration fails.
     """
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         if not any(_pending(connection, schema) for schema in schemas):
             return
-    with _changing_tables(engine) as connection:
-        connection.exec_driver_sql(_VERSIONS)
+    with _migration_transaction(engine) as connection:
+        connection.exec_driver_sql(_CREATE_VERSIONS_TABLE)
         for schema in schemas:
-            _bring_up(connection, schema)
+            _apply_pending(connection, schema)
 
 
 @contextmanager
-def _changing_tables(engine: Engine) -> Iterator[Connection]:
+def _migration_transaction(engine: Engine) -> Iterator[Connection]:
     """A writing transaction that excludes other migrations.
 
     SQLite checks foreign keys only at its end: many changes replace a table by a new one, and dropping the old one
     would delete every row that refers to it.
     """
     if engine.dialect.name == "postgresql":
-        with writing(engine) as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        with write_transaction(engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             yield connection
         return
-    with explained(), engine.connect() as connection:
+    with translate_database_errors(), engine.connect() as connection:
         cursor = connection.connection.cursor()  # the pragma has no effect within a transaction
         cursor.execute("PRAGMA foreign_keys = OFF")
         try:
@@ -170,33 +170,33 @@ def _changing_tables(engine: Engine) -> Iterator[Connection]:
             cursor.execute("PRAGMA foreign_keys = ON")
 
 
-def _bring_up(connection: Connection, schema: Schema) -> None:
+def _apply_pending(connection: Connection, schema: Schema) -> None:
     pending = _pending(connection, schema)
     for migration in pending:
         migration.run(connection)
     if pending:
-        values = {"part": schema.part, "version": len(schema.migrations)}
-        changed = connection.execute(update(_versions).where(_versions.c.part == schema.part).values(values))
+        values = {"part": schema.package, "version": len(schema.migrations)}
+        changed = connection.execute(update(_versions).where(_versions.c.part == schema.package).values(values))
         if not changed.rowcount:
             connection.execute(insert(_versions).values(values))
 
 
 def _pending(connection: Connection, schema: Schema) -> tuple[Migration, ...]:
-    version = _version(connection, schema.part)
+    version = _version(connection, schema.package)
     if version > len(schema.migrations):
         raise DatabaseVersionError(
-            f"The database's {schema.part} has version {version}; this Safelight knows {len(schema.migrations)}."
+            f"The database's {schema.package} has version {version}; this Safelight knows {len(schema.migrations)}."
         )
     return schema.migrations[version:]
 
 
-def _version(connection: Connection, part: str) -> int:
+def _version(connection: Connection, package: str) -> int:
     if not inspect(connection).has_table(_versions.name):
         return 0
-    return connection.execute(select(_versions.c.version).where(_versions.c.part == part)).scalar() or 0
+    return connection.execute(select(_versions.c.version).where(_versions.c.part == package)).scalar() or 0
 
 
-def _texts(folder: Path, number: int) -> tuple[str, ...]:
+def _read_sql(folder: Path, number: int) -> tuple[str, ...]:
     """The SQL of a migration for SQLite and for PostgreSQL; empty if there is none with this number."""
     common = folder / f"{number:03}.sql"
     if common.exists():
@@ -207,7 +207,7 @@ def _texts(folder: Path, number: int) -> tuple[str, ...]:
     return tuple(path.read_text(encoding="utf-8") for path in paths)
 
 
-def _statements(text: str) -> Iterator[str]:
+def _split_statements(text: str) -> Iterator[str]:
     """The statements of an SQL text; a trigger with its inner semicolons is one statement."""
     statement = ""
     for line in text.splitlines(keepends=True):

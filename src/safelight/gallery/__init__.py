@@ -3,7 +3,7 @@
 from safelight.gallery.embeddings import StoredEmbedding
 from safelight.gallery.entry import Embedding, Entry, Facets, NewEntry, Page, Search
 from safelight.gallery.gallery import Gallery
-from safelight.gallery.repair import Repaired
+from safelight.gallery.repair import RepairReport
 from safelight.gallery.tables import SCHEMA
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Gallery",
     "NewEntry",
     "Page",
-    "Repaired",
+    "RepairReport",
     "Search",
     "StoredEmbedding",
 ]

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from safelight.gallery.entry import Embedding
 from safelight.gallery.tables import embeddings, entries
 
-UNKNOWN = "unknown"
+UNKNOWN_CLASSIFIER = "unknown"
 """In place of a digest: the embedding was made by an unknown classifier, before digests were stored."""
 _FLOAT32 = np.dtype("<f4")
 
@@ -37,7 +37,7 @@ class StoredEmbedding:
     embedding: Embedding
 
 
-def put_embedding(connection: Connection, number: int, embedding: Embedding) -> None:
+def insert_embedding(connection: Connection, number: int, embedding: Embedding) -> None:
     """Insert the embedding of a new entry."""
     vector = np.ascontiguousarray(embedding.vector, dtype=_FLOAT32)
     values = {
@@ -50,14 +50,14 @@ def put_embedding(connection: Connection, number: int, embedding: Embedding) -> 
     connection.execute(insert(embeddings).values(**values))
 
 
-def embedding_of(connection: Connection, number: int, digest: str) -> Embedding | None:
+def get_embedding(connection: Connection, number: int, digest: str) -> Embedding | None:
     """An entry's embedding by a classifier; None if it has none."""
     query = select(embeddings).where(embeddings.c.number == number, embeddings.c.digest == digest)
     row = connection.execute(query).mappings().first()
-    return None if row is None else _embedding(row)
+    return None if row is None else _to_embedding(row)
 
 
-def page_of_embeddings(
+def list_embeddings(
     connection: Connection, digest: str, after: int, limit: int
 ) -> Sequence[StoredEmbedding]:
     """A page of embeddings by one classifier, in the order of their entries' numbers.
@@ -76,15 +76,15 @@ def page_of_embeddings(
         .limit(limit)
     )
     rows = connection.execute(query).mappings()
-    return [StoredEmbedding(row["number"], row["id"], row["owner"], _embedding(row)) for row in rows]
+    return [StoredEmbedding(row["number"], row["id"], row["owner"], _to_embedding(row)) for row in rows]
 
 
-def page_of_numbers(connection: Connection, digest: str, after: int, limit: int) -> Sequence[int]:
+def list_embedding_numbers(connection: Connection, digest: str, after: int, limit: int) -> Sequence[int]:
     """A page of the numbers of entries with an embedding by one classifier, in order."""
     query = select(embeddings.c.number).where(embeddings.c.digest == digest, embeddings.c.number > after)
     return connection.execute(query.order_by(embeddings.c.number).limit(limit)).scalars().all()
 
 
-def _embedding(row: RowMapping) -> Embedding:
+def _to_embedding(row: RowMapping) -> Embedding:
     vector = np.frombuffer(row["vector"], dtype=_FLOAT32).astype(np.float32)
     return Embedding(row["digest"], row["classifier"], vector)

@@ -29,7 +29,7 @@ Pixels = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class EntryFields:
     """The fields of a picture, before and after its entry is added. None: unknown, or not applicable.
 
     Args:
@@ -85,7 +85,7 @@ class Embedding:
 
     Args:
         digest: SHA-256 of the classifier's weights, in hexadecimal.
-        classifier: The classifier's name; None if it is unknown, and then the digest is ``embeddings.UNKNOWN``.
+        classifier: The classifier's name; None if it is unknown, and then the digest is ``embeddings.UNKNOWN_CLASSIFIER``.
         vector: float32 [dimension].
     """
 
@@ -99,7 +99,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewEntry(Facts):
+class NewEntry(EntryFields):
     """A picture to be added to the gallery.
 
     Args:
@@ -123,7 +123,7 @@ class NewEntry(Facts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry(Facts):
+class Entry(EntryFields):
     """A picture in the gallery.
 
     Args:
@@ -147,7 +147,7 @@ class Entry(Facts):
     @property
     def path(self) -> PurePosixPath | None:
         """The file's path in the gallery's folder; None if there is no file."""
-        return None if self.kind is None else path_of(self.id, self.created, self.kind)
+        return None if self.kind is None else relative_path(self.id, self.created, self.kind)
 
     def to_dict(self) -> dict[str, Any]:
         """The entry for JSON output; the record is a string."""
@@ -161,9 +161,9 @@ class Entry(Facts):
         }
 
 
-def path_of(name: str, created: datetime, kind: FileFormat) -> PurePosixPath:
+def relative_path(entry_id: str, created: datetime, kind: FileFormat) -> PurePosixPath:
     """The path of an entry's file in the gallery's folder, which has a folder per day, UTC."""
-    return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{name}{SUFFIXES[kind]}"
+    return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{entry_id}{SUFFIXES[kind]}"
 
 
 class Search(BaseModel):

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from safelight.atomic_write import temporary_path
 from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
 from safelight.file_permissions import create_private_folder, private_opener
-from safelight.gallery.entry_ids import is_id
+from safelight.gallery.entry_ids import is_entry_id
 
-Place = Callable[[PurePosixPath], None]
+MoveToPath = Callable[[PurePosixPath], None]
 
 
-class PictureFolder:
+class ImageFolder:
     """The picture files.
 
     Args:
@@ -25,10 +25,10 @@ class PictureFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root, self._coming = root, root / "coming"
+        self._root, self._staging = root, root / "coming"
 
     @contextmanager
-    def prepared(self, data: bytes | None) -> Iterator[Place]:
+    def staged(self, data: bytes | None) -> Iterator[MoveToPath]:
         """Write a temporary file; the yielded function moves it to its path.
 
         Args:
@@ -40,12 +40,12 @@ class PictureFolder:
         if data is None:
             yield lambda _: None
             return
-        temporary = temporary_path(self._coming / "picture")
+        temporary = temporary_path(self._staging / "picture")
         try:
-            with _refused(self._coming):
-                create_private_folder(self._coming)
+            with _translate_write_errors(self._staging):
+                create_private_folder(self._staging)
                 _write(temporary, data)
-            yield lambda path: self._put(temporary, path)
+            yield lambda path: self._move(temporary, path)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ class PictureFolder:
         except OSError as error:
             raise EntryFileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
 
-    def has(self, path: PurePosixPath) -> bool:
+    def exists(self, path: PurePosixPath) -> bool:
         """Whether a file exists and is accessible."""
         try:
             return (self._root / path).is_file()
@@ -79,14 +79,14 @@ class PictureFolder:
         except OSError as error:
             raise OutputError(f"{path} cannot be deleted: {error.strerror or error}.") from error
 
-    def all(self) -> Iterator[PurePosixPath]:
+    def iter_paths(self) -> Iterator[PurePosixPath]:
         """The files that are named like entries, from the oldest day."""
         for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
             relative = PurePosixPath(path.relative_to(self._root).as_posix())
-            if is_id(path.stem) and self.has(relative):
+            if is_entry_id(path.stem) and self.exists(relative):
                 yield relative
 
-    def clear_abandoned(self, older_than: timedelta, now: float) -> int:
+    def delete_abandoned(self, older_than: timedelta, now: float) -> int:
         """Delete temporary files that a crash left behind.
 
         Args:
@@ -97,16 +97,16 @@ class PictureFolder:
             The number of deleted files.
         """
         deleted = 0
-        for path in self._coming.glob(".*.tmp"):
+        for path in self._staging.glob(".*.tmp"):
             with suppress(OSError):  # finished or cleared by another process meanwhile
                 if now - path.stat().st_mtime >= older_than.total_seconds():
                     path.unlink()
                     deleted += 1
         return deleted
 
-    def _put(self, temporary: Path, path: PurePosixPath) -> None:
+    def _move(self, temporary: Path, path: PurePosixPath) -> None:
         target = self._root / path
-        with _refused(target):
+        with _translate_write_errors(target):
             create_private_folder(target.parent)
             temporary.replace(target)
 
@@ -120,7 +120,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _refused(path: Path) -> Iterator[None]:
+def _translate_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -16,32 +16,32 @@ from sqlalchemy import Connection, FromClause, bindparam, column, text
 
 from safelight.unicode_normalization import normalize
 
-_WORD = re.compile(r"[^\W_]+")
-_ALONE = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_TOKEN = re.compile(r"[^\W_]+")
+_IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 """Kana and ideographs: they are written without spaces, so each is a token."""
-_LONGEST, _MOST, _MOST_ASKED = 64, 4000, 32
-_POSITIONS, _LAST_POSITION = 255, 16383  # of one word in PostgreSQL's vectors
+_MAX_TOKEN_LENGTH, _MAX_TOKENS, _MAX_QUERY_TOKENS = 64, 4000, 32
+_MAX_POSITIONS, _MAX_POSITION = 255, 16383  # of one word in PostgreSQL's vectors
 
 
-def words(given: str) -> list[str]:
+def tokenize(given: str) -> list[str]:
     """The tokens of a text, without case and accents: at most 4,000, each cut after 64 characters."""
     plain = given.casefold()
     if not plain.isascii():
         # Fold case again in between: a mathematical bold A becomes an A only by decomposition.
         plain = normalize("NFKD", normalize("NFKD", given).casefold())
         plain = "".join(mark for mark in plain if not unicodedata.combining(mark))
-    return [word[:_LONGEST] for word in _WORD.findall(_ALONE.sub(r" \1 ", plain))][:_MOST]
+    return [word[:_MAX_TOKEN_LENGTH] for word in _TOKEN.findall(_IDEOGRAPH.sub(r" \1 ", plain))][:_MAX_TOKENS]
 
 
-def asked(query: str) -> list[str]:
+def tokenize_query(query: str) -> list[str]:
     """The tokens of a query; the last one matches as a prefix."""
-    return words(query)[:_MOST_ASKED]
+    return tokenize(query)[:_MAX_QUERY_TOKENS]
 
 
-class Words(Protocol):
+class FullTextIndex(Protocol):
     """A database's full-text index."""
 
-    def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
+    def add(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Add an entry's texts."""
 
     def find(self, query: list[str]) -> FromClause:
@@ -52,17 +52,17 @@ class Words(Protocol):
         """
 
 
-def words_in(connection: Connection) -> Words:
+def full_text_index(connection: Connection) -> FullTextIndex:
     """The full-text index of the connected database."""
-    return PostgresWords() if connection.dialect.name == "postgresql" else SqliteWords()
+    return PostgresFullTextIndex() if connection.dialect.name == "postgresql" else SqliteFullTextIndex()
 
 
-class SqliteWords:
-    """An index with FTS5, whose ``ascii`` tokenizer splits exactly at the spaces that ``words`` inserts."""
+class SqliteFullTextIndex:
+    """An index with FTS5, whose ``ascii`` tokenizer splits exactly at the spaces that ``tokenize`` inserts."""
 
-    def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
+    def add(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Add an entry's texts."""
-        fields = (" ".join(part) for part in _parts(prompt, negative, infotext))
+        fields = (" ".join(part) for part in _tokenize_fields(prompt, negative, infotext))
         connection.exec_driver_sql(
             "INSERT INTO entry_words (rowid, prompt, negative, rest) VALUES (?, ?, ?, ?)", (number, *fields)
         )
@@ -70,7 +70,7 @@ class SqliteWords:
     def find(self, query: list[str]) -> FromClause:
         """Entries with all these tokens, ranked."""
         match = " ".join(f'"{word}"' for word in query) + "*"
-        return _found(
+        return _matches_subquery(
             "SELECT rowid AS number, "
             "(rowid IN (SELECT rowid FROM entry_words WHERE entry_words MATCH :together)) "
             "+ (rowid IN (SELECT rowid FROM entry_words WHERE entry_words MATCH :prompt)) AS rank "
@@ -81,12 +81,12 @@ class SqliteWords:
         )
 
 
-class PostgresWords:
+class PostgresFullTextIndex:
     """An index of text search vectors, which are made here since PostgreSQL's parser splits differently."""
 
-    def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
+    def add(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Add an entry's texts."""
-        vector = _vector(_parts(prompt, negative, infotext))
+        vector = _format_tsvector(_tokenize_fields(prompt, negative, infotext))
         statement = text("INSERT INTO entry_words VALUES (:number, CAST(:vector AS tsvector))")
         connection.execute(statement, {"number": number, "vector": vector})
 
@@ -94,7 +94,7 @@ class PostgresWords:
         """Entries with all these tokens, ranked."""
         *whole, last = query
         in_prompt = [*(f"'{word}':A" for word in whole), f"'{last}':*A"]
-        return _found(
+        return _matches_subquery(
             "SELECT number, CAST(vector @@ CAST(:together AS tsquery) AS integer) "
             "+ CAST(vector @@ CAST(:prompt AS tsquery) AS integer) AS rank "
             "FROM entry_words WHERE vector @@ CAST(:match AS tsquery)",
@@ -104,25 +104,25 @@ class PostgresWords:
         )
 
 
-def _found(statement: str, **values: str) -> FromClause:
+def _matches_subquery(statement: str, **values: str) -> FromClause:
     bound = text(statement).bindparams(*(bindparam(name, value) for name, value in values.items()))
     return bound.columns(column("number"), column("rank")).subquery("found")
 
 
-def _parts(prompt: str, negative: str, infotext: str) -> tuple[list[str], list[str], list[str]]:
+def _tokenize_fields(prompt: str, negative: str, infotext: str) -> tuple[list[str], list[str], list[str]]:
     """The tokens of the three texts; tokens of the prompts are not repeated for the infotext."""
-    first, second = words(prompt), words(negative)
+    first, second = tokenize(prompt), tokenize(negative)
     known = {*first, *second}
-    return first, second, [word for word in words(infotext) if word not in known]
+    return first, second, [word for word in tokenize(infotext) if word not in known]
 
 
-def _vector(parts: tuple[list[str], list[str], list[str]]) -> str:
+def _format_tsvector(parts: tuple[list[str], list[str], list[str]]) -> str:
     """A text search vector in PostgreSQL's notation: each token with its positions and its text's weight."""
     positions: defaultdict[str, list[str]] = defaultdict(list)
     numbers = count(1)
     for weight, part in zip("ACD", parts, strict=True):
         for word, number in zip(part, numbers, strict=False):
-            positions[word].append(f"{min(number, _LAST_POSITION)}{weight}")
+            positions[word].append(f"{min(number, _MAX_POSITION)}{weight}")
     return " ".join(
-        f"'{word}':{','.join(word_positions[:_POSITIONS])}" for word, word_positions in positions.items()
+        f"'{word}':{','.join(word_positions[:_MAX_POSITIONS])}" for word, word_positions in positions.items()
     )

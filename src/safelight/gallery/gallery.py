@@ -11,22 +11,22 @@ from pathlib import Path, PurePosixPath
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 
-from safelight.database.engine import reading, writing
+from safelight.database.engine import read_transaction, write_transaction
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
-from safelight.gallery.embeddings import StoredEmbedding, embedding_of, page_of_embeddings, page_of_numbers
-from safelight.gallery.entry import MAX_TAGS, Embedding, Entry, Facets, NewEntry, Page, Search, Tag, path_of
-from safelight.gallery.entry_ids import entry_id, entry_key, is_id
-from safelight.gallery.files import PictureFolder
-from safelight.gallery.mapping import SHOWN, enter, entries_of, put_tags, storable, the_row
-from safelight.gallery.repair import Repaired, repair
-from safelight.gallery.search import facets, search, visible
+from safelight.gallery.embeddings import StoredEmbedding, get_embedding, list_embeddings, list_embedding_numbers
+from safelight.gallery.entry import MAX_TAGS, Embedding, Entry, Facets, NewEntry, Page, Search, Tag, relative_path
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key, is_entry_id
+from safelight.gallery.files import ImageFolder
+from safelight.gallery.mapping import ENTRY_QUERY, insert_entry, to_entries, replace_tags, sanitize, get_row
+from safelight.gallery.repair import RepairReport, repair
+from safelight.gallery.search import facets, search, visible_to
 from safelight.gallery.tables import entries, keys
-from safelight.gallery.thumbnails import Thumbnails
+from safelight.gallery.thumbnails import ThumbnailCache
 from safelight.moderation.policy import Decision
 from safelight.validation import first_problem
 
 _TAGS = TypeAdapter(list[Tag])
-_BATCH = 200
+_EXPIRE_BATCH = 200
 _HOUR = timedelta(hours=1)
 
 
@@ -42,8 +42,8 @@ class Gallery:
 
     def __init__(self, engine: Engine, home: Path) -> None:
         self._engine = engine
-        self._files = PictureFolder(home / "gallery")
-        self._thumbnails = Thumbnails(home / "cache" / "thumbnails")
+        self._files = ImageFolder(home / "gallery")
+        self._thumbnails = ThumbnailCache(home / "cache" / "thumbnails")
 
     def add(self, new: NewEntry) -> Entry:
         """Add a picture: first its file, then its entry. Adding it again changes nothing.
@@ -60,48 +60,48 @@ class Gallery:
             raise ValueError("a new entry needs its job")
         if existing_entry := self.find(new.job_id, new.index):
             return existing_entry
-        key = entry_key(new.job_id, new.index)
-        with self._files.prepared(new.data) as move_to, writing(self._engine) as connection:
-            new_id = entry_id(new.created, key)
-            if existing := _by_key(connection, key):
+        key = make_entry_key(new.job_id, new.index)
+        with self._files.staged(new.data) as move_to, write_transaction(self._engine) as connection:
+            new_id = make_entry_id(new.created, key)
+            if existing := _find_by_key(connection, key):
                 if existing.job_id is not None:  # another process has added it
                     return existing
                 connection.execute(delete(entries).where(entries.c.id == existing.id))
-                new_id, new = existing.id, _completed(new, existing)
-            if (entry := enter(connection, new_id, new)) is None:
-                return _entered(connection, key)
+                new_id, new = existing.id, _merge_adopted(new, existing)
+            if (entry := insert_entry(connection, new_id, new)) is None:
+                return _get_concurrent(connection, key)
             if entry.path is not None:
                 move_to(entry.path)
             return entry
 
     def find(self, job_id: str, index: int) -> Entry | None:
         """The entry of a job's picture, if it exists."""
-        condition = (entries.c.job_id == storable(job_id), entries.c.index == index)
-        with reading(self._engine) as connection:
-            rows = connection.execute(SHOWN.where(*condition)).mappings().all()
-            return next(iter(entries_of(connection, rows)), None)
+        condition = (entries.c.job_id == sanitize(job_id), entries.c.index == index)
+        with read_transaction(self._engine) as connection:
+            rows = connection.execute(ENTRY_QUERY.where(*condition)).mappings().all()
+            return next(iter(to_entries(connection, rows)), None)
 
-    def made_by(self, job_ids: Collection[str]) -> dict[str, list[str]]:
+    def file_ids_by_job(self, job_ids: Collection[str]) -> dict[str, list[str]]:
         """The ids of the entries with files that jobs made, in order, by job id; jobs without any are left out."""
         query = select(entries.c.job_id, entries.c.id).where(
             entries.c.job_id.in_(job_ids), entries.c.kind.is_not(None)
         )
         ids_by_job: dict[str, list[str]] = {}
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             for job_id, entry_id in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
                 ids_by_job.setdefault(job_id, []).append(entry_id)
         return ids_by_job
 
-    def get(self, name: str, owner: str | None = None) -> Entry:
+    def get(self, entry_id: str, owner: str | None = None) -> Entry:
         """An entry by its id.
 
         Raises:
             EntryMissingError: There is none, or it belongs to another owner.
         """
-        with reading(self._engine) as connection:
-            return entries_of(connection, [_row(connection, name, owner)])[0]
+        with read_transaction(self._engine) as connection:
+            return to_entries(connection, [_visible_row(connection, entry_id, owner)])[0]
 
-    def read(self, name: str, owner: str | None = None) -> bytes:
+    def read(self, entry_id: str, owner: str | None = None) -> bytes:
         """The picture file of an entry.
 
         Raises:
@@ -109,13 +109,13 @@ class Gallery:
             BlockedError: The policy blocked the picture, so it has no file.
             EntryFileMissingError: The file has been lost.
         """
-        return self._files.read(_path(self.get(name, owner)))
+        return self._files.read(_file_path(self.get(entry_id, owner)))
 
-    def thumbnail(self, name: str, side: int = 256, owner: str | None = None) -> bytes:
+    def thumbnail(self, entry_id: str, side: int = 256, owner: str | None = None) -> bytes:
         """A thumbnail of an entry, as a WebP file.
 
         Args:
-            name: The entry's id.
+            entry_id: The entry's id.
             side: The longer side in pixels, 16 to 1024; smaller pictures keep their size.
             owner: The owner who requests it.
 
@@ -124,32 +124,32 @@ class Gallery:
             GalleryError: The side is out of range.
             ImageError, OutputError: The file is damaged, or the thumbnail cannot be written.
         """
-        path = _path(self.get(name, owner))
-        data = self._thumbnails.get(name, side, lambda: self._files.read(path))
-        if not self._files.has(path):  # deleted before, or while the thumbnail was made
-            self._thumbnails.forget(name)
+        path = _file_path(self.get(entry_id, owner))
+        data = self._thumbnails.get(entry_id, side, lambda: self._files.read(path))
+        if not self._files.exists(path):  # deleted before, or while the thumbnail was made
+            self._thumbnails.delete(entry_id)
             raise EntryFileMissingError
         return data
 
-    def kept_thumbnail(self, name: str, side: int = 256, owner: str | None = None) -> bytes | None:
+    def cached_thumbnail(self, entry_id: str, side: int = 256, owner: str | None = None) -> bytes | None:
         """An entry's thumbnail if it is in the cache; raises as ``thumbnail`` does."""
-        path = _path(self.get(name, owner))
-        data = self._thumbnails.kept(name, side)
-        return data if data is not None and self._files.has(path) else None
+        path = _file_path(self.get(entry_id, owner))
+        data = self._thumbnails.find(entry_id, side)
+        return data if data is not None and self._files.exists(path) else None
 
-    def embedding(self, name: str, digest: str, owner: str | None = None) -> Embedding | None:
+    def embedding(self, entry_id: str, digest: str, owner: str | None = None) -> Embedding | None:
         """An entry's embedding by one classifier; None if it has none.
 
         Args:
-            name: The entry's id.
+            entry_id: The entry's id.
             digest: SHA-256 of the classifier's weights.
             owner: The owner who requests it.
 
         Raises:
             EntryMissingError: There is no such entry.
         """
-        with reading(self._engine) as connection:
-            return embedding_of(connection, _row(connection, name, owner)["number"], digest)
+        with read_transaction(self._engine) as connection:
+            return get_embedding(connection, _visible_row(connection, entry_id, owner)["number"], digest)
 
     def embeddings(self, digest: str, after: int = 0, limit: int = 1000) -> Sequence[StoredEmbedding]:
         """A page of all owners' embeddings by one classifier, in the order of their entries' numbers.
@@ -162,20 +162,20 @@ class Gallery:
             after: The last number of the previous page.
             limit: Maximum number of embeddings.
         """
-        with reading(self._engine) as connection:
-            return page_of_embeddings(connection, digest, after, limit)
+        with read_transaction(self._engine) as connection:
+            return list_embeddings(connection, digest, after, limit)
 
     def embedding_numbers(self, digest: str, after: int = 0, limit: int = 10_000) -> Sequence[int]:
         """The numbers of all entries with an embedding by one classifier; arguments as in ``embeddings``.
 
         Entries that a copy has and this list does not were deleted; those that the copy lacks are new.
         """
-        with reading(self._engine) as connection:
-            return page_of_numbers(connection, digest, after, limit)
+        with read_transaction(self._engine) as connection:
+            return list_embedding_numbers(connection, digest, after, limit)
 
-    def mark(
+    def annotate(
         self,
-        name: str,
+        entry_id: str,
         owner: str | None = None,
         *,
         favourite: bool | None = None,
@@ -184,7 +184,7 @@ class Gallery:
         """Change the user's marks on an entry; None leaves a mark unchanged.
 
         Args:
-            name: The entry's id.
+            entry_id: The entry's id.
             owner: The owner who requests it.
             favourite: Never delete it because of its age.
             tags: The entry's new tags, which replace all others: at most 50 of 1 to 64 characters.
@@ -193,41 +193,41 @@ class Gallery:
             EntryMissingError: There is no such entry.
             GalleryError: A tag is empty or too long, or there are too many.
         """
-        new_tags = None if tags is None else _checked_tags(tags)
-        with writing(self._engine) as connection:
-            number = _row(connection, name, owner)["number"]
+        new_tags = None if tags is None else _parse_tags(tags)
+        with write_transaction(self._engine) as connection:
+            number = _visible_row(connection, entry_id, owner)["number"]
             if favourite is not None:
                 connection.execute(
                     update(entries).where(entries.c.number == number).values(favourite=favourite)
                 )
             if new_tags is not None:
-                put_tags(connection, number, new_tags)
-            return entries_of(connection, [the_row(connection, number)])[0]
+                replace_tags(connection, number, new_tags)
+            return to_entries(connection, [get_row(connection, number)])[0]
 
-    def delete(self, name: str, owner: str | None = None) -> None:
+    def delete(self, entry_id: str, owner: str | None = None) -> None:
         """Delete an entry with its file and thumbnails.
 
         Raises:
             EntryMissingError: There is no such entry.
             OutputError: The file cannot be deleted; nothing is deleted.
         """
-        with writing(self._engine) as connection:
-            row = _row(connection, name, owner)
+        with write_transaction(self._engine) as connection:
+            row = _visible_row(connection, entry_id, owner)
             connection.execute(delete(entries).where(entries.c.number == row["number"]))
             self._delete_files([row])
 
-    def search(self, wanted: Search, owner: str | None = None) -> Page:
+    def search(self, criteria: Search, owner: str | None = None) -> Page:
         """A page of the entries that satisfy a search.
 
         Raises:
             GalleryError: ``after`` does not come from a page, or a search by relevance has no query.
         """
-        with reading(self._engine) as connection:
-            return search(connection, wanted, owner)
+        with read_transaction(self._engine) as connection:
+            return search(connection, criteria, owner)
 
     def facets(self, owner: str | None = None) -> Facets:
         """The number of entries per value of each filter."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return facets(connection, owner)
 
     def expire(self, before: datetime) -> int:
@@ -240,10 +240,10 @@ class Gallery:
             OutputError: A file cannot be deleted; entries before it have been deleted.
         """
         condition = (entries.c.created < before, entries.c.favourite.is_(False))
-        batch = select(entries.c.number).where(*condition).limit(_BATCH)
+        batch = select(entries.c.number).where(*condition).limit(_EXPIRE_BATCH)
         deleted_count = 0
         while True:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 deleted = delete(entries).where(entries.c.number.in_(batch.scalar_subquery()), *condition)
                 rows = connection.execute(
                     deleted.returning(entries.c.id, entries.c.created, entries.c.kind)
@@ -253,7 +253,7 @@ class Gallery:
             if not found:
                 return deleted_count
 
-    def repair(self, older_than: timedelta = _HOUR, now: float | None = None) -> Repaired:
+    def repair(self, older_than: timedelta = _HOUR, now: float | None = None) -> RepairReport:
         """Make files and entries consistent again after a crash; see ``gallery.repair``.
 
         Args:
@@ -266,46 +266,46 @@ class Gallery:
         """Delete the files of rows that are about to be deleted; otherwise ``repair`` would adopt them."""
         for row in rows:
             if row["kind"] is not None:
-                self._thumbnails.forget(row["id"])  # first, so that no thumbnail outlives its picture
-                self._files.remove(path_of(row["id"], row["created"], row["kind"]))
+                self._thumbnails.delete(row["id"])  # first, so that no thumbnail outlives its picture
+                self._files.remove(relative_path(row["id"], row["created"], row["kind"]))
 
 
-def _row(connection: Connection, name: str, owner: str | None) -> RowMapping:
+def _visible_row(connection: Connection, entry_id: str, owner: str | None) -> RowMapping:
     """The row of an entry that the owner may see."""
-    if is_id(name):
-        query = SHOWN.where(entries.c.id == name, visible(owner))
+    if is_entry_id(entry_id):
+        query = ENTRY_QUERY.where(entries.c.id == entry_id, visible_to(owner))
         if row := connection.execute(query).mappings().first():
             return row
     raise EntryMissingError
 
 
-def _by_key(connection: Connection, key: str) -> Entry | None:
-    rows = connection.execute(SHOWN.where(keys == key)).mappings().all()
-    return next(iter(entries_of(connection, rows)), None)
+def _find_by_key(connection: Connection, key: str) -> Entry | None:
+    rows = connection.execute(ENTRY_QUERY.where(keys == key)).mappings().all()
+    return next(iter(to_entries(connection, rows)), None)
 
 
-def _completed(new: NewEntry, found: Entry) -> NewEntry:
+def _merge_adopted(new: NewEntry, found: Entry) -> NewEntry:
     """A job's entry for a picture that ``repair`` adopted before; the user's marks are kept."""
     return replace(
         new, created=found.created, favourite=found.favourite or new.favourite, tags=(*new.tags, *found.tags)
     )
 
 
-def _entered(connection: Connection, key: str) -> Entry:
+def _get_concurrent(connection: Connection, key: str) -> Entry:
     """The entry that another process added at the same moment."""
-    if (entry := _by_key(connection, key)) is None:
+    if (entry := _find_by_key(connection, key)) is None:
         raise EntryMissingError("The entry was made and deleted by others at this moment.")
     return entry
 
 
-def _path(entry: Entry) -> PurePosixPath:
+def _file_path(entry: Entry) -> PurePosixPath:
     if entry.decision is Decision.BLOCK:
         raise BlockedError(f"The policy {entry.policy} blocked this picture, so there is no file of it.")
     assert entry.path is not None
     return entry.path
 
 
-def _checked_tags(tags: Iterable[str]) -> list[str]:
+def _parse_tags(tags: Iterable[str]) -> list[str]:
     try:
         parsed = _TAGS.validate_python(list(tags))
     except ValidationError as error:

@@ -14,7 +14,7 @@ from safelight.images.metadata.file_metadata import read_metadata
 from safelight.moderation.policy import Decision
 
 
-def recorded(record: ReproductionRecord) -> dict[str, Any]:
+def record_fields(record: ReproductionRecord) -> dict[str, Any]:
     """The fields of a ``NewEntry`` from a reproduction record; the size is that of the first pass."""
     return {
         "width": record.width,
@@ -32,11 +32,11 @@ def recorded(record: ReproductionRecord) -> dict[str, Any]:
     }
 
 
-def found_entry(name: str, data: bytes) -> NewEntry:
+def entry_from_file(entry_id: str, data: bytes) -> NewEntry:
     """An entry for a file that the gallery does not know: it has no owner, so only administrators see it.
 
     Args:
-        name: The entry's id.
+        entry_id: The entry's id.
         data: The file's content.
 
     Raises:
@@ -45,14 +45,14 @@ def found_entry(name: str, data: bytes) -> NewEntry:
     header, metadata = read_header(data), read_metadata(data)
     fields: dict[str, Any] = {"decision": Decision.REVIEW, "infotext": metadata.infotext}
     if metadata.infotext is not None:
-        fields |= _told(metadata.infotext)
+        fields |= _infotext_fields(metadata.infotext)
     if metadata.record is not None:
-        fields |= _recorded(metadata.record)
+        fields |= _record_text_fields(metadata.record)
     fields |= {"width": header.width, "height": header.height}
-    return NewEntry(job_id=None, created=created_of(name), data=data, **fields)
+    return NewEntry(job_id=None, created=created_of(entry_id), data=data, **fields)
 
 
-def _told(infotext: str) -> dict[str, Any]:
+def _infotext_fields(infotext: str) -> dict[str, Any]:
     """Fields from an infotext, for a file without a record."""
     infotext_data = parse_infotext(infotext)
     return {
@@ -63,14 +63,14 @@ def _told(infotext: str) -> dict[str, Any]:
     }
 
 
-def _recorded(text: str) -> dict[str, Any]:
+def _record_text_fields(text: str) -> dict[str, Any]:
     """Fields from a record; one that cannot be parsed is stored unchanged."""
     try:
         record = ReproductionRecord.parse(text)
     except RecordInvalidError:
         return {"record": text}
     allowed = record.verdict is not None and record.verdict.decision == "allow"
-    return recorded(record) | {
+    return record_fields(record) | {
         "record": text,
         "decision": Decision.ALLOW if allowed else Decision.REVIEW,
     }

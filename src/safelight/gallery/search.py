@@ -25,20 +25,20 @@ from sqlalchemy import (
 
 from safelight.errors import GalleryError
 from safelight.gallery.entry import Facets, Page, Search
-from safelight.gallery.full_text import asked, words_in
-from safelight.gallery.mapping import SHOWN, entries_of, storable
+from safelight.gallery.full_text import tokenize_query, full_text_index
+from safelight.gallery.mapping import ENTRY_QUERY, to_entries, sanitize
 from safelight.gallery.tables import entries, tags
 from safelight.moderation.policy import Decision
 
 _DAY = timedelta(days=1) // timedelta(microseconds=1)
 _EPOCH = date(1970, 1, 1)
 _FILTERS: Mapping[str, Callable[[Any], ColumnElement[bool]]] = {
-    "checkpoint": lambda name: entries.c.checkpoint == storable(name),
-    "sampler": lambda name: entries.c.sampler == storable(name),
+    "checkpoint": lambda name: entries.c.checkpoint == sanitize(name),
+    "sampler": lambda name: entries.c.sampler == sanitize(name),
     "decision": lambda decision: entries.c.decision == decision.value,
     "seed": lambda seed: entries.c.seed == seed,
-    "job_id": lambda job_id: entries.c.job_id == storable(job_id),
-    "tag": lambda tag: exists().where(tags.c.number == entries.c.number, tags.c.tag == storable(tag)),
+    "job_id": lambda job_id: entries.c.job_id == sanitize(job_id),
+    "tag": lambda tag: exists().where(tags.c.number == entries.c.number, tags.c.tag == sanitize(tag)),
     "favourite": entries.c.favourite.is_,
     "min_width": lambda pixels: entries.c.width >= pixels,
     "max_width": lambda pixels: entries.c.width <= pixels,
@@ -49,71 +49,71 @@ _FILTERS: Mapping[str, Callable[[Any], ColumnElement[bool]]] = {
 }
 
 
-def visible(owner: str | None) -> ColumnElement[bool]:
+def visible_to(owner: str | None) -> ColumnElement[bool]:
     """The condition for entries that an owner may see: their own, or all if the owner is None."""
-    return true() if owner is None else entries.c.owner == storable(owner)
+    return true() if owner is None else entries.c.owner == sanitize(owner)
 
 
-def search(connection: Connection, wanted: Search, owner: str | None) -> Page:
+def search(connection: Connection, criteria: Search, owner: str | None) -> Page:
     """One page of a search's results.
 
     Raises:
         GalleryError: ``after`` does not come from a page, or a search by relevance has no query.
     """
-    query = asked(wanted.query)
-    if wanted.query.strip() and not query:
+    query = tokenize_query(criteria.query)
+    if criteria.query.strip() and not query:
         return Page((), None)  # punctuation alone matches nothing
-    if wanted.order == "relevance":
+    if criteria.order == "relevance":
         if not query:
             raise GalleryError("Relevance needs words to look for: give a query.")
-        return _best(connection, wanted, owner, words_in(connection).find(query))
-    found = words_in(connection).find(query) if query else None
-    return _newest(connection, wanted, owner, found)
+        return _search_relevance(connection, criteria, owner, full_text_index(connection).find(query))
+    found = full_text_index(connection).find(query) if query else None
+    return _search_newest(connection, criteria, owner, found)
 
 
-def _newest(connection: Connection, wanted: Search, owner: str | None, found: FromClause | None) -> Page:
-    number = entries.c.number if found is None else found.c.number
-    page = SHOWN if found is None else SHOWN.join(found, found.c.number == entries.c.number)
-    page = page.where(*_conditions(wanted, owner))
-    if wanted.after is not None:
-        page = page.where(number < _number(wanted.after))
-    rows = connection.execute(page.order_by(number.desc()).limit(wanted.limit + 1)).mappings().all()
-    visible_rows = rows[: wanted.limit]
+def _search_newest(connection: Connection, criteria: Search, owner: str | None, matches: FromClause | None) -> Page:
+    number = entries.c.number if matches is None else matches.c.number
+    page = ENTRY_QUERY if matches is None else ENTRY_QUERY.join(matches, matches.c.number == entries.c.number)
+    page = page.where(*_conditions(criteria, owner))
+    if criteria.after is not None:
+        page = page.where(number < _parse_number(criteria.after))
+    rows = connection.execute(page.order_by(number.desc()).limit(criteria.limit + 1)).mappings().all()
+    visible_rows = rows[: criteria.limit]
     next_cursor = str(visible_rows[-1]["number"]) if len(rows) > len(visible_rows) else None
-    return Page(entries_of(connection, visible_rows), next_cursor)
+    return Page(to_entries(connection, visible_rows), next_cursor)
 
 
-def _best(connection: Connection, wanted: Search, owner: str | None, found: FromClause) -> Page:
+def _search_relevance(connection: Connection, criteria: Search, owner: str | None, matches: FromClause) -> Page:
     """A page by relevance. The best numbers are selected first: sorting complete rows would take far longer."""
-    rank, number = found.c.rank, found.c.number
-    ranked = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(wanted, owner))
-    if wanted.after is not None:
-        ranked = ranked.where(tuple_(rank, number) < tuple_(*_rank_and_number(wanted.after)))
-    chosen = ranked.order_by(rank.desc(), number.desc()).limit(wanted.limit + 1).subquery("chosen")
-    page = SHOWN.add_columns(chosen.c.rank).join(chosen, chosen.c.number == entries.c.number)
+    rank, number = matches.c.rank, matches.c.number
+    ranked = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(criteria, owner))
+    if criteria.after is not None:
+        ranked = ranked.where(tuple_(rank, number) < tuple_(*_parse_rank_cursor(criteria.after)))
+    chosen = ranked.order_by(rank.desc(), number.desc()).limit(criteria.limit + 1).subquery("chosen")
+    page = ENTRY_QUERY.add_columns(chosen.c.rank).join(chosen, chosen.c.number == entries.c.number)
     ordered = page.order_by(chosen.c.rank.desc(), chosen.c.number.desc())
     rows = connection.execute(ordered).mappings().all()
-    visible_rows = rows[: wanted.limit]
+    visible_rows = rows[: criteria.limit]
     next_cursor = (
         f"{visible_rows[-1]['rank']}:{visible_rows[-1]['number']}" if len(rows) > len(visible_rows) else None
     )
-    return Page(entries_of(connection, visible_rows), next_cursor)
+    return Page(to_entries(connection, visible_rows), next_cursor)
 
 
-def _conditions(wanted: Search, owner: str | None) -> list[ColumnElement[bool]]:
-    filters = ((name, getattr(wanted, name)) for name in _FILTERS)
-    return [visible(owner), *(_FILTERS[name](value) for name, value in filters if value is not None)]
+def _conditions(criteria: Search, owner: str | None) -> list[ColumnElement[bool]]:
+    filters = ((name, getattr(criteria, name)) for name in _FILTERS)
+    return [visible_to(owner), *(_FILTERS[name](value) for name, value in filters if value is not None)]
 
 
-def _number(text: str) -> int:
+def _parse_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise GalleryError("after has to be what a page gave as next, in the same order.")
     return int(text)
 
 
-def _rank_and_number(cursor: str) -> tuple[int, int]:
+def _parse_rank_cursor(cursor: str) -> tuple[int, int]:
     rank, _, number = cursor.partition(":")
-    return _number(rank), _number(number)
+    return _parse_number(rank), _parse_number(number)
 
 
 def facets(connection: Connection, owner: str | None) -> Facets:
@@ -134,5 +134,5 @@ def facets(connection: Connection, owner: str | None) -> Facets:
 
 def _counts(connection: Connection, by: ColumnElement[Any], owner: str | None) -> dict[Any, int]:
     amount = func.count()
-    query = select(by, amount).where(visible(owner), by.is_not(None)).group_by(by)
+    query = select(by, amount).where(visible_to(owner), by.is_not(None)).group_by(by)
     return {row[0]: row[1] for row in connection.execute(query.order_by(amount.desc(), by))}

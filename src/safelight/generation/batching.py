@@ -171,7 +171,7 @@ def _group_calls(tickets: Sequence[_PendingCall]) -> list[list[_PendingCall]]:
     """Group the calls that can be computed as one, in the order in which they came."""
     groups: list[list[_PendingCall]] = []
     for pending in tickets:
-        group = next((group for group in groups if group[0].call.fits(pending.call)), None)
+        group = next((group for group in groups if group[0].call.can_join(pending.call)), None)
         if group is None:
             groups.append([pending])
         else:

@@ -19,7 +19,7 @@ SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
 """Arguments that hold positions, not rows, whatever their length."""
 
 TIMESTEP = "timestep"
-_REDUCED = (torch.float16, torch.bfloat16)
+_REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Call:
         first: Any = next(iter(self.arguments.values()))
         return len(first)
 
-    def fits(self, other: Call) -> bool:
+    def can_join(self, other: Call) -> bool:
         """Whether both can be computed as one: the same network, and shapes that differ at most in their rows."""
         return self.network is other.network and self._pattern == other._pattern
 
@@ -79,13 +79,13 @@ def join_calls(calls: Sequence[Call]) -> Call:
 
 
 @dataclass(frozen=True, eq=False)
-class _Content:
+class _TensorValue:
     """A tensor that is compared by value."""
 
     tensor: Tensor
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Content):
+        if not isinstance(other, _TensorValue):
             return NotImplemented
         mine, theirs = self.tensor, other.tensor
         same_layout = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
@@ -100,7 +100,7 @@ def _pattern(name: str, value: Any, rows: int) -> object:
         return {key: _pattern(key, inner, rows) for key, inner in value.items()}
     if isinstance(value, Tensor):
         return _tensor_pattern(name, value, rows)
-    if _is_listed(value, rows):
+    if _is_list_of_rows(value, rows):
         # The network handles the rows one by one, so that they may have different lengths.
         return [(item.dtype, item.shape[1:]) if isinstance(item, Tensor) else item for item in value[:1]]
     if isinstance(value, list | tuple):
@@ -111,10 +111,10 @@ def _pattern(name: str, value: Any, rows: int) -> object:
 def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:
     if _is_timestep(name, value, rows):
         # Samplers use integers or floats; networks convert both to floats.
-        return value.device, value.dtype if value.dtype in _REDUCED else None
+        return value.device, value.dtype if value.dtype in _REDUCED_PRECISION else None
     if _is_batched(name, value, rows):
         return value.device, value.dtype, value.shape[1:]
-    return _Content(value)
+    return _TensorValue(value)
 
 
 def _join_values(name: str, values: Sequence[Any], rows: Sequence[int]) -> object:
@@ -123,7 +123,7 @@ def _join_values(name: str, values: Sequence[Any], rows: Sequence[int]) -> objec
         return {key: _join_values(key, [value[key] for value in values], rows) for key in first}
     if isinstance(first, Tensor):
         return _join_tensors(name, values, rows)
-    if _is_listed(first, rows[0]):
+    if _is_list_of_rows(first, rows[0]):
         return [item for value in values for item in value]
     if isinstance(first, list | tuple):
         return type(first)(_join_values(name, inner, rows) for inner in zip(*values, strict=True))
@@ -144,7 +144,7 @@ def _is_batched(name: str, value: Tensor, rows: int) -> bool:
     return name not in SHARED and value.ndim > 0 and len(value) == rows
 
 
-def _is_listed(value: object, rows: int) -> bool:
+def _is_list_of_rows(value: object, rows: int) -> bool:
     """Whether this is a list with one item per row, and not a list of tensors with all rows each."""
     return (
         isinstance(value, list)

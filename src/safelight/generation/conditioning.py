@@ -22,98 +22,98 @@ from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.models.tokenizers.prompt_limit import PromptLimit, prompt_limit_of
 
 
-class Prompts(Protocol):
+class PromptConditioning(Protocol):
     """How a checkpoint is conditioned on prompts."""
 
-    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
+    def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt as plain text, for pipelines that encode text themselves."""
 
     def phases(
-        self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
+        self, prompts: ExpandedPrompts, steps: int, clip_skip: int, previous_steps: int = 0
     ) -> Sequence[ConditioningPhase]:
         """Embeddings by step; empty for pipelines that encode text themselves.
 
         Args:
-            words: Prompt and negative prompt.
+            prompts: Prompt and negative prompt.
             steps: Steps of this pass.
             clip_skip: 1 is the text encoder's last layer.
-            earlier: Steps of the previous pass.
+            previous_steps: Steps of the previous pass.
         """
 
-    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
+    def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """Notes on parts that have another effect than their syntax suggests."""
 
 
 @dataclass(frozen=True)
-class EncodedPrompts:
+class EmbeddingConditioning:
     """For CLIP text encoders: weights, chunks, breaks and schedules have an effect."""
 
     encoder: PromptEncoder
 
-    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
+    def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt unchanged; the pipeline uses the embeddings."""
-        return words.prompt, words.negative_prompt
+        return prompts.prompt, prompts.negative_prompt
 
     def phases(
-        self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
+        self, prompts: ExpandedPrompts, steps: int, clip_skip: int, previous_steps: int = 0
     ) -> Sequence[ConditioningPhase]:
         """Embeddings by step."""
-        positive = prompt_phases(parse_prompt(words.prompt), steps, previous_steps=earlier)
-        negative = prompt_phases(parse_prompt(words.negative_prompt), steps, previous_steps=earlier)
+        positive = prompt_phases(parse_prompt(prompts.prompt), steps, previous_steps=previous_steps)
+        negative = prompt_phases(parse_prompt(prompts.negative_prompt), steps, previous_steps=previous_steps)
         return self.encoder.encode_phases(positive, negative, clip_skip=clip_skip)
 
-    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
+    def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes."""
-        return _parser_notes(words)
+        return _parser_notes(prompts)
 
 
 @dataclass(frozen=True)
-class PlainPrompts:
+class TextConditioning:
     """For all other text encoders: only plain text has an effect, and notes say what was ignored.
 
     Args:
         family: The title of the checkpoint's family.
-        reader: The token limit of the text encoder; None if it is unknown.
+        token_limit: The token limit of the text encoder; None if it is unknown.
     """
 
     family: str
-    reader: PromptLimit | None = None
+    token_limit: PromptLimit | None = None
 
-    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
+    def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Both prompts without weights and breaks.
 
         Raises:
             UnsupportedError: A prompt changes from step to step.
         """
-        return self._plain_text(words.prompt), self._plain_text(words.negative_prompt)
+        return self._plain_text(prompts.prompt), self._plain_text(prompts.negative_prompt)
 
     def phases(
         self,
-        words: ExpandedPrompts,  # noqa: ARG002  the protocol's
+        prompts: ExpandedPrompts,  # noqa: ARG002  the protocol's
         steps: int,  # noqa: ARG002
         clip_skip: int,  # noqa: ARG002
-        earlier: int = 0,  # noqa: ARG002
+        previous_steps: int = 0,  # noqa: ARG002
     ) -> Sequence[ConditioningPhase]:
         """None: the pipeline encodes the text."""
         return ()
 
-    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
+    def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes, and what was ignored: weights, breaks, the end of prompts that are too long."""
-        both = [segments_at(parse_prompt(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
+        both = [segments_at(parse_prompt(text), 0, 1) for text in (prompts.prompt, prompts.negative_prompt)]
         ignored = []
         if any(map(is_weighted, both)):
             ignored.append(f"{self.family} takes no weights: they had no effect.")
         if any(isinstance(part, Break) for segments in both for part in segments):
             ignored.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
-        return (*_parser_notes(words), *ignored, *self._too_long(words))
+        return (*_parser_notes(prompts), *ignored, *self._truncation_notes(prompts))
 
-    def _too_long(self, words: ExpandedPrompts) -> Iterator[str]:
-        if self.reader is None:
+    def _truncation_notes(self, prompts: ExpandedPrompts) -> Iterator[str]:
+        if self.token_limit is None:
             return
-        for name, text in zip(("prompt", "negative prompt"), self.plain(words), strict=True):
-            if (count := self.reader.count_tokens(text)) > self.reader.max_tokens:
+        for name, text in zip(("prompt", "negative prompt"), self.plain(prompts), strict=True):
+            if (count := self.token_limit.count_tokens(text)) > self.token_limit.max_tokens:
                 yield (
-                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.reader.max_tokens}: "
+                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.token_limit.max_tokens}: "
                     "the rest had no effect."
                 )
 
@@ -127,7 +127,7 @@ class PlainPrompts:
         return plain_text(parsed, 0, 1)
 
 
-def make_prompts(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioning]) -> Prompts:
+def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioning]) -> PromptConditioning:
     """The conditioning of a loaded checkpoint.
 
     Args:
@@ -139,20 +139,20 @@ def make_prompts(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioning]) 
     """
     family, parts = loaded.family, loaded.components
     if family.text_encoding == "plain":
-        return PlainPrompts(family.title, prompt_limit_of(loaded))
+        return TextConditioning(family.title, prompt_limit_of(loaded))
     encoders: list[Any] = [parts[name] for name in family.text_encoders]
     tokenizers: list[Any] = [
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
     ]
     if family.text_encoding == "clip":
-        return EncodedPrompts(sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint))
+        return EmbeddingConditioning(sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint))
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
         tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint
     )
-    return EncodedPrompts(encoder)
+    return EmbeddingConditioning(encoder)
 
 
-def _parser_notes(words: ExpandedPrompts) -> tuple[str, ...]:
-    both = (parse_prompt(words.prompt), parse_prompt(words.negative_prompt))
+def _parser_notes(prompts: ExpandedPrompts) -> tuple[str, ...]:
+    both = (parse_prompt(prompts.prompt), parse_prompt(prompts.negative_prompt))
     return tuple(note.message for parsed in both for note in parsed.notes)

@@ -110,8 +110,8 @@ class DenoisingPass:
     pause: Callable[[], None] = lambda: None
     stopped_at: int | None = field(default=None, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
-    _calls: int = field(default=0, init=False)
-    _done: int = field(default=0, init=False)
+    _call_count: int = field(default=0, init=False)
+    _steps_done: int = field(default=0, init=False)
 
     def run(self) -> Image.Image | Tensor:
         """The picture, RGB; with ``latents_out`` the latents, (1, channels, rows, columns) or packed.
@@ -121,25 +121,25 @@ class DenoisingPass:
             NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
-        self._pipeline, self._executed = self._prepared(), executed_steps(self.steps, self.strength, family)
+        self._pipeline, self._executed = self._prepare_pipeline(), executed_steps(self.steps, self.strength, family)
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
-        self._keeps = self.keep_partial and can_interrupt
-        stop = (lambda: False) if self._keeps else self.should_stop
+        self._can_keep_partial = self.keep_partial and can_interrupt
+        stop = (lambda: False) if self._can_keep_partial else self.should_stop
         denoiser = getattr(self._pipeline, family.denoiser)
-        self._adapter = DenoiserHooks(denoiser, self.guidance, self.guided, self.phases, self._executed, stop)
-        with torch.no_grad(), self.member, self._adapter:
-            result = self._pipeline(**self._arguments())[0]
-        return result if self.latents_out else _picture(result)
+        self._hooks = DenoiserHooks(denoiser, self.guidance, self.guided, self.phases, self._executed, stop)
+        with torch.no_grad(), self.member, self._hooks:
+            result = self._pipeline(**self._pipeline_arguments())[0]
+        return result if self.latents_out else _to_image(result)
 
-    def _prepared(self) -> Any:
+    def _prepare_pipeline(self) -> Any:
         """A pipeline whose scheduler reports each step."""
         family = self.loaded.family
         pipeline = self.loaded.pipeline(self.mode, self.scheduler, pag=self.pag_scale > 0)
         if isinstance(self.image, Tensor):
             # Pipelines recognize latents by the number of channels, and some assume that it is four.
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
-        pipeline.scheduler.step = self._reporting(pipeline.scheduler)
+        pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
         if self.pag_scale == 0:  # with PAG, the pipeline patches its own copy of the denoiser
             network = getattr(pipeline, family.denoiser)
             setattr(pipeline, family.denoiser, DenoiserProxy(network, self.member.compute))
@@ -149,7 +149,7 @@ class DenoisingPass:
             pipeline.get_timesteps = lambda _calls, *rest: keep_steps(self.steps, *rest)
         return pipeline
 
-    def _arguments(self) -> dict[str, Any]:
+    def _pipeline_arguments(self) -> dict[str, Any]:
         family = self.loaded.family
         accepted = _parameters(self._pipeline)
         arguments: dict[str, Any] = {
@@ -158,8 +158,8 @@ class DenoisingPass:
             "output_type": "latent" if self.latents_out else "np",
             "return_dict": False,
             **family.call_arguments,
-            **self._text(),
-            **self._scale(),
+            **self._text_arguments(),
+            **self._guidance_arguments(),
         }
         optional = {
             "width": self.width,
@@ -171,13 +171,13 @@ class DenoisingPass:
             "image": self.image,
             "mask_image": self.mask,
             "latents": self.noise,
-            "callback_on_step_end": self._interrupt if self._keeps else None,
+            "callback_on_step_end": self._interrupt if self._can_keep_partial else None,
         }
         return arguments | {
             name: value for name, value in optional.items() if value is not None and name in accepted
         }
 
-    def _scale(self) -> dict[str, float]:
+    def _guidance_arguments(self) -> dict[str, float]:
         family = self.loaded.family
         if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
             return {}
@@ -185,7 +185,7 @@ class DenoisingPass:
         value = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
         return {family.guidance_parameter: value}
 
-    def _text(self) -> dict[str, Any]:
+    def _text_arguments(self) -> dict[str, Any]:
         """The prompt as embeddings where we compute them, else as text."""
         if not self.phases:
             prompt, negative = self.text
@@ -207,7 +207,7 @@ class DenoisingPass:
             embeddings |= negatives
         return embeddings
 
-    def _reporting(self, scheduler: Any) -> Callable[..., Any]:
+    def _wrap_step(self, scheduler: Any) -> Callable[..., Any]:
         """The scheduler's step, which every pipeline calls in the same way; it stores the prediction and reports."""
         step = scheduler.step
 
@@ -224,34 +224,34 @@ class DenoisingPass:
 
     def _after_call(self, order: int) -> None:
         """Count the calls: a sampler of order 2 calls the network twice per step, but once in the last."""
-        self._calls += 1
-        last = self._calls > order * (self._executed - 1)
-        done = self._executed if last else self._calls // order
-        if done == self._done:
+        self._call_count += 1
+        last = self._call_count > order * (self._executed - 1)
+        done = self._executed if last else self._call_count // order
+        if done == self._steps_done:
             return
-        self._done = done
-        self._adapter.step = min(done, self._executed - 1)
+        self._steps_done = done
+        self._hooks.step = min(done, self._executed - 1)
         if done == self._executed:
             self.member.leave()
-        self.on_step(done, self._executed, self._preview())
+        self.on_step(done, self._executed, self._make_preview())
         if done < self._executed:
             self.pause()
-        if not self._keeps and done < self._executed and self.should_stop():
+        if not self._can_keep_partial and done < self._executed and self.should_stop():
             raise RunStoppedError
 
     def _interrupt(
         self, pipeline: Any, _index: int, _timestep: Any, tensors: dict[str, Any]
     ) -> dict[str, Any]:
         """After a call: when stopped, skip the remaining steps and decode the current latents."""
-        if not (0 < self._done < self._executed and self._prediction and self.should_stop()):
+        if not (0 < self._steps_done < self._executed and self._prediction and self.should_stop()):
             return {}
-        self.stopped_at = self._done
+        self.stopped_at = self._steps_done
         self.member.leave()
         pipeline._interrupt = True  # the library's own flag
         clean = clean_latents(pipeline.scheduler, self._prediction)
         return {"latents": clean.to(tensors["latents"].dtype)}
 
-    def _preview(self) -> Callable[[], Image.Image]:
+    def _make_preview(self) -> Callable[[], Image.Image]:
         """A function that makes a preview of the current state."""
         pipeline, prediction = self._pipeline, self._prediction
 
@@ -264,7 +264,7 @@ class DenoisingPass:
         return preview
 
 
-def _picture(result: Any) -> Image.Image:
+def _to_image(result: Any) -> Image.Image:
     """A pipeline's float array as a picture.
 
     Raises:

@@ -20,17 +20,17 @@ from safelight.errors import MemoryBudgetError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher
 from safelight.generation.canvas.init_image import check_inputs
-from safelight.generation.conditioning import make_prompts
+from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
 from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
-from safelight.generation.progress import Progress, Watcher
+from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.record import CheckpointRef, Machine
-from safelight.generation.request import UNMARKED, GenerationRequest
+from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
 from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.solvers.samplers import check_compatible
@@ -49,7 +49,7 @@ from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.settings import Settings
 
-PAUSE = 0.05
+PAUSE_POLL_INTERVAL = 0.05
 """Seconds between two checks whether a paused picture may go on."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -67,13 +67,13 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
-        self._precision = _precision(settings.generation_precision, self._device)
-        self._loaded = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
-            self.budget, self._load, self._weight_bytes
+        self._precision = resolve_precision(settings.generation_precision, self._device)
+        self._cache = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
+            self.memory_budget, self._load, self._weight_bytes
         )
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[Checkpoint, LatentToRGB] = {}
-        self._references: dict[Checkpoint, CheckpointRef] = {}
+        self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
         # Threads take these in this order: a concurrency slot, memory, the lock (see batching.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
@@ -81,7 +81,7 @@ class Engine:
         self._batcher = Batcher(self._lock, settings.batch_timeout / 1000, self._release_threads)
 
     @property
-    def budget(self) -> int:
+    def memory_budget(self) -> int:
         """Bytes that weights and pictures in progress may take together."""
         if self._settings.memory_budget:
             return self._settings.memory_budget
@@ -95,7 +95,7 @@ class Engine:
         Raises:
             ModelError: There is none with this name, or it cannot be used.
         """
-        self._loaded.get(self.checkpoint(name))
+        self._cache.get(self.checkpoint(name))
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
@@ -103,9 +103,9 @@ class Engine:
         Args:
             name: Only this checkpoint.
         """
-        self._loaded.clear(name)
+        self._cache.clear(name)
 
-    def holds(self, name: str) -> bool:
+    def is_loaded(self, name: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory; the network is not used.
 
         Raises:
@@ -114,12 +114,12 @@ class Engine:
         if name not in self.loaded_checkpoints:
             return False
         found = find_checkpoint(name, self._settings.home, hub_lookup=hub_lookup(allow_network=False))
-        return found in self._loaded.checkpoints()
+        return found in self._cache.checkpoints()
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """The names of the checkpoints in memory."""
-        return frozenset(checkpoint.name for checkpoint in self._loaded.checkpoints())
+        return frozenset(checkpoint.name for checkpoint in self._cache.checkpoints())
 
     @property
     def machine(self) -> Machine:
@@ -145,7 +145,7 @@ class Engine:
         request: GenerationRequest,
         watcher: Watcher | None = None,
         *,
-        alone: bool = False,
+        unbatched: bool = False,
         skip: Collection[int] = (),
     ) -> Iterator[Artifact]:
         """Generate a request's pictures in order; everything that can be checked is checked before the first one.
@@ -155,7 +155,7 @@ class Engine:
         Args:
             request: What to generate.
             watcher: Callbacks.
-            alone: Do not batch with pictures of other threads, so that the result is exact to the bit; threads still
+            unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads still
                 take turns.
             skip: Indices of pictures that are not needed.
 
@@ -166,27 +166,27 @@ class Engine:
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
-        yield from self.start(request, watcher, alone=alone).artifacts(skip)
+        yield from self.start(request, watcher, unbatched=unbatched).artifacts(skip)
 
     def start(
-        self, request: GenerationRequest, watcher: Watcher | None = None, *, alone: bool = False
+        self, request: GenerationRequest, watcher: Watcher | None = None, *, unbatched: bool = False
     ) -> Run:
         """Check and plan a request; returns a run that generates its pictures. The arguments are those of ``generate``.
 
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
-        watcher = self._unlocked(watcher or Watcher())
+        watcher = self._release_lock_around(watcher or Watcher())
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
-        init_image = self._decoded(request.init_image)
-        mask = self._decoded(request.mask, background=UNMARKED)
+        init_image = self._decode(request.init_image)
+        mask = self._decode(request.mask, background=MASK_BACKGROUND)
         upscaler = self._upscaler(request)
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
-        if checkpoint not in self._loaded.checkpoints():
+        if checkpoint not in self._cache.checkpoints():
             self._check_before_loading(request, checkpoint, canvas)
-        with self._loaded.lease(checkpoint) as loaded, self._lock:
+        with self._cache.lease(checkpoint) as loaded, self._lock:
             assert isinstance(loaded, LoadedCheckpoint)
             plan = make_plan(
                 request,
@@ -195,11 +195,11 @@ class Engine:
                 native_side=loaded.default_side,
                 canvas=canvas,
             )
-            image_bytes = self._room(plan, loaded)
+            image_bytes = self._image_bytes(plan, loaded)
         self._check_prompts(plan)
         return Run(
             plan=plan,
-            checkpoint=self._reference(checkpoint),
+            checkpoint=self._checkpoint_ref(checkpoint),
             machine=self.machine,
             lease=lambda: self._lease(checkpoint, upscaler, image_bytes),
             init_image=init_image,
@@ -207,7 +207,7 @@ class Engine:
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
-            batcher=None if alone else self._batcher,
+            batcher=None if unbatched else self._batcher,
             pause=lambda: self._pause(watcher),
         )
 
@@ -223,7 +223,7 @@ class Engine:
         if not isinstance(found, UpscalerFile):
             yield found
             return
-        with self._loaded.lease(found) as network:
+        with self._cache.lease(found) as network:
             assert isinstance(network, NetworkUpscaler)
             yield network
 
@@ -237,7 +237,7 @@ class Engine:
             PromptError: A prompt, wildcard or style cannot be used.
         """
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
-        canvas = _canvas_size(request, self._decoded(request.init_image))
+        canvas = _canvas_size(request, self._decode(request.init_image))
         plan = self._check_before_loading(request, checkpoint, canvas)
         prompts = plan.prompts(0, self._settings.home)
         plain = checkpoint.family.text_encoding == "plain"
@@ -251,30 +251,30 @@ class Engine:
             return None
         found = find_upscaler(request.hires.upscaler, self._settings.home)
         if isinstance(found, UpscalerFile):
-            self._loaded.get(found)
+            self._cache.get(found)
         return found
 
     @contextmanager
     def _lease(
-        self, checkpoint: Checkpoint, upscaler: Upscaler | UpscalerFile | None, room: int
+        self, checkpoint: Checkpoint, upscaler: Upscaler | UpscalerFile | None, reserve: int
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
 
         Args:
             checkpoint: The checkpoint to lease.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
-            room: Bytes to keep free for the picture.
+            reserve: Bytes to keep free for the picture.
         """
         keys: list[Checkpoint | UpscalerFile] = [checkpoint]
         if isinstance(upscaler, UpscalerFile):
             keys.append(upscaler)
-        with self._slots, self._loaded.lease_all(keys, room) as (loaded, *networks), self._lock:
+        with self._slots, self._cache.lease_all(keys, reserve) as (loaded, *networks), self._lock:
             assert isinstance(loaded, LoadedCheckpoint)
             for network in networks:
                 assert isinstance(network, NetworkUpscaler)
                 upscaler = network
             assert not isinstance(upscaler, UpscalerFile)
-            prompts = make_prompts(loaded, self._embeddings)
+            prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler)
             except torch.OutOfMemoryError as error:
@@ -289,23 +289,23 @@ class Engine:
             watcher.on_pause(True)
             try:
                 while watcher.should_pause() and not watcher.should_stop():
-                    time.sleep(PAUSE)
+                    time.sleep(PAUSE_POLL_INTERVAL)
             finally:
                 watcher.on_pause(False)
 
-    def _unlocked(self, watcher: Watcher) -> Watcher:
+    def _release_lock_around(self, watcher: Watcher) -> Watcher:
         """The watcher, called without the lock; it never pauses a picture whose memory another thread waits for."""
 
-        def preview(progress: Progress) -> Image.Image | None:
+        def preview(progress: RunProgress) -> Image.Image | None:
             with self._lock:
                 return progress.preview()
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: RunProgress) -> None:
             with self._lock.released():
                 watcher.on_progress(replace(progress, preview=lambda: preview(progress)))
 
         def should_pause() -> bool:
-            return watcher.should_pause() and not self._loaded.has_waiters
+            return watcher.should_pause() and not self._cache.has_waiters
 
         return replace(watcher, on_progress=on_progress, should_pause=should_pause)
 
@@ -317,7 +317,7 @@ class Engine:
         plan = make_plan(
             request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas
         )
-        check_compatible(plan.choice, scheduler)
+        check_compatible(plan.sampler_choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
         return plan
@@ -327,7 +327,7 @@ class Engine:
         for index in range(plan.request.count):
             plan.prompts(index, self._settings.home)
 
-    def _decoded(
+    def _decode(
         self, source: ImageSource | None, background: tuple[int, int, int] | None = None
     ) -> Image.Image | None:
         limits = DecodeLimits.of(self._settings)
@@ -335,16 +335,16 @@ class Engine:
             limits = replace(limits, background=background)
         return None if source is None else decode(source, limits=limits).image
 
-    def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
+    def _checkpoint_ref(self, checkpoint: Checkpoint) -> CheckpointRef:
         """The record's reference to a checkpoint; one that was replaced on disk has another digest."""
-        if checkpoint not in self._references:
-            self._references[checkpoint] = CheckpointRef(
+        if checkpoint not in self._checkpoint_refs:
+            self._checkpoint_refs[checkpoint] = CheckpointRef(
                 name=checkpoint.name,
                 family=checkpoint.family.name,
                 digest=checkpoint.digest(self._settings.cache_folder),
                 configs=checkpoint.configs_digest(self._settings.cache_folder),
             )
-        return self._references[checkpoint]
+        return self._checkpoint_refs[checkpoint]
 
     def _load(self, key: Checkpoint | UpscalerFile) -> LoadedCheckpoint | NetworkUpscaler:
         with self._lock:  # loading changes the libraries' default dtype
@@ -375,7 +375,7 @@ class Engine:
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
 
-    def _room(self, plan: Plan, loaded: LoadedCheckpoint) -> int:
+    def _image_bytes(self, plan: Plan, loaded: LoadedCheckpoint) -> int:
         """Bytes that one picture takes in addition to the weights.
 
         Raises:
@@ -383,17 +383,17 @@ class Engine:
         """
         width, height = plan.hires_size
         self._check_pixels(width, height)
-        image_bytes = picture_bytes(loaded, width, height)
+        image_bytes = decoding_bytes(loaded, width, height)
         needed = loaded.nbytes + image_bytes
-        if needed > self.budget:
+        if needed > self.memory_budget:
             raise MemoryBudgetError(
                 f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
-                f"the budget is {self.budget / 1e9:.1f} GB."
+                f"the budget is {self.memory_budget / 1e9:.1f} GB."
             )
         return image_bytes
 
 
-def picture_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
+def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
     """An estimate of the peak memory of decoding a picture, in bytes.
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
@@ -409,7 +409,7 @@ def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> 
     return request.canvas_size(None if init_image is None else init_image.size)
 
 
-def _precision(name: str, device: torch.device) -> str:
+def resolve_precision(name: str, device: torch.device) -> str:
     """Auto is fp32 on CPUs, where a seed then gives the same bits everywhere, and fp16 elsewhere."""
     if name != "auto":
         return name

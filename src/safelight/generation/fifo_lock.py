@@ -34,7 +34,7 @@ class FifoLock:
         try:
             waiter.acquire()  # until the lock is handed over
         except BaseException:
-            self._give_up(waiter)
+            self._cancel_wait(waiter)
             raise
         return True
 
@@ -67,11 +67,11 @@ class FifoLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _give_up(self, place: threading.Lock) -> None:
+    def _cancel_wait(self, waiter: threading.Lock) -> None:
         """Cancel a wait, as on Ctrl-C; if the lock was handed over meanwhile, release it."""
         with self._mutex:
-            waiting = place in self._queue
+            waiting = waiter in self._queue
             if waiting:
-                self._queue.remove(place)
+                self._queue.remove(waiter)
         if not waiting:
             self.release()

@@ -17,7 +17,7 @@ from safelight.generation.prompts.unsupported import (
     find_unsupported,
     remove_unsupported,
 )
-from safelight.generation.request import MAX_WORDS, STRENGTH, GenerationRequest, Hires, Inpaint, Mode
+from safelight.generation.request import MAX_PROMPT_LENGTH, DEFAULT_STRENGTH, GenerationRequest, Hires, Inpaint, Mode
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
     PredictionProcess,
@@ -55,11 +55,11 @@ class Plan:
         width: Pixels; of the first pass if there are two.
         height: Pixels.
         steps: Steps of the first pass.
-        choice: Sampler and sigma schedule.
+        sampler_choice: Sampler and sigma schedule.
         eta: Fraction of fresh noise of samplers that take it, 0 to 1; None for all others.
         guidance_scale: 1 is no guidance.
         strength: Denoising strength, 0 to 1; None without an initial picture.
-        hires_choice: Sampler of the second pass.
+        hires_sampler_choice: Sampler of the second pass.
         hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
         notes: Notes for the user on fields without effect.
     """
@@ -70,17 +70,17 @@ class Plan:
     width: int
     height: int
     steps: int
-    choice: SamplerChoice
+    sampler_choice: SamplerChoice
     eta: float | None
     guidance_scale: float
     strength: float | None
-    hires_choice: SamplerChoice | None = None
+    hires_sampler_choice: SamplerChoice | None = None
     hires_steps: int = 0
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
-        return self.seed + self.request.counted(index)
+        return self.seed + self.request.seed_offset(index)
 
     @property
     def guided(self) -> bool:
@@ -113,10 +113,10 @@ class Plan:
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
         prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
-        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be parsed again
+        if (longest := max(len(prompt), len(negative))) > MAX_PROMPT_LENGTH:  # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
-                f"and {MAX_WORDS} are allowed."
+                f"and {MAX_PROMPT_LENGTH} are allowed."
             )
         if request.ignore_unsupported:
             left_out = distinct_texts([*find_unsupported(prompt), *find_unsupported(negative)])
@@ -152,18 +152,18 @@ def make_plan(
     _check_guidance(request, family)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
-    sampler_choice = _choice(request.sampler, request.schedule, family, process)
+    sampler_choice = _resolve_sampler_choice(request.sampler, request.schedule, family, process)
     trained_steps = int(scheduler.get("num_train_timesteps", 1000))
     sampler_choice.check_steps(steps, trained_steps)
     if steps < family.min_steps:
         raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
-    strength = None if mode is Mode.TEXT else STRENGTH[mode] if request.strength is None else request.strength
+    strength = None if mode is Mode.TEXT else DEFAULT_STRENGTH[mode] if request.strength is None else request.strength
     _check_strength(strength, steps, family)
-    width, height = _size(request, family, native_side, canvas)
+    width, height = _resolve_size(request, family, native_side, canvas)
     guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
     hires_sampler_choice, hires_steps = None, 0
     if request.hires:
-        hires_sampler_choice = _hires_choice(request.hires, request, family, process, sampler_choice)
+        hires_sampler_choice = _resolve_hires_choice(request.hires, request, family, process, sampler_choice)
         hires_steps = _hires_steps(request.hires, steps, family)
         hires_sampler_choice.check_steps(hires_steps, trained_steps)
         if request.hires.sampler is not None:
@@ -176,11 +176,11 @@ def make_plan(
         width=width,
         height=height,
         steps=steps,
-        choice=sampler_choice,
-        eta=_eta(request, sampler_choice),
+        sampler_choice=sampler_choice,
+        eta=_resolve_eta(request, sampler_choice),
         guidance_scale=guidance_scale,
         strength=strength,
-        hires_choice=hires_sampler_choice,
+        hires_sampler_choice=hires_sampler_choice,
         hires_steps=hires_steps,
         notes=(*_notes(request, family, guidance_scale), *_inpainting_notes(request, strength)),
     )
@@ -216,15 +216,15 @@ def _check_strength(strength: float | None, steps: int, family: Family) -> None:
         )
 
 
-def _choice(
-    sampler: str | None, schedule: str | None, family: Family, kind: PredictionProcess
+def _resolve_sampler_choice(
+    sampler: str | None, schedule: str | None, family: Family, process: PredictionProcess
 ) -> SamplerChoice:
     if sampler is not None:
-        return resolve_sampler(sampler, schedule, kind)
-    return resolve_sampler(family.sampler, schedule or family.schedule, kind)
+        return resolve_sampler(sampler, schedule, process)
+    return resolve_sampler(family.sampler, schedule or family.schedule, process)
 
 
-def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
+def _resolve_eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
         supporting = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
         raise SamplerIncompatibleError(
@@ -233,8 +233,8 @@ def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     return choice.sampler.eta if request.eta is None else request.eta
 
 
-def _hires_choice(
-    hires: Hires, request: GenerationRequest, family: Family, kind: PredictionProcess, first: SamplerChoice
+def _resolve_hires_choice(
+    hires: Hires, request: GenerationRequest, family: Family, process: PredictionProcess, first: SamplerChoice
 ) -> SamplerChoice:
     if Mode.IMAGE not in family.pipelines:
         raise UnsupportedError(f"{family.title} has no image-to-image, which a second pass needs.")
@@ -247,7 +247,7 @@ def _hires_choice(
         raise UnsupportedError(
             f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
         )
-    return first if hires.sampler is None else resolve_sampler(hires.sampler, None, kind)
+    return first if hires.sampler is None else resolve_sampler(hires.sampler, None, process)
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
@@ -282,7 +282,7 @@ def _special_guidance(request: GenerationRequest) -> list[str]:
     return [name for name, used in special.items() if used]
 
 
-def _size(
+def _resolve_size(
     request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
 ) -> tuple[int, int]:
     """Width and height: as requested, else those of the canvas, else the checkpoint's own."""
@@ -332,13 +332,13 @@ def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tup
         )
     else:
         without_effect, reason = set(), ""
-    notes = [f"{reason} {_listed(without_effect)} had no effect."] if without_effect else []
+    notes = [f"{reason} {_join_names(without_effect)} had no effect."] if without_effect else []
     if "fill" in given - without_effect and strength == 1:
         notes.append("At strength 1 denoising starts from noise alone: fill had no effect.")
     return tuple(notes)
 
 
-def _listed(names: Collection[str]) -> str:
+def _join_names(names: Collection[str]) -> str:
     """Names as a phrase: a, b and c."""
     *others, last = sorted(names)
     return f"{', '.join(others)} and {last}" if others else last

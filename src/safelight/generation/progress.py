@@ -20,7 +20,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """The progress of a request.
 
     Args:
@@ -69,7 +69,7 @@ class Watcher:
         on_pause: Called with True when the picture starts to wait, and with False when it continues.
     """
 
-    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_progress: Callable[[RunProgress], None] = lambda _progress: None
     should_stop: Callable[[], bool] = lambda: False
     keep_partial: bool = False
     should_pause: Callable[[], bool] = lambda: False

@@ -22,10 +22,10 @@ from safelight.generation.request import (
     Inpaint,
     Mode,
     Outpaint,
-    Part,
+    RequestPart,
     Scale,
     Seed,
-    Share,
+    Fraction,
     Side,
     Steps,
     Variation,
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
-_SHORT = 60
+_MAX_SHOWN = 60
 
 
-class CheckpointRef(Part):
+class CheckpointRef(RequestPart):
     """Which weights were used."""
 
     name: str
@@ -56,7 +56,7 @@ class CheckpointRef(Part):
     )
 
 
-class AdapterRef(Part):
+class AdapterRef(RequestPart):
     """Which adapter was used, and its weight."""
 
     name: str
@@ -64,7 +64,7 @@ class AdapterRef(Part):
     weight: float = Field(allow_inf_nan=False)
 
 
-class Versions(Part):
+class Versions(RequestPart):
     """Versions of the programs that generated the picture."""
 
     safelight: str
@@ -73,7 +73,7 @@ class Versions(Part):
     transformers: str
 
 
-class Machine(Part):
+class Machine(RequestPart):
     """The hardware and arithmetic of the network."""
 
     device: str = Field(description="As torch names it: cpu, cuda:0 …")
@@ -84,7 +84,7 @@ class Machine(Part):
     )
 
 
-class Judged(Part):
+class RecordedVerdict(RequestPart):
     """The verdict of moderation on the picture."""
 
     policy: str
@@ -93,7 +93,7 @@ class Judged(Part):
     decision: Literal["allow", "review", "block"]
 
 
-class FileRef(Part):
+class FileRef(RequestPart):
     """How the file was encoded."""
 
     kind: Literal["png", "jpeg", "webp"]
@@ -101,7 +101,7 @@ class FileRef(Part):
     lossless: bool = False
 
 
-class ReproductionRecord(Part):
+class ReproductionRecord(RequestPart):
     """How one picture was made: every value that was used, defaults included."""
 
     format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
@@ -133,25 +133,25 @@ class ReproductionRecord(Part):
     steps: Steps
     sampler: str
     schedule: str | None = Field(None, description="None where the sampler has but one.")
-    eta: Share | None = None
+    eta: Fraction | None = None
     guidance_scale: Scale
-    guidance_rescale: Share = 0.0
-    guidance_start: Share = 0.0
-    guidance_end: Share = 1.0
+    guidance_rescale: Fraction = 0.0
+    guidance_start: Fraction = 0.0
+    guidance_end: Fraction = 1.0
     guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
     pag_scale: Scale = 0.0
-    pag_adaptive: Share = 0.0
+    pag_adaptive: Fraction = 0.0
     clip_skip: int = Field(1, ge=1, le=12)
 
     init_image: Digest | None = Field(None, description="``pixels_digest`` of the initial picture, decoded.")
     mask: Digest | None = Field(None, description="``pixels_digest`` of the mask, decoded.")
-    strength: Share | None = None
+    strength: Fraction | None = None
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
     upscaler: Digest | None = Field(None, description="SHA-256 of the upscaler's network between two passes.")
 
-    verdict: Judged | None = None
+    verdict: RecordedVerdict | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
     notes: tuple[str, ...] = Field((), description="What was done that the request did not ask for.")
 
@@ -166,7 +166,7 @@ class ReproductionRecord(Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise RecordInvalidError(_complaint(error)) from error
+            raise RecordInvalidError(_error_message(error)) from error
 
     def to_json(self) -> str:
         """The record on one line; equal records give equal text, and every character is valid in XML."""
@@ -222,7 +222,7 @@ def differences(record: ReproductionRecord, other: ReproductionRecord) -> list[s
         record: The record of the original.
         other: The record of its reproduction here.
     """
-    ours, theirs = dict(_leaves(record.to_dict())), dict(_leaves(other.to_dict()))
+    ours, theirs = dict(_flatten(record.to_dict())), dict(_flatten(other.to_dict()))
     names = list(ours) + [name for name in theirs if name not in ours]
     return [
         _difference(name, ours.get(name), theirs.get(name))
@@ -241,30 +241,30 @@ def pixels_digest(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{shape}\n".encode() + pixels.tobytes()).hexdigest()
 
 
-def _leaves(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value that is no object, by its dotted path."""
     for name, value in body.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 def _difference(name: str, ours: object, theirs: object) -> str:
-    mine, other = _shown(name, ours), _shown(name, theirs)
-    if max(len(mine), len(other)) > _SHORT:
+    mine, other = _format_value(name, ours), _format_value(name, theirs)
+    if max(len(mine), len(other)) > _MAX_SHOWN:
         return f"{name} differs."
     return f"{name} is {mine} in the record and {other} here."
 
 
-def _shown(name: str, value: object) -> str:
+def _format_value(name: str, value: object) -> str:
     if value is None:
         return "not given"
     short = isinstance(value, str) and name.endswith(("digest", "configs", "init_image", "mask", "upscaler"))
     return f"{str(value)[:12]}…" if short else json.dumps(value, ensure_ascii=False)
 
 
-def _complaint(error: ValidationError) -> str:
+def _error_message(error: ValidationError) -> str:
     problem = first_problem(error)
     if problem.field == "format":
         return f"The record has the layout {str(problem.given)[:20]!r}; this Safelight reads layout {FORMAT}."

@@ -43,10 +43,10 @@ def make_record(
     request = plan.request
     variation = request.variation
     if variation is not None:
-        variation = variation.of(index)
+        variation = variation.for_picture(index)
     is_inpainting = request.mode is Mode.INPAINT
     return ReproductionRecord(
-        versions=versions(),
+        versions=current_versions(),
         machine=machine,
         batched=batched,
         mode=request.mode,
@@ -62,8 +62,8 @@ def make_record(
         width=plan.width,
         height=plan.height,
         steps=plan.steps,
-        sampler=plan.choice.sampler.name,
-        schedule=None if plan.choice.schedule == AUTOMATIC else plan.choice.schedule,
+        sampler=plan.sampler_choice.sampler.name,
+        schedule=None if plan.sampler_choice.schedule == AUTOMATIC else plan.sampler_choice.schedule,
         eta=plan.eta,
         guidance_scale=plan.guidance_scale,
         guidance_rescale=request.guidance_rescale,
@@ -84,7 +84,7 @@ def make_record(
     )
 
 
-def versions() -> Versions:
+def current_versions() -> Versions:
     """Versions of the installed libraries that generate pictures."""
     return Versions(
         safelight=version("safelight"),

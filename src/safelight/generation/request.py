@@ -18,25 +18,25 @@ from safelight.images import ImageSource
 from safelight.images.fields import ImageField
 from safelight.validation import first_problem
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
-MAX_WORDS = 10_000
+MAX_PROMPT_LENGTH = 10_000
 """Maximum length of a prompt in characters, as written and as expanded."""
-Words = Annotated[str, Field(max_length=MAX_WORDS, pattern="^[^\\x00]*$")]
+PromptText = Annotated[str, Field(max_length=MAX_PROMPT_LENGTH, pattern="^[^\\x00]*$")]
 Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
-Place = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
+CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
-Picture = Annotated[ImageSource | None, SkipValidation, ImageField()]
+InputImage = Annotated[ImageSource | None, SkipValidation, ImageField()]
 """Anything that ``images.decode`` accepts, which also checks it. Moderation judges it before it is used."""
-Mask = Annotated[ImageSource | None, SkipValidation, ImageField(judged=False)]
+InputMask = Annotated[ImageSource | None, SkipValidation, ImageField(judged=False)]
 """The same for a mask, which is not judged."""
-UNMARKED = (0, 0, 0)
+MASK_BACKGROUND = (0, 0, 0)
 """The colour (red, green, blue) of a mask's transparent parts: nothing is generated there."""
 
 
@@ -48,33 +48,33 @@ class Mode(StrEnum):
     INPAINT = "inpainting"
 
 
-STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
+DEFAULT_STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
 """Default denoising strength."""
 
 
-class Part(BaseModel):
+class RequestPart(BaseModel):
     """A frozen part of a request that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Variation(Part):
+class Variation(RequestPart):
     """A mixture with another seed's noise (A1111's subseed)."""
 
     seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
-    strength: Share = Field(
+    strength: Fraction = Field(
         description="Fraction of the other seed's noise, 0 to 1; spherically interpolated."
     )
     same_seed: bool = Field(
         False, description="Keep the request's own seed for all pictures, so that only this one counts up."
     )
 
-    def of(self, index: int) -> Variation:
+    def for_picture(self, index: int) -> Variation:
         """The variation of picture `index` of a batch, for a request of its own."""
         return self.model_copy(update={"seed": self.seed + index, "same_seed": False})
 
 
-class Inpaint(Part):
+class Inpaint(RequestPart):
     """How a masked part is generated."""
 
     blur: int = Field(
@@ -90,7 +90,7 @@ class Inpaint(Part):
     invert: bool = Field(False, description="Change what the mask leaves black instead.")
 
 
-class Outpaint(Part):
+class Outpaint(RequestPart):
     """How far a picture is extended beyond its edges, in pixels."""
 
     left: int = Field(0, ge=0, le=8192)
@@ -98,17 +98,17 @@ class Outpaint(Part):
     top: int = Field(0, ge=0, le=8192)
     bottom: int = Field(0, ge=0, le=8192)
 
-    def enlarged(self, width: int, height: int) -> tuple[int, int]:
+    def enlarged_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a picture of this size after outpainting, in pixels."""
         return width + self.left + self.right, height + self.top + self.bottom
 
 
-class Hires(Part):
+class Hires(RequestPart):
     """A second pass at a larger size."""
 
     scale: float = Field(2.0, gt=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
     upscaler: Name = Field("latent", description="latent, lanczos, or an upscaler's name.")
-    strength: Share = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
+    strength: Fraction = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
     steps: Steps | None = Field(
         None, description="Steps of the second pass; as many as the first's when not given."
     )
@@ -123,11 +123,11 @@ class Hires(Part):
     )
 
 
-class GenerationRequest(Part):
+class GenerationRequest(RequestPart):
     """What to generate. Fields that are None take the default of the checkpoint's family."""
 
-    prompt: Words = Field(description="What to generate; docs/prompts.md has the syntax.")
-    negative_prompt: Words = Field("", description="What to avoid.")
+    prompt: PromptText = Field(description="What to generate; docs/prompts.md has the syntax.")
+    negative_prompt: PromptText = Field("", description="What to avoid.")
     styles: tuple[Name, ...] = Field(
         (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
     )
@@ -135,7 +135,7 @@ class GenerationRequest(Part):
         False,
         description="Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them.",
     )
-    checkpoint: Place | None = Field(
+    checkpoint: CheckpointName | None = Field(
         None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
     )
 
@@ -150,19 +150,19 @@ class GenerationRequest(Part):
     schedule: Name | None = Field(
         None, description="Sigma schedule: karras, exponential, beta, sgm-uniform …"
     )
-    eta: Share | None = Field(None, description="How much fresh noise DDIM-like samplers add, 0 to 1.")
+    eta: Fraction | None = Field(None, description="How much fresh noise DDIM-like samplers add, 0 to 1.")
 
     guidance_scale: Scale | None = Field(None, description="Classifier-free guidance; 1 is none.")
-    guidance_rescale: Share = Field(
+    guidance_rescale: Fraction = Field(
         0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."
     )
-    guidance_start: Share = Field(0.0, description="Fraction of the steps after which guidance begins.")
-    guidance_end: Share = Field(1.0, description="Fraction of the steps after which guidance ends.")
+    guidance_start: Fraction = Field(0.0, description="Fraction of the steps after which guidance begins.")
+    guidance_end: Fraction = Field(1.0, description="Fraction of the steps after which guidance ends.")
     guidance_method: Literal["cfg", "cfg-zero"] = Field(
         "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
     )
     pag_scale: Scale = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
-    pag_adaptive: Share = Field(
+    pag_adaptive: Fraction = Field(
         0.0,
         description="How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0.",
     )
@@ -170,9 +170,9 @@ class GenerationRequest(Part):
         1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …"
     )
 
-    init_image: Picture = Field(None, description="The picture to start from.")
-    mask: Mask = Field(None, description="White where the picture is to be changed.")
-    strength: Share | None = Field(
+    init_image: InputImage = Field(None, description="The picture to start from.")
+    mask: InputMask = Field(None, description="White where the picture is to be changed.")
+    strength: Fraction | None = Field(
         None, description="Denoising strength: how much of the initial picture is changed, 0 to 1."
     )
     inpaint: Inpaint = Inpaint()
@@ -190,10 +190,10 @@ class GenerationRequest(Part):
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise RequestError(_complaint(error)) from error
+            raise RequestError(_error_message(error)) from error
 
     @model_validator(mode="after")
-    def _supported(self) -> Self:
+    def _check_supported(self) -> Self:
         """Check the prompts' syntax; ``make_plan`` checks the text that styles and wildcards add."""
         if not self.ignore_unsupported:
             check_supported(self.prompt, "prompt")
@@ -201,7 +201,7 @@ class GenerationRequest(Part):
         return self
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistent(self) -> Self:
         if self.init_image is None and (self.mask is not None or self.outpaint is not None):
             raise ValueError("a mask or an outpainting needs an initial picture")
         if self.init_image is None and self.strength is not None:
@@ -212,14 +212,14 @@ class GenerationRequest(Part):
             raise ValueError("guidance_start lies after guidance_end")
         last_index = self.count - 1
         seeds = (
-            (self.seed or 0) + self.counted(last_index),
+            (self.seed or 0) + self.seed_offset(last_index),
             self.variation.seed + last_index if self.variation else 0,
         )
         if max(seeds) > MAX_SEED:
             raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
         return self
 
-    def counted(self, index: int) -> int:
+    def seed_offset(self, index: int) -> int:
         """The difference between the seeds of picture `index` and of the first picture."""
         return 0 if self.variation is not None and self.variation.same_seed else index
 
@@ -231,7 +231,7 @@ class GenerationRequest(Part):
         """
         if init_image is None or self.outpaint is None:
             return init_image
-        return self.outpaint.enlarged(*init_image)
+        return self.outpaint.enlarged_size(*init_image)
 
     @property
     def mode(self) -> Mode:
@@ -241,7 +241,7 @@ class GenerationRequest(Part):
         return Mode.IMAGE if self.mask is None and self.outpaint is None else Mode.INPAINT
 
 
-def _complaint(error: ValidationError) -> str:
+def _error_message(error: ValidationError) -> str:
     problem = first_problem(error)
     if problem.type == "extra_forbidden":
         return f"There is no field {problem.field!r}."

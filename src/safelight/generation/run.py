@@ -23,13 +23,13 @@ from safelight.errors import RunStoppedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher, BatchMember
 from safelight.generation.canvas.init_image import InitImage, make_init_image
-from safelight.generation.conditioning import Prompts
+from safelight.generation.conditioning import PromptConditioning
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.modifiers.guidance import GuidanceOptions
 from safelight.generation.noise import make_generator, varied_noise
 from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
-from safelight.generation.progress import Progress, Stage, Watcher
+from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
 from safelight.generation.recording import make_record
 from safelight.generation.request import Hires, Mode
@@ -50,7 +50,7 @@ class Components:
     """
 
     loaded: LoadedCheckpoint
-    prompts: Prompts
+    prompts: PromptConditioning
     previewer: Callable[[], LatentToRGB]
     upscaler: Upscaler | None = None
 
@@ -98,7 +98,7 @@ class Run:
         with self.lease() as components:
             if self.watcher.should_stop():
                 raise RunStoppedError
-            return _Picture(self, index, components).generate()
+            return _PictureGeneration(self, index, components).generate()
 
     def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
         """All pictures in order, except those with an index in ``skip``; a stopped one is the last."""
@@ -120,7 +120,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _PictureGeneration:
     """The generation of one picture of a run."""
 
     run: Run
@@ -131,7 +131,7 @@ class _Picture:
         """See ``Run.generate``."""
         started = time.perf_counter()
         plan, hires = self.run.plan, self.run.plan.request.hires
-        start = self._start()
+        start = self._make_init_image()
         first = self._first_pass(start)
         stage, result, stopped_at = Stage.FIRST_PASS, first.run(), first.stopped_at
         if hires is not None and stopped_at is None:
@@ -148,7 +148,7 @@ class _Picture:
         image = start.finished(result)
         seconds = time.perf_counter() - started
         note = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
-        record = self._record(() if stopped_at is None else (note,))
+        record = self._make_record(() if stopped_at is None else (note,))
         return Artifact(image, record, seconds, self.index, stopped_at)
 
     @cached_property
@@ -168,7 +168,7 @@ class _Picture:
     def _loaded(self) -> LoadedCheckpoint:
         return self.components.loaded
 
-    def _start(self) -> InitImage:
+    def _make_init_image(self) -> InitImage:
         plan = self.run.plan
         size = (plan.width, plan.height)
         return make_init_image(
@@ -194,7 +194,7 @@ class _Picture:
             width=plan.width,
             height=plan.height,
             steps=plan.steps,
-            scheduler=self._scheduler(plan.choice),
+            scheduler=self._build_scheduler(plan.sampler_choice),
             generator=generator,
             guidance=GuidanceOptions(
                 plan.guidance_scale,
@@ -208,7 +208,7 @@ class _Picture:
             phases=prompts.phases(
                 self._prompts, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
             ),
-            noise=self._noise(generator),
+            noise=self._make_noise(generator),
             image=start.image,
             mask=start.mask,
             strength=plan.strength,
@@ -236,16 +236,16 @@ class _Picture:
             width=width,
             height=height,
             steps=steps,
-            scheduler=self._scheduler(plan.hires_choice or plan.choice),
-            eta=(plan.hires_choice or plan.choice).sampler.eta if hires.sampler else plan.eta,
+            scheduler=self._build_scheduler(plan.hires_sampler_choice or plan.sampler_choice),
+            eta=(plan.hires_sampler_choice or plan.sampler_choice).sampler.eta if hires.sampler else plan.eta,
             phases=self.components.prompts.phases(
                 self._prompts,
                 executed_steps(steps, hires.strength, plan.family),
                 first.clip_skip,
-                earlier=plan.steps,
+                previous_steps=plan.steps,
             ),
             noise=None,
-            image=self._enlarged(hires, result, (width, height)),
+            image=self._upscale(hires, result, (width, height)),
             strength=hires.strength,
             latents_out=False,
             on_step=self._reporter(Stage.SECOND_PASS),
@@ -257,7 +257,7 @@ class _Picture:
         watcher, count = self.run.watcher, self.run.plan.request.count
 
         def report(step: int, steps: int, preview: Callable[[], Image.Image]) -> None:
-            watcher.on_progress(Progress(self.index, count, stage, step, steps, preview))
+            watcher.on_progress(RunProgress(self.index, count, stage, step, steps, preview))
 
         return report
 
@@ -266,7 +266,7 @@ class _Picture:
             self._member.leave()  # no other picture waits for this one's calls
             self.run.pause()
 
-    def _enlarged(
+    def _upscale(
         self, hires: Hires, result: Image.Image | Tensor, size: tuple[int, int]
     ) -> Image.Image | Tensor:
         if isinstance(result, Tensor):
@@ -278,7 +278,7 @@ class _Picture:
         watcher, count = self.run.watcher, self.run.plan.request.count
 
         def report(share: float) -> None:
-            watcher.on_progress(Progress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
+            watcher.on_progress(RunProgress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
             self._pause_if_asked()
 
         upscaled = self.components.upscaler.upscale(
@@ -290,10 +290,10 @@ class _Picture:
         )
         return upscaled.resize(size, Image.Resampling.LANCZOS)
 
-    def _scheduler(self, choice: SamplerChoice) -> Any:
+    def _build_scheduler(self, choice: SamplerChoice) -> Any:
         return build_scheduler(choice, self._loaded.scheduler_config, [self._seed])
 
-    def _noise(self, generator: Generator) -> Tensor | None:
+    def _make_noise(self, generator: Generator) -> Tensor | None:
         """The initial noise if it mixes two seeds; otherwise None, and the pipeline makes it."""
         plan = self.run.plan
         variation = plan.request.variation
@@ -304,7 +304,7 @@ class _Picture:
         shape = (1, denoiser.config.in_channels, plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
 
-    def _record(self, notes: tuple[str, ...]) -> ReproductionRecord:
+    def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
         run, upscaler = self.run, self.components.upscaler
         return make_record(
             run.plan,

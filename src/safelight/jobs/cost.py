@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
-from safelight.generation.request import STRENGTH, GenerationRequest, Part
+from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, RequestPart
 from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
@@ -18,11 +18,11 @@ from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
 """Assumed where a request does not say."""
-LEAST = 0.001
+MIN_COST = 0.001
 """Cost of the smallest job."""
-NETWORK, RESAMPLED = 8.0, 0.05
+NETWORK_COST, RESAMPLING_COST = 8.0, 0.05
 """Cost per megapixel of output, with a network and without one: rough values, which measured times correct."""
-JUDGED, DECODED = 0.01, 0.005
+FRAME_COST, DECODING_COST = 0.01, 0.005
 """Cost per judged frame, and per megapixel of it."""
 
 
@@ -41,7 +41,7 @@ class JobSize:
     cost: float
 
 
-def size_of(request: Part, limits: DecodeLimits) -> JobSize:
+def estimate_size(request: RequestPart, limits: DecodeLimits) -> JobSize:
     """Estimate the size of a request without decoding its pictures.
 
     Args:
@@ -52,14 +52,14 @@ def size_of(request: Part, limits: DecodeLimits) -> JobSize:
         ImageError: The initial picture cannot be read, or is too large.
     """
     if isinstance(request, ScanRequest):
-        return JobSize(len(request.images), 0, sum(_judged(image, limits) for image in request.images))
+        return JobSize(len(request.images), 0, sum(_judging_cost(image, limits) for image in request.images))
     if isinstance(request, UpscaleRequest):
         header = read_header(request.image, limits=limits)
         pixels = int(header.width * header.height * request.by**2)
-        rate = RESAMPLED if request.upscaler in RESAMPLING_FILTERS else NETWORK
-        return JobSize(1, pixels, max(LEAST, rate * pixels / 1e6))
+        rate = RESAMPLING_COST if request.upscaler in RESAMPLING_FILTERS else NETWORK_COST
+        return JobSize(1, pixels, max(MIN_COST, rate * pixels / 1e6))
     assert isinstance(request, GenerationRequest)
-    return _of_generation(request, limits)
+    return _generation_size(request, limits)
 
 
 def check_size(size: JobSize, max_work: float) -> None:
@@ -78,14 +78,14 @@ def check_size(size: JobSize, max_work: float) -> None:
     )
 
 
-def _of_generation(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
+def _generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
     canvas = _canvas(request, limits)
     masked_only = request.mask is not None and request.inpaint.only_masked
     width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or masked_only else canvas
     pixels = (request.width or width) * (request.height or height)
     hires, output_pixels = request.hires, float(pixels)
     steps = request.steps or DEFAULT_STEPS
-    strength = STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
+    strength = DEFAULT_STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
     work = pixels * max(1.0, steps * strength)
     if hires is not None:
         output_pixels *= hires.scale**2
@@ -93,7 +93,7 @@ def _of_generation(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
         work += output_pixels * max(1.0, second_steps)
     if canvas is not None and request.outpaint is not None:  # the result has the whole canvas
         output_pixels = max(output_pixels, canvas[0] * canvas[1])
-    return JobSize(request.count, int(output_pixels * request.count), max(LEAST, work / 1e6 * request.count))
+    return JobSize(request.count, int(output_pixels * request.count), max(MIN_COST, work / 1e6 * request.count))
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:
@@ -105,11 +105,11 @@ def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int]
     return request.canvas_size((header.width, header.height))
 
 
-def _judged(image: bytes, limits: DecodeLimits) -> float:
+def _judging_cost(image: bytes, limits: DecodeLimits) -> float:
     """Cost of judging all frames of a picture; a picture that cannot be read counts as one frame."""
     try:
         header = read_header(image, limits=limits)
     except ImageError:
-        return JUDGED
+        return FRAME_COST
     frames = min(header.frame_count or limits.max_frames, limits.max_frames)
-    return frames * (JUDGED + DECODED * header.width * header.height / 1e6)
+    return frames * (FRAME_COST + DECODING_COST * header.width * header.height / 1e6)

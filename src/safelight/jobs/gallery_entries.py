@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from safelight.gallery import Embedding, Entry, NewEntry
-from safelight.gallery.import_metadata import recorded
+from safelight.gallery.import_metadata import record_fields
 from safelight.jobs.job import Job
 from safelight.jobs.result import GeneratedImage, JobResult, VerdictView
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
     """The entry of a generated picture; a blocked one has no pixels."""
-    fields = recorded(picture.record) | _judged(picture.verdict)
+    fields = record_fields(picture.record) | _verdict_fields(picture.verdict)
     if picture.image is not None:
         fields |= {"width": picture.image.width, "height": picture.image.height}
     return NewEntry(
         **fields,
-        **_of_job(job),
+        **_job_fields(job),
         index=index,
         data=None if picture.image is None else picture.encode("png"),
         infotext=picture.infotext,
@@ -32,26 +32,26 @@ def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
     )
 
 
-def upscaled_entry(job: Job, enlarged: Upscaled) -> NewEntry:
+def upscaled_entry(job: Job, upscaled: Upscaled) -> NewEntry:
     """The entry of an upscaled picture; a blocked one has no pixels."""
-    width, height = (0, 0) if enlarged.image is None else enlarged.image.size
+    width, height = (0, 0) if upscaled.image is None else upscaled.image.size
     return NewEntry(
-        **_judged(enlarged.verdict),
-        **_of_job(job),
-        data=None if enlarged.image is None else enlarged.encode("png"),
+        **_verdict_fields(upscaled.verdict),
+        **_job_fields(job),
+        data=None if upscaled.image is None else upscaled.encode("png"),
         width=width,
         height=height,
         mode="upscale",
-        infotext=enlarged.infotext,
+        infotext=upscaled.infotext,
     )
 
 
-def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> GeneratedImage:
+def image_result(entry: Entry, generated: Picture | Upscaled | None = None) -> GeneratedImage:
     """A picture in a job's result, without its pixels.
 
     Args:
         entry: The picture's entry in the gallery.
-        made: The picture, if this attempt of the job generated it.
+        generated: The picture, if this attempt of the job generated it.
     """
     result = GeneratedImage(
         id=entry.id,
@@ -70,27 +70,27 @@ def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> Gene
         sha256=entry.sha256,
         url=None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
     )
-    if made is None:
+    if generated is None:
         return result
     details = {
-        "seconds": round(made.seconds, 3),
-        "stopped_at": getattr(made, "stopped_at", None),  # upscaling has no steps
-        "verdict": VerdictView.model_validate(made.verdict.to_dict()),
+        "seconds": round(generated.seconds, 3),
+        "stopped_at": getattr(generated, "stopped_at", None),  # upscaling has no steps
+        "verdict": VerdictView.model_validate(generated.verdict.to_dict()),
     }
     return result.model_copy(update=details)
 
 
-def result_of(entries: Iterable[Entry]) -> JobResult:
+def job_result(entries: Iterable[Entry]) -> JobResult:
     """The result of a job whose pictures are all in the gallery."""
-    return JobResult.of_pictures([picture_result(entry) for entry in entries])
+    return JobResult.from_pictures([image_result(entry) for entry in entries])
 
 
-def _of_job(job: Job) -> dict[str, Any]:
+def _job_fields(job: Job) -> dict[str, Any]:
     """The job's fields of an entry. The time is the job's, so that every attempt gives the same entry."""
     return {"job_id": job.id, "owner": job.owner, "created": job.created}
 
 
-def _judged(verdict: Verdict) -> dict[str, Any]:
+def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
     """The verdict's fields of an entry."""
     return {
         "decision": verdict.decision,

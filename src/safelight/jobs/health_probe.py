@@ -7,12 +7,12 @@ import ipaddress
 import threading
 import time
 
-ASK_EVERY, WAIT = 1.0, 3.0
+PROBE_INTERVAL, PROBE_TIMEOUT = 1.0, 3.0
 """Seconds between two probes, and the timeout of a probe in seconds."""
-PATH = "/health/live"
+PROBE_PATH = "/health/live"
 
 
-class Liveness:
+class HealthProbe:
     """Probes a server and measures how long it has not responded.
 
     Only time spent on probes counts, so that a pause of this process too (a machine that sleeps, for example) is not
@@ -24,38 +24,38 @@ class Liveness:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = _reachable(host), port
-        self._over = threading.Event()
-        self.answered = False
+        self._host, self._port = _reachable_address(host), port
+        self._stopped = threading.Event()
+        self.has_answered = False
         """Whether the server has responded at least once."""
-        self.silent = 0.0
+        self.silent_seconds = 0.0
         """Seconds of probing since the last response, or since the start."""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start probing in a thread."""
-        threading.Thread(target=self._ask_on, daemon=True, name="liveness").start()
+        threading.Thread(target=self._run, daemon=True, name="liveness").start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop probing."""
-        self._over.set()
+        self._stopped.set()
 
-    def _ask_on(self) -> None:
-        while not self._over.is_set():
-            self._ask()
-            self._over.wait(ASK_EVERY)
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._probe()
+            self._stopped.wait(PROBE_INTERVAL)
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         started = time.monotonic()
-        if self._answers():
-            self.answered, self.silent = True, 0.0
+        if self._responds():
+            self.has_answered, self.silent_seconds = True, 0.0
         else:
-            self.silent += min(time.monotonic() - started, WAIT) + ASK_EVERY
+            self.silent_seconds += min(time.monotonic() - started, PROBE_TIMEOUT) + PROBE_INTERVAL
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         """Whether the server responds. A server that resets the connection, at its connection limit, is alive."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=WAIT)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=PROBE_TIMEOUT)
         try:
-            connection.request("GET", PATH)
+            connection.request("GET", PROBE_PATH)
             connection.getresponse().read(1)
         except (ConnectionResetError, BrokenPipeError):
             return True
@@ -66,7 +66,7 @@ class Liveness:
         return True
 
 
-def _reachable(host: str) -> str:
+def _reachable_address(host: str) -> str:
     """An address at which this machine can reach a server that listens on ``host``."""
     try:
         address = ipaddress.ip_address(host)

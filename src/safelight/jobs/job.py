@@ -47,13 +47,13 @@ class Signal(StrEnum):
     SKIP = "skip"
     """Drop the current picture and continue with the next one."""
 
-    def outdoes(self, other: str | None) -> bool:
+    def overrides(self, other: str | None) -> bool:
         """Whether this signal replaces an earlier one: CANCEL outranks FINISH, and FINISH outranks SKIP."""
         ranking = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
         return ranking.index(self) > ranking.index(None if other is None else Signal(other))
 
 
-class Shape(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class JobStage(StrEnum):
 PAUSED = JobStage.PAUSED
 
 
-class Progress(Shape):
+class Progress(FrozenModel):
     """The progress of a running job."""
 
     stage: str = Field(
@@ -86,7 +86,7 @@ class Progress(Shape):
     seconds: float = Field(0.0, ge=0, description="How long it has run, without pauses and earlier attempts.")
 
 
-class Failure(Shape):
+class Failure(FrozenModel):
     """Why a job failed: one of the errors in the catalogue."""
 
     code: str
@@ -94,7 +94,7 @@ class Failure(Shape):
     hint: str = ""
 
 
-class Job(Shape):
+class Job(FrozenModel):
     """One job in the queue."""
 
     id: str
@@ -128,7 +128,7 @@ class Job(Shape):
     error: Failure | None = Field(None, description="Of a job that failed.")
 
 
-class Submission(Shape):
+class Submission(FrozenModel):
     """A job to be submitted."""
 
     kind: JobKind
@@ -144,7 +144,7 @@ class Submission(Shape):
     cost: float = Field(1.0, gt=0, description="The job's cost for scheduling, in megapixels times steps.")
 
 
-class Event(Shape):
+class Event(FrozenModel):
     """An event of a job. The events of all jobs share one sequence of ids."""
 
     id: int

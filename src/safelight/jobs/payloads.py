@@ -13,42 +13,42 @@ from sqlalchemy import Connection
 
 from safelight.database import blobs
 from safelight.errors import RequestError
-from safelight.generation.request import GenerationRequest, Name, Part
+from safelight.generation.request import GenerationRequest, Name, RequestPart
 from safelight.images.fields import FoundImage, ImageField, replace_images
 from safelight.jobs.job import JobKind, JsonObject
 from safelight.validation import first_problem
 
-Image = Annotated[bytes, ImageField()]
+JudgedImage = Annotated[bytes, ImageField()]
 
 
-class UpscaleRequest(Part):
+class UpscaleRequest(RequestPart):
     """A picture to upscale."""
 
-    image: Image
+    image: JudgedImage
     by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
     upscaler: Name = Field("lanczos", description="Its name; safelight upscale lists them.")
 
 
-class ScanRequest(Part):
+class ScanRequest(RequestPart):
     """Pictures to judge."""
 
-    images: tuple[Image, ...] = Field(min_length=1, max_length=10_000)
+    images: tuple[JudgedImage, ...] = Field(min_length=1, max_length=10_000)
 
 
-REQUESTS: Mapping[JobKind, type[Part]] = {
+REQUEST_TYPES: Mapping[JobKind, type[RequestPart]] = {
     JobKind.GENERATE: GenerationRequest,
     JobKind.UPSCALE: UpscaleRequest,
     JobKind.SCAN: ScanRequest,
 }
 
 
-def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> Part:
+def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> RequestPart:
     """Make a request from untyped values, with pictures as bytes.
 
     Raises:
         RequestError: A field is unknown, of the wrong type or out of range.
     """
-    model = REQUESTS[kind]
+    model = REQUEST_TYPES[kind]
     if issubclass(model, GenerationRequest):
         return model.parse(**fields)
     try:
@@ -70,7 +70,7 @@ def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationR
     return request.model_copy(update={"seed": int.from_bytes(seed, "big")})
 
 
-def store_request(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
+def store_request(request: RequestPart) -> tuple[JsonObject, dict[str, bytes]]:
     """A request as JSON, with ``{"blob": digest}`` in place of each image, and the images by digest."""
     images: dict[str, bytes] = {}
 
@@ -84,13 +84,13 @@ def store_request(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
     return loaded, images
 
 
-def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> Part:
+def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> RequestPart:
     """The request that ``store_request`` converted, with its images as bytes.
 
     Raises:
         BlobMissingError: An image has been deleted.
     """
-    model = REQUESTS[kind]
+    model = REQUEST_TYPES[kind]
     return parse_request(
         kind, replace_images(model, request, lambda found: blobs.get(connection, found.value["blob"]))
     )

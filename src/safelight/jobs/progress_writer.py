@@ -11,7 +11,7 @@ from safelight.jobs.job import Progress
 if TYPE_CHECKING:
     from PIL import Image
 
-Write = Callable[[Progress, "Image.Image | None"], None]
+WriteProgress = Callable[[Progress, "Image.Image | None"], None]
 
 
 class ProgressWriter:
@@ -24,33 +24,33 @@ class ProgressWriter:
         write: Writes one report; it must not raise.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: WriteProgress) -> None:
         self._write = write
         self._changed = threading.Condition()
-        self._waiting: tuple[Progress, Image.Image | None] | None = None
-        self._busy = False
+        self._pending: tuple[Progress, Image.Image | None] | None = None
+        self._running = False
 
     def put(self, progress: Progress, preview: Image.Image | None = None) -> None:
         """Queue progress to be written."""
         with self._changed:
-            if preview is None and self._waiting is not None:
-                preview = self._waiting[1]
-            self._waiting = (progress, preview)
-            if not self._busy:
-                self._busy = True
+            if preview is None and self._pending is not None:
+                preview = self._pending[1]
+            self._pending = (progress, preview)
+            if not self._running:
+                self._running = True
                 threading.Thread(target=self._run, daemon=True, name="progress").start()
 
     def flush(self) -> None:
         """Wait until everything queued has been written."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._busy)
+            self._changed.wait_for(lambda: not self._running)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                if self._waiting is None:
-                    self._busy = False
+                if self._pending is None:
+                    self._running = False
                     self._changed.notify_all()
                     return
-                (progress, preview), self._waiting = self._waiting, None
+                (progress, preview), self._pending = self._pending, None
             self._write(progress, preview)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
-from safelight.database import Schema, blobs, migrate, open_database, reading, writing
+from safelight.database import Schema, blobs, migrate, open_database, read_transaction, write_transaction
 from safelight.database.coordination import now
 from safelight.database.notifications import Listener, listen
 from safelight.database.upsert import upsert
@@ -21,32 +21,32 @@ from safelight.gallery import tables as gallery_tables
 from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
 from safelight.jobs.queue.admission import QueueLimits
-from safelight.jobs.queue.commands import ResidencyCommand, give, newer, newest
-from safelight.jobs.queue.eta import LOST_AFTER
+from safelight.jobs.queue.commands import ResidencyCommand, issue_command, commands_after, last_command_number
+from safelight.jobs.queue.eta import WORKER_TIMEOUT
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers
 from safelight.settings import Settings
 
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
-TEXTS = ("checkpoints", "last_error")
+JSON_COLUMNS = ("checkpoints", "last_error")
 """The fields of a worker's description that are stored as JSON."""
-FORGOTTEN_AFTER = timedelta(days=1)
+WORKER_RETENTION = timedelta(days=1)
 """How long a worker stays in the list after its last heartbeat."""
 
 
-def prepare(settings: Settings, *others: Schema) -> None:
+def prepare_database(settings: Settings, *schemas: Schema) -> None:
     """Create or update all tables.
 
     Args:
         settings: Names the database.
-        others: The schemas of other packages that use this database.
+        schemas: The schemas of other packages that use this database.
 
     Raises:
         DatabaseError: The database cannot be opened or changed, or a newer version of Safelight has migrated it.
     """
     engine = open_database(settings)
     try:
-        migrate(engine, [*SCHEMAS, *others])
+        migrate(engine, [*SCHEMAS, *schemas])
     finally:
         engine.dispose()
 
@@ -71,7 +71,7 @@ class QueueService:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database. ``prepare`` must have created its tables."""
+        """Open the database. ``prepare_database`` must have created its tables."""
         engine = open_database(settings)
         limits = QueueLimits(
             settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
@@ -82,7 +82,7 @@ class QueueService:
             max_attempts=settings.max_attempts,
             limits=limits,
         )
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             clock = ExpiryClock(now(connection))
         return cls(settings, engine, store, Gallery(engine, settings.home), clock)
 
@@ -90,9 +90,9 @@ class QueueService:
         """A listener for changes made by other processes. The caller closes it."""
         return listen(self.engine, *channels)
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    def read_transaction(self) -> AbstractContextManager[Connection]:
         """A read-only connection."""
-        return reading(self.engine)
+        return read_transaction(self.engine)
 
     def now(self) -> datetime:
         """The current time by the clock that all hosts share.
@@ -100,7 +100,7 @@ class QueueService:
         Raises:
             DatabaseError: The clock cannot be read.
         """
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             return now(connection)
 
     def close(self) -> None:
@@ -109,65 +109,65 @@ class QueueService:
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
         """Record a worker's heartbeat and its description."""
-        values = {**description, **{field: json.dumps(description.get(field)) for field in TEXTS}}
-        with writing(self.engine) as connection:
+        values = {**description, **{field: json.dumps(description.get(field)) for field in JSON_COLUMNS}}
+        with write_transaction(self.engine) as connection:
             upsert(connection, workers, {"name": name}, {**values, "seen": now(connection)})
 
-    def forget_worker(self, name: str) -> None:
+    def unregister_worker(self, name: str) -> None:
         """Remove a worker that has stopped."""
-        with writing(self.engine) as connection:
+        with write_transaction(self.engine) as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
-    def load(self, checkpoint: str) -> None:
+    def request_load(self, checkpoint: str) -> None:
         """Ask all workers to load a checkpoint; each does so when it runs no job."""
-        with writing(self.engine) as connection:
-            give(connection, checkpoint, load=True)
+        with write_transaction(self.engine) as connection:
+            issue_command(connection, checkpoint, load=True)
 
-    def unload(self, checkpoint: str | None = None) -> None:
+    def request_unload(self, checkpoint: str | None = None) -> None:
         """Ask all workers to free the memory of one checkpoint, or of all, as soon as no job uses it."""
-        with writing(self.engine) as connection:
-            give(connection, checkpoint, load=False)
+        with write_transaction(self.engine) as connection:
+            issue_command(connection, checkpoint, load=False)
 
-    def orders(self, after: int) -> list[ResidencyCommand]:
+    def commands(self, after: int) -> list[ResidencyCommand]:
         """The commands with a number above ``after`` that are still in effect, in order."""
-        with self.reading() as connection:
-            return newer(connection, after)
+        with self.read_transaction() as connection:
+            return commands_after(connection, after)
 
-    def last_order(self) -> int:
+    def last_command(self) -> int:
         """The number of the newest command; 0 if there is none."""
-        with self.reading() as connection:
-            return newest(connection)
+        with self.read_transaction() as connection:
+            return last_command_number(connection)
 
-    def clean(self) -> None:
+    def delete_expired(self) -> None:
         """Delete what has expired and what a crash left behind: jobs, inputs, gallery entries and files.
 
         Raises:
             DatabaseError, OutputError: Not everything was deleted; the next call deletes the rest.
         """
         expiry = self.clock.at(self.now())
-        self.store.forget(expiry)
-        with writing(self.engine) as connection:
+        self.store.delete_expired(expiry)
+        with write_transaction(self.engine) as connection:
             blobs.delete_unreferenced(
                 connection, select(tables.job_blobs.c.digest), before=expiry - timedelta(hours=1)
             )
-            connection.execute(delete(workers).where(~_heard_within(connection, FORGOTTEN_AFTER)))
+            connection.execute(delete(workers).where(~_seen_within(connection, WORKER_RETENTION)))
         if self.settings.gallery_retention:
             self.gallery.expire(expiry - timedelta(seconds=self.settings.gallery_retention))
         self.gallery.repair(now=expiry.timestamp())
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers with a recent heartbeat."""
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             query = (
                 select(workers)
-                .where(_heard_within(connection, timedelta(seconds=LOST_AFTER)))
+                .where(_seen_within(connection, timedelta(seconds=WORKER_TIMEOUT)))
                 .order_by(workers.c.name)
             )
             rows = connection.execute(query).mappings().all()
-        return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]
+        return [{**row, **{field: json.loads(row[field]) for field in JSON_COLUMNS}} for row in rows]
 
 
-def _heard_within(connection: Connection, period: timedelta) -> ColumnElement[bool]:
+def _seen_within(connection: Connection, period: timedelta) -> ColumnElement[bool]:
     """The condition for a recent heartbeat; also true after a clock was set back, up to the same period."""
     current = now(connection)
     return workers.c.seen.between(current - period, current + period)

@@ -100,7 +100,7 @@ class JobResult(ResultPart):
     verdicts: tuple[PictureVerdict, ...] = ()
 
     @classmethod
-    def read(cls, stored: JsonObject) -> Self:
+    def parse(cls, stored: JsonObject) -> Self:
         """Read a stored result of any version.
 
         Pictures and verdicts are validated one by one, so that other threads can run between thousands of them.
@@ -112,16 +112,16 @@ class JobResult(ResultPart):
             verdicts=tuple(PictureVerdict.model_validate(each) for each in parts.get("verdicts", ())),
         )
 
-    def stored(self) -> JsonObject:
+    def to_dict(self) -> JsonObject:
         """The result as JSON, with the fields that were set."""
         return {"version": self.version, **self.model_dump(mode="json", exclude_unset=True)}
 
     @classmethod
-    def of_pictures(cls, pictures: list[GeneratedImage]) -> Self:
+    def from_pictures(cls, pictures: list[GeneratedImage]) -> Self:
         """The result of a job that generates pictures."""
         return cls(version=VERSION, pictures=tuple(pictures))
 
     @classmethod
-    def of_verdicts(cls, verdicts: list[PictureVerdict]) -> Self:
+    def from_verdicts(cls, verdicts: list[PictureVerdict]) -> Self:
         """The result of a job that judges pictures."""
         return cls(version=VERSION, verdicts=tuple(verdicts))

@@ -16,56 +16,56 @@ from safelight.errors import (
 )
 from safelight.logs import get_logger
 
-RETRY_EVERY = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds between two attempts."""
-PUZZLED = 60.0
+UNKNOWN_ERROR_TIMEOUT = 60.0
 """Seconds for which an unknown error is retried: it may be permanent, and only its text says what it is."""
 
-FULL = 3600.0
+STORAGE_FULL_TIMEOUT = 3600.0
 """Seconds for which a full disk is retried: somebody has to free space."""
-SAY_EVERY = 60.0
+LOG_INTERVAL = 60.0
 """Seconds between two log lines of one wait: the log may be on the full disk."""
 
 ResultT = TypeVar("ResultT")
 
 
 def retry_transient(
-    do: Callable[[], ResultT],
-    given_up: Callable[[], bool] = lambda: False,
+    operation: Callable[[], ResultT],
+    should_stop: Callable[[], bool] = lambda: False,
     *,
-    always: bool = False,
-    waiting: Callable[[DatabaseError], None] = lambda _: None,
+    retry_all: bool = False,
+    on_wait: Callable[[DatabaseError], None] = lambda _: None,
 ) -> ResultT:
     """Run a database operation, and retry it while the error may be temporary; returns its result.
 
     Args:
-        do: The operation; it may run more than once.
-        given_up: Called between attempts; True ends them.
-        always: Retry all errors without a time limit, for operations whose error nobody could receive.
-        waiting: Called with the error at intervals while the operation is retried.
+        operation: The operation; it may run more than once.
+        should_stop: Called between attempts; True ends them.
+        retry_all: Retry all errors without a time limit, for operations whose error nobody could receive.
+        on_wait: Called with the error at intervals while the operation is retried.
 
     Raises:
-        DatabaseError: ``given_up`` returned True, or the error is permanent.
+        DatabaseError: ``should_stop`` returned True, or the error is permanent.
     """
-    started, last_logged = time.monotonic(), -SAY_EVERY
+    started, last_logged = time.monotonic(), -LOG_INTERVAL
     while True:
         try:
-            return do()
+            return operation()
         except DatabaseError as error:
             waited = time.monotonic() - started
-            if given_up() or not (always or _passes(error, waited)):
+            if should_stop() or not (retry_all or _is_transient(error, waited)):
                 raise
-            if waited - last_logged >= SAY_EVERY:
+            if waited - last_logged >= LOG_INTERVAL:
                 last_logged = waited
                 get_logger(__name__).warning("the database cannot be used", error=error.message)
-                waiting(error)
-            time.sleep(RETRY_EVERY)
+                on_wait(error)
+            time.sleep(RETRY_INTERVAL)
 
 
-def _passes(error: DatabaseError, waited: float) -> bool:
+def _is_transient(error: DatabaseError, elapsed: float) -> bool:
     """Whether an error that has lasted so many seconds may be temporary."""
     if isinstance(error, DatabaseDamagedError | DatabaseVersionError):
         return False
     if isinstance(error, StorageFullError):
-        return waited < FULL
-    return isinstance(error, DatabaseBusyError | DatabaseOpenError) or waited < PUZZLED
+        return elapsed < STORAGE_FULL_TIMEOUT
+    return isinstance(error, DatabaseBusyError | DatabaseOpenError) or elapsed < UNKNOWN_ERROR_TIMEOUT

@@ -17,109 +17,109 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from safelight.errors import DatabaseBusyError, DatabaseOpenError, SafelightError, StorageFullError
-from safelight.jobs.health_probe import Liveness
+from safelight.jobs.health_probe import HealthProbe
 from safelight.logs import get_logger
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+MIN_BACKOFF, MAX_BACKOFF = 0.2, 30.0
 """Seconds before an exited child is restarted; doubled each time it exits early."""
-OLD = 30.0
+STABLE_AFTER = 30.0
 """Seconds after which an exit no longer counts as early."""
-PATIENCE = 20.0
+SHUTDOWN_TIMEOUT = 20.0
 """Seconds that children have to exit before they are killed."""
-LOOK_EVERY = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two checks of the children."""
-SILENT, SILENT_AT_START = 10.0, 60.0
+RESPONSE_TIMEOUT, STARTUP_TIMEOUT = 10.0, 60.0
 """Seconds without a response after which a server is killed, and the limit until its first response."""
-HOPELESS = (2, 3)
+PERMANENT_STATUSES = (2, 3)
 """Exit statuses that say that starting again would not help: wrong settings, a port that is taken; a database that is
 damaged or a newer Safelight's. The latter only from a child that dies young: later it may be anything."""
-PASSING = 75
+TEMPORARY_STATUS = 75
 """Exit status of a child that should be restarted because the error may be temporary: EX_TEMPFAIL of sysexits.h."""
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """A process that the supervisor keeps running.
 
     Args:
         name: The name in the log.
         arguments: The arguments after ``safelight``.
-        listens: Address and port to probe; None for a process that does not listen.
+        address: Address and port to probe; None for a process that does not listen.
     """
 
     name: str
     arguments: Sequence[str]
-    listens: tuple[str, int] | None = None
-    liveness: Liveness | None = None
+    address: tuple[str, int] | None = None
+    health_probe: HealthProbe | None = None
     process: subprocess.Popen[bytes] | None = None
-    born: float = 0.0
-    pause: float = FIRST_PAUSE
-    due: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
+    backoff: float = MIN_BACKOFF
+    restart_at: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
         """Start the process."""
         command = [sys.executable, "-m", "safelight", *self.arguments, "--supervised"]
-        self.begin(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603
+        self.attach(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603
 
-    def begin(self, process: subprocess.Popen[bytes]) -> None:
+    def attach(self, process: subprocess.Popen[bytes]) -> None:
         """Supervise a process that was just started."""
-        self.process, self.born = process, time.monotonic()
-        if self.listens is not None:
-            self.liveness = Liveness(*self.listens)
-            self.liveness.begin()
+        self.process, self.started_at = process, time.monotonic()
+        if self.address is not None:
+            self.health_probe = HealthProbe(*self.address)
+            self.health_probe.start()
 
     @property
-    def silent(self) -> bool:
+    def unresponsive(self) -> bool:
         """Whether the process has not responded for too long."""
-        if self.process is None or self.liveness is None:
+        if self.process is None or self.health_probe is None:
             return False
-        return self.liveness.silent > (SILENT if self.liveness.answered else SILENT_AT_START)
+        return self.health_probe.silent_seconds > (RESPONSE_TIMEOUT if self.health_probe.has_answered else STARTUP_TIMEOUT)
 
-    def hopeless(self, status: int, now: float) -> bool:
+    def failed_permanently(self, status: int, now: float) -> bool:
         """Whether a restart would end with this exit status again."""
-        return status in HOPELESS and (status == 2 or now - self.born <= OLD)
+        return status in PERMANENT_STATUSES and (status == 2 or now - self.started_at <= STABLE_AFTER)
 
-    def look(self, now: float) -> int | None:
+    def poll(self, now: float) -> int | None:
         """Start the process if it is due, or record that it exited; returns the exit status of an exit."""
         if self.process is None:
-            if now >= self.due:
+            if now >= self.restart_at:
                 self.start()
             return None
         status = self.process.poll()
         if status is None:
             return None
-        self._bury(self.process)
-        self.pause = FIRST_PAUSE if now - self.born > OLD else min(2 * self.pause, LONGEST_PAUSE)
-        self.due = now + self.pause
+        self._clean_up(self.process)
+        self.backoff = MIN_BACKOFF if now - self.started_at > STABLE_AFTER else min(2 * self.backoff, MAX_BACKOFF)
+        self.restart_at = now + self.backoff
         return status
 
-    def end(self, seconds: float) -> None:
+    def wait_or_kill(self, timeout: float) -> None:
         """Wait for the process to exit, as it was asked to, then kill it."""
         if self.process is None:
             return
         try:
-            self.process.wait(seconds)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._bury(self.process)
+        self._clean_up(self.process)
 
     def kill(self) -> None:
         """Kill the process without asking it to exit: a process that hangs does not handle signals."""
         if self.process is not None:
             self.process.kill()
-        self._ask_no_more()
+        self._stop_probe()
 
-    def _bury(self, process: subprocess.Popen[bytes]) -> None:
-        self._ask_no_more()
+    def _clean_up(self, process: subprocess.Popen[bytes]) -> None:
+        self._stop_probe()
         if process.stdin:
             process.stdin.close()
         self.process = None
 
-    def _ask_no_more(self) -> None:
-        if self.liveness is not None:
-            self.liveness.end()
-            self.liveness = None
+    def _stop_probe(self) -> None:
+        if self.health_probe is not None:
+            self.health_probe.stop()
+            self.health_probe = None
 
 
 class Supervisor:
@@ -129,7 +129,7 @@ class Supervisor:
         children: The processes to run.
     """
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[ChildProcess]) -> None:
         self._children = list(children)
         self._stopping = False
         self._log = get_logger(__name__)
@@ -138,65 +138,65 @@ class Supervisor:
         """Run the children until ``stop``; returns the exit status: a child's, if it failed permanently."""
         exit_status = 0
         while not self._stopping:
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
             for child in self._children:
-                if child.silent:
+                if child.unresponsive:
                     self._log.error("silent: killed, to be started again", child=child.name)
                     child.kill()
-                status = child.look(time.monotonic())
+                status = child.poll(time.monotonic())
                 if status is None:
                     continue
-                if child.hopeless(status, time.monotonic()):
+                if child.failed_permanently(status, time.monotonic()):
                     self._log.error("died, and would again", child=child.name, status=status)
                     exit_status = status
                     self._stopping = True
                     break
-                self._log.warning("died", child=child.name, status=status, again_in=child.pause)
-        self._end()
+                self._log.warning("died", child=child.name, status=status, again_in=child.backoff)
+        self._stop_children()
         return exit_status
 
     def stop(self) -> None:
         """Let all children exit, then return from ``run``. A signal handler may call it."""
         self._stopping = True  # and nothing else: the interrupted code may hold any lock
 
-    def _end(self) -> None:
+    def _stop_children(self) -> None:
         for child in self._children:
             if child.process is not None:
                 child.process.terminate()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT
         for child in self._children:
-            child.end(max(0.1, deadline - time.monotonic()))
+            child.wait_or_kill(max(0.1, deadline - time.monotonic()))
 
 
-def leave_with_parent() -> None:
+def exit_with_parent() -> None:
     """In a child: exit when the supervisor has ended."""
 
     def watch() -> None:
         while os.read(0, 1):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(PATIENCE)
+        time.sleep(SHUTDOWN_TIMEOUT)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 @contextmanager
-def telling_what_passes() -> Iterator[None]:
-    """In a child: exit with ``PASSING`` on an error that may be temporary.
+def exit_on_temporary_error() -> Iterator[None]:
+    """In a child: exit with ``TEMPORARY_STATUS`` on an error that may be temporary.
 
     Raises:
-        SystemExit: With ``PASSING``; the error has been logged.
+        SystemExit: With ``TEMPORARY_STATUS``; the error has been logged.
     """
     try:
         yield
     except SafelightError as error:
-        if not passes(error):
+        if not is_temporary(error):
             raise
         get_logger(__name__).warning("cannot go on now", error=error.message)
-        raise SystemExit(PASSING) from error
+        raise SystemExit(TEMPORARY_STATUS) from error
 
 
-def passes(error: SafelightError) -> bool:
+def is_temporary(error: SafelightError) -> bool:
     """Whether an error may be temporary: an unreachable database server, a lock of another process, a full disk."""
     return isinstance(error, DatabaseBusyError | DatabaseOpenError | StorageFullError)

@@ -13,7 +13,7 @@ from safelight.errors import RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
-from safelight.jobs.gallery_entries import generated_entry, picture_result, upscaled_entry
+from safelight.jobs.gallery_entries import generated_entry, image_result, upscaled_entry
 from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
@@ -21,9 +21,9 @@ from safelight.moderation.policy import Decision
 from safelight.runtime.machine import usable_cores
 
 if TYPE_CHECKING:
-    from safelight.generation.progress import Progress as RunProgress
+    from safelight.generation.progress import RunProgress as RunProgress
     from safelight.generation.progress import Watcher
-    from safelight.generation.request import Part
+    from safelight.generation.request import RequestPart
     from safelight.jobs.worker.running_job import RunningJob
     from safelight.studio import Studio
     from safelight.studio.judged_run import JudgedRun
@@ -37,7 +37,7 @@ class JobContext:
     gallery: Gallery
     audit: AuditLog
 
-    def enter(self, new: NewEntry) -> Entry:
+    def add_entry(self, new: NewEntry) -> Entry:
         """Add a picture to the gallery; a blocked picture is recorded in the audit log."""
         entry = self.gallery.add(new)
         if entry.decision is Decision.BLOCK:
@@ -45,40 +45,40 @@ class JobContext:
         return entry
 
 
-def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
+def generate(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
     """Generate a request's pictures and add each to the gallery; pictures of an earlier attempt are kept.
 
     All pictures are one run: it is planned, and its input pictures are judged, when the first picture is needed.
     """
     assert isinstance(request, GenerationRequest)
     results: list[GeneratedImage] = []
-    run = cache(lambda: desk.studio.start(request, watcher=_watcher(running, request)))
+    run = cache(lambda: context.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
         running.pause()
-        if running.over:
-            running.cut_short = True
+        if running.should_end:
+            running.interrupted = True
             break
         try:
-            picture = _find_earlier(desk, running, index) or _generate(desk, running, run, index)
+            picture = _find_earlier(context, running, index) or _generate(context, running, run, index)
         except RunStoppedError:  # while waiting for the database
             break
         if picture is not None:
             results.append(picture)
-    return JobResult.of_pictures(results)
+    return JobResult.from_pictures(results)
 
 
-def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
+def _find_earlier(context: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
     """A picture that an earlier attempt has added to the gallery."""
-    entry = running.patiently(lambda: desk.gallery.find(running.job.id, index))
+    entry = running.retry_database(lambda: context.gallery.find(running.job.id, index))
     if entry is None:
         return None
     running.partial = True
-    return picture_result(entry)
+    return image_result(entry)
 
 
-def _enter(desk: JobContext, running: RunningJob, new: NewEntry) -> Entry:
-    entry = running.patiently(lambda: desk.enter(new))
-    running.got_on()
+def _add_entry(context: JobContext, running: RunningJob, new: NewEntry) -> Entry:
+    entry = running.retry_database(lambda: context.add_entry(new))
+    running.reset_lost_count()
     return entry
 
 
@@ -109,52 +109,52 @@ def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
 
 
 def _generate(
-    desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
+    context: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
 ) -> GeneratedImage | None:
     """Generate picture `index` and add it to the gallery; None if it was skipped, or stopped and not kept."""
     try:
         picture = run().generate(index)
     except RunStoppedError:
         picture = None
-    if running.told is Signal.SKIP:
-        running.skipped()
+    if running.signal is Signal.SKIP:
+        running.acknowledge_skip()
         return None
     stopped = picture is not None and picture.stopped_at is not None
-    if picture is None or (stopped and running.unwanted):
-        running.cut_short = True
+    if picture is None or (stopped and running.should_abort):
+        running.interrupted = True
         return None
     running.partial = running.partial or stopped
-    return picture_result(_enter(desk, running, generated_entry(running.job, picture, index)), picture)
+    return image_result(_add_entry(context, running, generated_entry(running.job, picture, index)), picture)
 
 
-def upscale(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
+def upscale(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
     """Upscale one picture. The job has no partial result, so FINISH lets it continue."""
     assert isinstance(request, UpscaleRequest)
-    if earlier := _find_earlier(desk, running, 0):
-        return JobResult.of_pictures([earlier])
+    if earlier := _find_earlier(context, running, 0):
+        return JobResult.from_pictures([earlier])
     running.report(Progress(stage=Stage.UPSCALING))
 
     def should_stop() -> bool:  # before each tile
         running.pause()
-        return running.unwanted
+        return running.should_abort
 
     with suppress(RunStoppedError):
-        upscaled = desk.studio.upscale(
+        upscaled = context.studio.upscale(
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
-        if not running.unwanted:
-            entry = _enter(desk, running, upscaled_entry(running.job, upscaled))
-            return JobResult.of_pictures([picture_result(entry, upscaled)])
-    running.cut_short = True
-    return JobResult.of_pictures([])
+        if not running.should_abort:
+            entry = _add_entry(context, running, upscaled_entry(running.job, upscaled))
+            return JobResult.from_pictures([image_result(entry, upscaled)])
+    running.interrupted = True
+    return JobResult.from_pictures([])
 
 
-def scan(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
+def scan(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
     """Judge pictures; one that cannot be read does not end the job."""
     assert isinstance(request, ScanRequest)
     total, verdicts = len(request.images), list[PictureVerdict]()
     named_images = ((str(index), image) for index, image in enumerate(request.images))
-    for judgement in desk.studio.moderator().judge_many(named_images, workers=usable_cores()):
+    for judgement in context.studio.moderator().judge_many(named_images, workers=usable_cores()):
         fields = {"index": len(verdicts), **judgement.to_dict()}
         verdicts.append(PictureVerdict.model_validate(fields))
         fraction = len(verdicts) / total
@@ -162,13 +162,13 @@ def scan(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
             Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=fraction)
         )
         running.pause()
-        if running.over and len(verdicts) < total:
-            running.cut_short = True
+        if running.should_end and len(verdicts) < total:
+            running.interrupted = True
             break
-    return JobResult.of_verdicts(verdicts)
+    return JobResult.from_verdicts(verdicts)
 
 
-TASKS: Mapping[JobKind, Callable[[JobContext, RunningJob, Part], JobResult]] = {
+TASKS: Mapping[JobKind, Callable[[JobContext, RunningJob, RequestPart], JobResult]] = {
     JobKind.GENERATE: generate,
     JobKind.UPSCALE: upscale,
     JobKind.SCAN: scan,

@@ -1,7 +1,7 @@
 """Moderation of images: classifiers, policies, verdicts, scans, explanations and export."""
 
-from safelight.moderation.classifier import Classifier, ClassifierInfo, Prediction
-from safelight.moderation.loading import load_classifier
+from safelight.moderation.classifiers.classifier import Classifier, ClassifierInfo, Prediction
+from safelight.moderation.classifiers.loading import load_classifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import PRESETS, Decision, Policy
 from safelight.moderation.verdict import Judgement, PolicyRef, Verdict

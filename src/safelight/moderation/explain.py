@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from safelight.atomic_write import atomic_write
 from safelight.errors import ExplanationUnsupportedError, UsageError
 from safelight.images import DecodeLimits, ImageSource, iter_frames
-from safelight.moderation import open_nsfw
+from safelight.moderation.classifiers import open_nsfw
 from safelight.runtime.backends import BackendPlan, CompiledNetwork, compile_network
 from safelight.runtime.graph import FEATURES, PROBABILITIES
 from safelight.runtime.machine import usable_cores

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from safelight.errors import InternalError, SafelightError
 from safelight.images import DecodeLimits, Frame, ImageSource, iter_frames
-from safelight.moderation.classifier import Classifier, Prediction
+from safelight.moderation.classifiers.classifier import Classifier, Prediction
 from safelight.moderation.policy import Policy
 from safelight.moderation.tiles import tile_boxes, tiles_cover_image
 from safelight.moderation.verdict import Judgement, PolicyRef, Verdict

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import SafelightError
-from safelight.moderation.classifier import ClassifierInfo
+from safelight.moderation.classifiers.classifier import ClassifierInfo
 from safelight.moderation.policy import Decision, Policy
 
 

@@ -50,7 +50,7 @@ from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
 from safelight.studio import Studio
-from safelight.ui.paths import PATH, STATIC, Scripts
+from safelight.ui.paths import UI_PATH, STATIC_PATH, UiStaticFiles
 
 ROUTERS = {
     ApiFamily.NATIVE: (
@@ -119,8 +119,8 @@ def create_app(
     openapi.install(app)
     app.include_router(static_pages.router)
     if settings.web_ui:
-        app.mount(STATIC, Scripts())
-        app.mount(PATH, studio)
+        app.mount(STATIC_PATH, UiStaticFiles())
+        app.mount(UI_PATH, studio)
     return app
 
 

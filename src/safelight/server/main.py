@@ -72,12 +72,12 @@ def load_app(settings: Settings, stack: ExitStack) -> FastAPI:
         UnprotectedServerError: Others can reach the server, and there is no key.
         DatabaseError: The database cannot be opened or brought up to date.
     """
-    from safelight.jobs.queue_service import QueueService, prepare
+    from safelight.jobs.queue_service import QueueService, prepare_database
     from safelight.server.app import create_app
     from safelight.server.security.bind_policy import check_bind_address
     from safelight.server.security.keys import SCHEMA
 
-    prepare(settings, SCHEMA)
+    prepare_database(settings, SCHEMA)
     check_bind_address(settings)
     service = QueueService.open(settings)
     stack.callback(service.close)

@@ -20,11 +20,11 @@ class JudgedRun:
 
     Args:
         run: Generates the pictures.
-        gate: Judges them.
+        moderator: Judges them.
     """
 
     run: Run
-    gate: Moderator
+    moderator: Moderator
 
     def generate(self, index: int) -> Picture:
         """Generate and judge picture `index`, from 0; a blocked picture has no pixels.
@@ -32,15 +32,15 @@ class JudgedRun:
         Raises:
             RunStoppedError, SafelightError: As in ``Run.generate``.
         """
-        return self._judged(self.run.generate(index))
+        return self._judge(self.run.generate(index))
 
     def pictures(self, skip: Collection[int] = ()) -> Iterator[Picture]:
         """All pictures in order, except those with an index in ``skip``; a stopped one is the last."""
         for artifact in self.run.artifacts(skip):
-            yield self._judged(artifact)
+            yield self._judge(artifact)
 
-    def _judged(self, artifact: Artifact) -> Picture:
-        verdict = self.gate.judge(artifact.image)
+    def _judge(self, artifact: Artifact) -> Picture:
+        verdict = self.moderator.judge(artifact.image)
         image = None if is_blocked(verdict) else artifact.image
         record = add_verdict(artifact.record, verdict)
         return Picture(image, record, verdict, artifact.seconds, artifact.stopped_at)

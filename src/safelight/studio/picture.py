@@ -12,7 +12,7 @@ from safelight.atomic_write import atomic_write, path_exists
 from safelight.errors import BlockedError, UsageError
 from safelight.file_formats import FORMATS, FileFormat
 from safelight.generation.infotext import infotext_from_record
-from safelight.generation.record import FileRef, Judged, ReproductionRecord
+from safelight.generation.record import FileRef, RecordedVerdict, ReproductionRecord
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.policy import Decision
@@ -63,7 +63,7 @@ class Picture:
             OutputError, UsageError: The format cannot store it, or the quality is out of range.
         """
         if self.image is None:
-            raise BlockedError(self.blocked_because)
+            raise BlockedError(self.block_reason)
         if not 1 <= quality <= 100:
             raise UsageError(f"quality is {quality}; it has to be 1 to 100.")
         file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
@@ -78,13 +78,13 @@ class Picture:
             BlockedError, OutputError, UsageError: As in `encode`; or the folder cannot be written.
         """
         path = Path(path)
-        data = self.encode(kind_of(path), quality=quality, lossless=lossless)
+        data = self.encode(format_of_suffix(path), quality=quality, lossless=lossless)
         with atomic_write(path) as temporary:
             temporary.write_bytes(data)
         return path
 
     @property
-    def blocked_because(self) -> str:
+    def block_reason(self) -> str:
         """The score for which the policy blocks it."""
         return (
             f"The policy {self.verdict.policy.name} blocks the picture with seed {self.seed}: "
@@ -113,7 +113,7 @@ class Picture:
         }
 
 
-def kind_of(path: Path) -> FileFormat:
+def format_of_suffix(path: Path) -> FileFormat:
     """The format of a path's suffix.
 
     Raises:
@@ -124,7 +124,7 @@ def kind_of(path: Path) -> FileFormat:
     return kind
 
 
-def write(
+def write_image(
     path: Path, image: Image.Image, kind: FileFormat, metadata: Metadata, *, quality: int, lossless: bool
 ) -> Path:
     """Write a picture file atomically.
@@ -141,7 +141,7 @@ def write(
 def add_verdict(record: ReproductionRecord, verdict: Verdict) -> ReproductionRecord:
     """The record with the verdict of moderation."""
     policy = verdict.policy
-    entry = Judged(
+    entry = RecordedVerdict(
         policy=policy.name, version=policy.version, digest=policy.digest, decision=verdict.decision.value
     )
     return record.model_copy(update={"verdict": entry})
@@ -152,9 +152,9 @@ def is_blocked(verdict: Verdict) -> bool:
     return verdict.decision is Decision.BLOCK
 
 
-def free_name(folder: Path, words: str, seed: int | None, suffix: str) -> Path:
+def unused_path(folder: Path, text: str, seed: int | None, suffix: str) -> Path:
     """An unused path, from the first words of a text and the seed."""
-    stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
+    stem = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].strip("-") or "picture"
     name = stem if seed is None else f"{stem}-{seed}"
     paths = (folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
     return next(path for path in paths if not path_exists(path))

@@ -11,7 +11,7 @@ from safelight.errors import NotReproducibleError, RecordMissingError
 from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
 from safelight.generation.record import ReproductionRecord, differences, pixels_digest
-from safelight.generation.request import UNMARKED
+from safelight.generation.request import MASK_BACKGROUND
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
@@ -57,9 +57,9 @@ class Original:
         Raises:
             NotReproducibleError: An input picture is missing, or is not the right one.
         """
-        init_image = self._checked("initial picture", "--init", self.record.init_image, init, limits)
-        on_black = replace(limits, background=UNMARKED)
-        mask_image = self._checked("mask", "--mask", self.record.mask, mask, on_black)
+        init_image = self._load_input("initial picture", "--init", self.record.init_image, init, limits)
+        on_black = replace(limits, background=MASK_BACKGROUND)
+        mask_image = self._load_input("mask", "--mask", self.record.mask, mask, on_black)
         if self.record.adapters:
             names = ", ".join(adapter.name for adapter in self.record.adapters)
             raise NotReproducibleError(
@@ -68,25 +68,25 @@ class Original:
         return self.record.to_request(init_image=init_image, mask=mask_image)
 
     @staticmethod
-    def _checked(
-        what: str, flag: str, digest: str | None, given: ImageSource | None, limits: DecodeLimits
+    def _load_input(
+        description: str, flag: str, digest: str | None, given: ImageSource | None, limits: DecodeLimits
     ) -> Image.Image | None:
         """An input picture of the record, decoded and compared with the record's digest."""
         if digest is None and given is not None:
             raise NotReproducibleError(
-                f"The picture was generated without any {what}.", hint=f"Leave out {flag}."
+                f"The picture was generated without any {description}.", hint=f"Leave out {flag}."
             )
         if digest is None:
             return None
         requirement = f"whose pixels have the SHA-256 {digest[:16]}…"
         if given is None:
             raise NotReproducibleError(
-                f"It takes the {what} {requirement}.", hint=f"Give it with {flag} FILE."
+                f"It takes the {description} {requirement}.", hint=f"Give it with {flag} FILE."
             )
         image = decode(given, limits=limits).image
         if pixels_digest(np.asarray(image)) != digest:
             raise NotReproducibleError(
-                f"This is not the {what} {requirement}.", hint=f"Give the right one with {flag} FILE."
+                f"This is not the {description} {requirement}.", hint=f"Give the right one with {flag} FILE."
             )
         return image
 
@@ -156,13 +156,13 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     if data == original.data:
         return Reproduction(original, reproduced, data, ())
     differing = differences(record.model_copy(update={"file": None}), reproduced.record)
-    sentences = (*differing, _pixels(original, reproduced, limits))
+    sentences = (*differing, _describe_pixel_difference(original, reproduced, limits))
     return Reproduction(
-        original, reproduced, data, sentences, not differing and _nearly(original, reproduced, limits)
+        original, reproduced, data, sentences, not differing and _within_tolerance(original, reproduced, limits)
     )
 
 
-def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
+def _within_tolerance(original: Original, again: Picture, limits: DecodeLimits) -> bool:
     """Whether the original was batched and its pixels differ by no more than batching explains."""
     file = original.record.file
     lossless = file is None or file.lossless or file.kind == "png"
@@ -171,7 +171,7 @@ def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
     return within_tolerance(np.asarray(decode(original.data, limits=limits).image), np.asarray(again.image))
 
 
-def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
+def _describe_pixel_difference(original: Original, again: Picture, limits: DecodeLimits) -> str:
     """How the pictures themselves differ."""
     if again.image is None:
         return "The policy blocks it here."

@@ -19,13 +19,13 @@ from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.fields import FoundImage, replace_images
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
-from safelight.moderation.classifier import Classifier
+from safelight.moderation.classifiers.classifier import Classifier
 from safelight.moderation.explain import Explainer, Explanation
-from safelight.moderation.loading import load_classifier
+from safelight.moderation.classifiers.loading import load_classifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
-from safelight.moderation.scan import Scan
-from safelight.moderation.sources import SkipCallback, find_images
+from safelight.moderation.scan.runner import Scan
+from safelight.moderation.scan.sources import SkipCallback, find_images
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
 from safelight.settings import Settings
@@ -46,7 +46,7 @@ class Studio:
 
     Args:
         settings: All settings; from flags, environment and ``safelight.toml`` when not given.
-        tell: Called with a message for the user when something takes longer.
+        on_message: Called with a message for the user when something takes longer.
 
     Example:
         >>> studio = Studio()
@@ -56,10 +56,10 @@ class Studio:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, tell: Callable[[str], None] = lambda _: None
+        self, settings: Settings | None = None, *, on_message: Callable[[str], None] = lambda _: None
     ) -> None:
         self.settings = settings or Settings.load()
-        self._tell = tell
+        self._on_message = on_message
         self._lock = threading.Lock()
         self._classifiers: dict[str, Classifier] = {}
         self._explainers: dict[str, Explainer] = {}
@@ -73,7 +73,7 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """All pictures of a request; blocked ones have no pixels. See ``draw``.
+        """All pictures of a request; blocked ones have no pixels. See ``iter_generate``.
 
         Args:
             prompt: What to generate, or a whole request.
@@ -87,9 +87,9 @@ class Studio:
         if isinstance(prompt, GenerationRequest):
             if fields:
                 raise RequestError("Give a request, or a prompt with fields, not both.")
-            return list(self.draw(prompt, policy=policy, watcher=watcher))
+            return list(self.iter_generate(prompt, policy=policy, watcher=watcher))
         return list(
-            self.draw(GenerationRequest.parse(prompt=prompt, **fields), policy=policy, watcher=watcher)
+            self.iter_generate(GenerationRequest.parse(prompt=prompt, **fields), policy=policy, watcher=watcher)
         )
 
     def edit(
@@ -101,7 +101,7 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """Change a picture: all of it, the part that a mask marks, or beyond its edges. See ``draw``.
+        """Change a picture: all of it, the part that a mask marks, or beyond its edges. See ``iter_generate``.
 
         Args:
             image: The picture to start from.
@@ -112,13 +112,13 @@ class Studio:
         """
         return self.generate(prompt, policy=policy, watcher=watcher, init_image=image, **fields)
 
-    def draw(
+    def iter_generate(
         self,
         request: GenerationRequest,
         *,
         policy: str | Path | Policy | None = None,
         watcher: Watcher | None = None,
-        alone: bool = False,
+        unbatched: bool = False,
         skip: Collection[int] = (),
     ) -> Iterator[Picture]:
         """Generate a request's pictures one by one; each is judged before it is returned.
@@ -129,14 +129,14 @@ class Studio:
             request: What to generate.
             policy: Replaces the policy of the settings.
             watcher: Callbacks for progress and stopping.
-            alone: Do not batch with pictures of other threads, so that the result is exact to the bit.
+            unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit.
             skip: Indices of pictures that are not needed, from 0.
 
         Raises:
             BlockedError: The policy blocks an input picture.
             SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
         """
-        yield from self.start(request, policy=policy, watcher=watcher, alone=alone).pictures(skip)
+        yield from self.start(request, policy=policy, watcher=watcher, unbatched=unbatched).pictures(skip)
 
     def start(
         self,
@@ -144,15 +144,15 @@ class Studio:
         *,
         policy: str | Path | Policy | None = None,
         watcher: Watcher | None = None,
-        alone: bool = False,
+        unbatched: bool = False,
     ) -> JudgedRun:
         """Judge a request's input pictures, check and plan it; returns a run that generates its pictures.
 
-        Arguments and errors are those of ``draw``.
+        Arguments and errors are those of ``iter_generate``.
         """
         moderator = self.moderator(policy=policy)
         return JudgedRun(
-            self.engine.start(self._judge_inputs(request, moderator), watcher, alone=alone), moderator
+            self.engine.start(self._judge_inputs(request, moderator), watcher, unbatched=unbatched), moderator
         )
 
     def upscale(
@@ -225,7 +225,7 @@ class Studio:
         request = original.request(init_image, mask, self.limits)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
-        return compare(original, next(iter(self.draw(request, policy=policy, alone=True))), self.limits)
+        return compare(original, next(iter(self.iter_generate(request, policy=policy, unbatched=True))), self.limits)
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How a request's prompts are expanded, parsed, and split into the checkpoint's tokens.
@@ -266,13 +266,13 @@ class Studio:
         if self._engine is not None:
             self._engine.unload(checkpoint)
 
-    def holds(self, checkpoint: str) -> bool:
+    def is_loaded(self, checkpoint: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory.
 
         Raises:
             SafelightError: It is in memory, and the version on disk cannot be used.
         """
-        return self._engine is not None and self._engine.holds(checkpoint)
+        return self._engine is not None and self._engine.is_loaded(checkpoint)
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
@@ -286,7 +286,7 @@ class Studio:
             return nullcontext(ResamplingUpscaler(name))  # without the engine, which takes seconds to import
         return self.engine.lease_upscaler(name)
 
-    def _judge_inputs(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
+    def _judge_inputs(self, request: GenerationRequest, moderator: Moderator) -> GenerationRequest:
         """The request with its input pictures judged and decoded.
 
         Raises:
@@ -297,17 +297,17 @@ class Studio:
             if not found.field.judged:
                 return found.value
             description = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
-            return self._judge_input(found.value, gate, description)
+            return self._judge_input(found.value, moderator, description)
 
         return replace_images(type(request), request, admitted)
 
     def _judge_input(
-        self, source: ImageSource, gate: Moderator, what: str = "initial picture"
+        self, source: ImageSource, moderator: Moderator, description: str = "initial picture"
     ) -> Image.Image:
-        verdict = gate.judge(image := decode(source, limits=self.limits).image)
+        verdict = moderator.judge(image := decode(source, limits=self.limits).image)
         if is_blocked(verdict):
             raise BlockedError(
-                f"The policy {verdict.policy.name} blocks the {what}: unsafe {verdict.unsafe:.4f}."
+                f"The policy {verdict.policy.name} blocks the {description}: unsafe {verdict.unsafe:.4f}."
             )
         return image
 
@@ -335,7 +335,7 @@ class Studio:
         classifier: str | None = None,
         policy: str | Path | Policy | None = None,
         only_known: bool = False,
-        skipped: SkipCallback = lambda _path, _reason: None,
+        on_skip: SkipCallback = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
         """Judge every picture in a folder, glob or Parquet table, in order; an unreadable file does not end the scan.
 
@@ -346,13 +346,13 @@ class Studio:
             classifier: Replaces the classifier of the settings.
             policy: Replaces the policy of the settings.
             only_known: Select files by their names alone, without reading those whose suffix is not a picture's.
-            skipped: Called with the path of each file that is not judged, and the reason.
+            on_skip: Called with the path of each file that is not judged, and the reason.
         """
         moderator = self.moderator(classifier=classifier, policy=policy)
         if report is None:
-            found = find_images(str(target), only_known=only_known, on_skip=skipped)
+            found = find_images(str(target), only_known=only_known, on_skip=on_skip)
             return moderator.judge_many(found, workers=usable_cores())
-        return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(on_skip=skipped)
+        return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(on_skip=on_skip)
 
     def explain(self, source: ImageSource, *, classifier: str | None = None, frame: int = 0) -> Explanation:
         """A heat map of the parts that influenced the score; exact, for open-nsfw only.
@@ -386,7 +386,7 @@ class Studio:
         name = name or self.settings.classifier
         with self._lock:
             if name not in self._classifiers:
-                self._classifiers[name] = load_classifier(self.settings, name, on_message=self._tell)
+                self._classifiers[name] = load_classifier(self.settings, name, on_message=self._on_message)
             return self._classifiers[name]
 
     @property

@@ -12,7 +12,7 @@ from safelight.generation.infotext import format_infotext, parse_infotext
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.verdict import Verdict
-from safelight.studio.picture import kind_of, write
+from safelight.studio.picture import format_of_suffix, write_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ class Upscaled:
     seconds: float
 
     @property
-    def blocked_because(self) -> str:
+    def block_reason(self) -> str:
         """The score for which the policy blocks it."""
         return f"The policy {self.verdict.policy.name} blocks the upscaled picture: unsafe {self.verdict.unsafe:.4f}."
 
@@ -52,9 +52,9 @@ class Upscaled:
             OutputError, UsageError: It cannot be written there, or not with these options.
         """
         if self.image is None:
-            raise BlockedError(self.blocked_because)
+            raise BlockedError(self.block_reason)
         path, metadata = Path(path), Metadata(infotext=self.infotext)
-        return write(path, self.image, kind_of(path), metadata, quality=quality, lossless=lossless)
+        return write_image(path, self.image, format_of_suffix(path), metadata, quality=quality, lossless=lossless)
 
     def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
         """The picture as a file, with the source's infotext.
@@ -63,7 +63,7 @@ class Upscaled:
             BlockedError: The policy blocks it.
         """
         if self.image is None:
-            raise BlockedError(self.blocked_because)
+            raise BlockedError(self.block_reason)
         metadata = Metadata(infotext=self.infotext)
         return encode_image(self.image, kind, metadata, quality=quality, lossless=lossless)
 

@@ -1,4 +1,4 @@
-"""The web UI as an ASGI application, which the server mounts at ``paths.PATH``."""
+"""The web UI as an ASGI application, which the server mounts at ``paths.UI_PATH``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight import __version__
-from safelight.ui.page import HEAD, STYLES, Says, build
-from safelight.ui.paths import PATH, STATIC
-from safelight.ui.theme import theme
+from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
+from safelight.ui.paths import UI_PATH, STATIC_PATH
+from safelight.ui.theme import build_theme
 
-NEEDED = re.compile(r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events")
-"""Paths under ``PATH`` that the page requests; file names are plain.
+ALLOWED_PATHS = re.compile(r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events")
+"""Paths under ``UI_PATH`` that the page requests; file names are plain.
 
 Gradio's other paths (uploads, files, queue) are not used, so they answer 404.
 """
 
-CONTENT = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; manifest-src 'self'; "
     "form-action 'self'; base-uri 'self'; frame-ancestors 'none'"
@@ -34,27 +34,27 @@ CONTENT = (
 Gradio compiles its event handlers from strings, hence ``unsafe-eval``. Inline scripts run only if they were in the page
 when it was sent: the policy lists their hashes.
 """
-INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
-FOREVER, CHECKED = "private, max-age=31536000, immutable", "private, no-cache"
-FOUND = frozenset({200, 206, 304})
+INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+IMMUTABLE, REVALIDATE = "private, max-age=31536000, immutable", "private, no-cache"
+CACHEABLE_STATUSES = frozenset({200, 206, 304})
 """Statuses of existing files; other responses must not be cached as immutable."""
 
 
-def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
+def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
     """Create the application; importing this module and calling this takes seconds.
 
     Args:
         samplers: Names of samplers to choose from.
         schedules: Names of schedules to choose from.
     """
-    translations = Says()
-    styles = "\n".join(f'<link rel="stylesheet" href="{STATIC}/{name}.css?{__version__}">' for name in STYLES)
+    translations = Translations()
+    styles = "\n".join(f'<link rel="stylesheet" href="{STATIC_PATH}/{name}.css?{__version__}">' for name in STYLE_SHEETS)
     inner = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         inner,
-        build(samplers, schedules, translations),
+        build_page(samplers, schedules, translations),
         path="/",
-        root_path=PATH,
+        root_path=UI_PATH,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -62,13 +62,13 @@ def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         pwa=False,
         mcp_server=False,
         show_error=False,
-        theme=theme(),
+        theme=build_theme(),
         i18n=translations.i18n,
     )
-    return Narrowed(inner, HEAD.format(static=STATIC, version=__version__, styles=styles))
+    return RestrictedGradio(inner, HEAD_HTML.format(static=STATIC_PATH, version=__version__, styles=styles))
 
 
-class Narrowed:
+class RestrictedGradio:
     """Pass only GET and HEAD requests for what the page needs to Gradio, and insert our elements into its ``<head>``.
 
     Args:
@@ -82,19 +82,19 @@ class Narrowed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        path = scope["path"].removeprefix(PATH)
+        path = scope["path"].removeprefix(UI_PATH)
         scope["query_string"] = b""  # Gradio would look up pages and saved states by it, which we do not have
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
-        elif scope["method"] not in ("GET", "HEAD") or not NEEDED.fullmatch(path):
+        elif scope["method"] not in ("GET", "HEAD") or not ALLOWED_PATHS.fullmatch(path):
             await PlainTextResponse("Not found", 404)(scope, receive, send)
         elif path in ("", "/"):
-            await self._page(scope, receive, send)
+            await self._send_page(scope, receive, send)
         else:
-            cache_control = FOREVER if path.startswith("/assets/") else CHECKED
-            await self._app(scope, receive, _with_headers(send, cache_control, CONTENT.format(hashes="")))
+            cache_control = IMMUTABLE if path.startswith("/assets/") else REVALIDATE
+            await self._app(scope, receive, _with_headers(send, cache_control, CONTENT_SECURITY_POLICY.format(hashes="")))
 
-    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
         start: Message = {}
         body = b""
@@ -109,21 +109,21 @@ class Narrowed:
         await self._app({**scope, "method": "GET", "headers": headers}, receive, collect)
         page = body.replace(b"<head>", b"<head>" + self._head, 1)
         response = HTMLResponse(page, start["status"])
-        await response(scope, receive, _with_headers(send, CHECKED, policy(page)))
+        await response(scope, receive, _with_headers(send, REVALIDATE, content_security_policy(page)))
 
 
-def policy(page: bytes) -> str:
+def content_security_policy(page: bytes) -> str:
     """The content security policy of a page with inline scripts."""
-    hashes = (b64encode(sha256(script).digest()).decode() for script in INLINE.findall(page))
-    return CONTENT.format(hashes="".join(f" 'sha256-{each}'" for each in hashes))
+    hashes = (b64encode(sha256(script).digest()).decode() for script in INLINE_SCRIPT.findall(page))
+    return CONTENT_SECURITY_POLICY.format(hashes="".join(f" 'sha256-{each}'" for each in hashes))
 
 
-def _with_headers(send: Send, keeping: str, content: str) -> Send:
+def _with_headers(send: Send, cache_control: str, csp: str) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["Content-Security-Policy"] = content
-            headers["Cache-Control"] = keeping if message["status"] in FOUND else CHECKED
+            headers["Content-Security-Policy"] = csp
+            headers["Cache-Control"] = cache_control if message["status"] in CACHEABLE_STATUSES else REVALIDATE
         await send(message)
 
     return send_with_headers

@@ -15,67 +15,67 @@ from typing import Any
 import gradio as gr
 from gradio.i18n import I18nData
 
-from safelight.gallery.thumbnails import LARGEST
-from safelight.ui.texts import LANGUAGES, catalogue
+from safelight.gallery.thumbnails import MAX_SIDE
+from safelight.ui.texts import LANGUAGES, load_texts
 
 TABS = ("create", "gallery", "moderate", "models", "system")
 Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
-OWN = "sl-place"
+CONTAINER_CLASS = "sl-place"
 """CSS class of the elements that scripts fill."""
 
-HEAD = """
+HEAD_HTML = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <script src="{static}/preferences.js?{version}"></script>
 {styles}
 <script type="module" src="{static}/main.js?{version}"></script>
 """
-STYLES = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
+STYLE_SHEETS = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
 
 
-class Says:
+class Translations:
     """Translated texts by key; Gradio looks them up in the browser's language."""
 
     def __init__(self) -> None:
-        self.i18n = gr.I18n(**{language: catalogue(language) for language in LANGUAGES})
+        self.i18n = gr.I18n(**{language: load_texts(language) for language in LANGUAGES})
 
     def __call__(self, key: str) -> I18nData:
         """A text by its key."""
         text: I18nData = self.i18n(key)
         return text
 
-    def label(self, name: str) -> dict[str, Any]:
+    def field_texts(self, name: str) -> dict[str, Any]:
         """A field's label and its description, as arguments of a component."""
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
 
 
-def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.Blocks:
+def build_page(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> gr.Blocks:
     """Build the page.
 
     Args:
         samplers: Names of samplers to choose from; the scripts offer those that work with the checkpoint.
         schedules: Names of schedules, likewise.
-        says: Translated texts.
+        t: Translated texts.
     """
     page: gr.Blocks
     with gr.Blocks(title="Safelight", analytics_enabled=False, fill_width=True) as page:
-        place("header")
+        add_container("header")
         with gr.Tabs(elem_id="sl-tabs", selected="create"):
             with (
-                gr.Tab(says("tab.create"), id="create", elem_id="sl-tab-create"),
+                gr.Tab(t("tab.create"), id="create", elem_id="sl-tab-create"),
                 gr.Row(elem_id="sl-create"),
             ):
                 with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
-                    fields = _form(samplers, schedules, says)
+                    fields = _build_form(samplers, schedules, t)
                 with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
-                    place("jobs", thumbnail=LARGEST)
+                    add_container("jobs", thumbnail=MAX_SIDE)
             for name in TABS[1:]:
-                with gr.Tab(says(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
-                    place(name)
-        _connect(fields)
+                with gr.Tab(t(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
+                    add_container(name)
+        _connect_events(fields)
     return page
 
 
-def place(name: str, **data: object) -> None:
+def add_container(name: str, **data: object) -> None:
     """Add an empty element that a script fills.
 
     Args:
@@ -84,13 +84,13 @@ def place(name: str, **data: object) -> None:
     """
     attributes = "".join(f" data-{key}='{escape(json.dumps(value))}'" for key, value in data.items())
     gr.HTML(
-        f'<div id="sl-{name}" class="{OWN}"{attributes}></div>',
+        f'<div id="sl-{name}" class="{CONTAINER_CLASS}"{attributes}></div>',
         elem_classes="sl-html",
         apply_default_css=False,
     )
 
 
-def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapping[str, Field]:
+def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:
     """The form: the main fields, and the others in accordions. Fields have the names of our API."""
     fields: dict[str, Field] = {}
 
@@ -101,14 +101,14 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
         }
         if kind is gr.Slider:
             defaults["buttons"] = []
-        fields[name] = kind(*args, **(defaults | says.label(name) | options))
+        fields[name] = kind(*args, **(defaults | t.field_texts(name) | options))
 
-    place("form-head")
-    field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=says("create.prompt.example"))
-    place("prompt-says")
+    add_container("form-head")
+    field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=t("create.prompt.example"))
+    add_container("prompt-says")
     field("negative_prompt", gr.Textbox, lines=1, max_lines=8)
-    place("negative-says")
-    place("chips")
+    add_container("negative-says")
+    add_container("chips")
     with gr.Row(elem_classes="sl-pair"):
         field("width", gr.Slider, 64, 2048, 128, step=8)
         field("height", gr.Slider, 64, 2048, 128, step=8)
@@ -119,21 +119,21 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
         field("sampler", gr.Dropdown, ["", *samplers], value="")
         field("checkpoint", gr.Dropdown, [""], value="")
     with gr.Row(elem_classes="sl-pair"):
-        field("seed", gr.Textbox, lines=1, max_lines=1, placeholder=says("create.seed.random"))
+        field("seed", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.seed.random"))
         field("count", gr.Slider, 1, 16, 1, step=1)
-    with gr.Accordion(says("create.edit"), open=False, elem_id="sl-fold-edit"):
-        place("editor")
+    with gr.Accordion(t("create.edit"), open=False, elem_id="sl-fold-edit"):
+        add_container("editor")
         field("strength", gr.Slider, 0, 1, 0.6, step=0.05)
         with gr.Row(elem_classes="sl-pair"):
             field(
                 "inpaint.fill",
                 gr.Dropdown,
-                _options(says, "fill", ("original", "blur", "noise")),
+                _choices(t, "fill", ("original", "blur", "noise")),
                 value="original",
             )
             field("inpaint.padding", gr.Slider, 0, 256, 32, step=4)
         field("inpaint.only_masked", gr.Checkbox, False)
-    with gr.Accordion(says("create.hires"), open=False, elem_id="sl-fold-hires"):
+    with gr.Accordion(t("create.hires"), open=False, elem_id="sl-fold-hires"):
         field("hires.on", gr.Checkbox, False)
         with gr.Row(elem_classes="sl-pair"):
             field("hires.scale", gr.Slider, 1.25, 4, 2, step=0.25)
@@ -141,7 +141,7 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
         with gr.Row(elem_classes="sl-pair"):
             field("hires.upscaler", gr.Dropdown, ["latent", "lanczos"], value="latent")
             field("hires.steps", gr.Slider, 0, 100, 0, step=1)
-    with gr.Accordion(says("create.fine"), open=False, elem_id="sl-fold-fine"):
+    with gr.Accordion(t("create.fine"), open=False, elem_id="sl-fold-fine"):
         with gr.Row(elem_classes="sl-pair"):
             field("schedule", gr.Dropdown, ["", *schedules], value="")
             field("clip_skip", gr.Slider, 1, 12, 1, step=1)
@@ -153,22 +153,22 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
             field("guidance_end", gr.Slider, 0, 1, 1, step=0.05)
         with gr.Row(elem_classes="sl-pair"):
             field("pag_scale", gr.Slider, 0, 10, 0, step=0.5)
-            field("eta", gr.Textbox, lines=1, max_lines=1, placeholder=says("create.default"))
+            field("eta", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.default"))
         with gr.Row(elem_classes="sl-pair"):
             field("variation.seed", gr.Textbox, lines=1, max_lines=1)
             field("variation.strength", gr.Slider, 0, 1, 0, step=0.05)
     limits = {
         name: (field.minimum, field.maximum) for name, field in fields.items() if isinstance(field, gr.Slider)
     }
-    place("draw", limits=limits)
+    add_container("draw", limits=limits)
     return fields
 
 
-def _options(says: Says, name: str, values: Sequence[str]) -> list[tuple[I18nData, str]]:
-    return [(says(f"create.{name}.{value}"), value) for value in values]
+def _choices(t: Translations, name: str, values: Sequence[str]) -> list[tuple[I18nData, str]]:
+    return [(t(f"create.{name}.{value}"), value) for value in values]
 
 
-def _connect(fields: Mapping[str, Field]) -> None:
+def _connect_events(fields: Mapping[str, Field]) -> None:
     """Call the scripts when the user changes a field, and let them set fields; both run in the browser."""
     for name, component in fields.items():
         if isinstance(component, gr.Textbox):

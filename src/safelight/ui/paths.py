@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-PATH, STATIC = "/studio", "/studio/safelight"
+UI_PATH, STATIC_PATH = "/studio", "/studio/safelight"
 
 
-class Scripts(StaticFiles):
+class UiStaticFiles(StaticFiles):
     """The web UI's scripts, style sheets and texts; browsers cache them and revalidate on each use."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from importlib.resources import files
 LANGUAGES = ("en", "de", "fr")
 
 
-def catalogue(language: str) -> dict[str, str]:
+def load_texts(language: str) -> dict[str, str]:
     """The texts of one of ``LANGUAGES`` by key."""
     path = files(__package__).joinpath(f"static/texts/{language}.json")
     texts: dict[str, str] = json.loads(path.read_text("utf-8"))

@@ -51,7 +51,7 @@ TOKENS = {
 """Gradio's variable -> our token; the same for light and dark, as the token itself has two values."""
 
 
-def theme() -> gr.themes.Base:
+def build_theme() -> gr.themes.Base:
     """Build the theme: system fonts, so that none is downloaded, and one accent colour."""
     base = gr.themes.Base(
         font=FONT, font_mono=MONO, radius_size="md", spacing_size="md", text_size="md", neutral_hue="stone"

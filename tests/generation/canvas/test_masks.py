@@ -25,7 +25,7 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3
 GREEN = Image.new("RGB", (64, 64), (0, 255, 0))
 
 
-def mask_of(*boxes: Box, size: tuple[int, int] = SIZE) -> Image.Image:
+def make_mask(*boxes: Box, size: tuple[int, int] = SIZE) -> Image.Image:
     mask = Image.new("L", size, 0)
     for box in boxes:
         mask.paste(255, box)
@@ -36,13 +36,13 @@ def canvas(mask: Image.Image, picture: Image.Image = PICTURE, **options: Any) ->
     return inpainting_canvas(picture, mask, Inpaint(**options), 7, (64, 64))
 
 
-def changed(canvas: Canvas, drawn: Image.Image = GREEN) -> np.ndarray:
+def changed_pixels(canvas: Canvas, drawn: Image.Image = GREEN) -> np.ndarray:
     """Where compositing the generated part changes the original: bool [height, width]."""
     return (np.asarray(canvas.composite(drawn)) != np.asarray(canvas.original)).any(-1)
 
 
 def test_without_blur_only_the_white_part_changes() -> None:
-    found = changed(canvas(mask_of((40, 30, 80, 70)), blur=0))
+    found = changed_pixels(canvas(make_mask((40, 30, 80, 70)), blur=0))
     assert found[30:70, 40:80].all()
     found[30:70, 40:80] = False
     assert not found.any()
@@ -51,8 +51,8 @@ def test_without_blur_only_the_white_part_changes() -> None:
 @pytest.mark.parametrize("only_masked", [False, True])
 @pytest.mark.parametrize("blur", [1, 4, 12])
 def test_no_pixel_changes_where_the_soft_mask_is_black(blur: int, only_masked: bool) -> None:
-    at = canvas(mask_of((70, 50, 90, 70)), blur=blur, only_masked=only_masked, padding=0)
-    found = changed(at)
+    at = canvas(make_mask((70, 50, 90, 70)), blur=blur, only_masked=only_masked, padding=0)
+    found = changed_pixels(at)
     assert found[55:65, 75:85].all()
     assert not found[np.asarray(at.soft_mask) == 0].any()
     reach = 4 * blur
@@ -63,7 +63,7 @@ def test_no_pixel_changes_where_the_soft_mask_is_black(blur: int, only_masked: b
 
 @pytest.mark.parametrize("blur", [0, 4, 12])
 def test_the_box_contains_the_soft_edge(blur: int) -> None:
-    at = canvas(mask_of((70, 50, 90, 70)), blur=blur, only_masked=True, padding=0)
+    at = canvas(make_mask((70, 50, 90, 70)), blur=blur, only_masked=True, padding=0)
     left, top, right, bottom = at.box
     outside = np.asarray(at.soft_mask).copy()
     outside[top:bottom, left:right] = 0
@@ -72,7 +72,7 @@ def test_the_box_contains_the_soft_edge(blur: int) -> None:
 
 
 def test_padding_includes_the_surroundings() -> None:
-    mask = mask_of((70, 50, 90, 70))
+    mask = make_mask((70, 50, 90, 70))
     near = canvas(mask, blur=0, only_masked=True, padding=0).box
     wide = canvas(mask, blur=0, only_masked=True, padding=10).box
     assert near == (70, 50, 90, 70)
@@ -112,15 +112,15 @@ def test_the_box_has_the_proportions_of_the_requested_size_where_they_fit() -> N
 
 
 def test_inverting_regenerates_the_black_part() -> None:
-    found = changed(canvas(mask_of((40, 30, 80, 70)), blur=0, invert=True))
+    found = changed_pixels(canvas(make_mask((40, 30, 80, 70)), blur=0, invert=True))
     assert not found[30:70, 40:80].any()
     assert found[:30].all()
 
 
 def test_luminance_decides_in_every_image_mode() -> None:
-    mask = mask_of((40, 30, 80, 70))
+    mask = make_mask((40, 30, 80, 70))
     for mode in ("RGB", "1", "LA", "P"):
-        assert np.array_equal(changed(canvas(mask.convert(mode), blur=0)), changed(canvas(mask, blur=0)))
+        assert np.array_equal(changed_pixels(canvas(mask.convert(mode), blur=0)), changed_pixels(canvas(mask, blur=0)))
 
 
 def test_invalid_masks_are_refused() -> None:
@@ -132,11 +132,11 @@ def test_invalid_masks_are_refused() -> None:
         canvas(Image.new("L", SIZE, 127))
     with pytest.raises(MaskError, match="marks nothing"):
         canvas(Image.new("L", SIZE, 255), invert=True)
-    assert canvas(mask_of((0, 0, 1, 1))).box == (0, 0, *SIZE)
+    assert canvas(make_mask((0, 0, 1, 1))).box == (0, 0, *SIZE)
 
 
 def test_filling_changes_only_the_masked_part() -> None:
-    mask = mask_of((40, 30, 80, 70))
+    mask = make_mask((40, 30, 80, 70))
     before = np.asarray(PICTURE)
     for how in ("blur", "noise"):
         after = np.asarray(canvas(mask, fill=how).init_image)
@@ -147,7 +147,7 @@ def test_filling_changes_only_the_masked_part() -> None:
 
 
 def test_noise_depends_on_the_seed() -> None:
-    mask = mask_of((0, 0, *SIZE))
+    mask = make_mask((0, 0, *SIZE))
     first, again, other = (np.asarray(fill_masked(PICTURE, mask, "noise", seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -156,21 +156,21 @@ def test_noise_depends_on_the_seed() -> None:
 def test_blur_fills_from_the_surroundings() -> None:
     picture = Image.new("RGB", SIZE, (10, 200, 30))
     picture.paste((255, 0, 255), (60, 40, 100, 80))  # under the mask: must have no influence
-    flat = np.asarray(blur_fill(picture, mask_of((60, 40, 100, 80))))
+    flat = np.asarray(blur_fill(picture, make_mask((60, 40, 100, 80))))
     assert np.abs(flat.astype(int) - (10, 200, 30)).max() <= 1
     halves = Image.new("RGB", SIZE, (0, 0, 0))
     halves.paste((255, 255, 255), (80, 0, *SIZE))
-    found = np.asarray(blur_fill(halves, mask_of((60, 40, 100, 80))))[60]
+    found = np.asarray(blur_fill(halves, make_mask((60, 40, 100, 80))))[60]
     assert found[62].mean() < 60
     assert found[97].mean() > 195
-    assert blur_fill(picture, mask_of((0, 0, *SIZE))).size == SIZE  # nothing is known at all
+    assert blur_fill(picture, make_mask((0, 0, *SIZE))).size == SIZE  # nothing is known at all
 
 
 def test_outpainting_keeps_the_image_but_for_the_seam() -> None:
     options = Inpaint(blur=4)
     at = outpainting_canvas(PICTURE, Outpaint(left=40, bottom=24), options, 7)
     assert at.original.size == (200, 144)
-    found = changed(at, GREEN.resize((200, 144)))
+    found = changed_pixels(at, GREEN.resize((200, 144)))
     assert found[:, :40].all()
     assert found[120:].all()
     seam = 2 * 4 + 3 * 4
@@ -216,7 +216,7 @@ def test_every_marked_latent_is_regenerated(
     left: int, top: int, width: int, height: int, shape: tuple[int, int]
 ) -> None:
     """A dot or a line is regenerated too, however thin and soft: pipelines sample one pixel of each latent."""
-    mask = mask_of((left, top, min(160, left + width), min(120, top + height)))
+    mask = make_mask((left, top, min(160, left + width), min(120, top + height)))
     found = np.asarray(canvas(mask, blur=8).latent_mask(shape, 8))
     assert found.shape == shape[::-1]
     cells = found.reshape(shape[1] // 8, 8, shape[0] // 8, 8)
@@ -231,9 +231,9 @@ def test_every_marked_latent_is_regenerated(
 
 
 def test_a_mask_on_whole_latents_is_unchanged() -> None:
-    mask = mask_of((16, 24, 80, 64))
+    mask = make_mask((16, 24, 80, 64))
     assert canvas(mask, blur=0).latent_mask(SIZE, 8) == mask
-    odd = mask_of((17, 25, 80, 63))
+    odd = make_mask((17, 25, 80, 63))
     assert canvas(odd, blur=0).latent_mask(SIZE, 1) == odd
     beyond = outpainting_canvas(PICTURE, Outpaint(right=40), Inpaint(blur=0), 7)
     assert np.asarray(beyond.latent_mask((200, 120), 8))[:, 160:].min() == 255

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-from tests.generation.conftest import Draw, pixels
-from tests.generation.stock import alike, load_stock, stock
+from tests.generation.conftest import GenerateImages, to_array
+from tests.generation.diffusers_reference import (
+    nearly_equal,
+    load_diffusers_pipeline,
+    generate_with_diffusers,
+)
 from torch import Tensor, nn
 
 from safelight.errors import RunStoppedError, UnsupportedError
@@ -22,7 +26,7 @@ Tiny = Callable[[str], Path]
 SIZE = {"width": 64, "height": 64}
 
 
-def twin(seed: int = 0, channels: int = 4) -> Tensor:
+def doubled(seed: int = 0, channels: int = 4) -> Tensor:
     return torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
@@ -34,14 +38,14 @@ def test_the_interval_includes_its_end() -> None:
 
 
 def test_guidance_is_the_scaled_difference() -> None:
-    values = twin()
+    values = doubled()
     guided = combine_predictions(values, GuidanceOptions(4.0), first_step=True, channels=4)
     assert torch.equal(guided, values[:1] + 4.0 * (values[1:] - values[:1]))
 
 
 @pytest.mark.parametrize("rescale", [0.3, 1.0])
 def test_rescaling_follows_the_paper(rescale: float) -> None:
-    values = twin()
+    values = doubled()
     guided = combine_predictions(values, GuidanceOptions(4.0), first_step=False, channels=4)
     ours = combine_predictions(values, GuidanceOptions(4.0, rescale=rescale), first_step=False, channels=4)
     assert torch.allclose(ours, rescale_noise_cfg(guided, values[1:], rescale), atol=1e-6)
@@ -50,7 +54,7 @@ def test_rescaling_follows_the_paper(rescale: float) -> None:
 
 
 def test_a_learned_variance_does_not_affect_rescaling() -> None:
-    values, loud = twin(channels=8), twin(channels=8)
+    values, loud = doubled(channels=8), doubled(channels=8)
     loud[:, 4:] *= 100
     guidance = GuidanceOptions(4.0, rescale=0.7)
     one, other = (
@@ -60,7 +64,7 @@ def test_a_learned_variance_does_not_affect_rescaling() -> None:
 
 
 def test_cfg_zero_projects_the_negative_prediction_and_leaves_out_the_first_step() -> None:
-    values, guidance = twin(), GuidanceOptions(4.0, cfg_zero=True)
+    values, guidance = doubled(), GuidanceOptions(4.0, cfg_zero=True)
     assert not combine_predictions(values, guidance, first_step=True, channels=4).any()
     negative, positive = values[0].double().flatten(), values[1].double().flatten()
     share = torch.dot(positive, negative) / torch.dot(negative, negative)
@@ -71,7 +75,7 @@ def test_cfg_zero_projects_the_negative_prediction_and_leaves_out_the_first_step
     assert torch.isfinite(half).all()  # the sums are larger than half precision can hold
 
 
-class Echo(nn.Module):
+class EchoDenoiser(nn.Module):
     """A denoiser that returns its input and records it."""
 
     def __init__(self) -> None:
@@ -109,7 +113,7 @@ def hooks(module: nn.Module) -> int:
 
 
 def test_outside_the_interval_the_negative_half_is_not_computed() -> None:
-    echo, sample = Echo(), twin()
+    echo, sample = EchoDenoiser(), doubled()
     ids = torch.arange(12).reshape(2, 6)
     with adapter(echo, guidance=GuidanceOptions(3.0, end=0.5)) as adapted:
         for adapted.step in range(4):
@@ -139,7 +143,7 @@ def test_outside_the_interval_the_negative_half_is_not_computed() -> None:
     ],
 )
 def test_every_row_gets_the_embeddings_of_its_step(guided: bool, batch: int, rows: list[int]) -> None:
-    echo = Echo()
+    echo = EchoDenoiser()
     with adapter(echo, guided=guided, phases=PHASES) as adapted:
         adapted.step = 3
         echo(
@@ -155,7 +159,7 @@ def test_every_row_gets_the_embeddings_of_its_step(guided: bool, batch: int, row
 
 
 def test_hooks_are_removed_after_errors_too() -> None:
-    echo = Echo()
+    echo = EchoDenoiser()
     with adapter(echo):
         assert hooks(echo) == 2
     assert hooks(echo) == 0
@@ -163,7 +167,7 @@ def test_hooks_are_removed_after_errors_too() -> None:
         _ = 1 / 0
     assert hooks(echo) == 0
     with pytest.raises(RunStoppedError), adapter(echo, should_stop=lambda: True):
-        echo(twin(), 1)
+        echo(doubled(), 1)
     assert hooks(echo) == 0
     assert echo.seen == []
 
@@ -172,7 +176,7 @@ def test_hooks_are_removed_after_errors_too() -> None:
 
 
 @contextmanager
-def batches(loaded: LoadedCheckpoint) -> Iterator[list[int]]:
+def recorded_batch_sizes(loaded: LoadedCheckpoint) -> Iterator[list[int]]:
     """The batch sizes that the network really gets."""
     sizes: list[int] = []
     denoiser: Any = loaded.components[loaded.family.denoiser]
@@ -184,7 +188,7 @@ def batches(loaded: LoadedCheckpoint) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(("name", "pipeline"), [("sd1", ""), ("sdxl", "XL")])
 def test_outside_the_interval_guidance_is_one_at_half_the_cost(
-    name: str, pipeline: str, draw: Draw, tiny: Tiny, in_memory: Callable[[str], LoadedCheckpoint]
+    name: str, pipeline: str, draw: GenerateImages, tiny: Tiny, in_memory: Callable[[str], LoadedCheckpoint]
 ) -> None:
     def drop_guidance(pipe: Any, step: int, _: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if step != 1:
@@ -193,7 +197,7 @@ def test_outside_the_interval_guidance_is_one_at_half_the_cost(
         return {key: value[-1:] for key, value in tensors.items() if key != "latents"}
 
     more = ["add_text_embeds", "add_time_ids"] if pipeline else []
-    expected = stock(
+    expected = generate_with_diffusers(
         tiny(name),
         f"StableDiffusion{pipeline}Pipeline",
         num_inference_steps=4,
@@ -202,24 +206,24 @@ def test_outside_the_interval_guidance_is_one_at_half_the_cost(
         callback_on_step_end_tensor_inputs=["latents", "prompt_embeds", *more],
         **SIZE,
     )
-    with batches(in_memory(name)) as sizes:
+    with recorded_batch_sizes(in_memory(name)) as sizes:
         (drawn,) = draw(name, steps=4, guidance_end=0.5)
     assert sizes == [2, 2, 1, 1]
-    assert alike(pixels(drawn), expected)
-    with batches(in_memory(name)) as sizes:
+    assert nearly_equal(to_array(drawn), expected)
+    with recorded_batch_sizes(in_memory(name)) as sizes:
         draw(name, steps=4, guidance_start=0.5, guidance_end=0.9)
     assert sizes == [1, 1, 2, 2]
 
 
-def test_rescaling_equals_diffusers(draw: Draw, tiny: Tiny) -> None:
+def test_rescaling_equals_diffusers(draw: GenerateImages, tiny: Tiny) -> None:
     (drawn,) = draw(guidance_rescale=0.7, guidance_scale=9)
-    expected = stock(tiny("sd1"), "StableDiffusionPipeline", guidance_rescale=0.7, guidance_scale=9.0, **SIZE)
-    assert np.abs(pixels(drawn).astype(int) - expected).max() <= 1
-    assert not np.array_equal(pixels(drawn), pixels(*draw(guidance_scale=9)))
+    expected = generate_with_diffusers(tiny("sd1"), "StableDiffusionPipeline", guidance_rescale=0.7, guidance_scale=9.0, **SIZE)
+    assert np.abs(to_array(drawn).astype(int) - expected).max() <= 1
+    assert not np.array_equal(to_array(drawn), to_array(*draw(guidance_scale=9)))
 
 
-def test_cfg_zero_follows_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
-    pipe = load_stock(tiny("sd3"), "StableDiffusion3Pipeline", "Euler")
+def test_cfg_zero_follows_the_papers_formula(draw: GenerateImages, tiny: Tiny) -> None:
+    pipe = load_diffusers_pipeline(tiny("sd3"), "StableDiffusion3Pipeline", "Euler")
     with torch.no_grad():
         words, no_words, pooled, no_pooled = pipe.encode_prompt(
             prompt="a red cat",
@@ -246,8 +250,8 @@ def test_cfg_zero_follows_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
         decoded = pipe.vae.decode(latents / 0.3611 + 0.1159).sample
     expected = (decoded[0] / 2 + 0.5).clamp(0, 1).mul(255).round().movedim(0, -1).numpy()
     (drawn,) = draw("sd3", guidance_method="cfg-zero", negative_prompt="blue", guidance_scale=7)
-    assert np.abs(pixels(drawn) - expected).max() <= 1
-    assert np.abs(pixels(*draw("sd3", negative_prompt="blue", guidance_scale=7)) - expected).max() > 1
+    assert np.abs(to_array(drawn) - expected).max() <= 1
+    assert np.abs(to_array(*draw("sd3", negative_prompt="blue", guidance_scale=7)) - expected).max() > 1
 
 
 @pytest.mark.parametrize(
@@ -256,13 +260,13 @@ def test_cfg_zero_follows_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
 )
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_perturbed_attention_equals_diffusers(
-    name: str, pipeline: str, sampler: str, scale: float, draw: Draw, tiny: Tiny
+    name: str, pipeline: str, sampler: str, scale: float, draw: GenerateImages, tiny: Tiny
 ) -> None:
     more = {"guidance_scale": scale, "sampler": sampler}
     (drawn,) = draw(name, pag_scale=3, **more)
-    expected = stock(tiny(name), pipeline, sampler, pag_scale=3.0, guidance_scale=scale, **SIZE)
-    assert alike(pixels(drawn), expected)
-    assert not np.array_equal(expected, pixels(*draw(name, **more)))
+    expected = generate_with_diffusers(tiny(name), pipeline, sampler, pag_scale=3.0, guidance_scale=scale, **SIZE)
+    assert nearly_equal(to_array(drawn), expected)
+    assert not np.array_equal(expected, to_array(*draw(name, **more)))
 
 
 @pytest.mark.parametrize(
@@ -271,19 +275,19 @@ def test_perturbed_attention_equals_diffusers(
 )
 @pytest.mark.parametrize("adaptive", [0.004, 0.5])
 def test_adaptive_perturbed_attention_equals_diffusers(
-    name: str, pipeline: str, sampler: str, adaptive: float, draw: Draw, tiny: Tiny
+    name: str, pipeline: str, sampler: str, adaptive: float, draw: GenerateImages, tiny: Tiny
 ) -> None:
     more: dict[str, Any] = {"guidance_scale": 5.0, "pag_scale": 3.0}
     (drawn,) = draw(name, pag_adaptive=adaptive, sampler=sampler, **more)
-    expected = stock(tiny(name), pipeline, sampler, pag_adaptive_scale=adaptive, **more, **SIZE)
-    assert alike(pixels(drawn), expected)
-    assert not np.array_equal(pixels(drawn), pixels(*draw(name, sampler=sampler, **more)))
+    expected = generate_with_diffusers(tiny(name), pipeline, sampler, pag_adaptive_scale=adaptive, **more, **SIZE)
+    assert nearly_equal(to_array(drawn), expected)
+    assert not np.array_equal(to_array(drawn), to_array(*draw(name, sampler=sampler, **more)))
     assert drawn.record.pag_adaptive == adaptive
 
 
-def test_perturbed_attention_with_prompt_changes_and_stops(draw: Draw, in_memory: Any) -> None:
+def test_perturbed_attention_with_prompt_changes_and_stops(draw: GenerateImages, in_memory: Any) -> None:
     assert not np.array_equal(
-        pixels(*draw(prompt="[red:blue:2] cat", pag_scale=3)), pixels(*draw(prompt="red cat", pag_scale=3))
+        to_array(*draw(prompt="[red:blue:2] cat", pag_scale=3)), to_array(*draw(prompt="red cat", pag_scale=3))
     )
     with pytest.raises(UnsupportedError):
         draw("flux", pag_scale=3)
@@ -291,7 +295,7 @@ def test_perturbed_attention_with_prompt_changes_and_stops(draw: Draw, in_memory
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "qwen-image", "z-image"])
 def test_no_run_leaves_state_in_the_shared_denoiser(
-    name: str, draw: Draw, in_memory: Callable[[str], LoadedCheckpoint]
+    name: str, draw: GenerateImages, in_memory: Callable[[str], LoadedCheckpoint]
 ) -> None:
     loaded = in_memory(name)
     denoiser: Any = loaded.components[loaded.family.denoiser]

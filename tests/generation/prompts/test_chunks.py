@@ -15,7 +15,7 @@ def chunks_of(text: str, tokenizer: CLIPTokenizer) -> tuple[Chunk, ...]:
     return split_into_chunks(segments_at(parse_prompt(text), 0, 1), tokenizer)
 
 
-def words(text: str, tokenizer: CLIPTokenizer) -> list[str]:
+def weighted_text(text: str, tokenizer: CLIPTokenizer) -> list[str]:
     return [tokenizer.decode(list(chunk.ids)) for chunk in chunks_of(text, tokenizer)]
 
 
@@ -50,7 +50,7 @@ def test_an_empty_prompt_is_one_empty_chunk(tokenizer: CLIPTokenizer) -> None:
 )
 def test_where_chunks_end(tokenizer: CLIPTokenizer, text: str, expected: list[str]) -> None:
     """A comma within 7 tokens, half of this short chunk, moves its phrase to the next chunk."""
-    assert [each.replace(" ,", ",") for each in words(text, tokenizer)] == [
+    assert [each.replace(" ,", ",") for each in weighted_text(text, tokenizer)] == [
         each.strip().replace(" ,", ",") for each in expected
     ]
 

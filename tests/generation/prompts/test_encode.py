@@ -106,7 +106,7 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-def words(text: str) -> Segments:
+def weighted_text(text: str) -> Segments:
     return segments_at(parse_prompt(text), 0, 1)
 
 
@@ -115,7 +115,7 @@ def test_stable_diffusion_is_bit_identical_to_diffusers(
     encoder: PromptEncoder, pipeline: StableDiffusionPipeline, prompt: str
 ) -> None:
     expected = pipeline.encode_prompt(prompt, "cpu", 1, True, "sun")
-    positive, negative = encoder.encode_pair(words(prompt), words("sun"))
+    positive, negative = encoder.encode_pair(weighted_text(prompt), weighted_text("sun"))
     assert torch.equal(positive.embeddings, expected[0])
     assert torch.equal(negative.embeddings, expected[1])
     assert positive.pooled is None
@@ -134,9 +134,9 @@ def test_clip_skip_counts_one_more_than_diffusers(
         **parts, text_encoder=old_layout, tokenizer=tokenizer, requires_safety_checker=False
     )
     expected, _ = theirs.encode_prompt("a cat", "cpu", 1, False, clip_skip=clip_skip - 1)
-    assert torch.equal(encoder.encode(words("a cat"), clip_skip=clip_skip).embeddings, expected)
+    assert torch.equal(encoder.encode(weighted_text("a cat"), clip_skip=clip_skip).embeddings, expected)
     assert torch.equal(
-        sd_encoder(tokenizer, old_layout).encode(words("a cat"), clip_skip=clip_skip).embeddings, expected
+        sd_encoder(tokenizer, old_layout).encode(weighted_text("a cat"), clip_skip=clip_skip).embeddings, expected
     )
 
 
@@ -145,7 +145,7 @@ def test_sdxl_is_bit_identical_to_diffusers(
     xl_encoder: PromptEncoder, xl_pipeline: StableDiffusionXLPipeline, prompt: str
 ) -> None:
     expected = xl_pipeline.encode_prompt(prompt, device="cpu", negative_prompt="sun")
-    positive, negative = xl_encoder.encode_pair(words(prompt), words("sun"))
+    positive, negative = xl_encoder.encode_pair(weighted_text(prompt), weighted_text("sun"))
     found = positive.embeddings, negative.embeddings, positive.pooled, negative.pooled
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
     assert positive.embeddings.shape == (1, 16, 24)
@@ -160,7 +160,7 @@ def test_sdxl_uses_the_penultimate_layer(
     expected = xl_pipeline.encode_prompt(
         "a cat", device="cpu", clip_skip=theirs, do_classifier_free_guidance=False
     )
-    found = xl_encoder.encode(words("a cat"), clip_skip=clip_skip)
+    found = xl_encoder.encode(weighted_text("a cat"), clip_skip=clip_skip)
     assert torch.equal(found.embeddings, expected[0])
     assert torch.equal(found.pooled, expected[2])
 
@@ -173,11 +173,11 @@ def test_sdxl_without_a_negative_prompt_has_zero_embeddings(
     xl_pipeline: StableDiffusionXLPipeline,
 ) -> None:
     _, zeros, _, pooled_zeros = xl_pipeline.encode_prompt("a cat", device="cpu")
-    _, negative = xl_encoder.encode_pair(words("a cat"), ())
+    _, negative = xl_encoder.encode_pair(weighted_text("a cat"), ())
     assert torch.equal(negative.embeddings, zeros)
     assert torch.equal(negative.pooled, pooled_zeros)
     other = sdxl_encoder((tokenizer, second_tokenizer), xl_models, zeros_for_empty=False)
-    _, negative = other.encode_pair(words("a cat"), ())
+    _, negative = other.encode_pair(weighted_text("a cat"), ())
     _, empty, _, pooled = xl_pipeline.encode_prompt("a cat", device="cpu", negative_prompt="")
     assert torch.equal(negative.embeddings, empty)
     assert torch.equal(negative.pooled, pooled)
@@ -189,7 +189,7 @@ def test_the_refiner_has_only_the_second_encoder(
     xl_encoder: PromptEncoder,
 ) -> None:
     refiner = sdxl_encoder((second_tokenizer,), xl_models[1:])
-    alone, both = refiner.encode(words("a cat")), xl_encoder.encode(words("a cat"))
+    alone, both = refiner.encode(weighted_text("a cat")), xl_encoder.encode(weighted_text("a cat"))
     assert torch.equal(alone.embeddings, both.embeddings[..., 8:])
     assert torch.equal(alone.pooled, both.pooled)
 
@@ -203,35 +203,35 @@ def test_textual_inversions_of_several_vectors(make_tokenizer: Callable[..., CLI
         **parts, text_encoder=model, tokenizer=tokenizer, requires_safety_checker=False
     )
     expected, _ = theirs.encode_prompt("a <own> cat", "cpu", 1, False)
-    assert torch.equal(sd_encoder(tokenizer, model).encode(words("a <own> cat")).embeddings, expected)
+    assert torch.equal(sd_encoder(tokenizer, model).encode(weighted_text("a <own> cat")).embeddings, expected)
 
 
 @pytest.mark.parametrize("first", ["cat " * 14, "cat BREAK "])
 def test_each_chunk_is_encoded_on_its_own(encoder: PromptEncoder, first: str) -> None:
-    both = encoder.encode(words(first + "dog")).embeddings
+    both = encoder.encode(weighted_text(first + "dog")).embeddings
     assert both.shape == (1, 32, 16)
-    assert torch.equal(both[:, :16], encoder.encode(words(first.removesuffix(" BREAK "))).embeddings)
-    assert torch.equal(both[:, 16:], encoder.encode(words("dog")).embeddings)
+    assert torch.equal(both[:, :16], encoder.encode(weighted_text(first.removesuffix(" BREAK "))).embeddings)
+    assert torch.equal(both[:, 16:], encoder.encode(weighted_text("dog")).embeddings)
 
 
 def test_the_pooled_embedding_is_the_first_chunks(xl_encoder: PromptEncoder) -> None:
     assert torch.equal(
-        xl_encoder.encode(words("cat BREAK dog")).pooled, xl_encoder.encode(words("cat")).pooled
+        xl_encoder.encode(weighted_text("cat BREAK dog")).pooled, xl_encoder.encode(weighted_text("cat")).pooled
     )
 
 
 def test_the_shorter_prompt_is_padded_with_empty_chunks(encoder: PromptEncoder) -> None:
-    long, short, empty = (encoder.encode(words(text)).embeddings for text in ("cat " * 30, "dog", ""))
+    long, short, empty = (encoder.encode(weighted_text(text)).embeddings for text in ("cat " * 30, "dog", ""))
     for pair in (("cat " * 30, "dog"), ("dog", "cat " * 30)):
-        found = {part.embeddings.shape for part in encoder.encode_pair(*map(words, pair))}
+        found = {part.embeddings.shape for part in encoder.encode_pair(*map(weighted_text, pair))}
         assert found == {(1, 48, 16)}
-    positive, negative = encoder.encode_pair(words("cat " * 30), words("dog"))
+    positive, negative = encoder.encode_pair(weighted_text("cat " * 30), weighted_text("dog"))
     assert torch.equal(positive.embeddings, long)
     assert torch.equal(negative.embeddings, torch.cat([short, empty, empty], dim=1))
 
 
 def test_weights_multiply_and_the_mean_is_restored(encoder: PromptEncoder) -> None:
-    plain, found = (encoder.encode(words(text)).embeddings for text in ("a cat dog", "a (cat:1.5) dog"))
+    plain, found = (encoder.encode(weighted_text(text)).embeddings for text in ("a cat dog", "a (cat:1.5) dog"))
     factors = torch.ones(16)
     factors[2] = 1.5  # after the start and "a"
     weighed = plain * factors[None, :, None]
@@ -241,20 +241,20 @@ def test_weights_multiply_and_the_mean_is_restored(encoder: PromptEncoder) -> No
 
 
 def test_each_chunk_has_its_own_mean(encoder: PromptEncoder) -> None:
-    found = encoder.encode(words("(cat:1.5) BREAK dog")).embeddings
-    assert torch.equal(found[:, :16], encoder.encode(words("(cat:1.5)")).embeddings)
-    assert torch.equal(found[:, 16:], encoder.encode(words("dog")).embeddings)
+    found = encoder.encode(weighted_text("(cat:1.5) BREAK dog")).embeddings
+    assert torch.equal(found[:, :16], encoder.encode(weighted_text("(cat:1.5)")).embeddings)
+    assert torch.equal(found[:, 16:], encoder.encode(weighted_text("dog")).embeddings)
 
 
 def test_a_weight_of_zero_removes_a_word(encoder: PromptEncoder) -> None:
-    found = encoder.encode(words("cat (dog:0) sun")).embeddings
+    found = encoder.encode(weighted_text("cat (dog:0) sun")).embeddings
     assert found[0, 2].abs().max() == 0
     assert torch.isfinite(found).all()
     assert found[0, 1].abs().max() > 0
 
 
 def test_a_weight_of_one_changes_no_bit(encoder: PromptEncoder) -> None:
-    assert torch.equal(encoder.encode(words("(cat:1.0)")).embeddings, encoder.encode(words("cat")).embeddings)
+    assert torch.equal(encoder.encode(weighted_text("(cat:1.0)")).embeddings, encoder.encode(weighted_text("cat")).embeddings)
 
 
 def test_without_a_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenizer) -> None:
@@ -262,19 +262,19 @@ def test_without_a_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenize
     model = text_model(tokenizer)
     model.final_layer_norm.bias.zero_()
     encoder = sd_encoder(tokenizer, model)
-    plain, found = (encoder.encode(words(text)).embeddings for text in ("cat dog", "(cat:1.5) (dog:0.8)"))
+    plain, found = (encoder.encode(weighted_text(text)).embeddings for text in ("cat dog", "(cat:1.5) (dog:0.8)"))
     factor = (found[0, 0] / plain[0, 0]).mean()
     assert 0.999 / 1.5 <= factor <= 1.001 / 0.8
     model.final_layer_norm.weight.zero_()
-    assert torch.equal(sd_encoder(tokenizer, model).encode(words("(cat)")).embeddings, torch.zeros(1, 16, 16))
+    assert torch.equal(sd_encoder(tokenizer, model).encode(weighted_text("(cat)")).embeddings, torch.zeros(1, 16, 16))
 
 
 def test_restoring_the_mean_is_optional(
     tokenizer: CLIPTokenizer, model: CLIPTextModel, encoder: PromptEncoder
 ) -> None:
-    plain = encoder.encode(words("cat dog")).embeddings
+    plain = encoder.encode(weighted_text("cat dog")).embeddings
     free = PromptEncoder([CLIPEncoder(tokenizer, model, restore_mean=False)])
-    found = free.encode(words("cat (dog:1.5)")).embeddings
+    found = free.encode(weighted_text("cat (dog:1.5)")).embeddings
     torch.testing.assert_close(found[:, 2], plain[:, 2] * 1.5)
     assert torch.equal(found[:, :2], plain[:, :2])
     assert torch.equal(found[:, 3:], plain[:, 3:])
@@ -282,7 +282,7 @@ def test_restoring_the_mean_is_optional(
 
 def test_half_precision_is_kept(tokenizer: CLIPTokenizer) -> None:
     encoder = sd_encoder(tokenizer, text_model(tokenizer).to(torch.bfloat16))
-    assert encoder.encode(words("a (cat:1.3) dog")).embeddings.dtype == torch.bfloat16
+    assert encoder.encode(weighted_text("a (cat:1.3) dog")).embeddings.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("clip_skip", [0, 5, -1])
@@ -291,7 +291,7 @@ def test_a_layer_that_does_not_exist(
 ) -> None:
     for each in (encoder, xl_encoder):
         with pytest.raises(RequestError, match="text encoder has layers 1 to 4"):
-            each.encode(words("a"), clip_skip=clip_skip)
+            each.encode(weighted_text("a"), clip_skip=clip_skip)
 
 
 @pytest.mark.parametrize("length", [2, 17, int(1e30)])
@@ -305,7 +305,7 @@ def test_a_tokenizer_that_does_not_match(
 def test_a_tokenizer_may_be_shorter_than_the_text_encoder(
     make_tokenizer: Callable[..., CLIPTokenizer], model: CLIPTextModel
 ) -> None:
-    assert sd_encoder(make_tokenizer(8), model).encode(words("cat " * 7)).embeddings.shape == (1, 16, 16)
+    assert sd_encoder(make_tokenizer(8), model).encode(weighted_text("cat " * 7)).embeddings.shape == (1, 16, 16)
 
 
 def test_all_phases_have_one_shape(encoder: PromptEncoder) -> None:
@@ -339,17 +339,17 @@ def test_encoded_prompts_are_cached(tokenizer: CLIPTokenizer, model: CLIPTextMod
     first = sd_encoder(tokenizer, model, cache=cache, identity="weights")
     same = sd_encoder(tokenizer, model, cache=cache, identity="weights")
     other = sd_encoder(tokenizer, model, cache=cache, identity="weights and a LoRA")
-    kept = first.encode(words("a cat"))
-    assert same.encode(words("a cat")) is kept
-    assert other.encode(words("a cat")) is not kept
-    for changed in (first.encode(words("a (cat)")), first.encode(words("a cat"), clip_skip=2)):
+    kept = first.encode(weighted_text("a cat"))
+    assert same.encode(weighted_text("a cat")) is kept
+    assert other.encode(weighted_text("a cat")) is not kept
+    for changed in (first.encode(weighted_text("a (cat)")), first.encode(weighted_text("a cat"), clip_skip=2)):
         assert not torch.equal(changed.embeddings, kept.embeddings)
-    assert first.encode(words("a cat"), min_chunks=2).embeddings.shape == (1, 32, 16)
+    assert first.encode(weighted_text("a cat"), min_chunks=2).embeddings.shape == (1, 32, 16)
     assert (cache.hits, cache.misses) == (1, 5)
     assert cache.nbytes == 4 * 1024 + 2048
-    assert first.encode(words("a cat")) is kept
+    assert first.encode(weighted_text("a cat")) is kept
 
 
 def test_embeddings_keep_no_graph(encoder: PromptEncoder) -> None:
     with torch.enable_grad():
-        assert not encoder.encode(words("red sun")).embeddings.requires_grad
+        assert not encoder.encode(weighted_text("red sun")).embeddings.requires_grad

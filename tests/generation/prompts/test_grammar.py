@@ -15,19 +15,19 @@ from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node
 UP, DOWN = 1.1, 1 / 1.1
 
 
-def tree(text: str) -> tuple[Node, ...]:
+def parse_tree(text: str) -> tuple[Node, ...]:
     parsed = parse_prompt(text)
     assert parsed.text == text
     assert not parsed.notes
     return parsed.tree
 
 
-def weights(text: str) -> list[tuple[str, float]]:
+def parse_weights(text: str) -> list[tuple[str, float]]:
     segments = segments_at(parse_prompt(text), 0, 10)
     return [(part.text, pytest.approx(part.weight)) for part in segments if isinstance(part, Segment)]
 
 
-def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
+def resolve_steps(text: str, steps: int = 10) -> list[tuple[int, str]]:
     return [
         (phase.first_step, "".join(part.text for part in phase.segments if isinstance(part, Segment)))
         for phase in prompt_phases(parse_prompt(text), steps)
@@ -62,8 +62,8 @@ def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
         ("[a|b|c]", (Alternation(((Text("a"),), (Text("b"),), (Text("c"),))),)),
         ("[a|]", (Alternation(((Text("a"),), ())),)),
         ("[16:9|4:3]", (Alternation(((Text("16:9"),), (Text("4:3"),))),)),
-        ("[(a:2)|[b:3]]", (Alternation(((Emphasis((Text("a"),), 2.0),), tree("[b:3]"))),)),
-        ("[[a|b]:c:3]", (Schedule(tree("[a|b]"), (Text("c"),), SwitchTime(3, is_fraction=False)),)),
+        ("[(a:2)|[b:3]]", (Alternation(((Emphasis((Text("a"),), 2.0),), parse_tree("[b:3]"))),)),
+        ("[[a|b]:c:3]", (Schedule(parse_tree("[a|b]"), (Text("c"),), SwitchTime(3, is_fraction=False)),)),
         ("a BREAK b", (Text("a"), Break(), Text("b"))),
         ("a,\nBREAK\nb", (Text("a,"), Break(), Text("b"))),
         ("BREAK", (Break(),)),
@@ -75,7 +75,7 @@ def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
     ],
 )
 def test_the_meaning_of_prompts(text: str, expected: tuple[Node, ...]) -> None:
-    assert tree(text) == expected
+    assert parse_tree(text) == expected
     assert parse_prompt(unparse(expected)).tree == expected
 
 
@@ -90,13 +90,13 @@ def test_the_meaning_of_prompts(text: str, expected: tuple[Node, ...]) -> None:
     ],
 )
 def test_an_escaped_character_is_literal(text: str, meant: str) -> None:
-    assert tree(text) == (Text(meant),)
+    assert parse_tree(text) == (Text(meant),)
 
 
 def test_an_escape_inside_brackets() -> None:
-    assert tree(r"[16\:9:2]") == (Schedule((), (Text("16:9"),), SwitchTime(2, is_fraction=False)),)
-    assert tree(r"[a\|b|c]") == (Alternation(((Text("a|b"),), (Text("c"),))),)
-    assert tree(r"(\(a\):1.2)") == (Emphasis((Text("(a)"),), 1.2),)
+    assert parse_tree(r"[16\:9:2]") == (Schedule((), (Text("16:9"),), SwitchTime(2, is_fraction=False)),)
+    assert parse_tree(r"[a\|b|c]") == (Alternation(((Text("a|b"),), (Text("c"),))),)
+    assert parse_tree(r"(\(a\):1.2)") == (Emphasis((Text("(a)"),), 1.2),)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_escape_inside_brackets() -> None:
 )
 def test_weights_equal_a1111s(text: str, expected: list[tuple[str, float]]) -> None:
     """The examples in the documentation of its parser, of which the last one's first bracket never closes."""
-    assert weights(text) == expected
+    assert parse_weights(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_weights_equal_a1111s(text: str, expected: list[tuple[str, float]]) -> N
     ],
 )
 def test_schedules_equal_a1111s(text: str, expected: list[tuple[int, str]]) -> None:
-    assert scheduled(text) == expected
+    assert resolve_steps(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_schedules_equal_a1111s(text: str, expected: list[tuple[int, str]]) -> N
 def test_unbalanced_brackets_have_a_meaning_and_a_note(
     text: str, expected: list[tuple[str, float]], note: tuple[int, str]
 ) -> None:
-    assert weights(text) == [(words, pytest.approx(weight)) for words, weight in expected]
+    assert parse_weights(text) == [(words, pytest.approx(weight)) for words, weight in expected]
     assert [(each.position, each.message) for each in parse_prompt(text).notes] == [note]
 
 
@@ -244,7 +244,7 @@ def test_a_long_prompt_is_parsed_quickly() -> None:
     )  # CPU time of this thread: a second or two, however busy the machine is
 
 
-def check(nodes: tuple[Node, ...]) -> None:
+def assert_valid(nodes: tuple[Node, ...]) -> None:
     """Weights are finite and not negative, texts are not empty and do not lie side by side."""
     for left, right in pairwise(nodes):
         assert not (isinstance(left, Text) and isinstance(right, Text))
@@ -254,14 +254,14 @@ def check(nodes: tuple[Node, ...]) -> None:
                 assert text
             case Emphasis(children, weight):
                 assert 0 <= weight <= 100
-                check(children)
+                assert_valid(children)
             case Schedule(before, after):
-                check(before)
-                check(after)
+                assert_valid(before)
+                assert_valid(after)
             case Alternation(options):
                 assert len(options) >= 2
                 for option in options:
-                    check(option)
+                    assert_valid(option)
 
 
 pieces = st.sampled_from(
@@ -279,7 +279,7 @@ def test_parsed_prompts_round_trip(text: str) -> None:
         parsed = parse_prompt(text)
     except PromptError:
         return
-    check(parsed.tree)
+    assert_valid(parsed.tree)
     again = parse_prompt(unparse(parsed.tree))
     assert again.tree == parsed.tree
     assert all("share above 1" in note.message for note in again.notes)
@@ -289,10 +289,10 @@ def test_parsed_prompts_round_trip(text: str) -> None:
 
 @given(text=st.text(st.characters(exclude_characters="\\()[]")).filter(lambda text: "BREAK" not in text))
 def test_text_without_special_characters_is_unchanged(text: str) -> None:
-    assert tree(text) == ((Text(text),) if text else ())
+    assert parse_tree(text) == ((Text(text),) if text else ())
 
 
 @given(text=texts)
 def test_any_text_can_be_escaped(text: str) -> None:
     written = unparse((Text(text),)) if text else ""
-    assert tree(written) == ((Text(text),) if text else ())
+    assert parse_tree(written) == ((Text(text),) if text else ())

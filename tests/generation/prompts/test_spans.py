@@ -10,7 +10,7 @@ from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.tree import Text
 
 
-def stretches(text: str) -> list[tuple[str, float]]:
+def weighted_slices(text: str) -> list[tuple[str, float]]:
     """The weighted texts as JavaScript would slice them, with their weights."""
     units = text.encode("utf-16-le")
     return [
@@ -46,7 +46,7 @@ def stretches(text: str) -> list[tuple[str, float]]:
     ],
 )
 def test_weighted_words(text: str, expected: list[tuple[str, float]]) -> None:
-    assert stretches(text) == expected
+    assert weighted_slices(text) == expected
 
 
 @given(st.text(st.sampled_from("ab ()[]:|\\1.🐈é{}_\nBREAK"), max_size=60))

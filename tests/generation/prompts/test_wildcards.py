@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def seen(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str]:
+def sample_expansions(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str]:
     return Counter(expand_wildcards(text, seed, folder) for seed in range(seeds))
 
 
@@ -59,17 +59,17 @@ def test_text_without_choices_is_unchanged(text: str) -> None:
 
 
 def test_a_wildcard_is_a_line_of_its_file(folder: Path) -> None:
-    assert set(seen("a __animal__!", folder)) == {"a cat!", "a dog!"}
+    assert set(sample_expansions("a __animal__!", folder)) == {"a cat!", "a dog!"}
     assert expand_wildcards("__my_own/deep-sea____my_own/deep-sea__", 0, folder) == "squidsquid"
-    assert set(seen("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
+    assert set(sample_expansions("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
 
 
 def test_choices_are_independent(folder: Path) -> None:
-    assert set(seen("__animal__ __animal__", folder)) == {"cat cat", "cat dog", "dog cat", "dog dog"}
+    assert set(sample_expansions("__animal__ __animal__", folder)) == {"cat cat", "cat dog", "dog cat", "dog dog"}
 
 
 def test_lines_have_weights(folder: Path) -> None:
-    counts = seen("__weighted__", folder, 1000)
+    counts = sample_expansions("__weighted__", folder, 1000)
     assert set(counts) == {"often", "seldom"}
     assert 680 < counts["often"] < 820
 
@@ -102,18 +102,18 @@ def test_lines_have_weights(folder: Path) -> None:
     ],
 )
 def test_variants(text: str, results: set[str]) -> None:
-    assert set(seen(text)) == results
+    assert set(sample_expansions(text)) == results
 
 
 @pytest.mark.parametrize("text", ["{0.3::a|0.1::b}", "{a:.3|b:.1}", "{3::a|b}", "{a: 3 |1::b}"])
 def test_weights_are_proportions(text: str) -> None:
-    assert 680 < seen(text, seeds=1000)["a"] < 820
+    assert 680 < sample_expansions(text, seeds=1000)["a"] < 820
 
 
 def test_several_variants_are_chosen_by_weight() -> None:
-    counts = seen("{1$$8::a|1::b|1::c}", seeds=1000)
+    counts = sample_expansions("{1$$8::a|1::b|1::c}", seeds=1000)
     assert 750 < counts["a"] < 850
-    assert all(len(set(pair.split(", "))) == 2 for pair in seen("{2$$8::a|1::b|1::c}"))
+    assert all(len(set(pair.split(", "))) == 2 for pair in sample_expansions("{2$$8::a|1::b|1::c}"))
 
 
 def test_the_same_seed_gives_the_same_text_on_every_machine(folder: Path) -> None:

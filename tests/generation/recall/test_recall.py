@@ -62,7 +62,7 @@ def png(**texts: str) -> bytes:
     return buffer.getvalue()
 
 
-def unfilled(found: RecallResult) -> dict[str, str]:
+def fields_that_need_image(found: RecallResult) -> dict[str, str]:
     return {each.name: each.value for each in found.unfilled}
 
 
@@ -70,7 +70,7 @@ BESIDE_A_PICTURE = frozenset({"strength", "outpaint"})
 """The fields that need an initial image, which is never among the recalled ones."""
 
 
-def usable(found: RecallResult) -> None:
+def assert_usable(found: RecallResult) -> None:
     """Assert that each field alone is valid, some with an initial image."""
     assert "init_image" not in found.fields
     for name, value in found.fields.items():
@@ -101,8 +101,8 @@ def test_our_own_pictures(kind: Any) -> None:
         "pag_scale": 0.0,
         "clip_skip": 1,
     }
-    assert unfilled(found) == {"prompt as it was written": "a {red|blue} apple"}
-    usable(found)
+    assert fields_that_need_image(found) == {"prompt as it was written": "a {red|blue} apple"}
+    assert_usable(found)
 
 
 def test_a_record_with_everything() -> None:
@@ -113,9 +113,9 @@ def test_a_record_with_everything() -> None:
     assert found.fields["outpaint"]["left"] == 64
     assert found.fields["hires"] == BODY["hires"] | {"all_steps": False}
     assert (found.fields["strength"], found.fields["schedule"]) == (0.6, "karras")
-    assert unfilled(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter", "left out"}
-    assert "c3c3c3" in unfilled(found)["init_image"]
-    usable(found)
+    assert fields_that_need_image(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter", "left out"}
+    assert "c3c3c3" in fields_that_need_image(found)["init_image"]
+    assert_usable(found)
     assert recall_text(record.to_json(), HERE).fields == found.fields
 
 
@@ -142,7 +142,7 @@ def test_an_invalid_record() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
     found = recall_image(png(safelight='{"format": 9}', parameters=text), HERE, LIMITS)
     assert (found.source, found.fields["prompt"]) == ("a1111", "a cat")
-    assert "record" in unfilled(found)
+    assert "record" in fields_that_need_image(found)
 
 
 A1111 = f"""a (red:1.2) apple, <lora:fruit:0.8>
@@ -169,13 +169,13 @@ def test_a1111_with_a_second_pass() -> None:
         "width": 512,
         "height": 768,
     }
-    assert unfilled(found) == {
+    assert fields_that_need_image(found) == {
         "adapter": "<lora:fruit:0.8>",
         "ENSD": "31337",
         "Lora hashes": "fruit: 0123456789ab",
     }
     assert recall_image(png(parameters=A1111), HERE, LIMITS) == found
-    usable(found)
+    assert_usable(found)
 
 
 def test_a1111_with_a_second_pass_by_its_size() -> None:
@@ -190,14 +190,14 @@ def test_a1111_with_a_second_pass_by_its_size() -> None:
         "sampler": "Euler a karras",
         "all_steps": True,
     }
-    assert unfilled(found) == {
+    assert fields_that_need_image(found) == {
         "checkpoint": "nowhere",
         "hires.upscaler": "R-ESRGAN 4x+",
         "Hires CFG Scale": "5",
     }
     crooked = recall_text(text.replace("1024x1024", "1024x512"), HERE)
     assert "hires" not in crooked.fields
-    assert unfilled(crooked)["hires.scale"] == "1024x512"
+    assert fields_that_need_image(crooked)["hires.scale"] == "1024x512"
 
 
 def test_a1111_with_a_mask() -> None:
@@ -216,10 +216,10 @@ def test_a1111_with_a_mask() -> None:
         "fill": "noise",
         "invert": True,
     }
-    assert unfilled(found).keys() == {"init_image", "mask"}
+    assert fields_that_need_image(found).keys() == {"init_image", "mask"}
     nothing = recall_text(text.replace("latent noise", "latent nothing").replace("blur: 8", "blur: x"), HERE)
     assert nothing.fields["inpaint"].keys() == {"padding", "only_masked", "invert"}
-    assert unfilled(nothing).keys() == {"init_image", "mask", "Masked content", "inpaint.blur"}
+    assert fields_that_need_image(nothing).keys() == {"init_image", "mask", "Masked content", "inpaint.blur"}
 
 
 def test_sdnext() -> None:
@@ -250,7 +250,7 @@ def test_sdnext() -> None:
         "width": 640,
         "height": 512,
     }
-    assert unfilled(found) == {"VAE": "kl-f8"}
+    assert fields_that_need_image(found) == {"VAE": "kl-f8"}
 
 
 def test_an_invalid_value_does_not_affect_the_others() -> None:
@@ -260,7 +260,7 @@ def test_an_invalid_value_does_not_affect_the_others() -> None:
     )
     found = recall_text(text, HERE)
     assert found.fields == {"prompt": "x", "negative_prompt": "", "clip_skip": 2}
-    assert unfilled(found) == {
+    assert fields_that_need_image(found) == {
         "Steps": "many",
         "sampler": "Nonsense",
         "guidance_scale": "1000.0",
@@ -279,7 +279,7 @@ def test_our_own_text_alone() -> None:
     assert found.fields["guidance_method"] == "cfg-zero"
     assert (found.fields["guidance_start"], found.fields["guidance_end"]) == (0.1, 0.9)
     assert "all_steps" not in found.fields["hires"]
-    usable(found)
+    assert_usable(found)
 
 
 GRAPH: dict[str, Any] = {
@@ -331,7 +331,7 @@ def test_comfyui() -> None:
         "height": 512,
         "count": 2,
     }
-    assert unfilled(found) == {"adapter": "ink.safetensors", "node 15": "ControlNetApplyAdvanced"}
+    assert fields_that_need_image(found) == {"adapter": "ink.safetensors", "node 15": "ControlNetApplyAdvanced"}
     assert recall_text(json.dumps(GRAPH), HERE) == found
     assert recall_text(json.dumps({"prompt": GRAPH, "client_id": "x"}), HERE) == found
 
@@ -351,7 +351,7 @@ def test_comfyui_from_a_picture() -> None:
     )
     assert found.fields["strength"] == 0.6
     assert "seed" not in found.fields
-    assert unfilled(found).keys() >= {"init_image", "seed"}
+    assert fields_that_need_image(found).keys() >= {"init_image", "seed"}
 
 
 def test_comfyui_with_two_passes() -> None:
@@ -363,7 +363,7 @@ def test_comfyui_with_two_passes() -> None:
         }
     )
     assert found.fields["steps"] == 25
-    assert unfilled(found)["node 1"] == "KSampler"
+    assert fields_that_need_image(found)["node 1"] == "KSampler"
 
 
 def test_comfyui_with_a_sampler_in_parts() -> None:
@@ -427,7 +427,7 @@ def test_comfyui_s_samplers(name: str, ours: str | None) -> None:
     inputs = GRAPH["3"]["inputs"] | {"sampler_name": name, "scheduler": "normal"}
     found = with_nodes(**{"3": {"class_type": "KSampler", "inputs": inputs}})
     assert found.fields.get("sampler") == ours
-    assert ("sampler" in unfilled(found)) == (ours is None)
+    assert ("sampler" in fields_that_need_image(found)) == (ours is None)
 
 
 def test_graphs_with_cycles_or_missing_nodes() -> None:
@@ -464,7 +464,7 @@ def test_a_request_as_json() -> None:
         "hires": {"scale": 1.5},
     }
     assert [each.name for each in found.unfilled].count("styles") == 2
-    assert unfilled(found).keys() == {
+    assert fields_that_need_image(found).keys() == {
         "styles",
         "checkpoint",
         "hires.upscaler",
@@ -574,12 +574,12 @@ nodes = st.fixed_dictionaries(
 
 @given(st.dictionaries(st.sampled_from("12345"), nodes | values))
 def test_any_graph_is_survived(graph: dict[str, Any]) -> None:
-    usable(recall_text(json.dumps(graph), HERE))
+    assert_usable(recall_text(json.dumps(graph), HERE))
 
 
 @given(st.dictionaries(st.sampled_from([*GenerationRequest.model_fields, "request", "format"]), values))
 def test_any_request_is_survived(request: dict[str, Any]) -> None:
-    usable(recall_text(json.dumps(request), HERE))
+    assert_usable(recall_text(json.dumps(request), HERE))
 
 
 keys = ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Hires upscale", "Hires resize", "Hires steps"]
@@ -599,14 +599,14 @@ keys += [
     st.dictionaries(st.sampled_from(keys), st.text(max_size=12) | st.integers().map(str)),
 )
 def test_any_text_is_survived(prompt: str, pairs: dict[str, str]) -> None:
-    usable(recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE))
+    assert_usable(recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE))
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
 def test_any_file_is_survived(noise: bytes, at: int) -> None:
     data = png(parameters=A1111, prompt=json.dumps(GRAPH))
     with suppress(ImageError):
-        usable(recall_image(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
+        assert_usable(recall_image(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
 
 
 def test_unsupported_parts_of_a_prompt_are_removed_and_named() -> None:
@@ -616,18 +616,18 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_named() -> None:
     )
     found = recall_text(text, HERE)
     assert (found.fields["prompt"], found.fields["negative_prompt"]) == ("a cat, (a dog:1.1)", ", x")
-    assert unfilled(found) == {
+    assert fields_that_need_image(found) == {
         "adapter": "<lora:ink:1>",
         "composed prompts": "AND",
         "textual inversion": "embedding:bad",
     }
-    usable(found)
+    assert_usable(found)
 
 
 def test_parts_that_were_not_applied_are_named() -> None:
     record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<lora:ink:1>"]})
     for found in (recall_text(record.to_json(), HERE), recall_text(infotext_from_record(record), HERE)):
-        assert "<lora:ink:1>" in unfilled(found).values()
+        assert "<lora:ink:1>" in fields_that_need_image(found).values()
         assert "<lora" not in found.fields["prompt"]
 
 
@@ -635,10 +635,10 @@ def test_parts_that_an_older_version_read_literally_are_escaped() -> None:
     record = ReproductionRecord.model_validate(PLAIN | {"expanded_prompt": "a cat <lora:ink:1>"})
     found = recall_text(record.to_json(), HERE)
     assert found.fields["prompt"] == "a cat \\<lora:ink:1>"
-    usable(found)
+    assert_usable(found)
 
 
 def test_a_request_that_ignores_unsupported_parts() -> None:
     found = recall_text('{"prompt": "a <lora:x:1> cat", "ignore_unsupported": true}', HERE)
     assert found.fields == {"prompt": "a  cat"}
-    assert unfilled(found) == {"adapter": "<lora:x:1>"}
+    assert fields_that_need_image(found) == {"adapter": "<lora:x:1>"}

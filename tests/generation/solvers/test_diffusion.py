@@ -59,7 +59,7 @@ LOWEST_SPREAD = {
 FIRST_ORDER = {"Euler", "DDIM", "Euler FlowMatch"}
 
 
-class Network(Protocol):
+class NoisePredictor(Protocol):
     """A prediction from scaled latents and a timestep."""
 
     def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor: ...
@@ -69,9 +69,9 @@ def title(each: Any) -> str:
     return each.name if isinstance(each, Sampler) else f"{each.sampler.name} {each.schedule}"
 
 
-def run(
+def run_sampler(
     choice: SamplerChoice,
-    network: Network,
+    network: NoisePredictor,
     steps: int,
     *,
     config: dict[str, Any] | None = None,
@@ -108,7 +108,7 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def unet() -> Network:
+def unet() -> NoisePredictor:
     """A U-Net with random weights that uses its timestep."""
     torch.manual_seed(0)
     model = UNet2DConditionModel(
@@ -130,7 +130,7 @@ def unet() -> Network:
     return network
 
 
-class Gaussian:
+class GaussianPredictor:
     """The exact network for data whose every value has one normal distribution."""
 
     def __init__(self, prediction: str) -> None:
@@ -158,7 +158,7 @@ class Gaussian:
         return answers[self.prediction].float()
 
 
-def exact(choice: SamplerChoice, begun: Tensor, sigma: float) -> Tensor:
+def exact_solution(choice: SamplerChoice, begun: Tensor, sigma: float) -> Tensor:
     """The end of the probability flow of Gaussian data: each value keeps its distance to the mean in standard
     deviations."""
     (kind,) = choice.sampler.prediction_processes
@@ -173,27 +173,27 @@ def exact(choice: SamplerChoice, begun: Tensor, sigma: float) -> Tensor:
 
 
 @cache
-def off(sampler: Sampler, steps: int, start: int = 0, prediction: str = "epsilon") -> float:
+def largest_error(sampler: Sampler, steps: int, start: int = 0, prediction: str = "epsilon") -> float:
     """The largest error against the exact solution, in standard deviations, on the sampler's best common schedule."""
     flow = PredictionProcess.FLOW in sampler.prediction_processes
     choice = SamplerChoice(
         sampler, "sgm-uniform" if flow else "karras" if "karras" in sampler.schedules else "normal"
     )
-    network = Gaussian("flow_prediction" if flow else prediction)
+    network = GaussianPredictor("flow_prediction" if flow else prediction)
     config = None if flow else SD | {"prediction_type": prediction}
-    result, begun, sigma = run(choice, network, steps, start=start, config=config)
-    return float((result - exact(choice, begun, sigma)).abs().max()) / SPREAD
+    result, begun, sigma = run_sampler(choice, network, steps, start=start, config=config)
+    return float((result - exact_solution(choice, begun, sigma)).abs().max()) / SPREAD
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=title)
 def test_every_sampler_runs_with_every_schedule_and_gives_another_result(
-    sampler: Sampler, unet: Network
+    sampler: Sampler, unet: NoisePredictor
 ) -> None:
     """Also in fewer steps than a multistep solver would remember."""
     results = {}
     for schedule in sampler.schedules:
         for steps in (1, 2, 4):
-            results[schedule], begun, _ = run(SamplerChoice(sampler, schedule), unet, steps)
+            results[schedule], begun, _ = run_sampler(SamplerChoice(sampler, schedule), unet, steps)
             assert torch.isfinite(results[schedule]).all()
             assert not torch.equal(results[schedule], begun)
     results.pop(
@@ -204,11 +204,11 @@ def test_every_sampler_runs_with_every_schedule_and_gives_another_result(
 
 
 @pytest.mark.parametrize("choice", USUAL, ids=title)
-def test_a_seed_determines_the_image(choice: SamplerChoice, unet: Network) -> None:
-    result = run(choice, unet, 4)[0]
-    assert torch.equal(result, run(choice, unet, 4)[0])
-    assert not torch.allclose(result, run(choice, unet, 4, seed=5)[0])
-    renoised = run(choice, unet, 4, noise_seed=5)[0]
+def test_a_seed_determines_the_image(choice: SamplerChoice, unet: NoisePredictor) -> None:
+    result = run_sampler(choice, unet, 4)[0]
+    assert torch.equal(result, run_sampler(choice, unet, 4)[0])
+    assert not torch.allclose(result, run_sampler(choice, unet, 4, seed=5)[0])
+    renoised = run_sampler(choice, unet, 4, noise_seed=5)[0]
     assert torch.equal(result, renoised) != choice.sampler.stochastic
 
 
@@ -222,7 +222,7 @@ def test_a_seed_determines_the_image(choice: SamplerChoice, unet: Network) -> No
 )
 def test_images_of_a_batch_have_their_own_noise(name: str) -> None:
     still = lambda latents, timestep: 0 * latents  # noqa: E731
-    result, begun, _ = run(resolve_sampler(name), still, 4)
+    result, begun, _ = run_sampler(resolve_sampler(name), still, 4)
     moved = result - begun * (result * begun).sum() / (begun * begun).sum()
     assert not torch.allclose(moved[0], moved[1])
 
@@ -235,8 +235,8 @@ def test_images_of_a_batch_have_their_own_noise(name: str) -> None:
 def test_v_and_sample_prediction_equal_epsilon_prediction(sampler: Sampler) -> None:
     """The same exact network in other parametrisations."""
     results = {
-        prediction: run(
-            SamplerChoice(sampler), Gaussian(prediction), 6, config=SD | {"prediction_type": prediction}
+        prediction: run_sampler(
+            SamplerChoice(sampler), GaussianPredictor(prediction), 6, config=SD | {"prediction_type": prediction}
         )[0]
         for prediction in sorted(sampler.prediction_types)
     }
@@ -246,10 +246,10 @@ def test_v_and_sample_prediction_equal_epsilon_prediction(sampler: Sampler) -> N
 
 
 @pytest.mark.parametrize("kind", list(PredictionProcess))
-def test_no_sampler_duplicates_another(kind: PredictionProcess, unet: Network) -> None:
+def test_no_sampler_duplicates_another(kind: PredictionProcess, unet: NoisePredictor) -> None:
     """Except for two pairs that are one method in other coordinates, as the table says."""
     results = {
-        each.name: run(SamplerChoice(each), unet, 6)[0]
+        each.name: run_sampler(SamplerChoice(each), unet, 6)[0]
         for each in SAMPLERS
         if kind in each.prediction_processes
     }
@@ -265,39 +265,39 @@ def test_no_sampler_duplicates_another(kind: PredictionProcess, unet: Network) -
 
 @pytest.mark.parametrize("sampler", STEADY, ids=title)
 def test_fifty_steps_land_near_the_exact_solution(sampler: Sampler) -> None:
-    assert off(sampler, 50) < (0.25 if sampler.name in FIRST_ORDER else 0.1)
+    assert largest_error(sampler, 50) < (0.25 if sampler.name in FIRST_ORDER else 0.1)
 
 
 @pytest.mark.parametrize("sampler", STEADY, ids=title)
 def test_higher_orders_are_closer_than_euler(sampler: Sampler) -> None:
     if sampler.name in FIRST_ORDER:
-        assert off(sampler, 40) < 0.7 * off(sampler, 20)
+        assert largest_error(sampler, 40) < 0.7 * largest_error(sampler, 20)
     else:
         euler = resolve_sampler("Euler", None, next(iter(sampler.prediction_processes))).sampler
-        assert off(sampler, 20) < 0.75 * off(euler, 20)
+        assert largest_error(sampler, 20) < 0.75 * largest_error(euler, 20)
 
 
 @pytest.mark.parametrize("sampler", STEADY, ids=title)
 def test_a_run_that_starts_in_the_middle_lands_near_it_too(sampler: Sampler) -> None:
     """Multistep solvers start without the history they would have had."""
     starts = (24, 25) if "go in t" in sampler.note else (25,)
-    assert all(off(sampler, 50, start) < (0.25 if sampler.name in FIRST_ORDER else 0.1) for start in starts)
+    assert all(largest_error(sampler, 50, start) < (0.25 if sampler.name in FIRST_ORDER else 0.1) for start in starts)
 
 
 @pytest.mark.parametrize("choice", USUAL, ids=title)
-def test_every_sampler_can_start_in_the_middle(choice: SamplerChoice, unet: Network) -> None:
+def test_every_sampler_can_start_in_the_middle(choice: SamplerChoice, unet: NoisePredictor) -> None:
     for start in (2, 5):
-        assert torch.isfinite(run(choice, unet, 6, start=start)[0]).all()
+        assert torch.isfinite(run_sampler(choice, unet, 6, start=start)[0]).all()
 
 
 @pytest.mark.parametrize("sampler", [each for each in EXACT if each.stochastic], ids=title)
 def test_ancestral_noise_keeps_the_distribution(sampler: Sampler) -> None:
     """Here diffusers' own DPM++ 3M SDE gives a distribution that is a tenth too wide."""
     choice = SamplerChoice(sampler, "karras")
-    network = Gaussian(
+    network = GaussianPredictor(
         "flow_prediction" if PredictionProcess.FLOW in sampler.prediction_processes else "epsilon"
     )
-    result = run(choice, network, 20, size=48)[0]
+    result = run_sampler(choice, network, 20, size=48)[0]
     assert float(result.mean()) == pytest.approx(MEAN, abs=0.03)
     highest = 1.1 if "Heun" in sampler.name or sampler.name.startswith("SA") else 1.05
     assert LOWEST_SPREAD.get(sampler.name, 0.95) < float(result.std()) / SPREAD < highest
@@ -324,16 +324,16 @@ def test_bfloat16_latents_stay_bfloat16(sampler: Sampler) -> None:
 
 
 def test_eta_turns_ddim_into_ddpm() -> None:
-    ddim, network = resolve_sampler("DDIM").sampler, Gaussian("epsilon")
-    still, whole = (run(SamplerChoice(replace(ddim, eta=eta)), network, 10)[0] for eta in (0.0, 1.0))
-    assert torch.equal(whole, run(resolve_sampler("DDPM"), network, 10)[0])
+    ddim, network = resolve_sampler("DDIM").sampler, GaussianPredictor("epsilon")
+    still, whole = (run_sampler(SamplerChoice(replace(ddim, eta=eta)), network, 10)[0] for eta in (0.0, 1.0))
+    assert torch.equal(whole, run_sampler(resolve_sampler("DDPM"), network, 10)[0])
     assert not torch.allclose(still, whole)
 
 
 def test_ddim_clips_where_the_checkpoints_config_says_so() -> None:
     far = lambda latents, timestep: torch.full_like(latents, -9.0)  # noqa: E731
-    free = run(resolve_sampler("DDIM"), far, 4)[0]
-    clipped = run(
+    free = run_sampler(resolve_sampler("DDIM"), far, 4)[0]
+    clipped = run_sampler(
         resolve_sampler("DDIM"), far, 4, config=SD | {"clip_sample": True, "clip_sample_range": 2.0}
     )[0]
     assert float(free.abs().max()) > 3

@@ -11,7 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.cogview4 import pipeline_cogview4
 from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
-from tests.generation.conftest import Draw, pixels
+from tests.generation.conftest import GenerateImages, to_array
 from torch import Generator
 
 from safelight.errors import SamplerIncompatibleError
@@ -48,7 +48,7 @@ COGVIEW4 = SD3 | {
 EVERY = pytest.mark.parametrize("sampler", FLOW, ids=lambda sampler: sampler.name)
 
 
-def levels(solver: Any) -> torch.Tensor:
+def sigmas_with_final(solver: Any) -> torch.Tensor:
     """One sigma a step, with the final one."""
     return torch.cat([solver.sigmas[: -1 : solver.order], solver.sigmas[-1:]])
 
@@ -62,11 +62,11 @@ def test_flux_passes_its_own_sigmas_and_mu(sampler: Sampler) -> None:
     solver = build_scheduler(SamplerChoice(sampler), FLUX, [0])
     assert not solver.config.get("use_flow_sigmas")  # or the pipeline would not pass them
     timesteps, _ = retrieve_timesteps(solver, 8, "cpu", sigmas=sigmas, mu=0.9)
-    torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
+    torch.testing.assert_close(sigmas_with_final(solver), own.sigmas, atol=2e-4, rtol=0)
     torch.testing.assert_close(timesteps[:: solver.order], own.timesteps)
 
 
-def placed_by_cogview4(solver: Any, steps: int = 8, mu: float = 2.0) -> torch.Tensor:
+def cogview4_timesteps(solver: Any, steps: int = 8, mu: float = 2.0) -> torch.Tensor:
     """The times that its network gets, once the solver's steps are set as its pipeline does."""
     times = np.linspace(1000, 1, steps).astype(np.int64).astype(np.float32)
     told, _ = pipeline_cogview4.retrieve_timesteps(solver, steps, "cpu", times, times / 1000, mu=mu)
@@ -78,35 +78,35 @@ def test_cogview4_passes_times_and_sigmas_and_its_network_gets_times_before_the_
     sampler: Sampler,
 ) -> None:
     own = FlowMatchEulerDiscreteScheduler.from_config(COGVIEW4)
-    expected = placed_by_cogview4(own)
+    expected = cogview4_timesteps(own)
     solver = build_scheduler(SamplerChoice(sampler), COGVIEW4, [0])
-    torch.testing.assert_close(placed_by_cogview4(solver), expected)
-    torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
-    assert (levels(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 shifts the sigmas above the times
+    torch.testing.assert_close(cogview4_timesteps(solver), expected)
+    torch.testing.assert_close(sigmas_with_final(solver), own.sigmas, atol=2e-4, rtol=0)
+    assert (sigmas_with_final(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 shifts the sigmas above the times
 
 
 @pytest.mark.parametrize("schedule", ["sgm-uniform", "beta"])
 @EVERY
 def test_cogview4s_times_follow_the_schedule(sampler: Sampler, schedule: str) -> None:
     solver = build_scheduler(SamplerChoice(sampler, schedule), COGVIEW4, [0])
-    time = placed_by_cogview4(solver) / 1000
+    time = cogview4_timesteps(solver) / 1000
     shifted = 2 / (2 + (1 / time - 1))
-    torch.testing.assert_close(levels(solver)[:-1], shifted, atol=2e-4, rtol=0)
+    torch.testing.assert_close(sigmas_with_final(solver)[:-1], shifted, atol=2e-4, rtol=0)
     usual = build_scheduler(SamplerChoice(sampler), COGVIEW4, [0])
-    assert not torch.allclose(placed_by_cogview4(usual) / 1000, time, atol=1e-2)
+    assert not torch.allclose(cogview4_timesteps(usual) / 1000, time, atol=1e-2)
 
 
 @pytest.mark.parametrize("schedule", ["karras", "exponential"])
 def test_sigmas_without_a_time_before_the_shift_are_refused(schedule: str) -> None:
     solver = build_scheduler(resolve_sampler("Euler", schedule, "flow"), COGVIEW4, [0])
     with pytest.raises(SamplerIncompatibleError, match="expects unshifted timesteps"):
-        placed_by_cogview4(solver)
+        cogview4_timesteps(solver)
 
 
 @EVERY
-def test_cogview4_generates(sampler: Sampler, draw: Draw) -> None:
+def test_cogview4_generates(sampler: Sampler, draw: GenerateImages) -> None:
     (drawn,) = draw("cogview4", sampler=sampler.name)
-    assert pixels(drawn).std() > 1
+    assert to_array(drawn).std() > 1
 
 
 @EVERY
@@ -116,9 +116,9 @@ def test_sd3_passes_a_number_of_steps(sampler: Sampler) -> None:
     solver = build_scheduler(SamplerChoice(sampler), SD3, [0])
     retrieve_timesteps(solver, 8, "cpu", None)
     if sampler.open_end:
-        assert levels(solver)[-2] > 5 * own.sigmas[-2]
+        assert sigmas_with_final(solver)[-2] > 5 * own.sigmas[-2]
     else:
-        torch.testing.assert_close(levels(solver), own.sigmas)
+        torch.testing.assert_close(sigmas_with_final(solver), own.sigmas)
 
 
 @EVERY
@@ -136,7 +136,7 @@ def test_sigmas_fall_from_noise_to_image_and_follow_the_shift(sampler: Sampler, 
     for mu in (0.5, 1.15):
         solver = build_scheduler(SamplerChoice(sampler, schedule), FLUX, [0])
         solver.set_timesteps(10, mu=mu)
-        sigmas = levels(solver)
+        sigmas = sigmas_with_final(solver)
         assert (sigmas.diff() < 0).all()
         assert float(sigmas[0]) == pytest.approx(1, abs=2e-4)
         assert float(sigmas[-1]) == 0

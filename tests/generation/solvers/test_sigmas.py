@@ -15,19 +15,19 @@ from safelight.generation.solvers.sigmas import (
 )
 
 
-def trained() -> Levels:
+def training_sigmas() -> Levels:
     """Stable Diffusion's training sigmas."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alphas = np.cumprod(1 - betas)
     return np.sqrt((1 - alphas) / alphas)
 
 
-LOW, HIGH = float(trained()[0]), float(trained()[-1])
+LOW, HIGH = float(training_sigmas()[0]), float(training_sigmas()[-1])
 
 
 @given(steps=st.integers(1, 1000), schedule=st.sampled_from(DIFFUSION_SCHEDULES), open_end=st.booleans())
 def test_sigmas_fall_and_stay_in_the_trained_range(steps: int, schedule: str, open_end: bool) -> None:
-    sigmas, timesteps = SigmaGrid(trained(), schedule, "leading", 1, open_end).levels(steps)
+    sigmas, timesteps = SigmaGrid(training_sigmas(), schedule, "leading", 1, open_end).levels(steps)
     assert len(sigmas) == len(timesteps) == steps
     assert (np.diff(sigmas) < 0).all()
     assert sigmas[0] <= HIGH * (1 + 1e-9)
@@ -38,7 +38,7 @@ def test_sigmas_fall_and_stay_in_the_trained_range(steps: int, schedule: str, op
 
 @given(steps=st.integers(2, 200), schedule=st.sampled_from(DIFFUSION_SCHEDULES))
 def test_sigmas_and_timesteps_correspond(steps: int, schedule: str) -> None:
-    grid = SigmaGrid(trained(), schedule)
+    grid = SigmaGrid(training_sigmas(), schedule)
     sigmas, timesteps = grid.levels(steps)
     np.testing.assert_allclose(grid.to_sigmas(timesteps), sigmas, rtol=1e-9)
     np.testing.assert_allclose(grid.to_timesteps(sigmas), timesteps, atol=1e-6)
@@ -46,7 +46,7 @@ def test_sigmas_and_timesteps_correspond(steps: int, schedule: str) -> None:
 
 def test_schedules_differ() -> None:
     levels = {
-        schedule: SigmaGrid(trained(), schedule, "leading", 1).levels(8)[0]
+        schedule: SigmaGrid(training_sigmas(), schedule, "leading", 1).levels(8)[0]
         for schedule in DIFFUSION_SCHEDULES
     }
     same = [(a, b) for a in levels for b in levels if a < b and np.allclose(levels[a], levels[b], rtol=1e-3)]
@@ -97,28 +97,28 @@ def test_the_spacings_of_lin_et_al() -> None:
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("open_end", [False, True])
 def test_a_single_step_starts_at_the_largest_sigma(spacing: str, open_end: bool) -> None:
-    assert SigmaGrid(trained(), "automatic", spacing, 1, open_end).levels(1)[1].tolist() == [999]
+    assert SigmaGrid(training_sigmas(), "automatic", spacing, 1, open_end).levels(1)[1].tolist() == [999]
 
 
 def test_an_open_end_stops_one_sigma_early() -> None:
     for schedule in ("automatic", "normal", "leading"):
-        whole = SigmaGrid(trained(), schedule, "leading", 1).levels(11)[0]
-        stopped = SigmaGrid(trained(), schedule, "leading", 1, open_end=True).levels(10)[0]
+        whole = SigmaGrid(training_sigmas(), schedule, "leading", 1).levels(11)[0]
+        stopped = SigmaGrid(training_sigmas(), schedule, "leading", 1, open_end=True).levels(10)[0]
         np.testing.assert_array_equal(stopped, whole[:-1])
     for schedule in ("sgm-uniform", "karras", "beta"):
         one, other = (
-            SigmaGrid(trained(), schedule, "leading", 1, open_end).levels(10)[0] for open_end in (False, True)
+            SigmaGrid(training_sigmas(), schedule, "leading", 1, open_end).levels(10)[0] for open_end in (False, True)
         )
         np.testing.assert_array_equal(one, other)
 
 
 def test_curves_run_from_the_largest_sigma_to_the_smallest() -> None:
     for schedule in ("karras", "exponential", "kl-optimal"):
-        sigmas, _ = SigmaGrid(trained(), schedule).levels(12)
+        sigmas, _ = SigmaGrid(training_sigmas(), schedule).levels(12)
         assert sigmas[[0, -1]] == pytest.approx([HIGH, LOW])
-    karras, _ = SigmaGrid(trained(), "karras").levels(3)
+    karras, _ = SigmaGrid(training_sigmas(), "karras").levels(3)
     assert karras[1] == pytest.approx(((HIGH ** (1 / 7) + LOW ** (1 / 7)) / 2) ** 7)
-    exponential, _ = SigmaGrid(trained(), "exponential").levels(3)
+    exponential, _ = SigmaGrid(training_sigmas(), "exponential").levels(3)
     assert exponential[1] == pytest.approx((HIGH * LOW) ** 0.5)
 
 
@@ -132,6 +132,6 @@ def test_beta_is_dense_at_both_ends() -> None:
 
 def test_invalid_grids() -> None:
     with pytest.raises(SamplerIncompatibleError, match="1001 steps are more than the 1000"):
-        SigmaGrid(trained()).levels(1001)
+        SigmaGrid(training_sigmas()).levels(1001)
     with pytest.raises(SamplerIncompatibleError, match="'odd'"):
-        SigmaGrid(trained(), spacing="odd").levels(4)
+        SigmaGrid(training_sigmas(), spacing="odd").levels(4)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import FileMissingError, ImageEmptyError, ImageNotRecognisedError, SafelightError
 from safelight.images.encoding import encode_image
@@ -60,7 +60,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(parameters=texts.filter(lambda text: text.strip() != ""))
-@settings(max_examples=examples(60))
+@settings(max_examples=example_count(60))
 def test_any_infotext_round_trips(kind, parameters):
     assert read_metadata(encode_image(TINY, kind, Metadata(parameters))).infotext == parameters
 
@@ -72,7 +72,7 @@ in_xml = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\uff
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(record=st.text(in_xml, min_size=1, max_size=300))
-@settings(max_examples=examples(60))
+@settings(max_examples=example_count(60))
 def test_any_record_round_trips(kind, record):
     assert read_metadata(encode_image(TINY, kind, Metadata(record=record))) == Metadata(record=record)
 
@@ -267,7 +267,7 @@ def test_a_file_that_is_no_image_is_an_error():
         read_metadata(b"Dear reader")
 
 
-def damaged(original: bytes, rng: random.Random) -> bytes:
+def corrupted_file(original: bytes, rng: random.Random) -> bytes:
     data = bytearray(original)
     for _ in range(rng.randint(1, 6)):
         at = rng.randrange(len(data))
@@ -298,7 +298,7 @@ def test_damaged_files_give_metadata_or_our_error(kind, png):
         )
     read = 0
     for _ in range(400):
-        data = damaged(original, rng)
+        data = corrupted_file(original, rng)
         began = time.perf_counter()
         try:
             read += isinstance(read_metadata(data), Metadata)

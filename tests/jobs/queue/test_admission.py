@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 from sqlalchemy import Engine, func, select
-from tests.jobs.book import begun, submission
+from tests.jobs.store_helpers import claim_job, submission
 
-from safelight.database import blobs, reading
+from safelight.database import blobs, read_transaction
 from safelight.errors import (
     IdempotencyConflictError,
     OwnerBytesLimitError,
@@ -27,16 +27,16 @@ def limited(database: Engine) -> Callable[..., JobStore]:
     return lambda **limits: JobStore(database, limits=QueueLimits(**limits))
 
 
-def enlarging(ledger: JobStore, data: bytes, owner: str = "anna", **fields: object) -> Job:
+def submit_upscaling(ledger: JobStore, data: bytes, owner: str = "anna", **fields: object) -> Job:
     """Submit an upscaling job with a picture, which this test never decodes."""
     body, pictures = store_request(UpscaleRequest(image=data))
     given = submission(owner, kind=JobKind.UPSCALE, request=body, **fields)
-    return ledger.submit(given, pictures, shares=True)
+    return ledger.submit(given, pictures, shared=True)
 
 
-def kept(database: Engine) -> tuple[int, int, int]:
+def stored_blobs(database: Engine) -> tuple[int, int, int]:
     """Bytes of blobs in the database, and rows that refer to them."""
-    with reading(database) as connection:
+    with read_transaction(database) as connection:
         nbytes = connection.execute(select(func.sum(func.length(blobs.blobs.c.data)))).scalar() or 0
         rows = [
             connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -48,12 +48,12 @@ def kept(database: Engine) -> tuple[int, int, int]:
 def test_one_owner_never_fills_the_queue(limited: Callable[..., JobStore]) -> None:
     ledger = limited(capacity=40)
     for _ in range(20):
-        ledger.submit(submission("greedy"), shares=True)
+        ledger.submit(submission("greedy"), shared=True)
     with pytest.raises(
         OwnerJobsLimitError, match="20 of your jobs wait already; with 20 places left, at most 20"
     ):
-        ledger.submit(submission("greedy"), shares=True)
-    assert ledger.submit(submission("modest"), shares=True).position == 1 + 1
+        ledger.submit(submission("greedy"), shared=True)
+    assert ledger.submit(submission("modest"), shared=True).position == 1 + 1
 
 
 def test_each_owner_leaves_half_of_the_remaining_capacity(limited: Callable[..., JobStore]) -> None:
@@ -61,22 +61,22 @@ def test_each_owner_leaves_half_of_the_remaining_capacity(limited: Callable[...,
     for number in range(4):
         with suppress(OwnerJobsLimitError):
             while True:
-                ledger.submit(submission(f"owner {number}"), shares=True)
+                ledger.submit(submission(f"owner {number}"), shared=True)
         taken.append(len(ledger.find(f"owner {number}")))
     assert taken == [20, 10, 5, 3]
 
 
 def test_capacity_is_released(limited: Callable[..., JobStore]) -> None:
     ledger = limited(per_owner=2)
-    first = ledger.submit(submission(), shares=True)
-    ledger.submit(submission(), shares=True)
+    first = ledger.submit(submission(), shared=True)
+    ledger.submit(submission(), shared=True)
     with pytest.raises(OwnerJobsLimitError) as refused:
-        ledger.submit(submission(), shares=True)
+        ledger.submit(submission(), shared=True)
     assert refused.value.retry_after
-    ledger.signal(first.id, Signal.CANCEL)
-    ledger.submit(submission(), shares=True)
-    begun(ledger)
-    ledger.submit(submission(), shares=True)
+    ledger.send_signal(first.id, Signal.CANCEL)
+    ledger.submit(submission(), shared=True)
+    claim_job(ledger)
+    ledger.submit(submission(), shared=True)
 
 
 def test_a_single_owner_may_use_the_whole_queue(limited: Callable[..., JobStore]) -> None:
@@ -90,41 +90,41 @@ def test_a_single_owner_may_use_the_whole_queue(limited: Callable[..., JobStore]
 
 def test_blobs_have_a_size_limit(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited(bytes_per_owner=2500)
-    first = enlarging(ledger, b"1" * 1000)
-    enlarging(ledger, b"2" * 1000)
+    first = submit_upscaling(ledger, b"1" * 1000)
+    submit_upscaling(ledger, b"2" * 1000)
     with pytest.raises(
         OwnerBytesLimitError, match="1000 bytes and those of your unfinished jobs 2000; 2500 are"
     ) as refused:
-        enlarging(ledger, b"3" * 1000)
+        submit_upscaling(ledger, b"3" * 1000)
     assert refused.value.retry_after
-    enlarging(ledger, b"3" * 1000, "berta")
-    ledger.submit(submission(), shares=True)  # without pictures
-    ledger.signal(first.id, Signal.CANCEL)
-    enlarging(ledger, b"3" * 1000)
+    submit_upscaling(ledger, b"3" * 1000, "berta")
+    ledger.submit(submission(), shared=True)  # without pictures
+    ledger.send_signal(first.id, Signal.CANCEL)
+    submit_upscaling(ledger, b"3" * 1000)
     with pytest.raises(OwnerBytesLimitError) as refused:
-        enlarging(ledger, b"4" * 2501, "carla")
+        submit_upscaling(ledger, b"4" * 2501, "carla")
     assert refused.value.retry_after is None
-    assert kept(database)[0] == 2000  # the third picture is stored once
+    assert stored_blobs(database)[0] == 2000  # the third picture is stored once
 
 
 def test_a_refused_submission_stores_nothing(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited(capacity=4, per_owner=3, bytes_per_owner=3_000)
-    enlarging(ledger, b"1" * 1000, idempotency_key="used")
-    enlarging(ledger, b"1" * 1000, idempotency_key="used")
-    before, last = kept(database), ledger.last_event()
+    submit_upscaling(ledger, b"1" * 1000, idempotency_key="used")
+    submit_upscaling(ledger, b"1" * 1000, idempotency_key="used")
+    before, last = stored_blobs(database), ledger.last_event()
     assert before == (1000, 1, 1)
 
     def refused(error: type[SafelightError], **fields: object) -> None:
         with pytest.raises(error):
-            enlarging(ledger, b"2" * 1000, **fields)
-        assert (kept(database), ledger.last_event()) == (before, last)
+            submit_upscaling(ledger, b"2" * 1000, **fields)
+        assert (stored_blobs(database), ledger.last_event()) == (before, last)
 
     refused(IdempotencyConflictError, idempotency_key="used")
-    ledger.submit(submission(), shares=True)
+    ledger.submit(submission(), shared=True)
     last = ledger.last_event()
     refused(OwnerJobsLimitError)
-    ledger.submit(submission("berta"), shares=True)
-    ledger.submit(submission("carla"), shares=True)
+    ledger.submit(submission("berta"), shared=True)
+    ledger.submit(submission("carla"), shared=True)
     last = ledger.last_event()
     refused(QueueFullError, owner="dora")
 
@@ -134,26 +134,26 @@ def test_blobs_are_deleted_with_the_last_job_that_needs_them(
     limited: Callable[..., JobStore], database: Engine, end: str
 ) -> None:
     ledger = limited()
-    jobs = [enlarging(ledger, b"shared"), enlarging(ledger, b"shared", "berta")]
+    jobs = [submit_upscaling(ledger, b"shared"), submit_upscaling(ledger, b"shared", "berta")]
     for job, left in zip(jobs, (6, 0), strict=True):
         if end == "cancelled before":
-            ledger.signal(job.id, Signal.CANCEL)
+            ledger.send_signal(job.id, Signal.CANCEL)
         else:
-            running = begun(ledger)
+            running = claim_job(ledger)
             {
                 "succeeded": lambda: ledger.succeed(running, {}),  # noqa: B023
                 "failed": lambda: ledger.fail(running, SafelightError("It broke.")),  # noqa: B023
-                "cancelled": lambda: ledger.cancelled(running),  # noqa: B023
+                "cancelled": lambda: ledger.mark_cancelled(running),  # noqa: B023
             }[end]()
-        assert kept(database) == (left, left // 6, left // 6)
+        assert stored_blobs(database) == (left, left // 6, left // 6)
     assert [job.request for job in ledger.find()] == [jobs[0].request] * 2  # the message names the picture
 
 
 def test_blobs_stay_while_a_job_may_be_retried(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited()
-    enlarging(ledger, b"needed")
-    begun(ledger)
-    assert ledger.take_back("w1") == 1
-    running = begun(ledger)
-    assert ledger.give_back(running)
-    assert kept(database) == (6, 1, 1)
+    submit_upscaling(ledger, b"needed")
+    claim_job(ledger)
+    assert ledger.reclaim("w1") == 1
+    running = claim_job(ledger)
+    assert ledger.release(running)
+    assert stored_blobs(database) == (6, 1, 1)

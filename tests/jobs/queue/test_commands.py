@@ -5,69 +5,69 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, inspect
 
-from safelight.database import Schema, blobs, migrate, open_database, writing
+from safelight.database import Schema, blobs, migrate, open_database, write_transaction
 from safelight.jobs.queue import tables
-from safelight.jobs.queue.commands import ResidencyCommand, give, newer, newest
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue.commands import ResidencyCommand, issue_command, commands_after, last_command_number
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.settings import Settings
 
 
-def told(database: Engine, *orders: tuple[str | None, bool]) -> None:
+def received_commands(database: Engine, *orders: tuple[str | None, bool]) -> None:
     for checkpoint, load in orders:
-        with writing(database) as connection:
-            give(connection, checkpoint, load=load)
+        with write_transaction(database) as connection:
+            issue_command(connection, checkpoint, load=load)
 
 
-def left(database: Engine, after: int = 0) -> list[tuple[str | None, bool]]:
+def remaining_commands(database: Engine, after: int = 0) -> list[tuple[str | None, bool]]:
     with database.connect() as connection:
-        return [(order.checkpoint, order.load) for order in newer(connection, after)]
+        return [(order.checkpoint, order.load) for order in commands_after(connection, after)]
 
 
 def test_commands_arrive_in_order(database: Engine) -> None:
-    told(database, ("a", True), ("b", True), ("c", False))
-    assert left(database) == [("a", True), ("b", True), ("c", False)]
+    received_commands(database, ("a", True), ("b", True), ("c", False))
+    assert remaining_commands(database) == [("a", True), ("b", True), ("c", False)]
 
 
 def test_the_latest_command_for_a_checkpoint_replaces_earlier_ones(database: Engine) -> None:
-    told(database, ("a", True), ("b", True), ("a", False))
-    assert left(database) == [("b", True), ("a", False)]
+    received_commands(database, ("a", True), ("b", True), ("a", False))
+    assert remaining_commands(database) == [("b", True), ("a", False)]
 
 
 def test_unloading_everything_replaces_all_other_commands(database: Engine) -> None:
-    told(database, ("a", True), ("b", False), (None, False), ("c", True))
-    assert left(database) == [(None, False), ("c", True)]
-    told(database, (None, False))
-    assert left(database) == [(None, False)]
+    received_commands(database, ("a", True), ("b", False), (None, False), ("c", True))
+    assert remaining_commands(database) == [(None, False), ("c", True)]
+    received_commands(database, (None, False))
+    assert remaining_commands(database) == [(None, False)]
 
 
 def test_ids_are_never_reused(database: Engine) -> None:
     with database.connect() as connection:
-        assert newest(connection) == 0
-    told(database, ("a", True), ("b", True))
+        assert last_command_number(connection) == 0
+    received_commands(database, ("a", True), ("b", True))
     with database.connect() as connection:
-        last = newest(connection)
-    told(database, ("b", True))  # replaces the one with the largest id
-    assert left(database, last) == [("b", True)]
-    assert left(database, last + 1) == []
+        last = last_command_number(connection)
+    received_commands(database, ("b", True))  # replaces the one with the largest id
+    assert remaining_commands(database, last) == [("b", True)]
+    assert remaining_commands(database, last + 1) == []
 
 
 @pytest.fixture
 def service(database_settings: Settings) -> Iterator[QueueService]:
-    prepare(database_settings)
+    prepare_database(database_settings)
     opened = QueueService.open(database_settings)
     yield opened
     opened.close()
 
 
 def test_the_service_sends_them(service: QueueService) -> None:
-    service.load("a")
-    service.unload("b")
-    first, second = service.orders(0)
+    service.request_load("a")
+    service.request_unload("b")
+    first, second = service.commands(0)
     assert (first.load, first.checkpoint, second.load, second.checkpoint) == (True, "a", False, "b")
-    assert service.last_order() == second.number
-    service.unload()
-    assert service.orders(second.number) == [
-        ResidencyCommand(service.last_order(), load=False, checkpoint=None)
+    assert service.last_command() == second.number
+    service.request_unload()
+    assert service.commands(second.number) == [
+        ResidencyCommand(service.last_command(), load=False, checkpoint=None)
     ]
 
 

@@ -4,12 +4,12 @@ import time
 
 import pytest
 from sqlalchemy import Engine, event, insert, update
-from tests.jobs.book import begun, submission
-from tests.times import ago
+from tests.jobs.store_helpers import claim_job, submission
+from tests.times import seconds_ago
 
-from safelight.database import writing
+from safelight.database import write_transaction
 from safelight.jobs.job import PAUSED, Job, JobState, Progress, Signal
-from safelight.jobs.queue.scheduling import SLICE
+from safelight.jobs.queue.scheduling import TIME_SLICE
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import jobs, workers
 
@@ -17,12 +17,12 @@ from safelight.jobs.queue.tables import jobs, workers
 def test_the_eta_comes_from_measured_times(ledger: JobStore) -> None:
     ledger.submit(submission(cost=2.0))
     assert ledger.get(ledger.find()[0].id).eta is None
-    ledger.succeed(begun(ledger), {}, 10.0)
+    ledger.succeed(claim_job(ledger), {}, 10.0)
     first = ledger.submit(submission(cost=3.0))
     second = ledger.submit(submission(cost=1.0))
     assert first.eta == pytest.approx(15.0)
     assert second.eta == pytest.approx(20.0)
-    job = begun(ledger)
+    job = claim_job(ledger)
     eta = ledger.get(job.id).eta
     assert eta is not None
     assert 14.0 < eta <= 15.0
@@ -30,10 +30,10 @@ def test_the_eta_comes_from_measured_times(ledger: JobStore) -> None:
 
 def test_a_jobs_own_rate_is_used_once_it_is_known(ledger: JobStore, database: Engine) -> None:
     ledger.submit(submission())
-    job = begun(ledger)
+    job = claim_job(ledger)
     ledger.report(job, Progress(stage="first pass", fraction=0.25))
-    with writing(database) as connection:
-        connection.execute(update(jobs).values(started=ago(10)))
+    with write_transaction(database) as connection:
+        connection.execute(update(jobs).values(started=seconds_ago(10)))
     assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
 
 
@@ -43,11 +43,11 @@ def test_a_host_whose_clock_is_ahead_gives_the_same_eta(
     """One host records when a job started, another reports how long it has run."""
     if database.dialect.name == "sqlite":
         pytest.skip("there is one host, and its clock")
-    timed(ledger)
+    record_timing(ledger)
     ahead = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: ahead)
     ledger.submit(submission())
-    job = begun(ledger)
+    job = claim_job(ledger)
     monkeypatch.undo()
     assert eta(ledger.get(job.id)) == pytest.approx(10.0, abs=5.0)
     monkeypatch.setattr(time, "time", lambda: ahead)
@@ -65,16 +65,16 @@ def worker(database: Engine, name: str, seen: float = 0.0) -> None:
         "state": "idle",
         "checkpoints": "[]",
         "memory": 1.0,
-        "started": ago(0),
+        "started": seconds_ago(0),
     }
-    with writing(database) as connection:
-        connection.execute(insert(workers).values(name=name, seen=ago(seen), **values))
+    with write_transaction(database) as connection:
+        connection.execute(insert(workers).values(name=name, seen=seconds_ago(seen), **values))
 
 
-def timed(ledger: JobStore, seconds: float = 10.0) -> None:
+def record_timing(ledger: JobStore, seconds: float = 10.0) -> None:
     """Record how long one unit of work takes."""
     ledger.submit(submission())
-    ledger.succeed(begun(ledger), {}, seconds)
+    ledger.succeed(claim_job(ledger), {}, seconds)
 
 
 def eta(job: Job) -> float:
@@ -83,7 +83,7 @@ def eta(job: Job) -> float:
 
 
 def test_workers_share_the_queue(ledger: JobStore, database: Engine) -> None:
-    timed(ledger)
+    record_timing(ledger)
     queue = [ledger.submit(submission()) for _ in range(5)]
     assert eta(queue[4]) == pytest.approx(50.0)
     for name in ("w1", "w2"):
@@ -94,35 +94,35 @@ def test_workers_share_the_queue(ledger: JobStore, database: Engine) -> None:
 
 def test_batched_jobs_run_at_the_same_time(ledger: JobStore, database: Engine) -> None:
     """Four of them end after ten seconds, all at once: the next one waits ten seconds and not forty."""
-    timed(ledger)
+    record_timing(ledger)
     for _ in range(4):
         ledger.submit(submission())
-    together = [begun(ledger, "w1") for _ in range(4)]
+    together = [claim_job(ledger, "w1") for _ in range(4)]
     for job in together:
         ledger.report(job, Progress(stage="first pass", fraction=0.5))
-    with writing(database) as connection:
+    with write_transaction(database) as connection:
         began = update(jobs).where(jobs.c.state == JobState.RUNNING)
-        connection.execute(began.values(started=ago(10)))
+        connection.execute(began.values(started=seconds_ago(10)))
     assert eta(ledger.submit(submission())) == pytest.approx(10.0 + 10.0, abs=1.0)
 
 
 def test_work_of_an_earlier_attempt_does_not_count_in_the_rate(ledger: JobStore) -> None:
     """A moment after its restart it is nearly done, though an image takes as long as ever."""
-    timed(ledger)
+    record_timing(ledger)
     ledger.submit(submission(cost=4.0))
-    begun(ledger, "w1")
-    ledger.take_back("w1")
-    again = begun(ledger, "w1")
+    claim_job(ledger, "w1")
+    ledger.reclaim("w1")
+    again = claim_job(ledger, "w1")
     ledger.report(again, Progress(stage="first pass", picture=3, pictures=4, fraction=0.75))
     assert eta(ledger.get(again.id)) == pytest.approx(10.0, abs=0.5)
 
 
 def test_etas_of_a_page_equal_those_of_single_jobs(ledger: JobStore) -> None:
-    timed(ledger)
+    record_timing(ledger)
     urgent = [5, 0, 0, 7, -3, 0]
     for number, priority in enumerate(urgent):
         ledger.submit(submission(f"owner {number % 2}", priority=priority, cost=number + 1.0))
-    begun(ledger)
+    claim_job(ledger)
     page = ledger.find()
     for job in page:
         alone = ledger.get(job.id)
@@ -141,12 +141,12 @@ def test_a_page_needs_no_more_statements_than_a_job(ledger: JobStore, database: 
 
 
 def test_without_timings_there_is_no_eta(ledger: JobStore) -> None:
-    timed(ledger)
+    record_timing(ledger)
     ledger.submit(submission(checkpoint="never used"))
     known = ledger.submit(submission(priority=-1))
     assert (known.position, known.eta) == (2, None)
     assert [job.eta for job in ledger.find()] == [None] * 3
-    ledger.signal(ledger.find()[1].id, Signal.CANCEL)
+    ledger.send_signal(ledger.find()[1].id, Signal.CANCEL)
     assert eta(ledger.get(known.id)) == 10.0
 
 
@@ -155,10 +155,10 @@ def running_at(
 ) -> Job:
     """A job that has run for some seconds, apart from pauses."""
     ledger.submit(submission(owner))
-    job = begun(ledger)
+    job = claim_job(ledger)
     ledger.report(job, Progress(stage=stage, fraction=fraction, seconds=seconds))
-    with writing(database) as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=ago(10_000)))
+    with write_transaction(database) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=seconds_ago(10_000)))
     return job
 
 
@@ -183,9 +183,9 @@ def test_a_paused_job_ends_after_the_jobs_it_alternates_with(ledger: JobStore, d
 def test_a_waiting_job_need_not_wait_for_the_end_of_another_owners_long_job(
     ledger: JobStore, database: Engine
 ) -> None:
-    timed(ledger, 2.0)
+    record_timing(ledger, 2.0)
     running_at(ledger, database, "anna", 0.5, "first pass", 1000.0)
     short = ledger.submit(submission("berta"))
-    assert eta(short) == pytest.approx(2.0 + SLICE + 2.0)
+    assert eta(short) == pytest.approx(2.0 + TIME_SLICE + 2.0)
     assert eta(ledger.submit(submission("anna"))) == pytest.approx(1000.0 + 2.0 + 2.0)
     assert eta(ledger.submit(submission("carla", priority=-1))) == pytest.approx(1000.0 + 4.0 + 2.0)

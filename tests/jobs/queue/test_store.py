@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import JsonValue
 from sqlalchemy import Engine, event, func, insert, select, update
-from tests.jobs.book import begun, notified, submission
-from tests.times import ago
+from tests.jobs.store_helpers import claim_job, notified_channels, submission
+from tests.times import seconds_ago
 
-from safelight.database import blobs, writing
+from safelight.database import blobs, write_transaction
 from safelight.database.notifications import Listener
 from safelight.errors import (
     IdempotencyConflictError,
@@ -29,9 +29,9 @@ from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs
 
 def test_a_queued_job_has_a_position(ledger: JobStore, listener: Listener) -> None:
     first = ledger.submit(submission())
-    assert notified(listener) == {Channel.JOBS}
+    assert notified_channels(listener) == {Channel.JOBS}
     second = ledger.submit(submission())
-    assert notified(listener) == {Channel.JOBS}
+    assert notified_channels(listener) == {Channel.JOBS}
     assert (first.state, first.position, second.position) == (JobState.QUEUED, 1, 2)
     assert ledger.get(second.id) == second
     assert [job.id for job in ledger.find()] == [second.id, first.id]
@@ -53,12 +53,12 @@ def test_a_job_and_its_blobs_are_written_together_or_not_at_all(
     with pytest.raises(StorageFullError):
         ledger.submit(job, pictures)
     event.remove(database, "before_cursor_execute", fail)
-    assert kept(database) == [0, 0, 0, 0, 0]
+    assert row_counts(database) == [0, 0, 0, 0, 0]
     ledger.submit(job, pictures)
-    assert kept(database) == [1, 1, 1, 1, 1]
+    assert row_counts(database) == [1, 1, 1, 1, 1]
 
 
-def kept(database: Engine) -> list[int]:
+def row_counts(database: Engine) -> list[int]:
     """The number of rows of jobs and of all tables that refer to them."""
     tables = (jobs, blobs.blobs, job_blobs, job_inputs, events)
     with database.connect() as connection:
@@ -67,7 +67,7 @@ def kept(database: Engine) -> list[int]:
 
 def test_the_whole_life_cycle(ledger: JobStore) -> None:
     job_id = ledger.submit(submission(request_id="r-1", timeout=60.0)).id
-    job = begun(ledger)
+    job = claim_job(ledger)
     assert (job.id, job.state, job.attempt, job.worker) == (job_id, JobState.RUNNING, 1, "w1")
     assert ledger.report(job, Progress(stage="first pass", step=5, steps=20, fraction=0.25), b"webp")
     assert ledger.preview(job_id) == b"webp"
@@ -83,7 +83,7 @@ def test_the_whole_life_cycle(ledger: JobStore) -> None:
 
 def test_events_come_in_order_after_a_given_one(ledger: JobStore) -> None:
     job_id = ledger.submit(submission()).id
-    job = begun(ledger)
+    job = claim_job(ledger)
     for step in range(1, 4):
         ledger.report(job, Progress(stage="first pass", step=step, steps=4), b"x")
     found = ledger.events(0, job_id)
@@ -97,24 +97,24 @@ def test_owners_alternate(ledger: JobStore) -> None:
     for _ in range(5):
         ledger.submit(submission("greedy"))
     ledger.submit(submission("modest"))
-    assert [begun(ledger).owner for _ in range(3)] == ["greedy", "modest", "greedy"]
+    assert [claim_job(ledger).owner for _ in range(3)] == ["greedy", "modest", "greedy"]
 
 
 def test_a_new_owner_does_not_overtake_started_work(ledger: JobStore) -> None:
     for _ in range(4):
         ledger.submit(submission("early"))
     for _ in range(3):
-        begun(ledger)
+        claim_job(ledger)
     ledger.submit(submission("late"))
     ledger.submit(submission("late"))
-    assert [begun(ledger).owner for _ in range(3)] == ["early", "late", "late"]
+    assert [claim_job(ledger).owner for _ in range(3)] == ["early", "late", "late"]
 
 
 def test_priority_goes_first(ledger: JobStore) -> None:
     ledger.submit(submission())
     urgent = ledger.submit(submission(priority=10))
     assert urgent.position == 1
-    assert begun(ledger).id == urgent.id
+    assert claim_job(ledger).id == urgent.id
 
 
 def test_the_same_idempotency_key_returns_the_same_job(ledger: JobStore) -> None:
@@ -123,7 +123,7 @@ def test_the_same_idempotency_key_returns_the_same_job(ledger: JobStore) -> None
     assert ledger.submit(submission("berta", idempotency_key="k")).id != first.id
     with pytest.raises(IdempotencyConflictError):
         ledger.submit(submission(idempotency_key="k", request={"prompt": "a dog"}))
-    assert ledger.waiting() == 2
+    assert ledger.count_queued() == 2
 
 
 def test_the_same_idempotency_key_submitted_concurrently(ledger: JobStore) -> None:
@@ -142,7 +142,7 @@ def test_a_full_queue_refuses(ledger: JobStore) -> None:
 
 def test_jobs_of_other_owners_are_not_found(ledger: JobStore) -> None:
     job_id = ledger.submit(submission("anna")).id
-    for look in (ledger.get, lambda job_id, owner: ledger.signal(job_id, Signal.CANCEL, owner)):
+    for look in (ledger.get, lambda job_id, owner: ledger.send_signal(job_id, Signal.CANCEL, owner)):
         with pytest.raises(JobMissingError):
             look(job_id, "berta")
         with pytest.raises(JobMissingError):
@@ -153,30 +153,30 @@ def test_jobs_of_other_owners_are_not_found(ledger: JobStore) -> None:
 
 def test_a_queued_job_is_cancelled_at_once(ledger: JobStore) -> None:
     job_id = ledger.submit(submission()).id
-    assert ledger.signal(job_id, Signal.CANCEL, "anna").state is JobState.CANCELLED
+    assert ledger.send_signal(job_id, Signal.CANCEL, "anna").state is JobState.CANCELLED
     assert ledger.claim("w1") is None
     with pytest.raises(JobEndedError):
-        ledger.signal(job_id, Signal.CANCEL)
+        ledger.send_signal(job_id, Signal.CANCEL)
 
 
 def test_a_running_job_is_signalled(ledger: JobStore) -> None:
     ledger.submit(submission())
     ledger.submit(submission())
-    job, other = begun(ledger), begun(ledger)
+    job, other = claim_job(ledger), claim_job(ledger)
     assert ledger.signals([job.id, other.id]) == {}
-    ledger.signal(job.id, Signal.SKIP)
+    ledger.send_signal(job.id, Signal.SKIP)
     assert ledger.signals([job.id, other.id]) == {job.id: Signal.SKIP}
     ledger.clear_signal(job, Signal.SKIP)
-    ledger.signal(job.id, Signal.CANCEL)
+    ledger.send_signal(job.id, Signal.CANCEL)
     assert ledger.renew("w1", [job, other]) == {job.id: Signal.CANCEL, other.id: None}
-    assert ledger.cancelled(job, {"pictures": [1]})
+    assert ledger.mark_cancelled(job, {"pictures": [1]})
     assert ledger.get(job.id).state is JobState.CANCELLED
     assert ledger.get(job.id).result == {"pictures": [1]}
 
 
 def test_a_failure_stores_its_error(ledger: JobStore) -> None:
     ledger.submit(submission())
-    job = begun(ledger)
+    job = claim_job(ledger)
     ledger.fail(job, InternalError("It broke.", hint="Mend it."))
     error = ledger.get(job.id).error
     assert error is not None
@@ -185,11 +185,11 @@ def test_a_failure_stores_its_error(ledger: JobStore) -> None:
 
 def test_old_jobs_are_deleted_after_their_retention(ledger: JobStore, database: Engine) -> None:
     ledger.submit(submission())
-    ended = begun(ledger)
+    ended = claim_job(ledger)
     ledger.succeed(ended, {}, 1.0)
     waiting = ledger.submit(submission())
-    assert ledger.forget(ago(0)) == 0
-    assert ledger.forget(ago(-30 * 86400)) == 1
+    assert ledger.delete_expired(seconds_ago(0)) == 0
+    assert ledger.delete_expired(seconds_ago(-30 * 86400)) == 1
     assert [job.id for job in ledger.find()] == [waiting.id]
     with database.connect() as connection:
         left = set(connection.execute(select(events.c.job_id)).scalars())
@@ -213,10 +213,10 @@ def test_a_failed_submission_leaves_nothing(
 def test_counts(ledger: JobStore) -> None:
     for _ in range(3):
         ledger.submit(submission())
-    begun(ledger)
-    assert ledger.counts()[JobState.QUEUED] == ledger.waiting() == 2
-    assert ledger.counts()[JobState.RUNNING] == 1
-    assert ledger.counts()[JobState.FAILED] == 0
+    claim_job(ledger)
+    assert ledger.count_by_state()[JobState.QUEUED] == ledger.count_queued() == 2
+    assert ledger.count_by_state()[JobState.RUNNING] == 1
+    assert ledger.count_by_state()[JobState.FAILED] == 0
 
 
 def test_reads_are_not_blocked_by_a_writer(ledger: JobStore, database: Engine) -> None:
@@ -224,7 +224,7 @@ def test_reads_are_not_blocked_by_a_writer(ledger: JobStore, database: Engine) -
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with writing(database) as connection:
+        with write_transaction(database) as connection:
             connection.execute(update(jobs).values(progress=None))
             entered.set()
             leave.wait(10)
@@ -243,7 +243,7 @@ def test_reads_are_not_blocked_by_a_writer(ledger: JobStore, database: Engine) -
 
 def test_cancelling_wins_over_other_signals(ledger: JobStore) -> None:
     ledger.submit(submission())
-    job = begun(ledger)
+    job = claim_job(ledger)
     for said, heard in (
         (Signal.SKIP, Signal.SKIP),
         (Signal.FINISH, Signal.FINISH),
@@ -252,7 +252,7 @@ def test_cancelling_wins_over_other_signals(ledger: JobStore) -> None:
         (Signal.FINISH, Signal.CANCEL),
         (Signal.SKIP, Signal.CANCEL),
     ):
-        ledger.signal(job.id, said)
+        ledger.send_signal(job.id, said)
         assert ledger.signals([job.id]) == {job.id: heard}
 
 
@@ -260,12 +260,12 @@ def test_cancelling_wins_over_other_signals(ledger: JobStore) -> None:
 def test_only_generation_jobs_accept_skip(ledger: JobStore, kind: JobKind) -> None:
     waiting = ledger.submit(submission(kind=kind))
     with pytest.raises(JobNotSkippableError):
-        ledger.signal(waiting.id, Signal.SKIP)
-    job = begun(ledger)
+        ledger.send_signal(waiting.id, Signal.SKIP)
+    job = claim_job(ledger)
     with pytest.raises(JobNotSkippableError):
-        ledger.signal(job.id, Signal.SKIP)
+        ledger.send_signal(job.id, Signal.SKIP)
     assert ledger.signals([job.id]) == {}
-    ledger.signal(job.id, Signal.CANCEL)
+    ledger.send_signal(job.id, Signal.CANCEL)
     assert ledger.signals([job.id]) == {job.id: Signal.CANCEL}
 
 
@@ -280,8 +280,8 @@ def test_one_owner_has_one_turn_after_another(ledger: JobStore, database: Engine
 
 def test_event_ids_suffice_for_a_busy_year(ledger: JobStore, database: Engine) -> None:
     job_id = ledger.submit(submission()).id
-    with writing(database) as connection:
-        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=ago(0))
+    with write_transaction(database) as connection:
+        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=seconds_ago(0))
         connection.execute(tall)
     assert ledger.last_event() == 2**40
 
@@ -299,11 +299,11 @@ def test_the_queue_is_read_in_index_order(database: Engine) -> None:
 
 def test_lists_read_neither_blobs_nor_results(ledger: JobStore, database: Engine) -> None:
     """They can be megabytes each: here they could not even be parsed."""
-    with writing(database) as connection:
+    with write_transaction(database) as connection:
         images: list[JsonValue] = [{"blob": blobs.put(connection, b"x")}] * 3
     scan = ledger.submit(submission(kind=JobKind.SCAN, request={"images": images, "tiles": True}))
     drawing = ledger.submit(submission(request={"prompt": "a cat", "seed": 1}))
-    with writing(database) as connection:
+    with write_transaction(database) as connection:
         connection.execute(update(jobs).where(jobs.c.id == scan.id).values(request="no JSON"))
         connection.execute(update(jobs).values(result="no JSON"))
     found = ledger.find()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from safelight.generation.record import Machine
-from safelight.jobs.worker.capabilities import described, drawing, judged
-from safelight.moderation.classifier import ClassifierInfo
+from safelight.jobs.worker.capabilities import describe_worker, describe_generation, describe_moderation
+from safelight.moderation.classifiers.classifier import ClassifierInfo
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -29,7 +29,7 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
 def test_reasons_of_the_generation_settings(
     settings: dict[str, str], machine: Machine, said: list[str]
 ) -> None:
-    sentence = drawing(Settings.load(**settings), machine)
+    sentence = describe_generation(Settings.load(**settings), machine)
     for words in said:
         assert words in sentence
 
@@ -44,17 +44,17 @@ def test_reasons_of_the_generation_settings(
     ],
 )
 def test_reasons_of_the_classifiers_backend(settings: dict[str, object], said: str) -> None:
-    sentence = judged(Settings.load(**settings), OPEN)
+    sentence = describe_moderation(Settings.load(**settings), OPEN)
     assert sentence.startswith("Judges with open-nsfw (fast, openvino bf16), ")
     assert said in sentence
 
 
 def test_the_path_of_a_classifier_is_not_disclosed() -> None:
     info = ClassifierInfo("/secret-folder/mine", "0", ("sfw", "nsfw"), 1024, "fast, openvino bf16")
-    assert "secret" not in judged(Settings.load(), info)
+    assert "secret" not in describe_moderation(Settings.load(), info)
 
 
 def test_capabilities_of_a_studio(settings: Settings) -> None:
-    found = described(Studio(settings.model_copy(update={"device": "cpu"})))
+    found = describe_worker(Studio(settings.model_copy(update={"device": "cpu"})))
     assert (found["device"], found["precision"], found["backend"]) == ("cpu", "fp32", "eager")
     assert "Judges with open-nsfw (fast, onnxruntime fp32)" in found["why"]

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.disks import filled, small_disk
-from tests.jobs.running import START, Workshop, wait_for, workshop
+from tests.filesystems import full_disk, small_disk
+from tests.jobs.worker_processes import START_TIMEOUT, WorkerProcesses, wait_for, run_workers
 
 from safelight.errors import JobEndedError, JobNotSkippableError
 from safelight.gallery import Search
@@ -26,20 +26,20 @@ from safelight.models.checkpoints.discovery import STARTER_PATH
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
     """Worker processes that all tests here share: one worker, which each test leaves idle."""
-    with workshop(tmp_path_factory.mktemp("home")) as opened:
+    with run_workers(tmp_path_factory.mktemp("home")) as opened:
         opened.start()
         yield opened
 
 
-def ended(shop: Workshop, *job_ids: str) -> bool:
+def wait_for_end(shop: WorkerProcesses, *job_ids: str) -> bool:
     return all(shop.state(job_id).final for job_id in job_ids)
 
 
-def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: Workshop) -> None:
+def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: WorkerProcesses) -> None:
     job_id = shop.submit("a red apple", count=2, seed=7)
-    wait_for(lambda: ended(shop, job_id))
+    wait_for(lambda: wait_for_end(shop, job_id))
     job = shop.job(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.worker == "w"
@@ -51,15 +51,15 @@ def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: Workshop) -> None
     assert b"a red apple" in data
 
 
-def test_the_same_job_gives_the_same_pictures(shop: Workshop) -> None:
+def test_the_same_job_gives_the_same_pictures(shop: WorkerProcesses) -> None:
     one = shop.submit(seed=3, count=2)
-    wait_for(lambda: ended(shop, one))
+    wait_for(lambda: wait_for_end(shop, one))
     two = shop.submit(seed=4)  # not batched: batched images are the same only within a tolerance
-    wait_for(lambda: ended(shop, two))
-    assert shop.pictures(one)[1] == shop.pictures(two)[0]
+    wait_for(lambda: wait_for_end(shop, two))
+    assert shop.image_digests(one)[1] == shop.image_digests(two)[0]
 
 
-def test_progress_and_previews_are_stored_while_it_runs(shop: Workshop) -> None:
+def test_progress_and_previews_are_stored_while_it_runs(shop: WorkerProcesses) -> None:
     job_id = shop.submit(steps=150)
 
     seen: list[bytes] = []
@@ -76,59 +76,59 @@ def test_progress_and_previews_are_stored_while_it_runs(shop: Workshop) -> None:
     with Image.open(BytesIO(seen[0])) as preview:
         assert preview.format == "WEBP"
         preview.load()
-    shop.service.store.signal(job_id, Signal.CANCEL)
-    wait_for(lambda: ended(shop, job_id))
+    shop.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(shop, job_id))
 
 
-def test_cancelling_stops_within_a_step(shop: Workshop) -> None:
+def test_cancelling_stops_within_a_step(shop: WorkerProcesses) -> None:
     job_id = shop.submit(steps=1000)
-    wait_for(lambda: shop.under_way(job_id))
-    shop.service.store.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: shop.has_begun_denoising(job_id))
+    shop.service.store.send_signal(job_id, Signal.CANCEL)
     told = time.monotonic()
-    wait_for(lambda: ended(shop, job_id))
+    wait_for(lambda: wait_for_end(shop, job_id))
     assert time.monotonic() - told < 5  # a tenth of a second for the signal and a step, on a busy machine
     job = shop.job(job_id)
     assert job.state is JobState.CANCELLED
     assert job.result == {"version": 2, "pictures": []}
 
 
-def test_cancelling_keeps_finished_images(shop: Workshop) -> None:
+def test_cancelling_keeps_finished_images(shop: WorkerProcesses) -> None:
     job_id = shop.submit(steps=100, count=200)
     wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
-    shop.service.store.signal(job_id, Signal.CANCEL)
-    wait_for(lambda: ended(shop, job_id))
+    shop.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(shop, job_id))
     assert shop.state(job_id) is JobState.CANCELLED
-    assert len(shop.pictures(job_id)) >= 1
+    assert len(shop.image_digests(job_id)) >= 1
 
 
-def test_finishing_returns_the_partial_image(shop: Workshop) -> None:
+def test_finishing_returns_the_partial_image(shop: WorkerProcesses) -> None:
     job_id = shop.submit(steps=1000)
-    wait_for(lambda: shop.under_way(job_id))
-    shop.service.store.signal(job_id, Signal.FINISH)
-    wait_for(lambda: ended(shop, job_id))
+    wait_for(lambda: shop.has_begun_denoising(job_id))
+    shop.service.store.send_signal(job_id, Signal.FINISH)
+    wait_for(lambda: wait_for_end(shop, job_id))
     assert shop.state(job_id) is JobState.SUCCEEDED
-    assert len(shop.pictures(job_id)) == 1
+    assert len(shop.image_digests(job_id)) == 1
 
 
-def test_skipping_continues_with_the_next_image(shop: Workshop) -> None:
+def test_skipping_continues_with_the_next_image(shop: WorkerProcesses) -> None:
     job_id = shop.submit(steps=150, count=2, seed=20)
-    wait_for(lambda: shop.under_way(job_id))
-    shop.service.store.signal(job_id, Signal.SKIP)
-    wait_for(lambda: ended(shop, job_id))
+    wait_for(lambda: shop.has_begun_denoising(job_id))
+    shop.service.store.send_signal(job_id, Signal.SKIP)
+    wait_for(lambda: wait_for_end(shop, job_id))
     job = shop.job(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.result is not None
     assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
 
 
-def test_a_long_job_lets_other_owners_in(shop: Workshop) -> None:
+def test_a_long_job_lets_other_owners_in(shop: WorkerProcesses) -> None:
     """However much its owner has queued: another owner's image starts within seconds, and the long job continues."""
     long = {"owner": "anna", "steps": 1000, "count": 1000, "width": 64, "height": 64}
     flood = [shop.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
-    wait_for(lambda: shop.under_way(flood[0]))
+    wait_for(lambda: shop.has_begun_denoising(flood[0]))
     short, asked = shop.submit(owner="berta", steps=1, width=128, height=128), time.monotonic()
     assert (shop.job(short).position or 0) <= 20
-    wait_for(lambda: ended(shop, short))
+    wait_for(lambda: wait_for_end(shop, short))
     assert time.monotonic() - asked < 15
     paused = shop.service.store.events(0, flood[0], limit=100_000)
     assert [event for event in paused if event.data.get("stage") == PAUSED]
@@ -138,59 +138,59 @@ def test_a_long_job_lets_other_owners_in(shop: Workshop) -> None:
     job = shop.job(flood[0])
     assert (job.state, job.attempt, job.lost) == (JobState.RUNNING, 1, 0)
     for job_id in reversed(flood):
-        shop.service.store.signal(job_id, Signal.CANCEL)
-    wait_for(lambda: ended(shop, *flood))
+        shop.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(shop, *flood))
 
 
-def test_unused_checkpoints_are_unloaded_on_command(shop: Workshop) -> None:
+def test_unused_checkpoints_are_unloaded_on_command(shop: WorkerProcesses) -> None:
     def loaded() -> list[str]:
         return [name for worker in shop.service.workers() for name in worker["checkpoints"]]
 
     before = shop.submit()
-    wait_for(lambda: ended(shop, before) and loaded())
-    shop.service.unload()
+    wait_for(lambda: wait_for_end(shop, before) and loaded())
+    shop.service.request_unload()
     wait_for(lambda: not loaded())
     again = shop.submit()
-    wait_for(lambda: ended(shop, again))
-    assert shop.pictures(again) == shop.pictures(before)
+    wait_for(lambda: wait_for_end(shop, again))
+    assert shop.image_digests(again) == shop.image_digests(before)
 
 
-def test_a_checkpoint_is_loaded_and_unloaded_between_two_jobs(shop: Workshop) -> None:
+def test_a_checkpoint_is_loaded_and_unloaded_between_two_jobs(shop: WorkerProcesses) -> None:
     """And the images generated meanwhile are unchanged."""
-    checkpoint_of_its_own(shop, "apples")
+    copy_starter(shop, "apples")
 
     def how() -> dict[str, Any]:
         (worker,) = shop.service.workers()
         return worker
 
     whole = shop.submit(steps=60)
-    wait_for(lambda: ended(shop, whole))
+    wait_for(lambda: wait_for_end(shop, whole))
     beside = shop.submit(steps=60)
-    wait_for(lambda: shop.under_way(beside))
-    shop.service.load("apples")
+    wait_for(lambda: shop.has_begun_denoising(beside))
+    shop.service.request_load("apples")
     wait_for(lambda: how()["loading"] == "apples")
     assert (how()["state"], shop.state(beside)) == ("busy", JobState.RUNNING)
     wait_for(lambda: "apples" in how()["checkpoints"])
     assert shop.state(beside) is JobState.SUCCEEDED
-    assert shop.pictures(beside) == shop.pictures(whole)
+    assert shop.image_digests(beside) == shop.image_digests(whole)
     wait_for(lambda: (how()["state"], how()["loading"]) == ("idle", None))
     assert how()["checkpoints"] == ["apples", "starter"]
-    shop.service.unload("apples")
+    shop.service.request_unload("apples")
     wait_for(lambda: how()["checkpoints"] == ["starter"])
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_reported(shop: Workshop) -> None:
+def test_a_checkpoint_that_cannot_be_loaded_is_reported(shop: WorkerProcesses) -> None:
     def error() -> dict[str, Any] | None:
         return shop.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
 
-    shop.service.load("nothing")
+    shop.service.request_load("nothing")
     wait_for(error)
     assert error() == error() | {"code": "checkpoint.missing", "checkpoint": "nothing"}  # type: ignore[operator]
-    shop.service.load("starter")
+    shop.service.request_load("starter")
     wait_for(lambda: error() is None)
 
 
-def checkpoint_of_its_own(shop: Workshop, name: str) -> None:
+def copy_starter(shop: WorkerProcesses, name: str) -> None:
     """Copy the starter under another name."""
     folder = shop.settings.home / "checkpoints" / name
     shutil.copytree(
@@ -198,9 +198,9 @@ def checkpoint_of_its_own(shop: Workshop, name: str) -> None:
     )
 
 
-def test_two_jobs_are_batched(shop: Workshop) -> None:
+def test_two_jobs_are_batched(shop: WorkerProcesses) -> None:
     jobs = [shop.submit(seed=seed, steps=60) for seed in range(2)]
-    wait_for(lambda: ended(shop, *jobs))
+    wait_for(lambda: wait_for_end(shop, *jobs))
     for job_id in jobs:
         entry = shop.service.gallery.find(job_id, 0)
         assert entry is not None
@@ -214,23 +214,23 @@ def small(colour: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_upscaling(shop: Workshop) -> None:
-    job_id = shop.submit_other(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
-    wait_for(lambda: ended(shop, job_id))
+def test_upscaling(shop: WorkerProcesses) -> None:
+    job_id = shop.submit_request(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
+    wait_for(lambda: wait_for_end(shop, job_id))
     assert shop.state(job_id) is JobState.SUCCEEDED
     entry = shop.service.gallery.find(job_id, 0)
     assert entry is not None
     assert (entry.width, entry.height) == (128, 96)
 
 
-def test_a_cancelled_scan_keeps_its_verdicts(shop: Workshop) -> None:
+def test_a_cancelled_scan_keeps_its_verdicts(shop: WorkerProcesses) -> None:
     pictures = tuple(small(number % 256) for number in range(3000))
-    job_id = shop.submit_other(JobKind.SCAN, ScanRequest(images=pictures))
+    job_id = shop.submit_request(JobKind.SCAN, ScanRequest(images=pictures))
     wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
     with pytest.raises(JobNotSkippableError):
-        shop.service.store.signal(job_id, Signal.SKIP)
-    shop.service.store.signal(job_id, Signal.CANCEL)
-    wait_for(lambda: ended(shop, job_id))
+        shop.service.store.send_signal(job_id, Signal.SKIP)
+    shop.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(shop, job_id))
     job = shop.job(job_id)
     assert job.state is JobState.CANCELLED
     assert job.result is not None
@@ -239,20 +239,20 @@ def test_a_cancelled_scan_keeps_its_verdicts(shop: Workshop) -> None:
     assert 0 < len(verdicts) < len(pictures)
 
 
-def test_a_job_that_runs_too_long_fails(shop: Workshop) -> None:
+def test_a_job_that_runs_too_long_fails(shop: WorkerProcesses) -> None:
     request = {"prompt": "a cat", "steps": 1000, "seed": 1}
     job = shop.service.store.submit(
         Submission(kind=JobKind.GENERATE, request=request, checkpoint="starter", timeout=0.5)
     )
-    wait_for(lambda: ended(shop, job.id))
+    wait_for(lambda: wait_for_end(shop, job.id))
     error = shop.job(job.id).error
     assert error is not None
     assert error.code == "job.timeout"
 
 
-def test_an_invalid_request_fails_and_the_worker_continues(shop: Workshop) -> None:
+def test_an_invalid_request_fails_and_the_worker_continues(shop: WorkerProcesses) -> None:
     bad, good = shop.submit(sampler="Nonsense"), shop.submit()
-    wait_for(lambda: ended(shop, bad, good))
+    wait_for(lambda: wait_for_end(shop, bad, good))
     error = shop.job(bad).error
     assert error is not None
     assert error.code == "sampler.unknown"
@@ -260,47 +260,47 @@ def test_an_invalid_request_fails_and_the_worker_continues(shop: Workshop) -> No
     assert shop.workers["w"].poll() is None
 
 
-def test_a_locked_database_is_waited_for(shop: Workshop) -> None:
+def test_a_locked_database_is_waited_for(shop: WorkerProcesses) -> None:
     """Another program holds the write lock during a generation: the result is written once it is released."""
     job_id = shop.submit(steps=40)
-    wait_for(lambda: shop.under_way(job_id))
+    wait_for(lambda: shop.has_begun_denoising(job_id))
     other = sqlite3.connect(shop.settings.home / "safelight.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     time.sleep(6)
     assert shop.state(job_id) is JobState.RUNNING
     other.execute("ROLLBACK")
     other.close()
-    wait_for(lambda: ended(shop, job_id))
+    wait_for(lambda: wait_for_end(shop, job_id))
     assert shop.state(job_id) is JobState.SUCCEEDED
-    assert len(shop.pictures(job_id)) == 1
+    assert len(shop.image_digests(job_id)) == 1
 
 
 def test_a_killed_worker_restarts_and_redoes_its_job(tmp_path: Path) -> None:
-    with workshop(tmp_path) as shop:
+    with run_workers(tmp_path) as shop:
         shop.start()
         whole = shop.submit(seed=5, steps=30)
-        wait_for(lambda: ended(shop, whole))
+        wait_for(lambda: wait_for_end(shop, whole))
         interrupted = shop.submit(seed=5, steps=30, count=3)
         waiting = shop.submit(seed=6, width=64, height=64)  # does not fit beside the other
         wait_for(lambda: (found := shop.job(interrupted).progress) and found.picture == 1)
         shop.kill()
         assert shop.state(interrupted) is JobState.RUNNING
         shop.start()
-        wait_for(lambda: ended(shop, interrupted, waiting))
+        wait_for(lambda: wait_for_end(shop, interrupted, waiting))
         assert shop.job(interrupted).attempt == 2
-        pictures = shop.pictures(interrupted)
-        assert pictures[0] == shop.pictures(whole)[0]
+        pictures = shop.image_digests(interrupted)
+        assert pictures[0] == shop.image_digests(whole)[0]
         assert len(set(pictures)) == 3
         assert len(list((tmp_path / "gallery").rglob("*.png"))) == 5
-        assert shop.end() == 0
+        assert shop.terminate() == 0
 
 
 def test_a_stopped_worker_returns_its_job(tmp_path: Path) -> None:
-    with workshop(tmp_path) as shop:
+    with run_workers(tmp_path) as shop:
         shop.start()
         job_id = shop.submit(steps=1000, count=5)
-        wait_for(lambda: shop.under_way(job_id))
-        assert shop.end() == 0
+        wait_for(lambda: shop.has_begun_denoising(job_id))
+        assert shop.terminate() == 0
         job = shop.job(job_id)
         assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
         assert shop.service.workers() == []
@@ -309,36 +309,36 @@ def test_a_stopped_worker_returns_its_job(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_stopping_worker_claims_no_jobs(tmp_path: Path) -> None:
     """While it waits for its job, all others stay in the queue; and the next worker runs them together."""
-    with workshop(tmp_path) as shop:
+    with run_workers(tmp_path) as shop:
         shop.start()
         running = shop.submit(steps=1000)
         others = [shop.submit(seed=seed, steps=60, width=64, height=64) for seed in range(40)]
-        wait_for(lambda: shop.under_way(running))
-        assert shop.end() == 0
+        wait_for(lambda: shop.has_begun_denoising(running))
+        assert shop.terminate() == 0
         assert {shop.state(job_id) for job_id in others} == {JobState.QUEUED}
-        shop.service.store.signal(running, Signal.CANCEL)
+        shop.service.store.send_signal(running, Signal.CANCEL)
         shop.start()
         wait_for(lambda: len(shop.running()) > 2)
         for job_id in others[8:]:
             with suppress(JobEndedError):
-                shop.service.store.signal(job_id, Signal.CANCEL)
-        wait_for(lambda: ended(shop, *others))
+                shop.service.store.send_signal(job_id, Signal.CANCEL)
+        wait_for(lambda: wait_for_end(shop, *others))
         assert shop.state(others[0]) is JobState.SUCCEEDED
 
 
 @pytest.mark.slow
 def test_a_job_that_kills_workers_fails_alone(tmp_path: Path) -> None:
     """The others ran beside it once; then it runs alone, and fails after its third worker."""
-    with workshop(tmp_path) as shop:
+    with run_workers(tmp_path) as shop:
         shop.start()
         killer = shop.submit(steps=1000)
         beside = [shop.submit(seed=seed, steps=40) for seed in range(2, 4)]
         wait_for(lambda: len(shop.running()) == 3)
         for attempt in range(1, 4):
-            wait_for(lambda: shop.under_way(killer) and shop.job(killer).attempt == attempt)  # noqa: B023
+            wait_for(lambda: shop.has_begun_denoising(killer) and shop.job(killer).attempt == attempt)  # noqa: B023
             shop.kill()
             shop.start()
-        wait_for(lambda: ended(shop, killer, *beside))
+        wait_for(lambda: wait_for_end(shop, killer, *beside))
         error = shop.job(killer).error
         assert error is not None
         assert error.code == "worker.lost"
@@ -363,18 +363,18 @@ def memory_group() -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
     """The job that needs too much fails with a reason after its third worker; the others are done."""
-    with memory_group() as group, workshop(tmp_path) as shop:
+    with memory_group() as group, run_workers(tmp_path) as shop:
         within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
         shop.start("w", *within)
         small = shop.submit()
-        wait_for(lambda: ended(shop, small))
+        wait_for(lambda: wait_for_end(shop, small))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         (group / "memory.limit_in_bytes").write_text(str(int(stat["total_rss"]) + 250 * 2**20))
         large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
         for _ in range(3):
-            assert shop.workers["w"].wait(START) == -signal.SIGKILL
+            assert shop.workers["w"].wait(START_TIMEOUT) == -signal.SIGKILL
             shop.start("w", *within)
-        wait_for(lambda: ended(shop, large, after))
+        wait_for(lambda: wait_for_end(shop, large, after))
         error = shop.job(large).error
         assert error is not None
         assert error.code == "worker.lost"
@@ -386,16 +386,16 @@ def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 def test_a_worker_out_of_memory_fails_the_job_and_survives(tmp_path: Path) -> None:
     """Its address space is limited so that the checkpoint loads, and a large image does not fit."""
-    with workshop(tmp_path) as shop:
+    with run_workers(tmp_path) as shop:
         process = shop.start()
         small = shop.submit()
-        wait_for(lambda: ended(shop, small))
+        wait_for(lambda: wait_for_end(shop, small))
         used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
         import resource
 
         resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))
         large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
-        wait_for(lambda: ended(shop, large, after))
+        wait_for(lambda: wait_for_end(shop, large, after))
         error = shop.job(large).error
         assert error is not None
         assert error.code == "memory.budget"
@@ -405,12 +405,12 @@ def test_a_worker_out_of_memory_fails_the_job_and_survives(tmp_path: Path) -> No
 
 def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It is full when an image is written: nothing is lost or half written, and the job continues with free space."""
-    with small_disk(tmp_path, 200), workshop(tmp_path) as shop:
+    with small_disk(tmp_path, 200), run_workers(tmp_path) as shop:
         shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
         before = shop.submit(seed=1)
-        wait_for(lambda: ended(shop, before))
+        wait_for(lambda: wait_for_end(shop, before))
         job_id = shop.submit(seed=2, steps=150)
-        wait_for(lambda: shop.under_way(job_id))
+        wait_for(lambda: shop.has_begun_denoising(job_id))
         said = ""
 
         def waits() -> bool:
@@ -418,15 +418,15 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[
             said += capfd.readouterr().err
             return "the database cannot be used" in said
 
-        with filled(tmp_path):
+        with full_disk(tmp_path):
             wait_for(waits)
             time.sleep(1.5)  # and it tries again
             assert shop.workers["w"].poll() is None
-        wait_for(lambda: ended(shop, job_id))
+        wait_for(lambda: wait_for_end(shop, job_id))
         after = shop.submit(seed=3)
-        wait_for(lambda: ended(shop, after))
+        wait_for(lambda: wait_for_end(shop, after))
         assert shop.state(job_id) is shop.state(after) is JobState.SUCCEEDED
-        assert len(shop.pictures(job_id)) == 1
+        assert len(shop.image_digests(job_id)) == 1
         assert shop.job(job_id).lost == 0
         for entry in shop.service.gallery.search(Search()).entries:
             assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import CheckpointMissingError, MemoryBudgetError
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.jobs.worker.residency import Residency
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 
-class Shelf(Studio):
+class FakeStudio(Studio):
     """A studio whose checkpoint cache holds names only."""
 
     def __init__(self, settings: Settings) -> None:
@@ -44,15 +44,15 @@ class Shelf(Studio):
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[QueueService]:
     settings = Settings(home=tmp_path)
-    prepare(settings)
+    prepare_database(settings)
     opened = QueueService.open(settings)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def shelf(service: QueueService) -> Shelf:
-    return Shelf(service.settings)
+def shelf(service: QueueService) -> FakeStudio:
+    return FakeStudio(service.settings)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def keeper(service: QueueService, shelf: Shelf, told: list[str]) -> Residency:
+def keeper(service: QueueService, shelf: FakeStudio, told: list[str]) -> Residency:
     return Residency(service, shelf, lambda: told.append("."))
 
 
@@ -70,85 +70,85 @@ def go() -> bool:
     return False
 
 
-def waiting(keeper: Residency) -> list[tuple[bool, str | None]]:
+def pending_commands(keeper: Residency) -> list[tuple[bool, str | None]]:
     """The commands that are received and not done yet."""
-    keeper.listen()
-    return [(order.load, order.checkpoint) for order in keeper.wanted]
+    keeper.read_commands()
+    return [(order.load, order.checkpoint) for order in keeper.pending]
 
 
 def test_a_load_command_waits_for_a_gap_between_jobs(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
-    service.load("a")
-    keeper.listen()
+    service.request_load("a")
+    keeper.read_commands()
     assert (shelf.held, keeper.loading) == ({}, "a")
-    keeper.obey(go)
-    assert (set(shelf.held), keeper.loading, keeper.wanted) == ({"a"}, None, [])
-    keeper.listen()
-    assert keeper.wanted == []
+    keeper.execute_pending(go)
+    assert (set(shelf.held), keeper.loading, keeper.pending) == ({"a"}, None, [])
+    keeper.read_commands()
+    assert keeper.pending == []
 
 
 def test_unused_checkpoints_are_unloaded_at_once_and_others_between_jobs(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
     shelf.held = {"a": True, "b": False}
-    service.unload()
-    keeper.listen()
+    service.request_unload()
+    keeper.read_commands()
     assert set(shelf.held) == {"a"}
     shelf.held = {"a": False}
-    keeper.listen()
+    keeper.read_commands()
     assert set(shelf.held) == {"a"}  # not between two steps of the job that uses it, but between two jobs
-    keeper.obey(go)
+    keeper.execute_pending(go)
     assert shelf.held == {}
 
 
-def test_only_one_is_unloaded(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_only_one_is_unloaded(service: QueueService, shelf: FakeStudio, keeper: Residency) -> None:
     shelf.held = {"a": False, "b": False}
-    service.unload("a")
-    keeper.listen()
+    service.request_unload("a")
+    keeper.read_commands()
     assert set(shelf.held) == {"b"}
 
 
-def test_the_latest_command_wins(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
-    service.load("a")
-    keeper.listen()
-    service.unload("a")
-    keeper.listen()
-    keeper.obey(go)
+def test_the_latest_command_wins(service: QueueService, shelf: FakeStudio, keeper: Residency) -> None:
+    service.request_load("a")
+    keeper.read_commands()
+    service.request_unload("a")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert shelf.held == {}
-    service.load("a")
-    keeper.listen()
-    keeper.obey(go)
+    service.request_load("a")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert set(shelf.held) == {"a"}
 
 
-def test_commands_from_before_its_start_are_ignored(service: QueueService, shelf: Shelf) -> None:
+def test_commands_from_before_its_start_are_ignored(service: QueueService, shelf: FakeStudio) -> None:
     """The previous process may have died of one."""
-    service.load("a")
+    service.request_load("a")
     keeper = Residency(service, shelf, lambda: None)
-    keeper.listen()
-    assert keeper.wanted == []
+    keeper.read_commands()
+    assert keeper.pending == []
 
 
 def test_an_error_is_shown_until_a_load_succeeds(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
     shelf.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
     for name in ("a", "b"):
-        service.load(name)
-    keeper.listen()
-    keeper.obey(go)
-    assert keeper.wanted == []
+        service.request_load(name)
+    keeper.read_commands()
+    keeper.execute_pending(go)
+    assert keeper.pending == []
     assert keeper.last_error is not None
     assert (keeper.last_error["code"], keeper.last_error["checkpoint"]) == ("checkpoint.missing", "b")
-    service.unload("a")
-    keeper.listen()
-    keeper.obey(go)
+    service.request_unload("a")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert keeper.last_error is not None
     shelf.problem = None
-    service.load("c")
-    keeper.listen()
-    keeper.obey(go)
+    service.request_load("c")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert keeper.last_error is None
 
 
@@ -156,120 +156,120 @@ def test_an_error_is_shown_until_a_load_succeeds(
     ("problem", "code"), [(MemoryError(), MemoryBudgetError.code), (RuntimeError("shapes"), "internal")]
 )
 def test_no_file_content_ends_the_worker(
-    service: QueueService, shelf: Shelf, keeper: Residency, problem: Exception, code: str
+    service: QueueService, shelf: FakeStudio, keeper: Residency, problem: Exception, code: str
 ) -> None:
     shelf.problem = problem
-    service.load("a")
-    keeper.listen()
-    keeper.obey(go)
+    service.request_load("a")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert keeper.last_error is not None
     assert keeper.last_error["code"] == code
-    assert not keeper.at_work
+    assert not keeper.is_loading
 
 
 def test_changes_are_reported(service: QueueService, keeper: Residency, told: list[str]) -> None:
-    keeper.listen()
+    keeper.read_commands()
     assert told == []
-    service.load("a")
-    keeper.listen()
+    service.request_load("a")
+    keeper.read_commands()
     assert len(told) == 1
-    keeper.listen()
+    keeper.read_commands()
     assert len(told) == 1
-    keeper.obey(go)
+    keeper.execute_pending(go)
     assert len(told) == 3
 
 
 def test_a_satisfied_command_is_done(
-    service: QueueService, shelf: Shelf, keeper: Residency, told: list[str]
+    service: QueueService, shelf: FakeStudio, keeper: Residency, told: list[str]
 ) -> None:
     """A job may run for minutes, and the next one would wait for it."""
     shelf.held = {"starter": True, "idle": False}
-    service.unload("idle")
-    assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
-    service.load("starter")
-    service.unload("nothing")
-    assert waiting(keeper) == []
+    service.request_unload("idle")
+    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter"})
+    service.request_load("starter")
+    service.request_unload("nothing")
+    assert pending_commands(keeper) == []
     shelf.held = {}
-    service.unload()
-    assert waiting(keeper) == []
+    service.request_unload()
+    assert pending_commands(keeper) == []
     assert len(told) == 3
 
 
 def test_a_command_that_was_done_early_is_not_repeated(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
     shelf.held = {"starter": True}
-    service.load("a")
-    service.unload("b")
-    assert waiting(keeper) == [(True, "a")]
+    service.request_load("a")
+    service.request_unload("b")
+    assert pending_commands(keeper) == [(True, "a")]
     shelf.held["b"] = False  # a job used it
-    keeper.obey(go)
-    assert (waiting(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
+    keeper.execute_pending(go)
+    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
 
 
 def test_a_command_that_others_may_undo_is_not_done_early(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
     shelf.held = {"starter": True}
-    service.unload()
-    service.load("starter")
-    assert waiting(keeper) == [(False, None), (True, "starter")]
+    service.request_unload()
+    service.request_load("starter")
+    assert pending_commands(keeper) == [(False, None), (True, "starter")]
     shelf.held = {"starter": False}
-    keeper.obey(go)
-    assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
+    keeper.execute_pending(go)
+    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter"})
 
 
 def test_a_checkpoint_that_a_job_loads_meanwhile_satisfies_the_command(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
-    service.load("a")
-    assert waiting(keeper) == [(True, "a")]
+    service.request_load("a")
+    assert pending_commands(keeper) == [(True, "a")]
     shelf.held = {"a": True}
-    assert (waiting(keeper), keeper.loading) == ([], None)
+    assert (pending_commands(keeper), keeper.loading) == ([], None)
 
 
 def test_a_checkpoint_that_a_job_is_about_to_load_is_unloaded_after_it(
-    service: QueueService, shelf: Shelf
+    service: QueueService, shelf: FakeStudio
 ) -> None:
     in_use = {"a"}
     keeper = Residency(service, shelf, lambda: None, lambda: in_use)
-    service.unload("b")
-    service.unload("a")
-    assert waiting(keeper) == [(False, "a")]
-    service.unload()
-    assert waiting(keeper) == [(False, None)]
+    service.request_unload("b")
+    service.request_unload("a")
+    assert pending_commands(keeper) == [(False, "a")]
+    service.request_unload()
+    assert pending_commands(keeper) == [(False, None)]
     in_use.clear()
-    assert waiting(keeper) == []
+    assert pending_commands(keeper) == []
 
 
 def test_a_checkpoint_that_is_loading_is_unloaded(
-    service: QueueService, shelf: Shelf, keeper: Residency, monkeypatch: pytest.MonkeyPatch
+    service: QueueService, shelf: FakeStudio, keeper: Residency, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it is not in memory yet, nothing seems to be left to do."""
-    preload = Shelf.preload
+    preload = FakeStudio.preload
 
-    def unloaded_meanwhile(shelf: Shelf, checkpoint: str | None = None) -> None:
-        service.unload("a")
-        assert waiting(keeper) == [(False, "a")]
+    def unloaded_meanwhile(shelf: FakeStudio, checkpoint: str | None = None) -> None:
+        service.request_unload("a")
+        assert pending_commands(keeper) == [(False, "a")]
         preload(shelf, checkpoint)
 
-    monkeypatch.setattr(Shelf, "preload", unloaded_meanwhile)
-    service.load("a")
-    keeper.listen()
-    keeper.obey(go)
+    monkeypatch.setattr(FakeStudio, "preload", unloaded_meanwhile)
+    service.request_load("a")
+    keeper.read_commands()
+    keeper.execute_pending(go)
     assert (shelf.held, keeper.last_error) == ({}, None)
 
 
 def test_a_checkpoint_with_a_damaged_file_is_loaded(
-    service: QueueService, shelf: Shelf, keeper: Residency
+    service: QueueService, shelf: FakeStudio, keeper: Residency
 ) -> None:
     """It is in memory, and its file was damaged since: the load reports the error."""
     shelf.held, shelf.problem = {"a": False}, RuntimeError("shapes")
-    service.load("a")
-    assert waiting(keeper) == [(True, "a")]
-    keeper.obey(go)
+    service.request_load("a")
+    assert pending_commands(keeper) == [(True, "a")]
+    keeper.execute_pending(go)
     assert keeper.last_error is not None
     shelf.problem = None
-    service.load("a")
-    assert waiting(keeper) == []
+    service.request_load("a")
+    assert pending_commands(keeper) == []
     assert keeper.last_error is None

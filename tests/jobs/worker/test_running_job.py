@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
-from tests.jobs.book import begun, submission
+from tests.jobs.store_helpers import claim_job, submission
 
 from safelight.errors import DatabaseBusyError, RunStoppedError, StorageFullError
 from safelight.jobs import retry
@@ -17,38 +17,38 @@ from safelight.jobs.worker.running_job import RunningJob
 @pytest.fixture
 def running(ledger: JobStore) -> RunningJob:
     ledger.submit(submission())
-    return RunningJob(begun(ledger), ledger)
+    return RunningJob(claim_job(ledger), ledger)
 
 
 def test_cancelling_is_obeyed_after_a_skip(running: RunningJob) -> None:
-    running.hear(Signal.SKIP, 0)
-    running.hear(Signal.CANCEL, 0)
-    assert running.told is Signal.CANCEL
-    running.hear(Signal.SKIP, 0)
-    running.hear(None, 0)
-    assert running.told is Signal.CANCEL
+    running.receive_signal(Signal.SKIP, 0)
+    running.receive_signal(Signal.CANCEL, 0)
+    assert running.signal is Signal.CANCEL
+    running.receive_signal(Signal.SKIP, 0)
+    running.receive_signal(None, 0)
+    assert running.signal is Signal.CANCEL
 
 
 def test_a_skip_is_obeyed_once(running: RunningJob, ledger: JobStore) -> None:
     """It was read just before it was obeyed, and is notified just after."""
-    ledger.signal(running.job.id, Signal.SKIP)
-    running.hear(Signal.SKIP, running.skips)
-    before = running.skips
+    ledger.send_signal(running.job.id, Signal.SKIP)
+    running.receive_signal(Signal.SKIP, running.skip_count)
+    before = running.skip_count
     read = ledger.signals([running.job.id])[running.job.id]
-    running.skipped()
-    running.hear(read, before)
-    assert running.told is None
-    ledger.signal(running.job.id, Signal.SKIP)
-    running.hear(ledger.signals([running.job.id])[running.job.id], running.skips)
-    assert running.told is Signal.SKIP
+    running.acknowledge_skip()
+    running.receive_signal(read, before)
+    assert running.signal is None
+    ledger.send_signal(running.job.id, Signal.SKIP)
+    running.receive_signal(ledger.signals([running.job.id])[running.job.id], running.skip_count)
+    assert running.signal is Signal.SKIP
 
 
 def test_cancelling_during_a_skip_is_not_lost(running: RunningJob, ledger: JobStore) -> None:
-    running.hear(Signal.SKIP, 0)
-    ledger.signal(running.job.id, Signal.CANCEL)
-    running.hear(Signal.CANCEL, 0)
-    running.skipped()
-    assert running.told is Signal.CANCEL
+    running.receive_signal(Signal.SKIP, 0)
+    ledger.send_signal(running.job.id, Signal.CANCEL)
+    running.receive_signal(Signal.CANCEL, 0)
+    running.acknowledge_skip()
+    assert running.signal is Signal.CANCEL
     assert ledger.signals([running.job.id]) == {running.job.id: Signal.CANCEL}
 
 
@@ -59,17 +59,17 @@ def locked() -> None:
 def test_an_outage_is_waited_for_until_the_job_is_stopped(
     running: RunningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
     tries: list[Callable[[], None]] = [locked, locked, lambda: None]
-    running.patiently(lambda: tries.pop(0)())
+    running.retry_database(lambda: tries.pop(0)())
     assert not tries
-    running.told = Signal.FINISH  # which keeps the finished images
+    running.signal = Signal.FINISH  # which keeps the finished images
     tries = [locked, lambda: None]
-    running.patiently(lambda: tries.pop(0)())
-    running.leaving = True
+    running.retry_database(lambda: tries.pop(0)())
+    running.worker_stopping = True
     with pytest.raises(RunStoppedError):
-        running.patiently(locked)
-    assert running.cut_short
+        running.retry_database(locked)
+    assert running.interrupted
 
 
 def full() -> None:
@@ -79,10 +79,10 @@ def full() -> None:
 def test_a_full_disk_is_waited_for_and_shown_in_the_progress(
     running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
     running.report(Progress(stage="first pass", step=3, steps=4, fraction=0.75))
     tries = iter([full, full, lambda: "done"])
-    assert running.patiently(lambda: next(tries)()) == "done"
+    assert running.retry_database(lambda: next(tries)()) == "done"
     running.flush()
     progress = ledger.get(running.job.id).progress
     assert progress is not None
@@ -90,18 +90,18 @@ def test_a_full_disk_is_waited_for_and_shown_in_the_progress(
 
 
 def test_a_disk_that_stays_full_fails_the_job(running: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FULL", 0.0)
+    monkeypatch.setattr(retry, "STORAGE_FULL_TIMEOUT", 0.0)
     with pytest.raises(StorageFullError):
-        running.patiently(full)
-    assert not running.cut_short
+        running.retry_database(full)
+    assert not running.interrupted
 
 
 def test_important_progress_is_written(database: Engine, ledger: JobStore) -> None:
     ledger.submit(submission())
-    ledger.take_back(begun(ledger).worker)
-    again = RunningJob(begun(ledger), ledger)
+    ledger.reclaim(claim_job(ledger).worker)
+    again = RunningJob(claim_job(ledger), ledger)
     assert again.job.lost == 1
-    again.got_on()
+    again.reset_lost_count()
     assert ledger.get(again.job.id).lost == 0
 
 
@@ -123,18 +123,18 @@ def pausing(running: RunningJob, monkeypatch: pytest.MonkeyPatch, *meanwhile: Ca
 def test_pauses_do_not_count_in_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     ledger.submit(submission(timeout=60.0))
-    running = RunningJob(begun(ledger), ledger, _began=clock.now)
+    running = RunningJob(claim_job(ledger), ledger, _started_at=clock.now)
     clock.now += 50.0
 
     def waited() -> None:
         clock.now += 1000.0
         assert running.seconds == 50.0
-        assert not running.late
+        assert not running.timed_out
 
     pausing(running, monkeypatch, waited, lambda: setattr(running, "paused", False))
     assert running.seconds == 50.0
     clock.now += 11.0
-    assert running.late
+    assert running.timed_out
 
 
 def test_no_job_runs_longer_than_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +142,12 @@ def test_no_job_runs_longer_than_the_time_limit(ledger: JobStore, monkeypatch: p
     ledger.submit(submission(timeout=600.0))
     ledger.submit(submission())
     for limit in (100.0, 100.0):
-        running = RunningJob(begun(ledger), ledger, most_seconds=100.0, _began=clock.now)
-        assert running.limit == limit
+        running = RunningJob(claim_job(ledger), ledger, max_seconds=100.0, _started_at=clock.now)
+        assert running.time_limit == limit
         clock.now += 99.0
-        assert not running.late
+        assert not running.timed_out
         clock.now += 2.0
-        assert running.late
+        assert running.timed_out
 
 
 def test_a_paused_job_reports_its_pause_and_its_end(
@@ -181,8 +181,8 @@ def test_a_paused_job_receives_signals(
 ) -> None:
     def tell() -> None:
         if how == "told":
-            running.hear(Signal.CANCEL, 0)
-        running.leaving = how == "leaving"
+            running.receive_signal(Signal.CANCEL, 0)
+        running.worker_stopping = how == "leaving"
 
     pausing(running, monkeypatch, lambda: None, tell)
-    assert running.over
+    assert running.should_end

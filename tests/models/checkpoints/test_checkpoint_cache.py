@@ -266,7 +266,7 @@ def test_many_threads_never_exceed_the_budget(three: list[Checkpoint]) -> None:
 # Reserved memory beside the weights
 
 
-def begun(work: Callable[[], None]) -> threading.Thread:
+def start_thread(work: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     time.sleep(0.05)
@@ -306,7 +306,7 @@ def test_two_leases_of_a_checkpoint_wait_for_each_others_reservation(three: list
             order.append("second")
 
     with pool.lease(three[0], 100):
-        thread = begun(second)
+        thread = start_thread(second)
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
@@ -322,8 +322,8 @@ def test_a_thread_that_waits_for_memory_is_not_overtaken(three: list[Checkpoint]
             order.append(name)
 
     with pool.lease(a, 50):
-        large = begun(lambda: use(b, 100, "large"))
-        small = begun(lambda: use(a, 10, "small"))  # which would fit now
+        large = start_thread(lambda: use(b, 100, "large"))
+        small = start_thread(lambda: use(a, 10, "small"))  # which would fit now
         with pool.lease(a, 10):  # a thread that has a lease may get another of the same checkpoint
             order.append("own")
     for thread in (large, small):
@@ -386,7 +386,7 @@ def test_many_threads_with_reservations_never_exceed_the_budget(three: list[Chec
 
 
 def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
-    pair = [heavy(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    pair = [heavy_checkpoint(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
     size = pair[0].size
     assert size > 30e6
     pool = CheckpointCache(int(1.5 * size), load_checkpoint)
@@ -405,7 +405,7 @@ def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: N
     assert process.memory_info().rss < after - 0.8 * size
 
 
-def heavy(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
+def heavy_checkpoint(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
     """The tiny checkpoint with a U-Net of about thirty megabytes."""
     shutil.copytree(tiny("sd1"), folder)
     torch.manual_seed(seed)

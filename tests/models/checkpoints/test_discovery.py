@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from tests.tiny import TINY
-from tests.tiny.original import write_single_file
+from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import (
     CheckpointFamilyError,

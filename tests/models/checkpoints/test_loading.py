@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tests.tiny import build_tiny
-from tests.tiny.drawing import draw
+from tests.tiny.generation import generate_array
 
 from safelight.errors import CheckpointInvalidError, UnsupportedError
 from safelight.models.checkpoints.discovery import describe_checkpoint
@@ -47,11 +47,11 @@ def test_a_given_scheduler_is_used_without_warnings(tiny: Tiny, recwarn: pytest.
 
 def test_four_threads_generate_the_same_as_one(tiny: Tiny) -> None:
     loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
-    alone = draw(loaded.pipeline(), loaded.family, TEXT)
+    alone = generate_array(loaded.pipeline(), loaded.family, TEXT)
     pictures: list[np.ndarray] = []
 
     def run() -> None:
-        pictures.append(draw(loaded.pipeline(), loaded.family, TEXT))
+        pictures.append(generate_array(loaded.pipeline(), loaded.family, TEXT))
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
@@ -65,15 +65,15 @@ def test_four_threads_generate_the_same_as_one(tiny: Tiny) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_perturbed_attention_stays_in_its_own_pipeline(tiny: Tiny) -> None:
     loaded = load_checkpoint(describe_checkpoint(tiny("sdxl"), "a"))
-    alone = draw(loaded.pipeline(), loaded.family, TEXT)
+    alone = generate_array(loaded.pipeline(), loaded.family, TEXT)
     guided = loaded.pipeline(pag=True)
 
     def stop(*_: object) -> dict[str, object]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw(guided, loaded.family, TEXT, pag_scale=3.0, callback_on_step_end=stop)
-    assert np.array_equal(draw(loaded.pipeline(), loaded.family, TEXT), alone)
+        generate_array(guided, loaded.family, TEXT, pag_scale=3.0, callback_on_step_end=stop)
+    assert np.array_equal(generate_array(loaded.pipeline(), loaded.family, TEXT), alone)
     weights = {parameter.data_ptr() for parameter in loaded.components["unet"].parameters()}
     assert {parameter.data_ptr() for parameter in guided.unet.parameters()} == weights
 
@@ -123,7 +123,7 @@ def test_sd3_may_have_no_t5(tiny: Tiny, tmp_path: Path) -> None:
     index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
     (folder / "model_index.json").write_text(json.dumps(index))
     loaded = load_checkpoint(describe_checkpoint(folder, "a"))
-    assert np.isfinite(draw(loaded.pipeline(), loaded.family, TEXT)).all()
+    assert np.isfinite(generate_array(loaded.pipeline(), loaded.family, TEXT)).all()
 
 
 def test_a_loaded_checkpoint_needs_no_files_and_writes_none(sd1: Path, network_log: Path) -> None:
@@ -261,5 +261,5 @@ def test_sharded_weights_and_variants_load(sd1: Path, tiny: Tiny) -> None:
         load_checkpoint(describe_checkpoint(sd1, "b")),
     )
     assert np.array_equal(
-        draw(whole.pipeline(), whole.family, TEXT), draw(parted.pipeline(), parted.family, TEXT)
+        generate_array(whole.pipeline(), whole.family, TEXT), generate_array(parted.pipeline(), parted.family, TEXT)
     )

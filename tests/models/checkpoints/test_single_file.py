@@ -11,8 +11,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from tests.tiny.drawing import draw
-from tests.tiny.original import write_single_file
+from tests.tiny.generation import generate_array
+from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models.checkpoints import single_file_loader
@@ -39,7 +39,7 @@ def load_both(
 
 def first_mode(loaded: LoadedCheckpoint) -> np.ndarray:
     mode = loaded.family.modes[0]
-    return draw(loaded.pipeline(mode), loaded.family, mode)
+    return generate_array(loaded.pipeline(mode), loaded.family, mode)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -91,7 +91,7 @@ def test_other_kinds_of_files_are_named(keys: list[str], says: str, tmp_path: Pa
         identify_single_file(tmp_path / "m.safetensors")
 
 
-def changed(tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+def write_changed(tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
     file = write_single_file(tiny(name), path / "m.safetensors", metadata=EPSILON)
     tensors = load_file(file)
     change(tensors)
@@ -99,7 +99,7 @@ def changed(tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch
     return file
 
 
-def no_load(*_: object, **__: object) -> None:
+def forbid_load(*_: object, **__: object) -> None:
     raise AssertionError("weights were read")
 
 
@@ -115,8 +115,8 @@ def no_load(*_: object, **__: object) -> None:
 def test_a_missing_tensor_is_found_before_weights_are_read(
     key: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
-    monkeypatch.setattr(single_file_loader, "load_file", no_load)
+    file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
+    monkeypatch.setattr(single_file_loader, "load_file", forbid_load)
     with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
         load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
 
@@ -125,8 +125,8 @@ def test_a_wrong_shape_is_found_before_weights_are_read(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"{UNET}time_embed.2.weight"
-    file = changed(tiny, tmp_path, "sd1", lambda tensors: tensors.update({key: torch.zeros(3, 3)}))
-    monkeypatch.setattr(single_file_loader, "load_file", no_load)
+    file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.update({key: torch.zeros(3, 3)}))
+    monkeypatch.setattr(single_file_loader, "load_file", forbid_load)
     with pytest.raises(
         CheckpointInvalidError, match=r"time_embedding.linear_2.weight.*\[3, 3\], not \[64, 64\]"
     ):
@@ -146,7 +146,7 @@ def test_marker_tensors_give_the_prediction_type(tiny: Tiny, tmp_path: Path) -> 
         False,
     )
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
-    marked = changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(marks))
+    marked = write_changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(marks))
     assert (identify_single_file(marked).prediction, identify_single_file(marked).zero_snr) == (
         "v_prediction",
         True,
@@ -158,7 +158,7 @@ def test_marker_tensors_give_the_prediction_type(tiny: Tiny, tmp_path: Path) -> 
 
 
 def test_edm_models_are_refused(tiny: Tiny, tmp_path: Path) -> None:
-    marked = changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(edm_mean=torch.zeros(4)))
+    marked = write_changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(edm_mean=torch.zeros(4)))
     with pytest.raises(CheckpointFamilyError, match="EDM"):
         identify_single_file(marked)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.errors import (
     ClassifierUnknownError,
@@ -57,7 +57,7 @@ class Hub:
         return "c" * 40
 
 
-def everything(root: Path) -> dict[str, bytes]:
+def all_paths(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
@@ -165,17 +165,17 @@ def test_a_failed_pull_leaves_nothing_behind(store: ClassifierStore, fail_after:
 @pytest.mark.parametrize("fail_after", [0, 1])
 def test_a_failed_pull_keeps_the_old_version(store: ClassifierStore, fail_after: int) -> None:
     store.pull("owner/name", Hub(b"old"))
-    before = everything(store.root)
+    before = all_paths(store.root)
     with pytest.raises(DownloadError):
         store.pull("owner/name", Hub(b"new", fail_after=fail_after))
-    assert everything(store.root) == before
+    assert all_paths(store.root) == before
 
 
 def test_a_second_pull_replaces_the_first(store: ClassifierStore) -> None:
     store.pull("owner/name", Hub(b"old"))
     (store.folder("owner/name") / "stray").touch()
     store.pull("owner/name", Hub(b"new!"))
-    assert set(everything(store.root)) == {
+    assert set(all_paths(store.root)) == {
         "owner--name/config.json",
         "owner--name/model.safetensors",
         "owner--name/safelight.json",
@@ -270,7 +270,7 @@ NAMES = st.lists(
 @example("/tmp/outside")
 @example("..\\outside/x")
 @budget(
-    max_examples=examples(300),
+    max_examples=example_count(300),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import DigestMismatchError
-from safelight.moderation.timm_config import read_timm_config
+from safelight.moderation.classifiers.timm_config import read_timm_config
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 CONFIG = b'{"architecture": "test_vit"}'

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import threading
 
-from tests.tiny import words
+from tests.tiny import tokenizer_builders
 from transformers import CLIPTokenizer, PixtralProcessor
 
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 
 
 def test_threads_that_pad_differently_get_their_own_lengths() -> None:
-    tokenizer = make_thread_safe(words.clip())
+    tokenizer = make_thread_safe(tokenizer_builders.clip())
     wrong: list[tuple[int, int]] = []
 
     def encode() -> None:
@@ -28,14 +28,14 @@ def test_threads_that_pad_differently_get_their_own_lengths() -> None:
 
 
 def test_a_locked_tokenizer_keeps_its_class() -> None:
-    tokenizer = make_thread_safe(words.clip())
+    tokenizer = make_thread_safe(tokenizer_builders.clip())
     assert isinstance(tokenizer, CLIPTokenizer)
     assert type(tokenizer).__name__ == "CLIPTokenizer"
-    assert tokenizer("red").input_ids == words.clip()("red").input_ids
+    assert tokenizer("red").input_ids == tokenizer_builders.clip()("red").input_ids
 
 
 def test_the_tokenizer_inside_a_processor_is_locked() -> None:
-    processor = words.pixtral()
+    processor = tokenizer_builders.pixtral()
     plain = type(processor.tokenizer)
     assert isinstance(make_thread_safe(processor), PixtralProcessor)
     assert type(processor.tokenizer) is not plain

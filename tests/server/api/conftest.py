@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.gallery.conftest import new_entry
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.errors import SafelightError
-from safelight.jobs.gallery_entries import result_of
+from safelight.jobs.gallery_entries import job_result
 from safelight.jobs.job import Job, JobKind, Submission
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -22,23 +22,23 @@ from safelight.server.security.keys import KeyStore
 from safelight.server.security.principal import Role
 from safelight.settings import Settings
 
-DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
+GENERATE_REQUEST = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
 
 
 @dataclass(frozen=True)
-class Bench:
+class JobDriver:
     """Runs jobs in place of a worker."""
 
     service: QueueService
 
-    def queue(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
+    def submit(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
         return self.service.store.submit(
             Submission(kind=kind, request={"prompt": "a lighthouse"}, owner=owner)
         )
 
-    def begin(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
+    def start(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
         """Start a new job; no other job may be waiting."""
-        submitted = self.queue(owner, kind)
+        submitted = self.submit(owner, kind)
         job = self.service.store.claim("bench")
         assert job is not None
         assert job.id == submitted.id
@@ -46,25 +46,25 @@ class Bench:
 
     def finish(self, owner: str = "local", *changes: dict[str, Any]) -> Job:
         """Finish a new job with an image for each set of changes."""
-        job = self.begin(owner)
+        job = self.start(owner)
         entries = [
             self.service.gallery.add(
                 new_entry(**{"number": 7 + index, "job_id": job.id, "index": index, "owner": owner} | change)
             )
             for index, change in enumerate(changes or ({},))
         ]
-        assert self.service.store.succeed(job, result_of(entries).stored(), 1.0)
+        assert self.service.store.succeed(job, job_result(entries).to_dict(), 1.0)
         return self.service.store.get(job.id)
 
     def fail(self, error: SafelightError) -> Job:
-        job = self.begin()
+        job = self.start()
         assert self.service.store.fail(job, error)
         return self.service.store.get(job.id)
 
 
 @pytest.fixture
-def bench(service: QueueService) -> Bench:
-    return Bench(service)
+def bench(service: QueueService) -> JobDriver:
+    return JobDriver(service)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def people(service: QueueService) -> Iterator[Callable[[str], TestClient]]:
     """Clients of a server with keys, by name: anna and berta are users, chief is an administrator."""
     keys = KeyStore(service.engine)
     found = {name: keys.add(name) for name in ("anna", "berta")} | {"chief": keys.add("chief", Role.ADMIN)}
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
 
         def of(name: str) -> TestClient:
             client.headers["Authorization"] = f"Bearer {found[name]}"
@@ -87,6 +87,6 @@ def standing(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     home = tmp_path_factory.mktemp("standing") / "home"
     shutil.copytree(prepared, home)
     service = QueueService.open(Settings.load(home=home, backend="onnxruntime", precision="fp32"))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         yield client
     service.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
-from tests.times import ago
+from tests.server.conftest import app_client
+from tests.times import seconds_ago
 
 from safelight.jobs.queue.tables import workers
-from safelight.jobs.queue_service import LOST_AFTER, QueueService
+from safelight.jobs.queue_service import WORKER_TIMEOUT, QueueService
 from safelight.server.app import create_app
 from safelight.server.security.keys import KeyStore
 
@@ -21,7 +21,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": ["starter"],
     "memory": 5e8,
-    "started": ago(0),
+    "started": seconds_ago(0),
 }
 
 
@@ -38,7 +38,7 @@ def test_ready_with_a_worker(client: TestClient, service: QueueService) -> None:
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (200, {"status": "ready", "missing": []})
     with service.engine.begin() as connection:
-        connection.execute(workers.update().values(seen=ago(LOST_AFTER + 1)))
+        connection.execute(workers.update().values(seen=seconds_ago(WORKER_TIMEOUT + 1)))
     assert client.get("/health/ready").status_code == 503
 
 
@@ -58,7 +58,7 @@ def test_not_ready_without_a_database(client: TestClient, service: QueueService,
 def test_health_needs_no_key_and_discloses_little(open_service: Callable[..., QueueService]) -> None:
     service = open_service(host="0.0.0.0")
     KeyStore(service.engine).add("anna")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         assert client.get("/health/live").status_code == 200
         assert client.get("/health/ready").json() == {"status": "not ready", "missing": ["worker"]}
 

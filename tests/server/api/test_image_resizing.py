@@ -5,7 +5,7 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.exploring import examples
+from tests.hypothesis_profiles import example_count
 
 from safelight.server.api.image_resizing import CROP, PAD, STRETCH, fast_png, resize
 
@@ -16,7 +16,7 @@ from safelight.server.api.image_resizing import CROP, PAD, STRETCH, fast_png, re
     st.sampled_from([STRETCH, CROP, PAD]),
     st.sampled_from(["RGB", "L"]),
 )
-@settings(max_examples=examples(80))
+@settings(max_examples=example_count(80))
 def test_every_mode_gives_the_size(
     size: tuple[int, int], target: tuple[int, int], mode: int, kind: str
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.errors import JobEndedError, JobMissingError, KeyInvalidError, KeyRequiredError, error_of
 from safelight.jobs.queue_service import QueueService
@@ -101,7 +101,7 @@ def test_several_errors_of_one_status_are_all_documented() -> None:
 def test_request_examples_are_accepted(service: QueueService) -> None:
     for example in MODERATION.values():
         TypeAdapter(ModerationRequest).validate_python(example["value"])
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         for example in SUBMISSIONS.values():
             TypeAdapter(JobBody).validate_python(example["value"])
             assert client.post("/v1/jobs", json=example["value"]).status_code == 202

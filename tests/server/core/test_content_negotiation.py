@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gallery.conftest import file_of, record_of
+from tests.gallery.conftest import make_image_file, make_record
 
 from safelight.errors import NotAcceptableError
 from safelight.generation.record import ReproductionRecord
@@ -25,7 +25,7 @@ def test_any_accept_header_gives_an_offered_type_or_the_error(accept: str) -> No
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg"])
 def test_the_same_picture_gives_the_same_bytes(kind: str) -> None:
-    data = file_of(record_of("a red apple"))
+    data = make_image_file(make_record("a red apple"))
     made = convert_image(data, kind, DecodeLimits())
     assert made == convert_image(data, kind, DecodeLimits())
     assert convert_image(made, kind, DecodeLimits()) == made
@@ -35,4 +35,4 @@ def test_the_same_picture_gives_the_same_bytes(kind: str) -> None:
 
 
 def test_a_picture_without_a_record_stays_without() -> None:
-    assert read_metadata(convert_image(file_of(None), "webp", DecodeLimits())).record is None
+    assert read_metadata(convert_image(make_image_file(None), "webp", DecodeLimits())).record is None

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from safelight.database import Migration, Schema, migrate, open_database
-from safelight.database.exclusive import exclusive_name
+from safelight.database.named_lock import create_named_lock
 from safelight.errors import (
     DatabaseOpenError,
     DatabaseVersionError,
@@ -57,7 +57,7 @@ def test_a_second_server_is_refused_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_worker_of_the_same_name_is_refused_and_changes_nothing(database_settings: Settings) -> None:
-    first = exclusive_name(database_settings, "worker w")
+    first = create_named_lock(database_settings, "worker w")
     assert first.acquire()
     ended = safelight(database_settings, "worker", "--name", "w")
     assert ended.returncode == 2
@@ -100,7 +100,7 @@ def test_a_damaged_database_is_reported_once_and_ends_the_server(tmp_path: Path)
 def test_a_newer_database_is_refused_before_anything_is_started(database_settings: Settings) -> None:
     assert check_database(database_settings)  # an empty database has no version
     engine = open_database(database_settings)
-    migrate(engine, [Schema("gallery", (Migration.of(""),) * 99)])
+    migrate(engine, [Schema("gallery", (Migration.for_all_dialects(""),) * 99)])
     engine.dispose()
     with pytest.raises(DatabaseVersionError, match="gallery has version 99"):
         check_database(database_settings)

@@ -31,7 +31,7 @@ async def app(
         await send({"type": "http.response.body"})
 
 
-async def serving(app: Any, total: int = 10, each: int = 10) -> uvicorn.Server:
+async def run_server(app: Any, total: int = 10, each: int = 10) -> uvicorn.Server:
     """A server with these connection limits; the test shuts it down."""
     connections = ConnectionLimiter(total, each)
     config = uvicorn.Config(
@@ -50,15 +50,15 @@ async def serving(app: Any, total: int = 10, each: int = 10) -> uvicorn.Server:
     return server
 
 
-def where(server: uvicorn.Server) -> tuple[str, int]:
+def address_of(server: uvicorn.Server) -> tuple[str, int]:
     host, port = server.servers[0].sockets[0].getsockname()
     return host, port
 
 
-async def said_to(parts: list[bytes], pause: float) -> bytes:
+async def send_in_parts(parts: list[bytes], pause: float) -> bytes:
     """Send parts of a request with pauses; returns the response until the server closes or half a second has passed."""
-    server = await serving(app)
-    reader, writer = await asyncio.open_connection(*where(server))
+    server = await run_server(app)
+    reader, writer = await asyncio.open_connection(*address_of(server))
     try:
         for part in parts:
             writer.write(part)
@@ -80,26 +80,26 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     "parts", [[], [b"GET / HTTP/1.1\r\n"], [b"GET /", b" ", b"HTTP/1.1\r\n", b"X: y\r\n"]]
 )
 def test_headers_that_never_end(parts: list[bytes]) -> None:
-    assert asyncio.run(said_to(parts, 0.15)) == b""
+    assert asyncio.run(send_in_parts(parts, 0.15)) == b""
 
 
 def test_a_slow_response_is_no_header_timeout() -> None:
-    assert asyncio.run(said_to([OK], 0)).startswith(b"HTTP/1.1 200")
+    assert asyncio.run(send_in_parts([OK], 0)).startswith(b"HTTP/1.1 200")
 
 
 def test_headers_that_arrive_in_parts() -> None:
-    assert asyncio.run(said_to([OK[:10], OK[10:]], 0.1)).startswith(b"HTTP/1.1 200")
+    assert asyncio.run(send_in_parts([OK[:10], OK[10:]], 0.1)).startswith(b"HTTP/1.1 200")
 
 
 def test_the_headers_of_the_second_request_time_out_too() -> None:
-    assert asyncio.run(said_to([OK, b"GET / HTTP/1.1\r\n"], 0.7)).count(b"HTTP/1.1") == 1
+    assert asyncio.run(send_in_parts([OK, b"GET / HTTP/1.1\r\n"], 0.7)).count(b"HTTP/1.1") == 1
 
 
 LONG = 20_000_000
 """The size of a response that fits no socket buffer, in bytes."""
 
 
-async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
+async def read_slowly(pauses: Iterator[float]) -> tuple[int, bool]:
     """How much of a long response reaches a client that pauses, and whether the server has closed the connection."""
     ended = asyncio.Event()
 
@@ -110,8 +110,8 @@ async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
             await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": left > 1})
         ended.set()
 
-    server = await serving(long)
-    reader, writer = await asyncio.open_connection(*where(server))
+    server = await run_server(long)
+    reader, writer = await asyncio.open_connection(*address_of(server))
     writer.write(OK)
     taken = 0
     try:
@@ -129,20 +129,20 @@ async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
 
 def test_a_response_that_is_never_read_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.4)
-    taken, ended = asyncio.run(taken_from(iter([0, 1.0, *[0.0] * 8])))
+    taken, ended = asyncio.run(read_slowly(iter([0, 1.0, *[0.0] * 8])))
     assert taken < LONG
     assert ended
 
 
 def test_a_response_that_is_read_slowly_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.4)
-    assert asyncio.run(taken_from(iter([0.1] * 10))) == (LONG, True)
+    assert asyncio.run(read_slowly(iter([0.1] * 10))) == (LONG, True)
 
 
 def test_a_body_that_continues_after_the_response_holds_no_connection() -> None:
     async def sent_until_closed() -> int:
-        server = await serving(app)
-        _, writer = await asyncio.open_connection(*where(server))
+        server = await run_server(app)
+        _, writer = await asyncio.open_connection(*address_of(server))
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         sent = 0
         while sent < 30 and (not sent or server.server_state.connections):
@@ -165,12 +165,12 @@ def test_a_complete_response_that_is_not_read_times_out(monkeypatch: pytest.Monk
         await send({"type": "http.response.body", "body": b"x" * 50_000})
 
     async def connections_left() -> int:
-        server = await serving(small)
+        server = await run_server(small)
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(client, where(server))
+            await asyncio.get_running_loop().sock_connect(client, address_of(server))
             await asyncio.get_running_loop().sock_sendall(client, OK)
             async with asyncio.timeout(10):
                 while not server.server_state.connections:
@@ -193,8 +193,8 @@ def test_invalid_http_during_a_response(caplog: pytest.LogCaptureFixture) -> Non
         await send({"type": "http.response.body", "body": b"x"})
 
     async def said() -> bytes:
-        server = await serving(begun)
-        reader, writer = await asyncio.open_connection(*where(server))
+        server = await run_server(begun)
+        reader, writer = await asyncio.open_connection(*address_of(server))
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         await asyncio.sleep(0.1)
         writer.write(b"no chunk\r\n")
@@ -207,19 +207,19 @@ def test_invalid_http_during_a_response(caplog: pytest.LogCaptureFixture) -> Non
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def held(
+async def open_connections(
     app: Any, requests: list[bytes], more: bytes, total: int, each: int
 ) -> tuple[list[bool], bytes]:
     """Open connections with given states: returns which are closed when one more is opened, and that one's response."""
-    server = await serving(app, total, each)
+    server = await run_server(app, total, each)
     pairs = []
     for request in requests:
-        pairs.append(await asyncio.open_connection(*where(server)))
+        pairs.append(await asyncio.open_connection(*address_of(server)))
         pairs[-1][1].write(request)
         if request == NOW:
             await pairs[-1][0].readuntil(b"False")
         await asyncio.sleep(0.02)
-    reader, writer = await asyncio.open_connection(*where(server))
+    reader, writer = await asyncio.open_connection(*address_of(server))
     writer.write(more)
     answer = await asyncio.wait_for(reader.read(100), 5)
     closed = []
@@ -270,7 +270,7 @@ def test_one_connection_above_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http_protocol, "HEADERS_TIMEOUT", 5)
-    found, answer = asyncio.run(held(slow, requests, NOW, total, each))
+    found, answer = asyncio.run(open_connections(slow, requests, NOW, total, each))
     assert answer.endswith(str(refused).encode())
     assert found == closed
 
@@ -290,8 +290,8 @@ def test_a_websocket_closed_by_the_protocol_is_a_disconnect() -> None:
             raise
 
     async def talk() -> None:
-        server = await serving(talks)
-        host, port = where(server)
+        server = await run_server(talks)
+        host, port = address_of(server)
         async with connect(f"ws://{host}:{port}/") as client:
             await client.send("x" * 2000)
             await client.wait_closed()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from starlette.types import ASGIApp
-from tests.asking import Recorder, ask, asked, run
+from tests.asgi_requests import RecordingApp, request, request_async, run_in_thread
 
 from safelight.server.core import lazy_ui
 from safelight.server.core.lazy_ui import LazyUi
@@ -21,13 +21,13 @@ PATH = "/studio/"
 
 
 @pytest.fixture
-def page() -> Recorder:
+def page() -> RecordingApp:
     """A small application in place of Gradio's."""
-    return Recorder([b"the page"])
+    return RecordingApp([b"the page"])
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch, page: Recorder) -> Iterator[threading.Event]:
+def loaded(monkeypatch: pytest.MonkeyPatch, page: RecordingApp) -> Iterator[threading.Event]:
     """An event; the application is loaded once it is set."""
     event = threading.Event()
 
@@ -41,7 +41,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, page: Recorder) -> Iterator[threadin
 
 
 @asynccontextmanager
-async def loading() -> AsyncIterator[LazyUi]:
+async def run_lazy_ui() -> AsyncIterator[LazyUi]:
     studio = LazyUi()
     studio.start()
     yield studio
@@ -49,38 +49,38 @@ async def loading() -> AsyncIterator[LazyUi]:
 
 
 def test_before_the_lifespan() -> None:
-    answer = ask(LazyUi(), PATH)
+    answer = request(LazyUi(), PATH)
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "server.starting")
     assert "retry-after" in answer.headers
 
 
-def test_early_requests_wait(loaded: threading.Event, page: Recorder) -> None:
+def test_early_requests_wait(loaded: threading.Event, page: RecordingApp) -> None:
     async def visits() -> None:
-        async with loading() as studio:
-            early = [asyncio.create_task(asked(studio, PATH)) for _ in range(3)]
+        async with run_lazy_ui() as studio:
+            early = [asyncio.create_task(request_async(studio, PATH)) for _ in range(3)]
             await asyncio.sleep(0.05)
             assert not any(visit.done() for visit in early)
             early[0].cancel()  # a request that is cancelled does not cancel the loading
             loaded.set()
             assert [(await visit).body for visit in early[1:]] == [b"the page"] * 2
-            assert (await asked(studio, PATH)).status == 200
+            assert (await request_async(studio, PATH)).status == 200
 
-    run(visits())
-    assert len(page.asked) == 3
+    run_in_thread(visits())
+    assert len(page.scopes) == 3
 
 
 def test_shutdown_does_not_wait_for_loading(loaded: threading.Event) -> None:
     async def visits() -> None:
-        async with loading() as studio:
-            early = asyncio.create_task(asked(studio, PATH))
+        async with run_lazy_ui() as studio:
+            early = asyncio.create_task(request_async(studio, PATH))
             await asyncio.sleep(0.05)
         with pytest.raises(asyncio.CancelledError):
             await early
         assert not loaded.is_set()
         loaded.set()
 
-    run(visits())
-    run(LazyUi().stop())
+    run_in_thread(visits())
+    run_in_thread(LazyUi().stop())
 
 
 def test_a_ui_that_cannot_be_loaded(
@@ -90,13 +90,13 @@ def test_a_ui_that_cannot_be_loaded(
     monkeypatch.setitem(sys.modules, "safelight.ui.mount", None)
 
     async def visits() -> None:
-        async with loading() as studio:
+        async with run_lazy_ui() as studio:
             for _ in range(3):
-                answer = await asked(studio, PATH)
+                answer = await request_async(studio, PATH)
                 error = json.loads(answer.body)["error"]
                 assert (answer.status, error["code"]) == (500, "internal")
                 assert "studio" in error["message"]
 
-    run(visits())
+    run_in_thread(visits())
     (defect,) = [line for line in logged() if line["event"] == "a defect"]
     assert "safelight.ui.mount" in defect["exception"]

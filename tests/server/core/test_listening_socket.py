@@ -45,7 +45,7 @@ def listener(tmp_path: Path) -> Iterator[Callable[..., ListeningSocket]]:
         yield make
 
 
-def connected(listener: ListeningSocket, number: int, opened: ExitStack) -> list[socket.socket]:
+def connect(listener: ListeningSocket, number: int, opened: ExitStack) -> list[socket.socket]:
     return [
         opened.enter_context(socket.create_connection(listener.getsockname(), timeout=10))
         for _ in range(number)
@@ -55,7 +55,7 @@ def connected(listener: ListeningSocket, number: int, opened: ExitStack) -> list
 def test_few_connections_are_accepted_at_once(listener: Callable[..., ListeningSocket]) -> None:
     made = listener()
     with ExitStack() as opened:
-        connected(made, MAX_ACCEPTED_AT_ONCE + 1, opened)
+        connect(made, MAX_ACCEPTED_AT_ONCE + 1, opened)
         for _ in range(MAX_ACCEPTED_AT_ONCE):
             opened.enter_context(made.accept()[0])
         with pytest.raises(BlockingIOError):
@@ -67,7 +67,7 @@ def test_a_refused_connection_is_closed(listener: Callable[..., ListeningSocket]
     answers = iter([False, False, True])
     made = listener(lambda _: next(answers))
     with ExitStack() as opened:
-        first, second, third = connected(made, 3, opened)
+        first, second, third = connect(made, 3, opened)
         accepted, _ = made.accept()
         opened.enter_context(accepted)
         assert first.recv(1) == second.recv(1) == b""

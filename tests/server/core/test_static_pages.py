@@ -64,7 +64,7 @@ def test_the_lamp_is_an_svg_without_scripts() -> None:
     }  # fmt: skip
 
 
-def evaluated(expression: str, name: str) -> object:
+def evaluate_script(expression: str, name: str) -> object:
     """The value of an expression in a program that has imported all of one of the page's modules as ``it``."""
     node = shutil.which("node")
     if node is None:
@@ -78,7 +78,7 @@ def evaluated(expression: str, name: str) -> object:
 
 
 def test_every_language_has_every_text() -> None:
-    texts = evaluated("it.TEXTS", "texts.js")
+    texts = evaluate_script("it.TEXTS", "texts.js")
     assert isinstance(texts, dict)
     assert set(texts) == {"en", "de", "fr"}
     used = set(re.findall(r"texts\.(?!js\b)(\w+)", (FOLDER / "script.js").read_text()))
@@ -102,6 +102,6 @@ def test_sign_in_redirects_only_to_this_server() -> None:
         "javascript:alert(1)", "//[", "http://127.0.0.1:7861/", "//127.0.0.1:7860@evil/",
     ]  # fmt: skip
     asked = [*here, *away, None]
-    went = evaluated(f"{json.dumps(asked)}.map((next) => it.destination(next, {HERE!r}))", "destination.js")
+    went = evaluate_script(f"{json.dumps(asked)}.map((next) => it.destination(next, {HERE!r}))", "destination.js")
     studio = f"{HERE}/studio/"
     assert went == [*(HERE + path for path in here.values()), *(studio for _ in [*away, None])]

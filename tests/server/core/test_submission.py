@@ -35,7 +35,7 @@ from safelight.server.security.principal import LOCAL, Principal
 DRAWING = {"prompt": "a lighthouse", "width": 64, "height": 32}
 
 
-def submitted(
+def submit_job(
     service: QueueService, who: Principal, kind: JobKind, fields: Mapping[str, Any], **options: Any
 ) -> Job:
     """Submit a job to a running application."""
@@ -57,7 +57,7 @@ def test_a_path_is_no_image(service: QueueService, photographs: list[Path]) -> N
         (JobKind.SCAN, {"images": [path]}),
     ):
         with pytest.raises(RequestError, match="bytes"):
-            submitted(service, LOCAL, kind, fields)
+            submit_job(service, LOCAL, kind, fields)
     assert service.store.find() == []
 
 
@@ -92,14 +92,14 @@ def test_how_many_pictures_a_job_counts_as(
     fields = {name: astronaut if value is None else value for name, value in fields.items()}
     keys = KeyStore(service.engine)
     enough = keys.authenticate(keys.add("enough", pictures_per_day=pictures, megapixels_per_day=megapixels))
-    assert submitted(service, enough, kind, fields).owner == "enough"
+    assert submit_job(service, enough, kind, fields).owner == "enough"
     few = keys.authenticate(keys.add("few", pictures_per_day=pictures - 1))
     with pytest.raises(QuotaError):
-        submitted(service, few, kind, fields)
+        submit_job(service, few, kind, fields)
     if megapixels:
         small = keys.authenticate(keys.add("small", megapixels_per_day=megapixels - 0.000001))
         with pytest.raises(QuotaError):
-            submitted(service, small, kind, fields)
+            submit_job(service, small, kind, fields)
 
 
 def test_an_initial_picture_counts_by_its_own_size(service: QueueService) -> None:
@@ -109,23 +109,23 @@ def test_an_initial_picture_counts_by_its_own_size(service: QueueService) -> Non
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", megapixels_per_day=2.9))
     with pytest.raises(QuotaError):
-        submitted(service, anna, JobKind.GENERATE, {"prompt": "x", "init_image": out.getvalue()})
+        submit_job(service, anna, JobKind.GENERATE, {"prompt": "x", "init_image": out.getvalue()})
 
 
 def test_an_invalid_request_does_not_count(service: QueueService) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
     with pytest.raises(RequestError):
-        submitted(service, anna, JobKind.GENERATE, DRAWING | {"steps": 0})
+        submit_job(service, anna, JobKind.GENERATE, DRAWING | {"steps": 0})
     with pytest.raises(ImageError):
-        submitted(service, anna, JobKind.UPSCALE, {"image": b"no picture"})
-    submitted(service, anna, JobKind.GENERATE, DRAWING)
+        submit_job(service, anna, JobKind.UPSCALE, {"image": b"no picture"})
+    submit_job(service, anna, JobKind.GENERATE, DRAWING)
 
 
 def test_the_same_key_returns_the_same_job_and_counts_once(service: QueueService) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
-    jobs = {submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k").id for _ in range(3)}
+    jobs = {submit_job(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k").id for _ in range(3)}
     assert len(jobs) == 1
 
 
@@ -137,10 +137,10 @@ def test_the_slower_of_two_equal_requests_is_refunded(
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=2))
     for number in range(3):
-        submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k", request_id=str(number))
-    submitted(service, anna, JobKind.GENERATE, DRAWING)
+        submit_job(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k", request_id=str(number))
+    submit_job(service, anna, JobKind.GENERATE, DRAWING)
     with pytest.raises(QuotaError):
-        submitted(service, anna, JobKind.GENERATE, DRAWING)
+        submit_job(service, anna, JobKind.GENERATE, DRAWING)
 
 
 def test_a_database_error_is_refunded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,20 +153,20 @@ def test_a_database_error_is_refunded(service: QueueService, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(service.store, "submit", busy)
         with pytest.raises(DatabaseBusyError):
-            submitted(service, anna, JobKind.GENERATE, DRAWING)
-    submitted(service, anna, JobKind.GENERATE, DRAWING)
+            submit_job(service, anna, JobKind.GENERATE, DRAWING)
+    submit_job(service, anna, JobKind.GENERATE, DRAWING)
 
 
-def noise(side: int) -> bytes:
+def noise_png(side: int) -> bytes:
     """An incompressible image."""
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(side * side * 3)).save(out, "PNG", compress_level=0)
     return out.getvalue()
 
 
-def kept(service: QueueService) -> tuple[int, int]:
+def stored_blobs(service: QueueService) -> tuple[int, int]:
     """Images in the database, and bytes of its files to the nearest megabyte."""
-    with service.reading() as connection:
+    with service.read_transaction() as connection:
         rows = connection.execute(select(func.count()).select_from(blobs.blobs)).scalar_one()
     files = service.settings.home.glob("safelight.db*")
     return rows, round(sum(file.stat().st_size for file in files) / 1e6)
@@ -180,7 +180,7 @@ def test_a_refused_job_leaves_no_data(open_service: Callable[..., QueueService],
     keys = KeyStore(service.engine)
     anna, berta, carla = (keys.authenticate(keys.add(name)) for name in ("anna", "berta", "carla"))
     options = {"idempotency_key": "used"} if why == "key" else {}
-    submitted(service, anna, JobKind.GENERATE, DRAWING, **options)
+    submit_job(service, anna, JobKind.GENERATE, DRAWING, **options)
     errors = {
         "full": QueueFullError,
         "share": OwnerJobsLimitError,
@@ -189,35 +189,35 @@ def test_a_refused_job_leaves_no_data(open_service: Callable[..., QueueService],
     }
     if why == "full":
         for who in (berta, carla, LOCAL):
-            submitted(service, who, JobKind.GENERATE, DRAWING)
+            submit_job(service, who, JobKind.GENERATE, DRAWING)
     if why == "share":
-        submitted(service, anna, JobKind.GENERATE, DRAWING)
-    before = kept(service)
+        submit_job(service, anna, JobKind.GENERATE, DRAWING)
+    before = stored_blobs(service)
     for _ in range(12):
         with pytest.raises(errors[why]):
-            submitted(service, anna, JobKind.UPSCALE, {"image": noise(1000)}, **options)
-    assert kept(service) == before
+            submit_job(service, anna, JobKind.UPSCALE, {"image": noise_png(1000)}, **options)
+    assert stored_blobs(service) == before
 
 
 def test_the_size_of_a_job_is_limited(open_service: Callable[..., QueueService]) -> None:
     service = open_service(max_job_work=100.0)
     with pytest.raises(JobTooLargeError, match="allowed"):
-        submitted(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 1000})
-    job = submitted(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 48})
+        submit_job(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 1000})
+    job = submit_job(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 48})
     assert job.request["count"] == 48
 
 
 def test_without_keys_no_owner_has_a_share(open_service: Callable[..., QueueService]) -> None:
     service = open_service(queue_capacity=4, waiting_per_owner=1, waiting_bytes_per_owner=0)
     for _ in range(4):
-        submitted(service, LOCAL, JobKind.UPSCALE, {"image": noise(8)})
+        submit_job(service, LOCAL, JobKind.UPSCALE, {"image": noise_png(8)})
 
 
 def test_waiting_work_is_counted_by_its_input_pictures(
     service: QueueService, photographs: list[Path]
 ) -> None:
     astronaut = photographs[0].read_bytes()  # 512 x 512
-    submitted(service, LOCAL, JobKind.GENERATE, {"prompt": "x", "init_image": astronaut, "steps": 10})
-    with service.reading() as connection:
+    submit_job(service, LOCAL, JobKind.GENERATE, {"prompt": "x", "init_image": astronaut, "steps": 10})
+    with service.read_transaction() as connection:
         cost = connection.execute(select(jobs.c.cost)).scalar_one()
     assert cost == pytest.approx(0.512**2 * 10 * 0.75)

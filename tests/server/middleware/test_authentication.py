@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from tests.server.conftest import SOCKET, client_of
+from tests.server.conftest import SOCKET, app_client
 
 from safelight.errors import DatabaseBusyError
 from safelight.jobs.queue_service import QueueService
@@ -48,7 +48,7 @@ def basic(name: str, key: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:{key}".encode()).decode()}
 
 
-def audited(home: Path) -> list[dict[str, str]]:
+def audit_events(home: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (home / "audit.log").read_text().splitlines()]
 
 
@@ -108,7 +108,7 @@ def test_revoking_the_last_key_allows_local_requests_only(open_service: Callable
         keys = KeyStore(service.engine)
         keys.add("anna")
         keys.revoke("anna")
-        with client_of(create_app(service, service.settings)) as client:
+        with app_client(create_app(service, service.settings)) as client:
             assert client.get("/v1/system").status_code == status
 
 
@@ -173,7 +173,7 @@ def test_routes_for_administrators_only(client: TestClient, keys: KeyStore, path
 def test_requests_are_limited(open_service: Callable[..., QueueService]) -> None:
     service = open_service(requests_per_minute=3)
     anna = bearer(KeyStore(service.engine).add("anna"))
-    with client_of(create_app(service, service.settings), **anna) as client:
+    with app_client(create_app(service, service.settings), **anna) as client:
         first = client.get("/v1/system")
         assert first.headers["RateLimit-Policy"] == '"requests";q=3;w=60'
         assert first.headers["RateLimit"] == '"requests";r=2;t=20'
@@ -188,7 +188,7 @@ def test_requests_are_limited(open_service: Callable[..., QueueService]) -> None
 def test_pictures_are_counted_before_the_work(open_service: Callable[..., QueueService]) -> None:
     service = open_service(pictures_per_minute=4)
     anna = bearer(KeyStore(service.engine).add("anna"))
-    with client_of(create_app(service, service.settings), **anna) as client:
+    with app_client(create_app(service, service.settings), **anna) as client:
         assert client.post("/v1/jobs", json=DRAWING | {"count": 3}).status_code == 202
         refused = client.post("/v1/jobs", json=DRAWING | {"count": 2})
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.rate")
@@ -234,7 +234,7 @@ def test_audit_lines_of_refusals_are_limited(client: TestClient, keys: KeyStore,
         client.get("/v1/system")
     assert (
         rate_limits.AUDIT_NOTES_PER_MINUTE
-        <= len(audited(server_home))
+        <= len(audit_events(server_home))
         < rate_limits.AUDIT_NOTES_PER_MINUTE + 20
     )
 
@@ -245,7 +245,7 @@ def test_refusals_are_audited(client: TestClient, keys: KeyStore, server_home: P
     client.get("/v1/system", headers={"Host": "evil.example"})
     client.get("/metrics", headers=anna)
     client.post("/v1/jobs", json=DRAWING | {"prompt": "a secret"}, headers=anna)
-    lines = audited(server_home)
+    lines = audit_events(server_home)
     assert [(line["event"], line["why"], line["path"], line.get("owner")) for line in lines] == [
         ("denied", "denied.no_key", "/v1/system", None),
         ("denied", "denied.host", "/v1/system", None),
@@ -260,10 +260,10 @@ def test_actions_are_audited(
     open_service: Callable[..., QueueService], server_home: Path, audit_prompts: bool
 ) -> None:
     service = open_service(audit_prompts=audit_prompts)
-    with client_of(create_app(service, service.settings), **{"X-Request-ID": "r-2"}) as client:
+    with app_client(create_app(service, service.settings), **{"X-Request-ID": "r-2"}) as client:
         job = client.post("/v1/jobs", json=DRAWING).json()
         client.delete(f"/v1/jobs/{job['id']}")
-    submitted, cancelled = audited(server_home)
+    submitted, cancelled = audit_events(server_home)
     assert (submitted["event"], submitted["job_id"], submitted["owner"]) == (
         "job.submitted",
         job["id"],
@@ -290,7 +290,7 @@ def test_concurrent_requests_of_a_user_are_limited(
 ) -> None:
     monkeypatch.setattr(authentication, "MAX_CONCURRENT_REQUESTS", 1)
     anna, root = bearer(keys.add("anna")), bearer(keys.add("root", Role.ADMIN))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         job = client.post("/v1/jobs", json=DRAWING, headers=anna).json()["id"]
         with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws", headers=anna) as socket:
             socket.receive_json()
@@ -307,7 +307,7 @@ def test_a_silent_database_ends_no_request(
     """The principal is looked up again during the response; a database error is not a refusal."""
     monkeypatch.setattr(authentication, "RECHECK_INTERVAL", 0.02)
     anna = bearer(keys.add("anna"))
-    with client_of(create_app(service, service.settings), **anna) as client:
+    with app_client(create_app(service, service.settings), **anna) as client:
         job = client.post("/v1/jobs", json=DRAWING).json()["id"]
         with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws") as socket:
             socket.receive_json()
@@ -366,7 +366,7 @@ NEIGHBOUR = "http://127.0.0.1:7861"
 def test_the_cookie_is_accepted_from_our_own_pages_only(open_service: Callable[..., QueueService]) -> None:
     service = open_service(cors_origins=(NEIGHBOUR,))
     key = KeyStore(service.engine).add("anna")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         signed_in(client, key)
         form = {"files": {"image": ("a.png", b"", "image/png")}}
         job = client.post("/v1/jobs", json=DRAWING).json()["id"]
@@ -473,7 +473,7 @@ def test_static_files_are_not_rate_limited(open_service: Callable[..., QueueServ
     app.mount("/studio", PlainTextResponse("a file"))
     parts = ("/studio/assets/a.js", "/studio/static/b.woff2", "/studio/safelight/c.js")
     anna = bearer(KeyStore(service.engine).add("anna"))
-    with client_of(app) as client:
+    with app_client(app) as client:
         assert {client.get(path).status_code for path in parts} == {401}
         assert {client.get(path, headers=anna).text for path in parts * 3} == {"a file"}
         counting = ("/studio/", "/studio/gradio_api/x", "/studio/assets")
@@ -488,6 +488,6 @@ def test_the_root_redirects_to_the_studio(
 ) -> None:
     monkeypatch.setattr(LazyUi, "start", lambda _: None)  # the web UI is not loaded for this
     service = open_service(web_ui=studio)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         response = client.get("/", headers=VISIT, follow_redirects=False)
     assert (response.status_code, response.headers["Location"]) == (307, leads)

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -27,7 +27,7 @@ DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 
 @pytest.fixture
 def small(open_service: Callable[..., QueueService]) -> Iterator[TestClient]:
     service = open_service(max_request_bytes=10_000)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         yield client
 
 
@@ -80,7 +80,7 @@ class Sender:
         )
 
 
-def sent(service: QueueService, path: str, parts: Iterable[bytes], **headers: str) -> Sender:
+def send_body(service: QueueService, path: str, parts: Iterable[bytes], **headers: str) -> Sender:
     """What an application in this process receives of a body."""
 
     async def run(app: FastAPI) -> Sender:
@@ -101,7 +101,7 @@ def _with_state(app: ASGIApp, state: Mapping[str, Any] | None) -> ASGIApp:
 
 def test_a_body_announced_as_too_large_is_not_read(open_service: Callable[..., QueueService]) -> None:
     service = open_service(max_request_bytes=10_000)
-    sender = sent(service, "/v1/jobs", [b"x"], content_type="application/json", content_length="10001")
+    sender = send_body(service, "/v1/jobs", [b"x"], content_type="application/json", content_length="10001")
     assert (sender.status, sender.taken) == (413, 0)
 
 
@@ -109,13 +109,13 @@ def test_a_body_announced_as_too_large_is_not_read(open_service: Callable[..., Q
 def test_a_body_that_grows_too_large(open_service: Callable[..., QueueService], kind: str) -> None:
     service = open_service(max_request_bytes=10_000)
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-    sender = sent(service, "/v1/moderate", [head.ljust(1000, b"x"), *[b"x" * 1000] * 99], content_type=kind)
+    sender = send_body(service, "/v1/moderate", [head.ljust(1000, b"x"), *[b"x" * 1000] * 99], content_type=kind)
     assert (sender.status, sender.taken) == (413, 11)
 
 
 def test_the_body_of_an_unauthenticated_request_is_not_read(service: QueueService) -> None:
     KeyStore(service.engine).add("anna")
-    sender = sent(service, "/v1/jobs", [b"x"], content_type="application/json")
+    sender = send_body(service, "/v1/jobs", [b"x"], content_type="application/json")
     assert (sender.status, sender.taken) == (401, 0)
 
 
@@ -143,7 +143,7 @@ def test_json_with_too_many_values_is_refused(client: TestClient) -> None:
     assert "values" in response.text
 
 
-async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
+async def send_slowly(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
     """Send a body in parts with pauses to an application that reads all of it; returns the status."""
 
     async def app(scope: object, receive: Callable[..., object], send: Callable[..., object]) -> None:
@@ -170,14 +170,14 @@ async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
 
 def test_a_pause_beyond_the_timeout(server_home: object) -> None:
     settings = Settings(home="/nowhere", body_timeout=0.2)
-    assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.05, b"x"), (0, b"")])) == 200
-    assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.4, b"x"), (0, b"")])) == 408
+    assert asyncio.run(send_slowly(settings, [(0.05, b"x" * 9000), (0.05, b"x"), (0, b"")])) == 200
+    assert asyncio.run(send_slowly(settings, [(0.05, b"x" * 9000), (0.4, b"x"), (0, b"")])) == 408
 
 
 def test_a_rate_below_the_minimum() -> None:
     settings = Settings(home="/nowhere", body_timeout=0.3)
-    assert asyncio.run(trickle(settings, [*[(0.1, b"x")] * 20, (0, b"")])) == 408
-    assert asyncio.run(trickle(settings, [*[(0.1, b"x" * 2000)] * 6, (0, b"")])) == 200
+    assert asyncio.run(send_slowly(settings, [*[(0.1, b"x")] * 20, (0, b"")])) == 408
+    assert asyncio.run(send_slowly(settings, [*[(0.1, b"x" * 2000)] * 6, (0, b"")])) == 200
 
 
 def test_large_json_is_checked_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_large_json_is_checked_outside_the_event_loop(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(body_limits, "json_error", complaint)
     for size in (1000, 300_000):
-        assert asyncio.run(trickle(Settings(home="/nowhere"), [(0, b"x" * size), (0, b"")])) == 200
+        assert asyncio.run(send_slowly(Settings(home="/nowhere"), [(0, b"x" * size), (0, b"")])) == 200
     assert looked_in == ["False True", "True False"]
 
 

@@ -21,7 +21,7 @@ from safelight.server.middleware.disconnects import (
 )
 
 
-class Call:
+class AbortableRequest:
     """A request to an application without a server; its client disconnects when ``leave`` is called.
 
     Args:
@@ -75,7 +75,7 @@ class Call:
         self.sent.append(message)
 
 
-class Handled:
+class WaitingApp:
     """An application that reads the request and then waits until it may respond."""
 
     def __init__(self, *, ending: bool) -> None:
@@ -100,7 +100,7 @@ class Handled:
         return client
 
 
-async def left_alone(call: Call, handled: Handled) -> asyncio.Task[None]:
+async def abort_while_handled(call: AbortableRequest, handled: WaitingApp) -> asyncio.Task[None]:
     """Send a request whose client disconnects while it is handled."""
     task = asyncio.create_task(call.of(DisconnectMiddleware(handled)))
     await handled.read.wait()
@@ -117,8 +117,8 @@ def run(test: Callable[[], Any]) -> None:
 @pytest.mark.parametrize(("method", "ending"), [("POST", True), ("GET", False), ("HEAD", False)])
 def test_a_read_is_cancelled_when_its_client_disconnects(method: str, ending: bool) -> None:
     async def test() -> None:
-        call, handled = Call(method, b"" if method != "POST" else b"{}"), Handled(ending=ending)
-        await (await left_alone(call, handled))
+        call, handled = AbortableRequest(method, b"" if method != "POST" else b"{}"), WaitingApp(ending=ending)
+        await (await abort_while_handled(call, handled))
         assert (handled.finished, call.status) == (False, CLIENT_CLOSED_REQUEST)
 
     run(test)
@@ -127,8 +127,8 @@ def test_a_read_is_cancelled_when_its_client_disconnects(method: str, ending: bo
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
 def test_a_write_continues_when_its_client_disconnects(method: str) -> None:
     async def test() -> None:
-        call, handled = Call(method), Handled(ending=False)
-        task = await left_alone(call, handled)
+        call, handled = AbortableRequest(method), WaitingApp(ending=False)
+        task = await abort_while_handled(call, handled)
         assert not task.done()
         handled.may_answer.set()
         await task
@@ -139,9 +139,9 @@ def test_a_write_continues_when_its_client_disconnects(method: str) -> None:
 
 def test_a_handler_may_allow_cancellation_later() -> None:
     async def test() -> None:
-        call, handled = Call(), Handled(ending=False)
-        task = await left_alone(call, handled)
-        Handled.client_of(call.scope).cancel_on_disconnect()
+        call, handled = AbortableRequest(), WaitingApp(ending=False)
+        task = await abort_while_handled(call, handled)
+        WaitingApp.client_of(call.scope).cancel_on_disconnect()
         await task
         assert (handled.finished, call.status) == (False, CLIENT_CLOSED_REQUEST)
 
@@ -150,7 +150,7 @@ def test_a_handler_may_allow_cancellation_later() -> None:
 
 def test_a_client_may_disconnect_after_the_response() -> None:
     async def test() -> None:
-        call, over = Call("GET", b""), asyncio.Event()
+        call, over = AbortableRequest("GET", b""), asyncio.Event()
         noted = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +175,7 @@ def test_an_application_that_awaits_the_disconnect_gets_it() -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             heard.extend([(await receive())["type"], (await receive())["type"]])
 
-        call = Call("POST")
+        call = AbortableRequest("POST")
         call.leave()
         await call.of(DisconnectMiddleware(app))
         assert heard == ["http.request", "http.disconnect"]
@@ -200,7 +200,7 @@ def test_no_further_image_is_judged_after_its_client_disconnects(
     body = json.dumps({"images": [base64.b64encode(picture).decode()] * 40}).encode()
 
     async def leave() -> int | None:
-        call = Call(body=body, content_type="application/json")
+        call = AbortableRequest(body=body, content_type="application/json")
         call.scope["state"] = client.app_state.copy()
         task = asyncio.create_task(call.of(client.app))
         await asyncio.to_thread(begun.wait, 20)
@@ -223,7 +223,7 @@ def test_a_job_continues_when_its_waiting_client_disconnects(
     client: TestClient, service: QueueService
 ) -> None:
     async def leave() -> int | None:
-        call = Call(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
+        call = AbortableRequest(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
         call.scope["state"] = client.app_state.copy()
         task = asyncio.create_task(call.of(client.app))
         while not service.store.find():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from tests.server.conftest import SOCKET, client_of
+from tests.server.conftest import SOCKET, app_client
 
 from safelight.errors import SettingsError
 from safelight.jobs.queue_service import QueueService
@@ -54,7 +54,7 @@ def test_health_accepts_any_host_name(client: TestClient) -> None:
 
 def test_allowed_host_names(open_service: Callable[..., QueueService]) -> None:
     service = open_service(allowed_hosts=("Studio.example",))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         assert client.get("/v1/system", headers={"Host": "studio.example:443"}).status_code == 401
         assert client.get("/v1/system", headers={"Host": "192.168.1.5"}).status_code == 401
         assert client.get("/v1/system", headers={"Host": "evil.example"}).status_code == 403
@@ -113,7 +113,7 @@ def test_no_origin_may_read_by_default(client: TestClient) -> None:
 
 def test_allowed_origins_may_read(open_service: Callable[..., QueueService]) -> None:
     service = open_service(cors_origins=(ALLOWED,))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         asking = {
             "Origin": ALLOWED,
             "Sec-Fetch-Site": "cross-site",

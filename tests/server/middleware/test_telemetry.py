@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -66,7 +66,7 @@ def broken(service: QueueService) -> FastAPI:
 def test_a_defect_becomes_an_error_response(
     broken: FastAPI, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    with client_of(broken) as client:
+    with app_client(broken) as client:
         response = client.get("/v1/broken")
         metrics = client.get("/metrics").text
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.conftest import free_port, log_of, processes, wait_for
+from tests.server.conftest import free_port, read_log, run_processes, wait_for_status
 
 from safelight.server.security import connection_limits
 from safelight.server.security.connection_limits import ConnectionLimiter, Phase, client_key, max_connections
@@ -18,7 +18,7 @@ from safelight.server.security.connection_limits import ConnectionLimiter, Phase
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
 
-class Fake:
+class FakeConnection:
     """A connection with the attributes that are counted."""
 
     def __init__(self, address: str) -> None:
@@ -31,77 +31,77 @@ class Fake:
         self.aborted = True
 
 
-def opened(bounds: ConnectionLimiter, *addresses: str, phase: Phase = Phase.IDLE) -> list[Any]:
-    fakes: list[Any] = [Fake(address) for address in addresses]
+def open_connection(bounds: ConnectionLimiter, *addresses: str, phase: Phase = Phase.IDLE) -> list[Any]:
+    fakes: list[Any] = [FakeConnection(address) for address in addresses]
     for fake in fakes:
         bounds.opened(fake)
         bounds.set_phase(fake, phase)
     return fakes
 
 
-def aborted(fakes: list[Any]) -> list[bool]:
+def closed_connections(fakes: list[Any]) -> list[bool]:
     return [fake.aborted for fake in fakes]
 
 
 def test_the_oldest_idle_connection_of_the_address_is_closed() -> None:
     bounds = ConnectionLimiter(100, 3)
-    others = opened(bounds, THERE)
-    mine = opened(bounds, HERE, HERE, HERE)
+    others = open_connection(bounds, THERE)
+    mine = open_connection(bounds, HERE, HERE, HERE)
     bounds.set_phase(mine[0], Phase.BUSY)
-    mine += opened(bounds, HERE)
-    assert aborted(mine) == [False, True, False, False]
+    mine += open_connection(bounds, HERE)
+    assert closed_connections(mine) == [False, True, False, False]
     bounds.set_phase(mine[0], Phase.IDLE)  # idle again, and the newest of the idle ones
-    mine += opened(bounds, HERE)
-    assert aborted(mine) == [False, True, True, False, False]
-    assert aborted(others) == [False]
+    mine += open_connection(bounds, HERE)
+    assert closed_connections(mine) == [False, True, True, False, False]
+    assert closed_connections(others) == [False]
     assert len(bounds) == 4
 
 
 def test_without_an_idle_connection_the_new_one_is_refused() -> None:
     bounds = ConnectionLimiter(100, 2)
-    busy = opened(bounds, HERE, HERE, phase=Phase.BUSY)
-    first, second = opened(bounds, HERE, HERE)
-    assert aborted([*busy, first, second]) == [False, False, True, False]
+    busy = open_connection(bounds, HERE, HERE, phase=Phase.BUSY)
+    first, second = open_connection(bounds, HERE, HERE)
+    assert closed_connections([*busy, first, second]) == [False, False, True, False]
     bounds.set_phase(second, Phase.BUSY)
     assert bounds.is_over_limit(second)
-    assert not any(map(bounds.is_over_limit, opened(bounds, THERE, phase=Phase.BUSY)))
+    assert not any(map(bounds.is_over_limit, open_connection(bounds, THERE, phase=Phase.BUSY)))
     bounds.closed(busy[0])
     assert not bounds.is_over_limit(second)
 
 
 def test_at_the_total_limit_the_address_with_most_connections_loses_one() -> None:
     bounds = ConnectionLimiter(5, 4)
-    few = opened(bounds, THERE, THERE)
-    many = opened(bounds, HERE, HERE, HERE)
-    opened(bounds, "192.0.2.3")
-    assert aborted(few) == [False, False]
-    assert aborted(many) == [True, False, False]
+    few = open_connection(bounds, THERE, THERE)
+    many = open_connection(bounds, HERE, HERE, HERE)
+    open_connection(bounds, "192.0.2.3")
+    assert closed_connections(few) == [False, False]
+    assert closed_connections(many) == [True, False, False]
 
 
 def test_at_the_total_limit_with_equal_addresses_the_oldest_is_closed() -> None:
     bounds = ConnectionLimiter(3, 3)
-    each = opened(bounds, "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
-    assert aborted(each) == [True, False, False, False]
+    each = open_connection(bounds, "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+    assert closed_connections(each) == [True, False, False, False]
 
 
 def test_connections_with_arriving_bodies_are_closed_last_and_only_at_the_total_limit() -> None:
     bounds = ConnectionLimiter(3, 3)
-    slow = opened(bounds, HERE, HERE, phase=Phase.RECEIVING)
-    idle = opened(bounds, THERE)
-    opened(bounds, "192.0.2.3", phase=Phase.BUSY)
-    assert aborted(idle) == [True]
-    last = opened(bounds, "192.0.2.4", phase=Phase.BUSY)
-    assert aborted(slow) == [True, False]
+    slow = open_connection(bounds, HERE, HERE, phase=Phase.RECEIVING)
+    idle = open_connection(bounds, THERE)
+    open_connection(bounds, "192.0.2.3", phase=Phase.BUSY)
+    assert closed_connections(idle) == [True]
+    last = open_connection(bounds, "192.0.2.4", phase=Phase.BUSY)
+    assert closed_connections(slow) == [True, False]
     assert not bounds.is_over_limit(last[0])
-    last = opened(bounds, "192.0.2.5", phase=Phase.BUSY)
-    assert aborted(slow) == [True, True]
-    last = opened(bounds, "192.0.2.6", phase=Phase.BUSY)
+    last = open_connection(bounds, "192.0.2.5", phase=Phase.BUSY)
+    assert closed_connections(slow) == [True, True]
+    last = open_connection(bounds, "192.0.2.6", phase=Phase.BUSY)
     assert bounds.is_over_limit(last[0])
 
 
 def test_a_closed_connection_counts_no_longer_even_before_its_callback() -> None:
     bounds = ConnectionLimiter(10, 1)
-    first, second = opened(bounds, HERE, HERE)
+    first, second = open_connection(bounds, HERE, HERE)
     bounds.set_phase(first, Phase.BUSY)
     assert bounds.is_over_limit(first)
     bounds.closed(first)
@@ -115,9 +115,9 @@ def test_an_address_at_its_limit_replaces_connections_at_a_limited_rate(
     now = 1000.0
     monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
     bounds = ConnectionLimiter(10, 2)
-    opened(bounds, HERE)
+    open_connection(bounds, HERE)
     assert all(bounds.may_connect(HERE) for _ in range(1000))
-    opened(bounds, HERE)
+    open_connection(bounds, HERE)
     at_once = sum(bounds.may_connect(HERE) for _ in range(1000))
     assert at_once == pytest.approx(connection_limits.MAX_REPLACED_PER_SECOND, abs=1)
     assert bounds.may_connect(THERE)
@@ -129,10 +129,10 @@ def test_an_address_at_its_limit_replaces_connections_at_a_limited_rate(
 
 def test_a_proxy_may_use_the_total_limit() -> None:
     bounds = ConnectionLimiter(4, 1, lambda address: address == HERE)
-    proxied = opened(bounds, HERE, HERE, HERE, HERE)
-    assert aborted(proxied) == [False] * 4
-    opened(bounds, HERE)
-    assert aborted(proxied) == [True, False, False, False]
+    proxied = open_connection(bounds, HERE, HERE, HERE, HERE)
+    assert closed_connections(proxied) == [False] * 4
+    open_connection(bounds, HERE)
+    assert closed_connections(proxied) == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_it_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch, logged: Any
     now = 1000.0
     monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
     bounds = ConnectionLimiter(10, 1)
-    opened(bounds, *[HERE] * 20)
+    open_connection(bounds, *[HERE] * 20)
     now += connection_limits.LOG_INTERVAL
-    opened(bounds, HERE)
+    open_connection(bounds, HERE)
     assert [line["closed"] for line in logged()] == [1, 19]
 
 
@@ -177,9 +177,9 @@ def test_the_total_limit_follows_the_file_descriptors() -> None:
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The port of a server that has few file descriptors, and its data directory."""
     home, port = tmp_path_factory.mktemp("crowded"), free_port()
-    with processes(home, ["api", "--port", str(port)]) as (process,):
+    with run_processes(home, ["api", "--port", str(port)]) as (process,):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
-        wait_for(f"http://127.0.0.1:{port}", "/v1/system")
+        wait_for_status(f"http://127.0.0.1:{port}", "/v1/system")
         yield port, home
 
 
@@ -210,7 +210,7 @@ def test_many_connections_of_one_address_do_not_affect_others(
         assert status(port, "/health/live", "127.0.0.1") == 200
         busy = words.startswith(b"POST")
         assert status(port, "/v1/policies", "127.0.0.1") == (503 if busy else 200)
-    lines = [line for line in log_of(home) if line["level"] not in ("info", "debug")]
+    lines = [line for line in read_log(home) if line["level"] not in ("info", "debug")]
     assert {line["event"] for line in lines} == {"too many connections"}
     assert len(lines) == 1
 

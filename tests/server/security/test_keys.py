@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, event, select, update
-from tests.times import ago
+from tests.times import seconds_ago
 
-from safelight.database import migrate, open_database, reading, writing
+from safelight.database import migrate, open_database, read_transaction, write_transaction
 from safelight.errors import KeyInvalidError, KeyNameError, QuotaError, StorageFullError
 from safelight.server.security import keys as module
 from safelight.server.security.keys import SCHEMA, SECONDS_PER_DAY, KeyStore
@@ -45,7 +45,7 @@ def test_only_the_keys_digest_is_stored(keys: KeyStore, engine: Engine) -> None:
     assert len(key) > 60
     assert key.startswith("sl_")
     secret = key.rpartition("_")[2]
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(select(module.keys)).mappings().one()
     assert all(secret not in str(value) for value in row.values())
 
@@ -119,10 +119,10 @@ def test_without_a_quota_usage_is_counted_and_never_refused(keys: KeyStore, engi
     key_id = keys.authenticate(keys.add("anna")).key_id
     assert key_id is not None
     keys.spend(key_id, 10**6, 10**12)
-    with writing(engine):  # it does not wait for the database's writer
+    with write_transaction(engine):  # it does not wait for the database's writer
         keys.spend(key_id, 1, 1)
     keys.flush()
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(select(module.usage)).mappings().one()
     assert (row["pictures"], row["pixels"]) == (10**6 + 1, 10**12 + 1)
 
@@ -205,19 +205,19 @@ def test_on_a_full_disk_usage_is_counted_and_quotas_hold(
     with pytest.raises(QuotaError):
         keys.spend(key, 4, 0, now)
     keys.spend(key, 3, 0, now)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = {row["key_id"]: row["pictures"] for row in connection.execute(select(module.usage)).mappings()}
     assert rows == {key: 10, free: 10**6}
 
 
 def test_a_clock_that_was_set_back_does_not_stop_usage_records(keys: KeyStore, engine: Engine) -> None:
     key = keys.add("anna")
-    with writing(engine) as connection:
-        connection.execute(update(module.keys).values(used=ago(-7 * SECONDS_PER_DAY)))
+    with write_transaction(engine) as connection:
+        connection.execute(update(module.keys).values(used=seconds_ago(-7 * SECONDS_PER_DAY)))
     keys.authenticate(key)
     (known,) = keys.all()
     assert known.used is not None
-    assert abs(known.used - ago(0)) < timedelta(minutes=1)
+    assert abs(known.used - seconds_ago(0)) < timedelta(minutes=1)
 
 
 def test_times_of_a_key_as_json_are_seconds(keys: KeyStore) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, func, select
-from tests.times import ago
+from tests.times import seconds_ago
 
-from safelight.database import migrate, open_database, reading
+from safelight.database import migrate, open_database, read_transaction
 from safelight.errors import KeyRequiredError
 from safelight.expiry_clock import ExpiryClock
 from safelight.server.security import sessions as module
@@ -46,8 +46,8 @@ def id_of(keys: KeyStore, name: str, role: Role = Role.USER) -> str:
     return str(keys.authenticate(keys.add(name, role)).key_id)
 
 
-def kept(engine: Engine) -> int:
-    with reading(engine) as connection:
+def count_sessions(engine: Engine) -> int:
+    with read_transaction(engine) as connection:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
@@ -61,7 +61,7 @@ def test_a_session_identifies_the_owner_of_its_key(keys: KeyStore, sessions: Ses
 def test_only_the_tokens_digest_is_stored(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
     token = sessions.open(id_of(keys, "anna"))
     assert len(token) == 43
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(select(table)).mappings().one()
     assert all(token not in str(value) for value in row.values())
 
@@ -105,16 +105,16 @@ def test_expired_sessions_are_deleted(keys: KeyStore, sessions: SessionStore, en
     sessions.open(berta, NOW)
     sessions.open(anna, NOW - LIFETIME)
     keys.revoke("berta")
-    assert kept(engine) == 2
+    assert count_sessions(engine) == 2
     sessions.open(anna, NOW)
-    assert kept(engine) == 1
+    assert count_sessions(engine) == 1
 
 
 def test_sessions_of_a_key_are_limited(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
     anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
     others = sessions.open(berta, NOW - SECOND)
     tokens = [sessions.open(anna, NOW + number * SECOND) for number in range(MAX_PER_KEY + 2)]
-    assert kept(engine) == MAX_PER_KEY + 1
+    assert count_sessions(engine) == MAX_PER_KEY + 1
     for over in tokens[:2]:
         with pytest.raises(KeyRequiredError):
             sessions.authenticate(over, NOW)
@@ -141,7 +141,7 @@ def test_a_clock_that_is_set_forward_ends_no_session(
     engine: Engine, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    sessions = SessionStore(engine, keys, ExpiryClock(ago(0)).at)
+    sessions = SessionStore(engine, keys, ExpiryClock(seconds_ago(0)).at)
     token = sessions.open(id_of(keys, "anna"))
     monkeypatch.setattr(time, "time", lambda: now + 60 * 86400)
     assert sessions.authenticate(token).owner == "anna"

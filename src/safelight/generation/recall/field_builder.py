@@ -13,13 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUnknownError
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
 from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
-from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
+from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, RequestPart, Variation
 from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.validation import first_problem
 
 Source = Literal["safelight", "a1111", "sdnext", "comfyui", "none"]
-NESTED_FIELDS: Mapping[str, type[Part]] = {
+NESTED_FIELDS: Mapping[str, type[RequestPart]] = {
     "variation": Variation,
     "inpaint": Inpaint,
     "outpaint": Outpaint,
@@ -268,7 +268,7 @@ class FieldBuilder:
                 problems.append(error)
         raise problems[0]
 
-    def _validate(self, model: type[Part], key: str, value: object, name: str) -> Any:
+    def _validate(self, model: type[RequestPart], key: str, value: object, name: str) -> Any:
         """Validate a value and return it as JSON; None if it is missing or invalid, which is recorded."""
         if value is None:
             return None
@@ -289,7 +289,7 @@ def replace_surrogates(text: str) -> str:
 
 
 @cache
-def _field_adapter(model: type[Part], key: str) -> TypeAdapter[Any]:
+def _field_adapter(model: type[RequestPart], key: str) -> TypeAdapter[Any]:
     """Return a type adapter that validates one field of a model."""
     info = model.model_fields[key]
     return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # known only at run time

@@ -15,7 +15,7 @@ from safelight.errors import OwnerBytesLimitError, OwnerJobsLimitError, QueueFul
 from safelight.jobs.job import JobState
 from safelight.jobs.queue.tables import job_inputs, jobs
 
-TRY_AGAIN = 10.0
+RETRY_AFTER = 10.0
 """Seconds after which a rejected client may retry: places become free one by one."""
 
 
@@ -34,7 +34,7 @@ class QueueLimits:
     bytes_per_owner: int = 1024**3
 
 
-def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes: int) -> None:
+def check_admission(connection: Connection, limits: QueueLimits, owner: str | None, nbytes: int) -> None:
     """Check that the queue has room for one more job.
 
     Args:
@@ -58,13 +58,13 @@ def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes
     if own_jobs >= allowed:
         raise OwnerJobsLimitError(
             f"{own_jobs} of your jobs wait already; with {limits.capacity - total} places left, at most {allowed} may.",
-            retry_after=TRY_AGAIN,
+            retry_after=RETRY_AFTER,
         )
     if nbytes:
-        _admit_bytes(connection, limits, owner, nbytes)
+        _check_bytes(connection, limits, owner, nbytes)
 
 
-def _admit_bytes(connection: Connection, limits: QueueLimits, owner: str, nbytes: int) -> None:
+def _check_bytes(connection: Connection, limits: QueueLimits, owner: str, nbytes: int) -> None:
     query = select(func.coalesce(func.sum(job_inputs.c.bytes), 0)).where(job_inputs.c.owner == owner)
     stored = int(connection.execute(query).scalar_one())
     if stored + nbytes > limits.bytes_per_owner:
@@ -73,5 +73,5 @@ def _admit_bytes(connection: Connection, limits: QueueLimits, owner: str, nbytes
             f"The job's pictures have {nbytes} bytes and those of your unfinished jobs {stored}; "
             f"{limits.bytes_per_owner} are allowed together.",
             hint="Send smaller files, or fewer at once." if permanent else None,
-            retry_after=None if permanent else TRY_AGAIN,
+            retry_after=None if permanent else RETRY_AFTER,
         )

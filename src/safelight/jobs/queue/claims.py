@@ -12,16 +12,16 @@ from datetime import timedelta
 from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
 
 from safelight.database.coordination import now
-from safelight.database.engine import reading, writing
+from safelight.database.engine import read_transaction, write_transaction
 from safelight.database.upsert import insert_into, upsert
 from safelight.errors import SafelightError, WorkerLostError
 from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
-from safelight.jobs.queue.mapping import job_of, timing_key
-from safelight.jobs.queue.scheduling import LOOKAHEAD, Holders, Waiting, choose
-from safelight.jobs.queue.tables import clock, jobs, previews, timings
-from safelight.jobs.queue.transitions import Transitions, add_event, get_row, held_row, is_held
+from safelight.jobs.queue.mapping import to_job, timing_key
+from safelight.jobs.queue.scheduling import LOOKAHEAD, Preemption, QueuedJob, choose_job
+from safelight.jobs.queue.tables import virtual_clock, jobs, previews, timings
+from safelight.jobs.queue.transitions import Transitions, add_event, get_row, get_held_row, is_held
 
-LEASE = 15.0
+LEASE_SECONDS = 15.0
 """Seconds after which the jobs of a worker without a heartbeat return to the queue."""
 
 
@@ -39,10 +39,10 @@ class Claims(Transitions):
         super().__init__(engine, retention=retention)
         self._max_attempts = max_attempts
 
-    def waiting(self) -> int:
+    def count_queued(self) -> int:
         """The number of queued jobs."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return connection.execute(query).scalar_one()
 
     def claim(
@@ -50,17 +50,17 @@ class Claims(Transitions):
         worker: str,
         *,
         loaded: frozenset[str] = frozenset(),
-        fits: Callable[[Job], bool] = lambda _: True,
-        before: Holders | None = None,
+        admits: Callable[[Job], bool] = lambda _: True,
+        preempting: Preemption | None = None,
     ) -> Job | None:
         """Claim the next job.
 
         Args:
             worker: The worker's name.
             loaded: Checkpoints in the worker's memory.
-            fits: Called with the chosen job; if it cannot run beside the worker's running jobs, none is claimed, so
+            admits: Called with the chosen job; if it cannot run beside the worker's running jobs, none is claimed, so
                 that no other job overtakes it.
-            before: Claim only a job that may preempt these.
+            preempting: Claim only a job that may preempt these.
 
         Returns:
             The job; None if none is queued, or the next one cannot run now.
@@ -72,15 +72,15 @@ class Claims(Transitions):
             .limit(LOOKAHEAD)
             .with_for_update()
         )
-        if before is not None:
-            higher, equal = jobs.c.priority > before.priority, jobs.c.priority == before.priority
-            query = query.where(or_(higher, and_(equal, jobs.c.owner.not_in(before.owners))))
-        with writing(self._engine) as connection:
+        if preempting is not None:
+            higher, equal = jobs.c.priority > preempting.priority, jobs.c.priority == preempting.priority
+            query = query.where(or_(higher, and_(equal, jobs.c.owner.not_in(preempting.excluded_owners))))
+        with write_transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
             by_id = {row["id"]: row for row in rows}
-            queue = [Waiting(*(row[name] for name in Waiting.__dataclass_fields__)) for row in rows]
-            scheduled = choose(queue, loaded)
-            if scheduled is None or not fits(job_of(by_id[scheduled.job.id])):
+            queue = [QueuedJob(*(row[name] for name in QueuedJob.__dataclass_fields__)) for row in rows]
+            scheduled = choose_job(queue, loaded)
+            if scheduled is None or not admits(to_job(by_id[scheduled.job.id])):
                 return None
             if scheduled.passed:
                 passed = jobs.c.id.in_([other.id for other in scheduled.passed])
@@ -98,24 +98,24 @@ class Claims(Transitions):
                 started=started,
                 attempt=attempt,
                 worker=worker,
-                lease=started + timedelta(seconds=LEASE),
+                lease=started + timedelta(seconds=LEASE_SECONDS),
                 signal=None,
                 progress=None,
             )
         )
         _advance_clock(connection, row["priority"], row["turn"])
         add_event(connection, row["id"], "state", state=JobState.RUNNING, attempt=attempt)
-        return job_of(get_row(connection, row["id"]))
+        return to_job(get_row(connection, row["id"]))
 
     def renew(self, worker: str, held: Iterable[Job]) -> dict[str, Signal | None]:
         """Renew the leases of running jobs; returns their signals: CANCEL for a job that the worker has lost."""
         held = list(held)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             condition = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
             connection.execute(
                 update(jobs)
                 .where(condition, jobs.c.state == JobState.RUNNING)
-                .values(lease=now(connection) + timedelta(seconds=LEASE))
+                .values(lease=now(connection) + timedelta(seconds=LEASE_SECONDS))
             )
             query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(condition)
             rows_by_id = {row.id: row for row in connection.execute(query)}
@@ -131,28 +131,28 @@ class Claims(Transitions):
     def signals(self, job_ids: Collection[str]) -> dict[str, Signal]:
         """The signals of jobs; jobs without one are left out."""
         query = select(jobs.c.id, jobs.c.signal).where(jobs.c.id.in_(job_ids), jobs.c.signal.is_not(None))
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return {row.id: Signal(row.signal) for row in connection.execute(query)}
 
     def clear_signal(self, job: Job, signal: Signal) -> None:
         """Clear a signal that has been followed, if the job continues."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job), jobs.c.signal == signal).values(signal=None))
 
     def report(self, job: Job, progress: Progress, preview: bytes | None = None) -> bool:
         """Record a job's progress; False if the worker no longer holds the job."""
         text = progress.model_dump_json()
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             if not connection.execute(update(jobs).where(is_held(job)).values(progress=text)).rowcount:
                 return False
             add_event(connection, job.id, "progress", **progress.model_dump())
             if preview is not None:
-                number = self._keep_preview(connection, job.id, preview)
+                number = self._store_preview(connection, job.id, preview)
                 add_event(connection, job.id, "preview", number=number)
             return True
 
     @staticmethod
-    def _keep_preview(connection: Connection, job_id: str, data: bytes) -> int:
+    def _store_preview(connection: Connection, job_id: str, data: bytes) -> int:
         last_number = connection.execute(
             select(previews.c.number).where(previews.c.job_id == job_id)
         ).scalar()
@@ -160,9 +160,9 @@ class Claims(Transitions):
         upsert(connection, previews, {"job_id": job_id}, {"number": number, "data": data})
         return number
 
-    def got_on(self, job: Job) -> None:
+    def reset_lost_count(self, job: Job) -> None:
         """Record that a job has made lasting progress: workers lost before no longer count."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job)).values(lost=0))
 
     def succeed(self, job: Job, result: JsonObject, seconds: float | None = None) -> bool:
@@ -174,32 +174,32 @@ class Claims(Transitions):
             seconds: The duration of the work, for time estimates; None where part of it was done by an earlier
                 attempt.
         """
-        with writing(self._engine) as connection:
-            row = held_row(connection, job)
+        with write_transaction(self._engine) as connection:
+            row = get_held_row(connection, job)
             if row is None:
                 return False
-            self._end(connection, row, JobState.SUCCEEDED, result=result)
+            self._finish(connection, row, JobState.SUCCEEDED, result=result)
             if seconds is not None:
-                _time(connection, timing_key(row["kind"], row["checkpoint"]), seconds / row["cost"])
+                _record_timing(connection, timing_key(row["kind"], row["checkpoint"]), seconds / row["cost"])
             return True
 
     def fail(self, job: Job, error: SafelightError, result: JsonObject | None = None) -> bool:
         """End a job as failed; False if the worker no longer holds it."""
-        with writing(self._engine) as connection:
-            row = held_row(connection, job)
+        with write_transaction(self._engine) as connection:
+            row = get_held_row(connection, job)
             if row is not None:
-                self._end(connection, row, JobState.FAILED, error=error, result=result)
+                self._finish(connection, row, JobState.FAILED, error=error, result=result)
             return row is not None
 
-    def cancelled(self, job: Job, result: JsonObject | None = None) -> bool:
+    def mark_cancelled(self, job: Job, result: JsonObject | None = None) -> bool:
         """End a job as cancelled after its worker has stopped it; False if the worker no longer holds it."""
-        with writing(self._engine) as connection:
-            row = held_row(connection, job)
+        with write_transaction(self._engine) as connection:
+            row = get_held_row(connection, job)
             if row is not None:
-                self._end(connection, row, JobState.CANCELLED, result=result)
+                self._finish(connection, row, JobState.CANCELLED, result=result)
             return row is not None
 
-    def give_back(self, job: Job, result: JsonObject | None = None) -> bool:
+    def release(self, job: Job, result: JsonObject | None = None) -> bool:
         """Return the job of a worker that shuts down to the head of the queue, as if it had not been claimed.
 
         Args:
@@ -210,43 +210,43 @@ class Claims(Transitions):
         Returns:
             False if the worker no longer holds the job.
         """
-        with writing(self._engine) as connection:
-            row = held_row(connection, job)
+        with write_transaction(self._engine) as connection:
+            row = get_held_row(connection, job)
             if row is None:
                 return False
             if row["signal"] == Signal.CANCEL:
-                self._end(connection, row, JobState.CANCELLED, result=result)
+                self._finish(connection, row, JobState.CANCELLED, result=result)
             else:
                 self._requeue(connection, row, attempt=row["attempt"] - 1, lost=row["lost"])
             return True
 
-    def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
+    def reclaim(self, worker: str | None = None, *, exclude: Collection[str] = ()) -> int:
         """Requeue jobs of lost workers; jobs that lost ``max_attempts`` workers without progress fail.
 
         Args:
             worker: Requeue the jobs of this worker, whose process has just restarted; jobs with an expired lease when
                 not given.
-            but: Ids of jobs that the caller is running, however late their lease was renewed.
+            exclude: Ids of jobs that the caller is running, however late their lease was renewed.
 
         Returns:
             The number of jobs.
         """
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             current = now(connection)
-            latest_lease = current + timedelta(seconds=2 * LEASE)  # later: from before a clock was set back
+            latest_lease = current + timedelta(seconds=2 * LEASE_SECONDS)  # later: from before a clock was set back
             alive = jobs.c.lease.between(current, latest_lease)
             lost = ~alive if worker is None else jobs.c.worker == worker
-            query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
+            query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(exclude))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             for row in rows:
                 lost_count = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
-                    self._end(connection, row, JobState.CANCELLED)
+                    self._finish(connection, row, JobState.CANCELLED)
                 elif lost_count >= self._max_attempts:
                     error = WorkerLostError(
                         f"{lost_count} workers in a row were lost while they ran this job."
                     )
-                    self._end(connection, row, JobState.FAILED, error=error)
+                    self._finish(connection, row, JobState.FAILED, error=error)
                 else:
                     self._requeue(connection, row, attempt=row["attempt"], lost=lost_count)
         return len(rows)
@@ -254,15 +254,15 @@ class Claims(Transitions):
 
 def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
     """Advance the virtual clock of a priority; it never goes back, in whatever order jobs were claimed."""
-    insertion = insert_into(connection, clock).values(priority=priority, turn=turn)
+    insertion = insert_into(connection, virtual_clock).values(priority=priority, turn=turn)
     connection.execute(
         insertion.on_conflict_do_update(
-            index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn
+            index_elements=["priority"], set_={"turn": turn}, where=virtual_clock.c.turn < turn
         )
     )
 
 
-def _time(connection: Connection, key: str, seconds: float) -> None:
+def _record_timing(connection: Connection, key: str, seconds: float) -> None:
     """Update a timing, a moving average in which the last three jobs weigh about half."""
     previous = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
     seconds = seconds if previous is None else 0.8 * previous + 0.2 * seconds

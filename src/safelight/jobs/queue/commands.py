@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from safelight.database.coordination import wait_in_line
+from safelight.database.coordination import acquire_transaction_lock
 from safelight.database.notifications import notify
 from safelight.jobs.channels import Channel
-from safelight.jobs.queue.tables import orders
+from safelight.jobs.queue.tables import residency_commands
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ResidencyCommand:
     checkpoint: str | None
 
 
-def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
+def issue_command(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
     """Issue a command.
 
     Args:
@@ -39,23 +39,23 @@ def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
         checkpoint: The checkpoint's name; None for all.
         load: True to load, False to unload.
     """
-    wait_in_line(connection, "orders")  # otherwise a larger number could be seen before a smaller one
-    superseded = delete(orders)
+    acquire_transaction_lock(connection, "orders")  # otherwise a larger number could be seen before a smaller one
+    superseded = delete(residency_commands)
     connection.execute(
-        superseded if checkpoint is None else superseded.where(orders.c.checkpoint == checkpoint)
+        superseded if checkpoint is None else superseded.where(residency_commands.c.checkpoint == checkpoint)
     )
-    connection.execute(insert(orders).values(checkpoint=checkpoint or "", load=load))
+    connection.execute(insert(residency_commands).values(checkpoint=checkpoint or "", load=load))
     notify(connection, Channel.COMMANDS)
 
 
-def newer(connection: Connection, after: int) -> list[ResidencyCommand]:
+def commands_after(connection: Connection, after: int) -> list[ResidencyCommand]:
     """The commands after a number that are still in effect, in order."""
-    query = select(orders).where(orders.c.number > after).order_by(orders.c.number)
+    query = select(residency_commands).where(residency_commands.c.number > after).order_by(residency_commands.c.number)
     return [
         ResidencyCommand(row.number, row.load, row.checkpoint or None) for row in connection.execute(query)
     ]
 
 
-def newest(connection: Connection) -> int:
+def last_command_number(connection: Connection) -> int:
     """The largest number; 0 if there is no command."""
-    return connection.execute(select(func.max(orders.c.number))).scalar() or 0
+    return connection.execute(select(func.max(residency_commands.c.number))).scalar() or 0

@@ -19,17 +19,17 @@ from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 
 from safelight.database.coordination import now
 from safelight.jobs.job import PAUSED, Job, JobState
-from safelight.jobs.queue.mapping import job_of, timing_key
-from safelight.jobs.queue.scheduling import SLICE
+from safelight.jobs.queue.mapping import to_job, timing_key
+from safelight.jobs.queue.scheduling import TIME_SLICE
 from safelight.jobs.queue.tables import jobs, timings, workers
 
-LOST_AFTER = 20.0
+WORKER_TIMEOUT = 20.0
 """Seconds without a heartbeat after which a worker counts as gone."""
-KNOWN_PACE = 0.1
+OWN_PACE_FRACTION = 0.1
 """Completed fraction of a job from which its own speed is a better estimate than the timings of other jobs."""
 
 
-def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job]:
+def with_estimates(connection: Connection, rows: Sequence[RowMapping]) -> list[Job]:
     """Jobs with their position in the queue and the seconds until they end, as far as timings are known.
 
     Args:
@@ -37,17 +37,17 @@ def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job
         rows: Rows of the jobs table; data that they share is read once.
     """
     if all(JobState(row["state"]).final for row in rows):
-        return [job_of(row) for row in rows]
-    estimator = _Outlook.of(connection)
+        return [to_job(row) for row in rows]
+    estimator = _Estimator.read(connection)
     waiting = [row for row in rows if row["state"] == JobState.QUEUED]
-    ahead = estimator.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
+    ahead = estimator.work_ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
     if len(waiting) > 1:
-        ahead = estimator.ahead_of_many(connection, {row["id"] for row in waiting})
-    return [estimator.job(row, ahead.get(row["id"])) for row in rows]
+        ahead = estimator.work_ahead_of_many(connection, {row["id"] for row in waiting})
+    return [estimator.to_job(row, ahead.get(row["id"])) for row in rows]
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobEstimate:
     """The position and the estimated end of an unfinished job.
 
     Args:
@@ -63,43 +63,43 @@ class Standing:
     eta: float | None
 
 
-def standings(connection: Connection) -> list[Standing]:
+def estimate_jobs(connection: Connection) -> list[JobEstimate]:
     """Estimates for all unfinished jobs from one snapshot: the running ones, then the queue in order."""
-    estimator = _Outlook.of(connection)
-    return [*estimator.of_running(), *estimator.of_waiting(connection)]
+    estimator = _Estimator.read(connection)
+    return [*estimator.running_estimates(), *estimator.queued_estimates(connection)]
 
 
 @dataclass(frozen=True)
-class _Ahead:
+class _WorkAhead:
     """The position of a queued job, from 1, and the work ahead of it; None where part of that is unknown."""
 
-    place: int
+    position: int
     work: float | None
 
 
 @dataclass(frozen=True)
-class _Outlook:
+class _Estimator:
     """The data from which all estimates are made.
 
     Args:
-        paces: Seconds per unit of cost, by kind and checkpoint.
+        seconds_per_cost: Seconds per unit of cost, by kind and checkpoint.
         running: Rows of the running jobs.
-        workers: The number of workers.
-        present: The time by the database's clock, which also set the start times of the jobs.
+        worker_count: The number of workers.
+        read_at: The time by the database's clock, which also set the start times of the jobs.
     """
 
-    paces: Mapping[str, float]
+    seconds_per_cost: Mapping[str, float]
     running: Sequence[RowMapping]
-    workers: int
-    present: datetime
+    worker_count: int
+    read_at: datetime
 
     @classmethod
-    def of(cls, connection: Connection) -> _Outlook:
+    def read(cls, connection: Connection) -> _Estimator:
         seconds_per_cost = {row.key: row.seconds for row in connection.execute(select(timings))}
         columns = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
         query = select(*columns, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
         read_at = now(connection)
-        timeout = timedelta(seconds=LOST_AFTER)
+        timeout = timedelta(seconds=WORKER_TIMEOUT)
         recent = workers.c.seen.between(read_at - timeout, read_at + timeout)
         worker_query = select(func.count()).select_from(workers).where(recent)
         return cls(
@@ -109,25 +109,25 @@ class _Outlook:
             read_at,
         )
 
-    def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
+    def to_job(self, row: RowMapping, ahead: _WorkAhead | None) -> Job:
         """A row as a job."""
         if row["state"] == JobState.RUNNING:
-            return job_of(row, eta=self._remaining(row))
+            return to_job(row, eta=self._remaining_seconds(row))
         if ahead is None:
-            return job_of(row)
-        return job_of(row, position=ahead.place, eta=self._waiting(row, ahead))
+            return to_job(row)
+        return to_job(row, position=ahead.position, eta=self._queued_seconds(row, ahead))
 
-    def of_running(self) -> Iterator[Standing]:
+    def running_estimates(self) -> Iterator[JobEstimate]:
         """Estimates for the running jobs."""
         for row in self.running:
-            yield Standing(row["id"], row["owner"], None, self._remaining(row))
+            yield JobEstimate(row["id"], row["owner"], None, self._remaining_seconds(row))
 
-    def of_waiting(self, connection: Connection) -> Iterator[Standing]:
+    def queued_estimates(self, connection: Connection) -> Iterator[JobEstimate]:
         """Estimates for the queued jobs, in order."""
-        for row, ahead in self._queue(connection):
-            yield Standing(row["id"], row["owner"], ahead.place, self._waiting(row, ahead))
+        for row, ahead in self._iter_queue(connection):
+            yield JobEstimate(row["id"], row["owner"], ahead.position, self._queued_seconds(row, ahead))
 
-    def ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _Ahead]:
+    def work_ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _WorkAhead]:
         """The work ahead of a queued job, by its id."""
         groups = connection.execute(
             select(jobs.c.kind, jobs.c.checkpoint, func.count(), func.sum(jobs.c.cost))
@@ -136,13 +136,13 @@ class _Outlook:
         ).all()
         position = 1 + sum(count for _, _, count, _ in groups)
         works = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
-        return {row["id"]: _Ahead(position, _sum(works))}
+        return {row["id"]: _WorkAhead(position, _sum_known(works))}
 
-    def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
+    def work_ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _WorkAhead]:
         """The work ahead of several queued jobs, by id, from one pass over the queue."""
-        return {row["id"]: ahead for row, ahead in self._queue(connection) if row["id"] in ids}
+        return {row["id"]: ahead for row, ahead in self._iter_queue(connection) if row["id"] in ids}
 
-    def _queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _Ahead]]:
+    def _iter_queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _WorkAhead]]:
         work: float | None = 0.0
         queue = (
             select(jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
@@ -150,22 +150,22 @@ class _Outlook:
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
         )
         for position, row in enumerate(connection.execute(queue).mappings(), 1):
-            yield row, _Ahead(position, work)
-            work = _sum([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
+            yield row, _WorkAhead(position, work)
+            work = _sum_known([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
 
     def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
-        seconds = self.paces.get(timing_key(kind, checkpoint))
+        seconds = self.seconds_per_cost.get(timing_key(kind, checkpoint))
         return None if seconds is None else seconds * cost
 
-    def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
+    def _queued_seconds(self, row: RowMapping, ahead: _WorkAhead) -> float | None:
         """Seconds until a queued job ends."""
         own_work = self._work(row["kind"], row["checkpoint"], row["cost"])
         if own_work is None or ahead.work is None:
             return None
-        running_work = self._under_way(row, ahead.work + own_work)
-        return None if running_work is None else (running_work + ahead.work) / self.workers + own_work
+        running_work = self._running_work(row, ahead.work + own_work)
+        return None if running_work is None else (running_work + ahead.work) / self.worker_count + own_work
 
-    def _under_way(self, row: RowMapping, work: float) -> float | None:
+    def _running_work(self, row: RowMapping, work: float) -> float | None:
         """The work of running jobs that is done before a queued job ends; jobs of one worker run together.
 
         Running jobs of other owners alternate with it: they get at most as much time as its own work and the work
@@ -174,21 +174,21 @@ class _Outlook:
 
         def bounded(other: RowMapping, left: float | None) -> float | None:
             alternates = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
-            return min(left, work + SLICE) if alternates and left is not None else left
+            return min(left, work + TIME_SLICE) if alternates and left is not None else left
 
-        return _sum([bounded(other, left) for other, left in self._shares])
+        return _sum_known([bounded(other, left) for other, left in self._running_shares])
 
     @cached_property
-    def _shares(self) -> Sequence[tuple[RowMapping, float | None]]:
+    def _running_shares(self) -> Sequence[tuple[RowMapping, float | None]]:
         """The running jobs, each with its share of the time that its group of jobs on the worker still takes."""
-        remaining = [(row, self._alone(row)) for row in self.running]
+        remaining = [(row, self._remaining_alone(row)) for row in self.running]
         return [
-            (row, None if seconds is None else seconds / self._company[self._group(row)])
+            (row, None if seconds is None else seconds / self._group_sizes[self._group(row)])
             for row, seconds in remaining
         ]
 
     @cached_property
-    def _company(self) -> Counter[tuple[str, bool]]:
+    def _group_sizes(self) -> Counter[tuple[str, bool]]:
         """The number of running and of paused jobs of each worker."""
         return Counter(map(self._group, self.running))
 
@@ -197,37 +197,37 @@ class _Outlook:
         """The worker of a running job, and whether the job is paused."""
         return row["worker"], _progress(row).get("stage") == PAUSED
 
-    def _remaining(self, row: RowMapping) -> float | None:
+    def _remaining_seconds(self, row: RowMapping) -> float | None:
         """Seconds until a running job ends, with the pauses for jobs of other owners that are known now."""
-        remaining = self._alone(row)
+        remaining = self._remaining_alone(row)
         if remaining is None or not any(
-            paused and worker == row["worker"] for worker, paused in self._company
+            paused and worker == row["worker"] for worker, paused in self._group_sizes
         ):
             return remaining
-        others = [self._alone(other) for other in self.running if self._takes_turns(row, other)]
+        others = [self._remaining_alone(other) for other in self.running if self._shares_worker(row, other)]
         return remaining + sum(min(remaining, other) for other in others if other is not None)
 
     @staticmethod
-    def _takes_turns(row: RowMapping, other: RowMapping) -> bool:
+    def _shares_worker(row: RowMapping, other: RowMapping) -> bool:
         return bool(other["worker"] == row["worker"] and other["owner"] != row["owner"])
 
-    def _alone(self, row: RowMapping) -> float | None:
+    def _remaining_alone(self, row: RowMapping) -> float | None:
         """Seconds a running job takes without pauses: by its own speed once that is known, else by timings."""
         progress = _progress(row)
-        elapsed: float = progress.get("seconds") or self._since(row["started"])
+        elapsed: float = progress.get("seconds") or self._seconds_since(row["started"])
         fraction = float(progress.get("fraction", 0.0))
         first_attempt = row["attempt"] == 1  # otherwise part of it was done by an earlier attempt
-        if first_attempt and fraction >= KNOWN_PACE:
+        if first_attempt and fraction >= OWN_PACE_FRACTION:
             return elapsed / fraction * (1 - fraction)
         work = self._work(row["kind"], row["checkpoint"], row["cost"])
         if work is None:
             return None
-        total = work * self._company[self._group(row)]
+        total = work * self._group_sizes[self._group(row)]
         return max(0.0, total - elapsed) if first_attempt else total * (1 - fraction)
 
-    def _since(self, started: datetime) -> float:
+    def _seconds_since(self, started: datetime) -> float:
         """Seconds since a time."""
-        return max(0.0, (self.present - started).total_seconds())
+        return max(0.0, (self.read_at - started).total_seconds())
 
 
 def _progress(row: RowMapping) -> Mapping[str, Any]:
@@ -235,7 +235,7 @@ def _progress(row: RowMapping) -> Mapping[str, Any]:
     return json.loads(row["progress"] or "null") or {}
 
 
-def _sum(parts: Sequence[float | None]) -> float | None:
+def _sum_known(parts: Sequence[float | None]) -> float | None:
     """The sum; None if a part is unknown."""
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None

@@ -20,7 +20,7 @@ def new_id(created: datetime) -> str:
     return f"{int(created.timestamp() * 1000):011x}{secrets.token_hex(8)}"
 
 
-def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = None) -> Job:
+def to_job(row: RowMapping, *, position: int | None = None, eta: float | None = None) -> Job:
     """A job from a row of the jobs table."""
     progress, result, error = (json.loads(row[name] or "null") for name in ("progress", "result", "error"))
     return Job(
@@ -48,7 +48,7 @@ def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = 
     )
 
 
-def event_of(row: RowMapping) -> Event:
+def to_event(row: RowMapping) -> Event:
     """An event from a row of the events table."""
     return Event(
         id=row["id"],

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 LOOKAHEAD = 8
 """How many positions of the queue a worker searches for a job whose checkpoint is loaded."""
-PATIENCE = 4
+MAX_PASSED = 4
 """How often other jobs may overtake a job before it is next in any case."""
 
-SLICE = 10.0
+TIME_SLICE = 10.0
 """Seconds that a worker's jobs run before they pause for jobs of other owners."""
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedJob:
     """The fields of a queued job that matter for scheduling."""
 
     id: str
@@ -33,30 +33,30 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Holders:
+class Preemption:
     """The priority and the owners of a worker's jobs, which decide which jobs may preempt them.
 
     Jobs of a higher priority may, and jobs of the same priority of owners that are not excluded.
 
     Args:
         priority: The priority of the worker's jobs.
-        owners: Owners whose jobs may not preempt: those of the worker's jobs, and those who have used more of its
+        excluded_owners: Owners whose jobs may not preempt: those of the worker's jobs, and those who have used more of its
             time.
     """
 
     priority: int
-    owners: frozenset[str]
+    excluded_owners: frozenset[str]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ScheduledJob:
     """The job to claim, and the jobs that it overtakes."""
 
-    job: Waiting
-    passed: tuple[Waiting, ...] = ()
+    job: QueuedJob
+    passed: tuple[QueuedJob, ...] = ()
 
 
-def next_turn(clock: float, last: float | None, cost: float) -> float:
+def next_virtual_time(clock: float, last: float | None, cost: float) -> float:
     """The virtual time of a new job.
 
     Args:
@@ -67,11 +67,11 @@ def next_turn(clock: float, last: float | None, cost: float) -> float:
     return max(clock, last or 0.0) + cost
 
 
-def choose(queue: Sequence[Waiting], loaded: frozenset[str]) -> Choice | None:
+def choose_job(queue: Sequence[QueuedJob], loaded: frozenset[str]) -> ScheduledJob | None:
     """The next job of a queue that is ordered by priority and virtual time.
 
     A job whose checkpoint is loaded may overtake others of the same priority, at most ``LOOKAHEAD`` positions and
-    each of them at most ``PATIENCE`` times.
+    each of them at most ``MAX_PASSED`` times.
 
     Args:
         queue: The first queued jobs, in order.
@@ -79,13 +79,13 @@ def choose(queue: Sequence[Waiting], loaded: frozenset[str]) -> Choice | None:
     """
     if not queue:
         return None
-    passed: list[Waiting] = []
+    passed: list[QueuedJob] = []
     for job in queue[:LOOKAHEAD]:
         if job.priority != queue[0].priority:
             break
         if job.checkpoint in loaded or not job.checkpoint:
-            return Choice(job, tuple(passed))
-        if job.passed >= PATIENCE:
+            return ScheduledJob(job, tuple(passed))
+        if job.passed >= MAX_PASSED:
             break
         passed.append(job)
-    return Choice(queue[0])
+    return ScheduledJob(queue[0])

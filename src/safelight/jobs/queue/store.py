@@ -13,20 +13,20 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
-from safelight.database.coordination import now, wait_in_line
-from safelight.database.engine import reading, writing
+from safelight.database.coordination import now, acquire_transaction_lock
+from safelight.database.engine import read_transaction, write_transaction
 from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyConflictError, JobEndedError, JobNotSkippableError
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
 from safelight.jobs.payloads import blob_digests
-from safelight.jobs.queue.admission import QueueLimits, admit
+from safelight.jobs.queue.admission import QueueLimits, check_admission
 from safelight.jobs.queue.claims import Claims
-from safelight.jobs.queue.eta import Standing, standings, with_outlook
-from safelight.jobs.queue.mapping import event_of, new_id
-from safelight.jobs.queue.projections import brief, listed, rows_within, summary
-from safelight.jobs.queue.scheduling import next_turn
-from safelight.jobs.queue.tables import clock, events, job_blobs, job_inputs, jobs, previews
+from safelight.jobs.queue.eta import JobEstimate, estimate_jobs, with_estimates
+from safelight.jobs.queue.mapping import to_event, new_id
+from safelight.jobs.queue.projections import bounded_query, list_query, fetch_rows_within, summarize_request
+from safelight.jobs.queue.scheduling import next_virtual_time
+from safelight.jobs.queue.tables import virtual_clock, events, job_blobs, job_inputs, jobs, previews
 from safelight.jobs.queue.transitions import add_event, get_row
 
 
@@ -52,7 +52,7 @@ class JobStore(Claims):
         self._limits = limits
 
     def submit(
-        self, submission: Submission, pictures: Mapping[str, bytes] | None = None, *, shares: bool = False
+        self, submission: Submission, pictures: Mapping[str, bytes] | None = None, *, shared: bool = False
     ) -> Job:
         """Submit a job; returns it. A repeated idempotency key returns the job of the first call.
 
@@ -61,7 +61,7 @@ class JobStore(Claims):
         Args:
             submission: The job.
             pictures: The pictures that its request refers to, by digest.
-            shares: Whether the owner shares the queue with others, so that the limits per owner apply.
+            shared: Whether the owner shares the queue with others, so that the limits per owner apply.
 
         Raises:
             IdempotencyConflictError: The key was used with another request.
@@ -71,77 +71,77 @@ class JobStore(Claims):
         """
         request = json.dumps(submission.request, sort_keys=True)  # others wait for the transaction
         try:
-            with writing(self._engine) as connection:
-                job_id = self._submit(connection, submission, request, pictures or {}, shares)
+            with write_transaction(self._engine) as connection:
+                job_id = self._submit(connection, submission, request, pictures or {}, shared)
         except IntegrityError:  # another process inserted the same key at the same moment
-            with writing(self._engine) as connection:
-                job_id = self._submit(connection, submission, request, pictures or {}, shares)
+            with write_transaction(self._engine) as connection:
+                job_id = self._submit(connection, submission, request, pictures or {}, shared)
         return self.get(job_id)  # not in the transaction: estimates take longer the more jobs wait
 
     def _submit(
         self,
         connection: Connection,
-        given: Submission,
+        submission: Submission,
         request: str,
         pictures: Mapping[str, bytes],
-        shares: bool,
+        shared: bool,
     ) -> str:
         """Insert a job, its pictures and its position in the queue; returns its id."""
-        wait_in_line(connection, given.owner)  # the virtual time of an owner's next job depends on this one's
-        if given.idempotency_key is not None and (row := self._by_key(connection, given)):
-            if (row["kind"], row["request"]) != (given.kind, request):
+        acquire_transaction_lock(connection, submission.owner)  # the virtual time of an owner's next job depends on this one's
+        if submission.idempotency_key is not None and (row := self._find_by_key(connection, submission)):
+            if (row["kind"], row["request"]) != (submission.kind, request):
                 raise IdempotencyConflictError
             return str(row["id"])
         nbytes = sum(map(len, pictures.values()))
-        admit(connection, self._limits, given.owner if shares else None, nbytes)
+        check_admission(connection, self._limits, submission.owner if shared else None, nbytes)
         created = now(connection)
         job_id = new_id(created)
         values = {
             "id": job_id,
-            "owner": given.owner,
-            "kind": given.kind,
+            "owner": submission.owner,
+            "kind": submission.kind,
             "state": JobState.QUEUED,
             "request": request,
-            "summary": summary(given.request),
-            "priority": given.priority,
-            "turn": self._turn(connection, given),
-            "cost": given.cost,
+            "summary": summarize_request(submission.request),
+            "priority": submission.priority,
+            "turn": self._next_virtual_time(connection, submission),
+            "cost": submission.cost,
             "passed": 0,
-            "checkpoint": given.checkpoint,
-            "timeout": given.timeout,
-            "idempotency_key": given.idempotency_key,
-            "request_id": given.request_id,
+            "checkpoint": submission.checkpoint,
+            "timeout": submission.timeout,
+            "idempotency_key": submission.idempotency_key,
+            "request_id": submission.request_id,
             "created": created,
             "attempt": 0,
             "lost": 0,
         }
         connection.execute(insert(jobs).values(**values))
-        blobs.keep(connection, pictures)
-        if digests := set(blob_digests(given.request)):
+        blobs.put_many(connection, pictures)
+        if digests := set(blob_digests(submission.request)):
             connection.execute(
                 insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in digests]
             )
-            connection.execute(insert(job_inputs).values(job_id=job_id, owner=given.owner, bytes=nbytes))
+            connection.execute(insert(job_inputs).values(job_id=job_id, owner=submission.owner, bytes=nbytes))
         add_event(connection, job_id, "state", state=JobState.QUEUED)
         notify(connection, Channel.JOBS)
         return job_id
 
     @staticmethod
-    def _by_key(connection: Connection, given: Submission) -> RowMapping | None:
-        condition = and_(jobs.c.owner == given.owner, jobs.c.idempotency_key == given.idempotency_key)
+    def _find_by_key(connection: Connection, submission: Submission) -> RowMapping | None:
+        condition = and_(jobs.c.owner == submission.owner, jobs.c.idempotency_key == submission.idempotency_key)
         return connection.execute(select(jobs).where(condition)).mappings().first()
 
     @staticmethod
-    def _turn(connection: Connection, given: Submission) -> float:
-        priority = given.priority
+    def _next_virtual_time(connection: Connection, submission: Submission) -> float:
+        priority = submission.priority
         clock_value = (
-            connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
+            connection.execute(select(virtual_clock.c.turn).where(virtual_clock.c.priority == priority)).scalar() or 0.0
         )
         condition = and_(
-            jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority
+            jobs.c.owner == submission.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority
         )
         last = connection.execute(select(func.max(jobs.c.turn)).where(condition)).scalar()
-        return next_turn(clock_value, last, given.cost)
+        return next_virtual_time(clock_value, last, submission.cost)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """A job with its position in the queue.
@@ -153,8 +153,8 @@ class JobStore(Claims):
         Raises:
             JobMissingError: There is none, or it belongs to another owner.
         """
-        with reading(self._engine) as connection:
-            return with_outlook(connection, [get_row(connection, job_id, owner)])[0]
+        with read_transaction(self._engine) as connection:
+            return with_estimates(connection, [get_row(connection, job_id, owner)])[0]
 
     def find(
         self,
@@ -174,7 +174,7 @@ class JobStore(Claims):
             before: Only jobs older than the one with this id, for the next page.
             limit: Maximum number of jobs.
         """
-        query = listed().order_by(jobs.c.id.desc()).limit(limit)
+        query = list_query().order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
         if states:
@@ -183,29 +183,29 @@ class JobStore(Claims):
             query = query.where(jobs.c.kind == kind)
         if before is not None:
             query = query.where(jobs.c.id < before)
-        with reading(self._engine) as connection:
-            return with_outlook(connection, connection.execute(query).mappings().all())
+        with read_transaction(self._engine) as connection:
+            return with_estimates(connection, connection.execute(query).mappings().all())
 
-    def several(self, job_ids: Collection[str], largest: int) -> list[Job]:
+    def find_many(self, job_ids: Collection[str], max_chars: int) -> list[Job]:
         """Those of the given jobs that exist, newest first.
 
         Args:
             job_ids: The jobs' ids.
-            largest: Longest request or result to read, in characters; longer ones are returned as {} and None.
+            max_chars: Longest request or result to read, in characters; longer ones are returned as {} and None.
         """
-        query = brief(largest).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
-        with reading(self._engine) as connection:
-            return with_outlook(connection, connection.execute(query).mappings().all())
+        query = bounded_query(max_chars).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+        with read_transaction(self._engine) as connection:
+            return with_estimates(connection, connection.execute(query).mappings().all())
 
-    def overview(self, owner: str | None, *, waiting: int, ended: int, largest: int, total: int) -> list[Job]:
+    def overview(self, owner: str | None, *, waiting: int, ended: int, max_chars: int, max_total_chars: int) -> list[Job]:
         """All running jobs, and the newest queued and ended ones; newest first.
 
         Args:
             owner: Only jobs of this owner.
             waiting: Maximum number of queued jobs.
             ended: Maximum number of ended jobs.
-            largest: As for ``several``.
-            total: Total length of all requests and results, in characters; beyond it the longest are left out.
+            max_chars: As for ``find_many``.
+            max_total_chars: Total length of all requests and results, in characters; beyond it the longest are left out.
         """
         newest = select(jobs.c.id).order_by(jobs.c.id.desc())
         if owner is not None:
@@ -216,16 +216,16 @@ class JobStore(Claims):
             newest.where(jobs.c.state == JobState.QUEUED).limit(waiting),
             newest.where(jobs.c.state.in_(final_states)).limit(ended),
         )
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             job_ids = [job_id for query in queries for job_id in connection.execute(query).scalars()]
-            return with_outlook(connection, rows_within(connection, job_ids, largest=largest, total=total))
+            return with_estimates(connection, fetch_rows_within(connection, job_ids, largest=max_chars, total=max_total_chars))
 
-    def standings(self) -> list[Standing]:
+    def estimates(self) -> list[JobEstimate]:
         """Estimates for all unfinished jobs: the running ones, then the queue in order."""
-        with reading(self._engine) as connection:
-            return standings(connection)
+        with read_transaction(self._engine) as connection:
+            return estimate_jobs(connection)
 
-    def signal(self, job_id: str, signal: Signal, owner: str | None = None) -> Job:
+    def send_signal(self, job_id: str, signal: Signal, owner: str | None = None) -> Job:
         """Send a signal to a job; returns the job.
 
         Any signal cancels a queued job at once; a running job follows it after its current step.
@@ -235,18 +235,18 @@ class JobStore(Claims):
             JobEndedError: The job has already ended.
             JobNotSkippableError: Jobs of this kind have no pictures to skip.
         """
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             row = get_row(connection, job_id, owner, lock=True)
             if JobState(row["state"]).final:
                 raise JobEndedError(f"The job {job_id} has {row['state']} already.")
             if signal is Signal.SKIP and row["kind"] != JobKind.GENERATE:
                 raise JobNotSkippableError
             if row["state"] == JobState.QUEUED:
-                self._end(connection, row, JobState.CANCELLED)
-            elif signal.outdoes(row["signal"]):
+                self._finish(connection, row, JobState.CANCELLED)
+            elif signal.overrides(row["signal"]):
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(signal=signal))
                 notify(connection, Channel.COMMANDS)
-            return with_outlook(connection, [get_row(connection, job_id)])[0]
+            return with_estimates(connection, [get_row(connection, job_id)])[0]
 
     def listen(self) -> Listener:
         """A listener for new events. The caller closes it."""
@@ -271,28 +271,28 @@ class JobStore(Claims):
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
         if job_id is not None:
             query = query.where(events.c.job_id == job_id)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(query).mappings()
-            return [event_of(row) for row in rows if row["id"] not in known]
+            return [to_event(row) for row in rows if row["id"] not in known]
 
     def last_event(self) -> int:
         """The id of the newest event; 0 before the first."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def preview(self, job_id: str) -> bytes | None:
         """The newest preview of a job, as WebP; None if it has none."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return connection.execute(select(previews.c.data).where(previews.c.job_id == job_id)).scalar()
 
-    def counts(self) -> dict[JobState, int]:
+    def count_by_state(self) -> dict[JobState, int]:
         """The number of jobs in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             counts = {row[0]: row[1] for row in connection.execute(query)}
         return {state: counts.get(state, 0) for state in JobState}
 
-    def forget(self, at: datetime) -> int:
+    def delete_expired(self, at: datetime) -> int:
         """Delete finished jobs that expired before a time, with their events; returns their number."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return connection.execute(delete(jobs).where(jobs.c.expires < at)).rowcount

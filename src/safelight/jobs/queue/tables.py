@@ -92,7 +92,7 @@ previews = Table(
     Column("data", LargeBinary, nullable=False),  # WebP
 )
 
-clock = Table(
+virtual_clock = Table(
     "turn_clock",
     METADATA,
     Column("priority", Integer, primary_key=True, autoincrement=False),  # each priority is a queue of its own
@@ -125,7 +125,7 @@ workers = Table(
     Column("seen", Instant, nullable=False),
 )
 
-orders = Table(
+residency_commands = Table(
     "memory_orders",
     METADATA,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),

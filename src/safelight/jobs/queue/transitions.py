@@ -37,7 +37,7 @@ class Transitions:
         add_event(connection, row["id"], "state", state=JobState.QUEUED, attempt=attempt)
         notify(connection, Channel.JOBS)
 
-    def _end(
+    def _finish(
         self,
         connection: Connection,
         row: RowMapping,
@@ -113,6 +113,6 @@ def is_held(job: Job) -> ColumnElement[bool]:
     )
 
 
-def held_row(connection: Connection, job: Job) -> RowMapping | None:
+def get_held_row(connection: Connection, job: Job) -> RowMapping | None:
     """A job's row, locked; None if its worker no longer holds it."""
     return connection.execute(select(jobs).where(is_held(job)).with_for_update()).mappings().first()

@@ -10,11 +10,11 @@ from safelight.settings import Settings
 
 if TYPE_CHECKING:
     from safelight.generation.record import Machine
-    from safelight.moderation.classifier import ClassifierInfo
+    from safelight.moderation.classifiers.classifier import ClassifierInfo
     from safelight.studio import Studio
 
 
-def described(studio: Studio) -> Mapping[str, str]:
+def describe_worker(studio: Studio) -> Mapping[str, str]:
     """A worker's device, precision and backend, and the reasons for them.
 
     Args:
@@ -24,7 +24,7 @@ def described(studio: Studio) -> Mapping[str, str]:
         SafelightError: Generation or moderation cannot be used.
     """
     machine, classifier = studio.engine.machine, studio.classifier().info
-    reasons = f"{drawing(studio.settings, machine)} {judged(studio.settings, classifier)}"
+    reasons = f"{describe_generation(studio.settings, machine)} {describe_moderation(studio.settings, classifier)}"
     return {
         "device": machine.device,
         "precision": machine.precision,
@@ -33,29 +33,29 @@ def described(studio: Studio) -> Mapping[str, str]:
     }
 
 
-def drawing(settings: Settings, machine: Machine) -> str:
+def describe_generation(settings: Settings, machine: Machine) -> str:
     """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
-        f"Generates on {machine.device}, {_device(settings, machine)}, "
-        f"in {machine.precision}, {_precision(settings, machine)}; "
+        f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
+        f"in {machine.precision}, {_precision_reason(settings, machine)}; "
         f"PyTorch runs the networks as they are ({machine.backend}), with {threads}."
     )
 
 
-def judged(settings: Settings, classifier: ClassifierInfo) -> str:
+def describe_moderation(settings: Settings, classifier: ClassifierInfo) -> str:
     """A sentence on the classifier and its backend."""
     name = classifier.name.rpartition("/")[2]
-    return f"Judges with {name} ({classifier.arithmetic}), {_road(settings)}."
+    return f"Judges with {name} ({classifier.arithmetic}), {_backend_reason(settings)}."
 
 
-def _device(settings: Settings, machine: Machine) -> str:
+def _device_reason(settings: Settings, machine: Machine) -> str:
     if settings.device != "auto":
         return "as the setting device says"
     return "since no accelerator was found" if machine.device == "cpu" else "the accelerator that was found"
 
 
-def _precision(settings: Settings, machine: Machine) -> str:
+def _precision_reason(settings: Settings, machine: Machine) -> str:
     if settings.generation_precision != "auto":
         return "as the setting generation_precision says"
     if machine.device == "cpu":
@@ -63,7 +63,7 @@ def _precision(settings: Settings, machine: Machine) -> str:
     return "which accelerators are made for"
 
 
-def _road(settings: Settings) -> str:
+def _backend_reason(settings: Settings) -> str:
     if settings.exact:
         return "in reference arithmetic, as the setting exact says"
     if len(candidate_plans(settings.backend, settings.precision, settings.threads)) > 1:

@@ -14,10 +14,10 @@ from safelight.jobs.queue.store import JobStore
 from safelight.jobs.retry import retry_transient
 from safelight.jobs.worker.residency import Residency
 from safelight.jobs.worker.running_job import RunningJob
-from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
+from safelight.jobs.worker.running_jobs import MAX_PAUSED, RunningJobs
 from safelight.logs import get_logger
 
-LOOK_AGAIN = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two polls of the queue while jobs are running, in addition to notifications."""
 
 ResultT = TypeVar("ResultT")
@@ -29,10 +29,10 @@ class ClaimLoop:
     Between two claims it also loads and unloads checkpoints as commanded, so that no job starts meanwhile.
 
     Args:
-        ledger: The store to claim jobs from.
+        store: The store to claim jobs from.
         worker: The worker's name.
-        company: The jobs that the worker is running.
-        keeper: Loads and unloads checkpoints.
+        running_jobs: The jobs that the worker is running.
+        residency: Loads and unloads checkpoints.
         loaded: Returns the checkpoints in memory.
         run: Runs a job to its end in the calling thread.
         max_seconds: Time limit for every job, in seconds.
@@ -40,21 +40,21 @@ class ClaimLoop:
 
     def __init__(
         self,
-        ledger: JobStore,
+        store: JobStore,
         worker: str,
-        company: RunningJobs,
-        keeper: Residency,
+        running_jobs: RunningJobs,
+        residency: Residency,
         *,
         loaded: Callable[[], frozenset[str]],
         run: Callable[[RunningJob], None],
         max_seconds: float,
     ) -> None:
-        self._ledger, self._worker, self._company, self._keeper = ledger, worker, company, keeper
+        self._store, self._worker, self._running_jobs, self._residency = store, worker, running_jobs, residency
         self._loaded, self._run_job, self._max_seconds = loaded, run, max_seconds
         self._changed = threading.Event()
         self.stopping = False
         """Whether to claim no more jobs. A signal handler may set it."""
-        self._threads = ThreadPoolExecutor(company.places + MOST_PAUSED, thread_name_prefix="job")
+        self._threads = ThreadPoolExecutor(running_jobs.slots + MAX_PAUSED, thread_name_prefix="job")
         self._thread = threading.Thread(target=self._run, daemon=True, name="claims")
 
     def start(self) -> None:
@@ -65,71 +65,71 @@ class ClaimLoop:
         """Check the queue now: a job was submitted or has ended, or a checkpoint is to be loaded."""
         self._changed.set()
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, timeout: float) -> None:
         """Stop claiming jobs, and wait up to a timeout for a claim in progress."""
         self.stopping = True
         self.notify()
         if self._thread.is_alive():
-            self._thread.join(seconds)
+            self._thread.join(timeout)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         while not self.stopping:
-            self._changed.wait(self._pause())
+            self._changed.wait(self._seconds_to_wait())
             self._changed.clear()
             try:
                 self._claim_all()
             except Exception as error:  # noqa: BLE001  the next job may not raise it
                 get_logger(__name__).error("a defect", exc_info=error)
-                time.sleep(LOOK_AGAIN)
+                time.sleep(POLL_INTERVAL)
                 self.notify()
 
     def _claim_all(self) -> None:
         while not self.stopping and (running := self.claim()) is not None:
             self._threads.submit(self._run_job, running)
 
-    def _pause(self) -> float | None:
+    def _seconds_to_wait(self) -> float | None:
         """Seconds until the next poll; None while no job is running, when only notifications matter."""
-        if not self._company.members:
+        if not self._running_jobs.jobs:
             return None
-        return min(LOOK_AGAIN, self._company.slice_left or LOOK_AGAIN)
+        return min(POLL_INTERVAL, self._running_jobs.slice_left or POLL_INTERVAL)
 
     def claim(self) -> RunningJob | None:
         """Load and unload checkpoints as commanded, then claim the next job; None if none may run now."""
-        if self._keeper.wanted:
-            if not self._company.members:
-                self._keeper.obey(lambda: self.stopping)
-            elif self._company.holders() is None:
+        if self._residency.pending:
+            if not self._running_jobs.jobs:
+                self._residency.execute_pending(lambda: self.stopping)
+            elif self._running_jobs.preemption() is None:
                 return None  # a load precedes the next job, and follows running jobs that end soon
-        job = self._claimed()
+        job = self._claim_next()
         if job is None:
             return None
-        running = RunningJob(job, self._ledger, most_seconds=self._max_seconds)
-        self._company.join(running)
-        running.leaving = self.stopping  # the stop came during the claim
+        running = RunningJob(job, self._store, max_seconds=self._max_seconds)
+        self._running_jobs.add(running)
+        running.worker_stopping = self.stopping  # the stop came during the claim
         return running
 
-    def _claimed(self) -> Job | None:
+    def _claim_next(self) -> Job | None:
         """A job that preempts the running jobs, or one that can run beside them."""
-        running_jobs = self._company
-        if (preemption := running_jobs.holders()) is not None:
-            job = self._within(
-                lambda: self._ledger.claim(
-                    self._worker, loaded=self._loaded(), fits=running_jobs.may_interrupt, before=preemption
+        running_jobs = self._running_jobs
+        if (preemption := running_jobs.preemption()) is not None:
+            job = self._retry_until_stopped(
+                lambda: self._store.claim(
+                    self._worker, loaded=self._loaded(), admits=running_jobs.may_preempt, preempting=preemption
                 )
             )
             if job is not None:
                 return job
-            running_jobs.resume()
-        if self._keeper.wanted:
+            running_jobs.resume_next()
+        if self._residency.pending:
             return None
-        return self._within(
-            lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=running_jobs.admits)
+        return self._retry_until_stopped(
+            lambda: self._store.claim(self._worker, loaded=self._loaded(), admits=running_jobs.admits)
         )
 
-    def _within(self, do: Callable[[], ResultT]) -> ResultT | None:
+    def _retry_until_stopped(self, operation: Callable[[], ResultT]) -> ResultT | None:
         """Retry a database operation until it succeeds or the worker stops; returns its result, or None."""
         try:
-            return retry_transient(do, lambda: self.stopping, always=True)
+            return retry_transient(operation, lambda: self.stopping, retry_all=True)
         except DatabaseError:
             return None

@@ -9,23 +9,23 @@ from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 
 
-class Control:
+class CommandReader:
     """Reads commands and passes them on.
 
     Args:
-        ledger: The store that holds the jobs' signals.
-        company: The jobs that the worker is running.
-        keeper: Loads and unloads checkpoints.
+        store: The store that holds the jobs' signals.
+        running_jobs: The jobs that the worker is running.
+        residency: Loads and unloads checkpoints.
     """
 
-    def __init__(self, ledger: JobStore, company: RunningJobs, keeper: Residency) -> None:
-        self._ledger, self._company, self._keeper = ledger, company, keeper
+    def __init__(self, store: JobStore, running_jobs: RunningJobs, residency: Residency) -> None:
+        self._store, self._running_jobs, self._residency = store, running_jobs, residency
 
     def read(self) -> None:
         """Read all new commands. If that fails, they are read the next time."""
         try:
             self.read_signals()
-            self._keeper.listen()
+            self._residency.read_commands()
         except DatabaseError as error:
             get_logger(__name__).warning("commands not read", error=error.message)
 
@@ -35,9 +35,9 @@ class Control:
         Raises:
             DatabaseError: The signals cannot be read.
         """
-        skip_counts = [(running, running.skips) for running in self._company.members]
+        skip_counts = [(running, running.skip_count) for running in self._running_jobs.jobs]
         if not skip_counts:
             return
-        signals = self._ledger.signals([running.job.id for running, _ in skip_counts])
+        signals = self._store.signals([running.job.id for running, _ in skip_counts])
         for running, skip_count in skip_counts:
-            running.hear(signals.get(running.job.id), skip_count)
+            running.receive_signal(signals.get(running.job.id), skip_count)

@@ -10,26 +10,26 @@ from safelight.jobs.payloads import load_request
 from safelight.jobs.queue_service import QueueService
 from safelight.jobs.retry import retry_transient
 from safelight.jobs.tasks import TASKS, JobContext
-from safelight.jobs.worker.failures import understood
+from safelight.jobs.worker.failures import to_safelight_error
 from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger, log_context
 
 if TYPE_CHECKING:
-    from safelight.generation.request import Part
+    from safelight.generation.request import RequestPart
 
 
-class Execution:
+class JobRunner:
     """Runs jobs of all kinds, and records how each of them ended.
 
     Args:
         service: The queue and the database.
-        desk: The services that jobs use.
-        company: The running jobs. A job is in it before it runs, and is removed afterwards.
+        context: The services that jobs use.
+        running_jobs: The running jobs. A job is in it before it runs, and is removed afterwards.
     """
 
-    def __init__(self, service: QueueService, desk: JobContext, company: RunningJobs) -> None:
-        self._service, self._desk, self._company = service, desk, company
+    def __init__(self, service: QueueService, context: JobContext, running_jobs: RunningJobs) -> None:
+        self._service, self._context, self._running_jobs = service, context, running_jobs
         self._log = get_logger(__name__)
 
     def run(self, running: RunningJob) -> None:
@@ -39,29 +39,29 @@ class Execution:
             try:
                 self._run(running)
             finally:
-                self._company.leave(running)
+                self._running_jobs.remove(running)
 
     def _run(self, running: RunningJob) -> None:
         job = running.job
         self._log.info("job begins", kind=job.kind, attempt=job.attempt)
         try:
-            request = running.patiently(lambda: self._request_of(running))
-            result = TASKS[job.kind](self._desk, running, request).stored()
+            request = running.retry_database(lambda: self._load_request(running))
+            result = TASKS[job.kind](self._context, running, request).to_dict()
         except Exception as error:  # noqa: BLE001  no error of a job ends the worker
-            self.conclude(running, error=understood(error))
+            self.finish(running, error=to_safelight_error(error))
         else:
-            self.conclude(running, result)
+            self.finish(running, result)
 
-    def _request_of(self, running: RunningJob) -> Part:
-        with self._service.reading() as connection:
+    def _load_request(self, running: RunningJob) -> RequestPart:
+        with self._service.read_transaction() as connection:
             return load_request(connection, running.job.kind, running.job.request)
 
-    def conclude(
+    def finish(
         self, running: RunningJob, result: JsonObject | None = None, error: SafelightError | None = None
     ) -> None:
         """Record how a job ended. This is retried without limit: a locked database must not lose a result."""
         running.flush()
-        recorded = retry_transient(lambda: self._write_end(running, result, error), always=True)
+        recorded = retry_transient(lambda: self._write_end(running, result, error), retry_all=True)
         self._log.info(
             "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=recorded
         )
@@ -72,14 +72,14 @@ class Execution:
         self, running: RunningJob, result: JsonObject | None, error: SafelightError | None
     ) -> bool:
         job, store = running.job, self._service.store
-        if running.cut_short and running.told is Signal.CANCEL:
-            return store.cancelled(job, result)
-        if running.cut_short and running.leaving:
-            return store.give_back(job, result)
-        if running.cut_short and running.late:
-            timeout_error = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
+        if running.interrupted and running.signal is Signal.CANCEL:
+            return store.mark_cancelled(job, result)
+        if running.interrupted and running.worker_stopping:
+            return store.release(job, result)
+        if running.interrupted and running.timed_out:
+            timeout_error = JobTimeoutError(f"The job ran longer than {running.time_limit:g} seconds.")
             return store.fail(job, timeout_error, result)
         if error is not None:
             return store.fail(job, error)
-        complete = not (running.partial or running.cut_short)
-        return store.succeed(job, result or {}, self._company.share(running) if complete else None)
+        complete = not (running.partial or running.interrupted)
+        return store.succeed(job, result or {}, self._running_jobs.seconds_of(running) if complete else None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from safelight.errors import InternalError, MemoryBudgetError, SafelightError
 
 
-def understood(error: Exception) -> SafelightError:
+def to_safelight_error(error: Exception) -> SafelightError:
     """The error to report: the exception itself if it is one of ours; an internal error keeps it as its cause."""
     if isinstance(error, SafelightError):
         return error
-    return out_of_memory(error) or _defect(error)
+    return to_memory_error(error) or _to_internal_error(error)
 
 
-def out_of_memory(error: BaseException) -> MemoryBudgetError | None:
+def to_memory_error(error: BaseException) -> MemoryBudgetError | None:
     """The error for an exception that means lack of memory, which libraries express differently; else None."""
     named = type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
     if named or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
@@ -20,7 +20,7 @@ def out_of_memory(error: BaseException) -> MemoryBudgetError | None:
     return None
 
 
-def _defect(error: BaseException) -> InternalError:
+def _to_internal_error(error: BaseException) -> InternalError:
     defect = InternalError(f"{type(error).__name__}: {error}")
     defect.__cause__ = error
     return defect

@@ -59,7 +59,7 @@ def outcome_of(job: Job) -> JobOutcome:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.state is JobState.CANCELLED:
         raise RunStoppedError(f"The job {job.id} was cancelled.")
-    pictures = JobResult.read(job.result or {}).pictures
+    pictures = JobResult.parse(job.result or {}).pictures
     shown = tuple(each for each in pictures if each.decision is not Decision.BLOCK)
     blocked = tuple(each for each in pictures if each.decision is Decision.BLOCK)
     if not shown:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safelight.database.engine import open_database, parse_url
-from safelight.database.exclusive import this_process
-from safelight.database.schema import refuse_newer
+from safelight.database.named_lock import describe_process
+from safelight.database.schema import check_version
 from safelight.errors import DatabaseError, DatabaseOpenError, DataDirectoryError, DataDirectoryInUseError
 from safelight.file_locks import FileLock
 from safelight.file_permissions import create_private_folder, remove_others_permissions, set_private_umask
-from safelight.jobs.supervisor import passes
+from safelight.jobs.supervisor import is_temporary
 from safelight.logs import get_logger
 from safelight.settings import Settings
 
@@ -34,7 +34,7 @@ def exclusive_home(settings: Settings) -> Iterator[None]:
     try:
         set_private_umask()
         create_private_folder(lock.path.parent)
-        if not lock.acquire(this_process()):
+        if not lock.acquire(describe_process()):
             raise DataDirectoryInUseError(f"{settings.home} is used by {lock.holder()}.")
         remove_others_permissions(settings.home, *database_files(settings))
     except OSError as error:
@@ -56,14 +56,14 @@ def check_database(settings: Settings) -> bool:
         DatabaseUrlError: The setting is no database URL.
     """
     try:
-        engine = open_database(settings, patience=DATABASE_TIMEOUT)
+        engine = open_database(settings, lock_timeout=DATABASE_TIMEOUT)
         try:
-            refuse_newer(engine)
+            check_version(engine)
         finally:
             engine.dispose()
     except DatabaseError as error:
         is_sqlite = isinstance(error, DatabaseOpenError) and database_files(settings)
-        if is_sqlite or not passes(error):
+        if is_sqlite or not is_temporary(error):
             raise
         get_logger(__name__).warning("the database is waited for", error=error.message)
         return False

@@ -56,10 +56,10 @@ class LazyUi:
 
 
 async def _load_ui() -> ASGIApp:
-    from safelight.ui.mount import application
+    from safelight.ui.mount import create_ui_app
 
     schedules = sorted({name for sampler in SAMPLERS for name in sampler.schedules})
-    return application([sampler.name for sampler in SAMPLERS], schedules)
+    return create_ui_app([sampler.name for sampler in SAMPLERS], schedules)
 
 
 def _log_failure(loading: asyncio.Task[ASGIApp]) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.security.browser_auth import SIGN_IN_PATH
-from safelight.ui.paths import PATH
+from safelight.ui.paths import UI_PATH
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,7 +41,7 @@ CONTENT_SECURITY_POLICY = (
 @router.get("/")
 async def root(app_state: CurrentAppState) -> RedirectResponse:
     """Redirect to the web UI, or to the API's documentation if the web UI is off."""
-    return RedirectResponse(f"{PATH}/" if app_state.service.settings.web_ui else "/docs", 307)
+    return RedirectResponse(f"{UI_PATH}/" if app_state.service.settings.web_ui else "/docs", 307)
 
 
 def _page_endpoint(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:

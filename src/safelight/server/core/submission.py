@@ -11,14 +11,14 @@ from sqlalchemy import exists, select
 from structlog.contextvars import get_contextvars
 
 from safelight.database.coordination import now
-from safelight.database.engine import reading
+from safelight.database.engine import read_transaction
 from safelight.errors import RequestError
-from safelight.generation.request import GenerationRequest, Part
+from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images import DecodeLimits
 from safelight.images.fields import find_images
-from safelight.jobs.cost import JobSize, check_size, size_of
+from safelight.jobs.cost import JobSize, check_size, estimate_size
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
-from safelight.jobs.payloads import REQUESTS, parse_request, store_request, with_seed
+from safelight.jobs.payloads import REQUEST_TYPES, parse_request, store_request, with_seed
 from safelight.jobs.queue.tables import jobs
 from safelight.server.core.app_state import AppState
 from safelight.server.security.dependencies import Principal
@@ -60,7 +60,7 @@ async def submit(
         if isinstance(request, GenerationRequest):
             request = with_seed(request, idempotency_key)
         settings = app_state.service.settings
-        size = size_of(request, DecodeLimits.of(settings))
+        size = estimate_size(request, DecodeLimits.of(settings))
         check_size(size, settings.max_job_work)
         checkpoint = getattr(request, "checkpoint", None) or settings.checkpoint
         body, pictures = store_request(request)
@@ -77,7 +77,7 @@ async def submit(
         )
 
         def queue_job() -> Job:
-            return app_state.service.store.submit(submission, pictures, shares=principal.key_id is not None)
+            return app_state.service.store.submit(submission, pictures, shared=principal.key_id is not None)
 
         is_repeated = _is_submitted(app_state, principal, idempotency_key)
         job = (
@@ -114,7 +114,7 @@ async def find_latest(
         condition = (jobs.c.owner == principal.owner) & jobs.c.idempotency_key.startswith(
             key_prefix, autoescape=True
         )
-        with reading(app_state.service.engine) as connection:
+        with read_transaction(app_state.service.engine) as connection:
             since = now(connection) - timedelta(seconds=seconds)
             query = select(jobs.c.id).where(condition, jobs.c.created > since)
             job_id = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).scalar()
@@ -140,7 +140,7 @@ async def send_signal(app_state: AppState, job_id: str, signal: Signal, owner: s
     def submit_in_thread() -> Job:
         ledger = app_state.service.store
         before = ledger.signals([job_id]).get(job_id)
-        job = ledger.signal(job_id, signal, owner)
+        job = ledger.send_signal(job_id, signal, owner)
         if before != signal:  # once: repeated signals must not displace other entries of the log
             app_state.audit_log.write(f"job.{signal}", job_id=job.id)
         return job
@@ -150,7 +150,7 @@ async def send_signal(app_state: AppState, job_id: str, signal: Signal, owner: s
 
 def _check_bytes(kind: JobKind, fields: Mapping[str, Any]) -> None:
     """Refuse an image that is given as text: from here on, text would be the path of a file."""
-    for found in find_images(REQUESTS[kind], fields):
+    for found in find_images(REQUEST_TYPES[kind], fields):
         if not isinstance(found.value, bytes):
             raise RequestError(f"{found.name}: a picture has to be its file's bytes.")
 
@@ -160,11 +160,11 @@ def _is_submitted(app_state: AppState, principal: Principal, idempotency_key: st
     if idempotency_key is None:
         return False
     condition = (jobs.c.owner == principal.owner) & (jobs.c.idempotency_key == idempotency_key)
-    with reading(app_state.service.engine) as connection:
+    with read_transaction(app_state.service.engine) as connection:
         return bool(connection.execute(select(exists().where(condition))).scalar())
 
 
-def _audit_fields(request: Part, app_state: AppState) -> dict[str, str]:
+def _audit_fields(request: RequestPart, app_state: AppState) -> dict[str, str]:
     """The fields of a request for the audit log: its prompt, if the settings ask for it."""
     if app_state.service.settings.audit_prompts and isinstance(request, GenerationRequest):
         return {"prompt": request.prompt}

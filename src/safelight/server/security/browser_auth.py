@@ -9,11 +9,11 @@ from starlette.responses import RedirectResponse
 from starlette.types import Message, Scope, Send
 
 from safelight.server.security.credentials import session_token
-from safelight.ui.paths import PATH, STATIC
+from safelight.ui.paths import UI_PATH, STATIC_PATH
 
 SESSION_PATH = "/v1/session"
 SIGN_IN_PATH = "/sign-in"
-PAGE_ASSETS = (f"{PATH}/assets/", f"{PATH}/static/", f"{STATIC}/")
+PAGE_ASSETS = (f"{UI_PATH}/assets/", f"{UI_PATH}/static/", f"{STATIC_PATH}/")
 """Path prefixes of the web UI's scripts, styles and fonts: Gradio's and our own."""
 BEARER_CHALLENGE = 'Bearer realm="safelight"'
 """The challenge of a 401 for pages: for Basic, a browser would open its own login dialog over the sign-in page."""
@@ -27,7 +27,7 @@ def is_page_asset(scope: Scope) -> bool:
 def is_page_visit(scope: Scope) -> bool:
     """Whether a browser navigates to the web UI."""
     path = scope["path"]
-    is_ui = path in ("/", PATH) or path.startswith(f"{PATH}/")
+    is_ui = path in ("/", UI_PATH) or path.startswith(f"{UI_PATH}/")
     return is_ui and scope.get("method") == "GET" and _accepts_html(Headers(scope=scope))
 
 

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from safelight.database import METADATA, Schema, reading, writing
+from safelight.database import METADATA, Schema, read_transaction, write_transaction
 from safelight.database.coordination import current_time, now
 from safelight.database.types import Instant
 from safelight.database.upsert import insert_into
@@ -160,7 +160,7 @@ class KeyStore:
             "megapixels_per_day": megapixels_per_day,
         }
         try:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 connection.execute(insert(keys).values(**row, created=current_time(connection)))
         except IntegrityError as error:
             raise KeyNameError(f"There is a key of the name {name} already.") from error
@@ -168,13 +168,13 @@ class KeyStore:
 
     def all(self) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(select(keys).order_by(keys.c.created, keys.c.id)).mappings()
             return [_key(row) for row in rows]
 
     def has_any(self) -> bool:
         """Whether there is a valid key."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return bool(connection.execute(select(exists().where(keys.c.active_name.is_not(None)))).scalar())
 
     def revoke(self, name: str) -> Key:
@@ -183,7 +183,7 @@ class KeyStore:
         Raises:
             KeyNameError: There is no valid key of that name.
         """
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             found = keys.c.active_name == name
             row = connection.execute(select(keys).where(found)).mappings().first()
             if row is None:
@@ -205,7 +205,7 @@ class KeyStore:
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise KeyInvalidError
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = _row_of(connection, parts[1])
         same = hmac.compare_digest(row["digest"] if row else "", _digest(parts[2]))
         if row is None or not same or name not in (None, row["name"]):
@@ -218,7 +218,7 @@ class KeyStore:
         Raises:
             KeyInvalidError: The key does not exist or was revoked.
         """
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = _row_of(connection, key_id)
         if row is None:
             raise KeyInvalidError
@@ -257,7 +257,7 @@ class KeyStore:
             QuotaError: The quota would be exceeded.
             DatabaseError: The database cannot be read.
         """
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             quota, present = _quota(connection, key_id)
         at = at or present
         where, amount = (key_id, _day(at)), (pictures, pixels)
@@ -283,7 +283,7 @@ class KeyStore:
             pass
 
     def _spend_pending(self, where: tuple[str, int], amount: tuple[int, int], at: datetime) -> None:
-        with self._pending.lock, reading(self._engine) as connection:
+        with self._pending.lock, read_transaction(self._engine) as connection:
             quota, _ = _quota(connection, where[0])
             known = connection.execute(
                 select(usage.c.pictures, usage.c.pixels).where(
@@ -308,7 +308,7 @@ class KeyStore:
             DatabaseError: The count is in the database and could not be changed.
         """
         if at is None:
-            with reading(self._engine) as connection:
+            with read_transaction(self._engine) as connection:
                 at = now(connection)
         day = _day(at)
         with self._pending.lock:
@@ -318,7 +318,7 @@ class KeyStore:
                 return
         counted = (usage.c.key_id == key_id) & (usage.c.day == day)
         enough = (usage.c.pictures >= pictures) & (usage.c.pixels >= pixels)  # not what was counted yesterday
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(
                 update(usage)
                 .where(counted & enough)
@@ -330,7 +330,7 @@ class KeyStore:
         """A write transaction that first writes the pending usage."""
         uses = self._pending.drain()
         try:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 for key_id, seen in uses.last_used.items():
                     connection.execute(update(keys).where(keys.c.id == key_id).values(used=seen))
                 for where, pictures in uses.pictures.items():

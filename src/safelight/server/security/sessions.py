@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
-from safelight.database import reading, writing
+from safelight.database import read_transaction, write_transaction
 from safelight.database.coordination import current_time, now
 from safelight.errors import KeyInvalidError, KeyRequiredError
 from safelight.server.security.keys import KeyStore, keys, sessions
@@ -54,7 +54,7 @@ class SessionStore:
             The token, which is stored nowhere.
         """
         token = secrets.token_urlsafe(32)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             opened = at or now(connection)
             row = {"digest": _digest(token), "key_id": key_id, "opened": opened, "expires": opened + LIFETIME}
             _delete_stale(connection, key_id, self._expiry_time(opened))
@@ -72,7 +72,7 @@ class SessionStore:
             KeyRequiredError: The session does not exist, was closed, has expired, or its key was revoked.
         """
         query = select(sessions.c.key_id, sessions.c.expires).where(sessions.c.digest == _digest(token))
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             query = query.add_columns(current_time(connection).label("present"))
             row = connection.execute(query).one_or_none()
         if row is None or row.expires <= self._expiry_time(at or row.present):
@@ -90,7 +90,7 @@ class SessionStore:
         """
         found = sessions.c.digest == _digest(token)
         whose = select(keys.c.name).where(keys.c.id == sessions.c.key_id, found)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             owner = connection.execute(whose).scalar()
             connection.execute(delete(sessions).where(found))
         return owner

@@ -27,25 +27,25 @@ UPSCALERS = find_upscalers(Path("/nowhere"))
 PICTURE = encode_image(Image.new("RGB", (40, 20), "red"), "png", Metadata(infotext="a cat", record="{}"))
 
 
-def planned(**sent: Any) -> UpscalePlan:
+def plan_extras(**sent: Any) -> UpscalePlan:
     extras = ExtraSingleImageBody(image="aGk=", **sent)
     check_body(extras)
     return plan_upscale(extras, PICTURE, UPSCALERS, LIMITS)
 
 
 def test_by_a_factor() -> None:
-    assert planned(upscaler_1="Lanczos", upscaling_resize=3) == UpscalePlan(3.0, "lanczos")
-    assert planned(upscaler_1="Lanczos") == UpscalePlan(2.0, "lanczos")
+    assert plan_extras(upscaler_1="Lanczos", upscaling_resize=3) == UpscalePlan(3.0, "lanczos")
+    assert plan_extras(upscaler_1="Lanczos") == UpscalePlan(2.0, "lanczos")
 
 
 def test_the_upscaler_none_leaves_the_picture_unchanged() -> None:
-    assert planned() == UpscalePlan(1.0, "nearest")
+    assert plan_extras() == UpscalePlan(1.0, "nearest")
 
 
 def test_to_a_size() -> None:
     to_size = {"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 60, "upscaling_resize_h": 60}
-    assert planned(**to_size) == UpscalePlan(3.0, "nearest", (60, 60))
-    assert planned(**to_size, upscaling_crop=False) == UpscalePlan(3.0, "nearest")
+    assert plan_extras(**to_size) == UpscalePlan(3.0, "nearest", (60, 60))
+    assert plan_extras(**to_size, upscaling_crop=False) == UpscalePlan(3.0, "nearest")
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_to_a_size() -> None:
 )
 def test_unsupported_fields_are_refused_by_name(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
-        planned(**sent)
+        plan_extras(**sent)
     assert caught.value.field == field
 
 
 def test_an_unknown_upscaler() -> None:
     with pytest.raises(UpscalerUnknownError, match="SwinIR"):
-        planned(upscaler_1="SwinIR 4x")
+        plan_extras(upscaler_1="SwinIR 4x")
 
 
 def test_cropping_keeps_the_infotext_and_drops_the_record() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from tests.server.api.made import INFOTEXT, job, picture
+from tests.server.api.factories import INFOTEXT, job, output_image
 
 from safelight.jobs.job import JobState
 from safelight.server.api.a1111.info import echo_parameters, info_json, info_of, infotext_items
@@ -50,7 +50,7 @@ REQUEST = {
     "variation": {"seed": 9, "strength": 0.25},
 }
 OUTCOME = outcome_of(
-    job(JobState.SUCCEEDED, picture(5), picture(6, 1, "block"), picture(7, 2), request=REQUEST)
+    job(JobState.SUCCEEDED, output_image(5), output_image(6, 1, "block"), output_image(7, 2), request=REQUEST)
 )
 INFO = info_of(OUTCOME, batch_size=4)
 
@@ -76,7 +76,7 @@ def test_values_are_those_that_were_used() -> None:
 
 
 def test_without_a_variation_there_is_no_subseed() -> None:
-    plain = info_of(outcome_of(job(JobState.SUCCEEDED, picture(5))), 1)
+    plain = info_of(outcome_of(job(JobState.SUCCEEDED, output_image(5))), 1)
     assert (plain["subseed"], plain["all_subseeds"]) == (-1, [-1])
 
 

@@ -20,12 +20,12 @@ def png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def opened(data: bytes | None) -> Image.Image:
+def open_base64(data: bytes | None) -> Image.Image:
     assert data is not None
     return Image.open(io.BytesIO(data))
 
 
-def halves(size: tuple[int, int] = (64, 32)) -> Image.Image:
+def two_colour_image(size: tuple[int, int] = (64, 32)) -> Image.Image:
     """An image that is red on the left and blue on the right."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (size[0] // 2, 0, *size))
@@ -33,13 +33,13 @@ def halves(size: tuple[int, int] = (64, 32)) -> Image.Image:
 
 
 def test_a_picture_of_the_right_size_is_unchanged() -> None:
-    data = png(halves())
+    data = png(two_colour_image())
     assert prepare_images(data, None, LIMITS, size=(64, 32)).init is data
     assert prepare_images(data, None, LIMITS).init is data
 
 
 def test_resizing_keeps_all_of_the_picture() -> None:
-    image = opened(prepare_images(png(halves()), None, LIMITS, mode=STRETCH, size=(32, 32)).init)
+    image = open_base64(prepare_images(png(two_colour_image()), None, LIMITS, mode=STRETCH, size=(32, 32)).init)
     assert image.size == (32, 32)
     assert image.getpixel((2, 16)) == (255, 0, 0)
     assert image.getpixel((29, 16)) == (0, 0, 255)
@@ -48,13 +48,13 @@ def test_resizing_keeps_all_of_the_picture() -> None:
 def test_cropping_cuts_the_sides_off() -> None:
     wide = Image.new("RGB", (96, 32), "green")
     wide.paste("red", (32, 0, 64, 32))
-    image = opened(prepare_images(png(wide), None, LIMITS, mode=CROP, size=(32, 32)).init)
+    image = open_base64(prepare_images(png(wide), None, LIMITS, mode=CROP, size=(32, 32)).init)
     assert image.getpixel((16, 16)) == (255, 0, 0)
     assert {image.getpixel((x, 16)) for x in range(2, 30)} == {(255, 0, 0)}
 
 
 def test_filling_extends_the_edges() -> None:
-    image = opened(prepare_images(png(halves()), None, LIMITS, mode=PAD, size=(64, 64)).init)
+    image = open_base64(prepare_images(png(two_colour_image()), None, LIMITS, mode=PAD, size=(64, 64)).init)
     assert image.size == (64, 64)
     assert image.getpixel((2, 2)) == image.getpixel((2, 60)) == (255, 0, 0)
     assert image.getpixel((61, 2)) == (0, 0, 255)
@@ -62,14 +62,14 @@ def test_filling_extends_the_edges() -> None:
 
 def test_latent_resizing_is_refused() -> None:
     with pytest.raises(UnsupportedFieldError, match="resize_mode"):
-        prepare_images(png(halves()), None, LIMITS, mode=3)
+        prepare_images(png(two_colour_image()), None, LIMITS, mode=3)
 
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_a_grey_mask_keeps_its_greys(hard: bool) -> None:
     grey = Image.new("L", (4, 1))
     grey.putdata([0, 100, 200, 255])
-    mask = opened(prepare_images(png(halves((4, 1))), png(grey), LIMITS, binary_mask=hard).mask)
+    mask = open_base64(prepare_images(png(two_colour_image((4, 1))), png(grey), LIMITS, binary_mask=hard).mask)
     assert list(mask.tobytes()) == [0, 100, 200, 255]
 
 
@@ -79,26 +79,26 @@ def test_alpha_is_thresholded(hard: bool, values: list[int]) -> None:
     alpha.putdata([0, 128, 129, 255])
     picture = Image.new("RGBA", (4, 1))
     picture.putalpha(alpha)
-    mask = opened(prepare_images(png(halves((4, 1))), png(picture), LIMITS, binary_mask=hard).mask)
+    mask = open_base64(prepare_images(png(two_colour_image((4, 1))), png(picture), LIMITS, binary_mask=hard).mask)
     assert list(mask.tobytes()) == values
 
 
 def test_an_rgba_mask_uses_its_alpha() -> None:
     mask = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     mask.paste((0, 0, 0, 255), (0, 0, 4, 8))
-    found = np.asarray(opened(prepare_images(png(halves((8, 8))), png(mask), LIMITS).mask))
+    found = np.asarray(open_base64(prepare_images(png(two_colour_image((8, 8))), png(mask), LIMITS).mask))
     assert (found[:, :4] == 255).all()
     assert (found[:, 4:] == 0).all()
 
 
 def test_picture_and_mask_are_resized_alike_unless_only_the_masked_area_is_generated() -> None:
     mask = png(Image.new("L", (64, 32), 255))
-    both = prepare_images(png(halves()), mask, LIMITS, mode=CROP, size=(16, 16))
-    assert opened(both.init).size == opened(both.mask).size == (16, 16)
-    alone = prepare_images(png(halves()), mask, LIMITS, mode=CROP, size=(16, 16), resize_init=False)
-    assert opened(alone.init).size == opened(alone.mask).size == (64, 32)
+    both = prepare_images(png(two_colour_image()), mask, LIMITS, mode=CROP, size=(16, 16))
+    assert open_base64(both.init).size == open_base64(both.mask).size == (16, 16)
+    alone = prepare_images(png(two_colour_image()), mask, LIMITS, mode=CROP, size=(16, 16), resize_init=False)
+    assert open_base64(alone.init).size == open_base64(alone.mask).size == (64, 32)
 
 
 def test_a_mask_that_is_no_picture_is_refused() -> None:
     with pytest.raises(ImageError):
-        prepare_images(png(halves()), b"nothing", LIMITS)
+        prepare_images(png(two_colour_image()), b"nothing", LIMITS)

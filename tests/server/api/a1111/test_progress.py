@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.server.api.made import job, picture, running
+from tests.server.api.factories import job, output_image, running_job
 
 from safelight.jobs.job import JobKind, JobState
 from safelight.server.api.a1111.progress import OwnerQueue, progress_of, status_of, task_of
@@ -18,7 +18,7 @@ def test_nothing_is_running() -> None:
 
 
 def test_a_running_job() -> None:
-    body = progress_of(OwnerQueue.of([running()]), "task(1)", "aGk=").model_dump()
+    body = progress_of(OwnerQueue.of([running_job()]), "task(1)", "aGk=").model_dump()
     assert (body["progress"], body["eta_relative"], body["current_task"]) == (0.25, 12.34, "task(1)")
     assert (body["current_image"], body["textinfo"]) == ("aGk=", "first pass")
     state = body["state"]
@@ -27,12 +27,12 @@ def test_a_running_job() -> None:
 
 
 def test_running_jobs_come_before_queued_ones_and_the_oldest_first() -> None:
-    younger, older = running(id="9"), running(id="1")
+    younger, older = running_job(id="9"), running_job(id="1")
     stand = OwnerQueue.of([WAITING, younger, older])
     assert stand.current is older
     assert stand.waiting == 1
     assert OwnerQueue.of([WAITING]).current is WAITING
-    assert OwnerQueue.of([running(kind=JobKind.SCAN)]).current is None
+    assert OwnerQueue.of([running_job(kind=JobKind.SCAN)]).current is None
 
 
 def test_a_queued_job_has_its_position() -> None:
@@ -47,18 +47,18 @@ def test_tasks() -> None:
         "queued": False,
         "completed": False,
     }
-    now = task_of(running())
+    now = task_of(running_job())
     assert (now.active, now.queued, now.completed, now.progress, now.eta) == (True, False, False, 0.25, 12.34)
     assert (now.step, now.steps, now.batch_no, now.batch_count) == (3, 8, 1, 4)
     assert task_of(WAITING).queued
-    done = task_of(job(JobState.SUCCEEDED, picture()))
+    done = task_of(job(JobState.SUCCEEDED, output_image()))
     assert (done.completed, done.progress, done.active) == (True, 1.0, False)
 
 
 def test_status_for_sd_next() -> None:
     started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     present = started + timedelta(seconds=10)
-    body = status_of(OwnerQueue.of([WAITING, running(started=started)]), uptime=99.0, present=present)
+    body = status_of(OwnerQueue.of([WAITING, running_job(started=started)]), uptime=99.0, present=present)
     assert (body.status, body.task, body.jobs, body.queued, body.uptime) == (
         "running",
         "generate",

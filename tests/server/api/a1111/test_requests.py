@@ -28,13 +28,13 @@ UPSCALERS = find_upscalers(Path("/nowhere"))
 CHOICES = option_values({})
 
 
-def of_text(options: OptionValues = CHOICES, **sent: Any) -> GenerationRequest:
+def txt2img_request(options: OptionValues = CHOICES, **sent: Any) -> GenerationRequest:
     drawing = Txt2ImgBody(**sent)
     check_body(drawing)
     return GenerationRequest.parse(**txt2img_fields(drawing, options, CHOSEN, UPSCALERS))
 
 
-def of_picture(**sent: Any) -> GenerationRequest:
+def img2img_request(**sent: Any) -> GenerationRequest:
     drawing = Img2ImgBody(**{"init_images": ["aGk="], **sent})
     check_body(drawing)
     fields = img2img_fields(drawing, CHOICES, CHOSEN)
@@ -47,11 +47,11 @@ def test_an_empty_request_uses_the_checkpoints_defaults() -> None:
         "prompt": "",
         "ignore_unsupported": True,
     }
-    assert of_text(prompt="a cat") == GenerationRequest(prompt="a cat", ignore_unsupported=True)
+    assert txt2img_request(prompt="a cat") == GenerationRequest(prompt="a cat", ignore_unsupported=True)
 
 
 def test_every_txt2img_field_is_mapped() -> None:
-    request = of_text(
+    request = txt2img_request(
         prompt="a cat",
         negative_prompt="dogs",
         styles=["oil"],
@@ -95,28 +95,28 @@ def test_every_txt2img_field_is_mapped() -> None:
 
 
 def test_a_seed_of_minus_one_is_random() -> None:
-    assert of_text(prompt="x", seed=-1).seed is None
-    drawn = [of_text(prompt="x", subseed=-1, subseed_strength=0.1).variation for _ in range(3)]
+    assert txt2img_request(prompt="x", seed=-1).seed is None
+    drawn = [txt2img_request(prompt="x", subseed=-1, subseed_strength=0.1).variation for _ in range(3)]
     assert len({each.seed for each in drawn if each}) == 3
-    assert of_text(prompt="x", subseed=4).variation is None
+    assert txt2img_request(prompt="x", subseed=4).variation is None
 
 
 def test_the_clients_options_are_defaults_of_the_request() -> None:
     options = option_values({"CLIP_stop_at_last_layers": 2, "schedulers_sigma": "karras"})
-    request = of_text(options, prompt="x", sampler_name="Euler")
+    request = txt2img_request(options, prompt="x", sampler_name="Euler")
     assert (request.clip_skip, request.schedule) == (2, "karras")
     assert (
-        of_text(options, prompt="x", sampler_name="Euler", scheduler="beta", clip_skip=3).schedule == "beta"
+        txt2img_request(options, prompt="x", sampler_name="Euler", scheduler="beta", clip_skip=3).schedule == "beta"
     )
 
 
 def test_sd_nexts_default_schedule_is_the_checkpoints_own() -> None:
-    assert of_text(prompt="x", sampler_name="DPM++ 2M", schedulers_sigma="default").schedule is None
-    assert of_text(prompt="x", sampler_name="DPM++ 2M").schedule == "karras"
+    assert txt2img_request(prompt="x", sampler_name="DPM++ 2M", schedulers_sigma="default").schedule is None
+    assert txt2img_request(prompt="x", sampler_name="DPM++ 2M").schedule == "karras"
 
 
 def test_a_second_pass() -> None:
-    hires = of_text(
+    hires = txt2img_request(
         prompt="x",
         enable_hr=True,
         hr_scale=1.5,
@@ -136,18 +136,18 @@ def test_a_second_pass() -> None:
         "strength": 0.4,
         "sampler": "DDIM karras",
     }
-    usual = of_text(prompt="x", enable_hr=True, hr_sampler_name="Use same sampler").hires
+    usual = txt2img_request(prompt="x", enable_hr=True, hr_sampler_name="Use same sampler").hires
     assert usual is not None
     assert (usual.upscaler, usual.strength, usual.steps, usual.sampler) == ("latent", 0.75, None, None)
     assert usual.all_steps
-    assert of_text(prompt="x", hr_scale=3, hr_sampler_name="nonsense").hires is None
+    assert txt2img_request(prompt="x", hr_scale=3, hr_sampler_name="nonsense").hires is None
 
 
 @pytest.mark.parametrize(
     "size", [{"hr_scale": 1}, {"width": 64, "height": 64, "hr_resize_x": 64, "hr_resize_y": 64}]
 )
 def test_a_second_pass_of_the_same_size_is_dropped(size: dict[str, Any]) -> None:
-    assert of_text(prompt="x", enable_hr=True, **size).hires is None
+    assert txt2img_request(prompt="x", enable_hr=True, **size).hires is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_second_pass_of_the_same_size_is_dropped(size: dict[str, Any]) -> None
 def test_omitted_fields_of_a_second_pass_are_the_firsts(
     sampler: dict[str, str], second: str | None, scheduler: str | None, joined: str | None
 ) -> None:
-    hires = of_text(
+    hires = txt2img_request(
         prompt="x", enable_hr=True, hr_sampler_name=second, hr_scheduler=scheduler, **sampler
     ).hires
     assert hires is not None
@@ -213,7 +213,7 @@ def test_null_means_omitted_in_img2img(name: str) -> None:
 @pytest.mark.parametrize(("across", "down"), [(384, 0), (0, 192), (384, 192)])
 def test_a_second_pass_by_its_size(across: int, down: int) -> None:
     size = {"width": 256, "height": 128, "hr_resize_x": across, "hr_resize_y": down}
-    hires = of_text(prompt="x", enable_hr=True, **size).hires
+    hires = txt2img_request(prompt="x", enable_hr=True, **size).hires
     assert hires is not None
     assert hires.scale == 1.5
 
@@ -242,17 +242,17 @@ def test_a_second_pass_by_its_size(across: int, down: int) -> None:
 )
 def test_unsupported_fields_are_refused_by_name(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
-        of_text(prompt="x", **sent)
+        txt2img_request(prompt="x", **sent)
     assert caught.value.field == field
 
 
 def test_img2img_without_a_mask() -> None:
-    request = of_picture(prompt="x", mask_blur=9, inpainting_fill=0)
+    request = img2img_request(prompt="x", mask_blur=9, inpainting_fill=0)
     assert request == GenerationRequest(prompt="x", init_image=b"x", strength=0.75, ignore_unsupported=True)
 
 
 def test_img2img_with_a_mask() -> None:
-    request = of_picture(
+    request = img2img_request(
         prompt="x",
         mask="eQ==",
         denoising_strength=0.9,
@@ -274,12 +274,12 @@ def test_img2img_with_a_mask() -> None:
 
 @pytest.mark.parametrize(("number", "fill"), [(0, "blur"), (1, "original"), (2, "noise")])
 def test_masked_content(number: int, fill: str) -> None:
-    assert of_picture(prompt="x", mask="eQ==", inpainting_fill=number).inpaint.fill == fill
+    assert img2img_request(prompt="x", mask="eQ==", inpainting_fill=number).inpaint.fill == fill
 
 
 def test_unknown_masked_content_is_refused() -> None:
     with pytest.raises(UnsupportedFieldError, match="latent nothing"):
-        of_picture(prompt="x", mask="eQ==", inpainting_fill=3)
+        img2img_request(prompt="x", mask="eQ==", inpainting_fill=3)
 
 
 @pytest.mark.parametrize(
@@ -293,12 +293,12 @@ def test_unknown_masked_content_is_refused() -> None:
     ],
 )
 def test_blur(sent: dict[str, int], blur: int) -> None:
-    assert of_picture(prompt="x", mask="eQ==", **sent).inpaint.blur == blur
+    assert img2img_request(prompt="x", mask="eQ==", **sent).inpaint.blur == blur
 
 
 def test_blur_that_differs_by_direction_is_refused() -> None:
     with pytest.raises(UnsupportedFieldError, match="mask_blur_x"):
-        of_picture(prompt="x", mask="eQ==", mask_blur_x=3, mask_blur_y=5)
+        img2img_request(prompt="x", mask="eQ==", mask_blur_x=3, mask_blur_y=5)
 
 
 @given(st.integers(16, 512), st.integers(16, 512))
@@ -312,13 +312,13 @@ def test_sizes(width: int, height: int) -> None:
 )
 def test_a_clip_skip_between_two_layers_is_rounded_and_reported(sent: float | None, drawn: int) -> None:
     drawing = Txt2ImgBody(clip_skip=sent)
-    assert of_text(clip_skip=sent).clip_skip == drawn
+    assert txt2img_request(clip_skip=sent).clip_skip == drawn
     assert ("clip_skip" in ignored_fields(drawing, CHOSEN)) == (sent not in (None, drawn))
 
 
 def test_a_clip_skip_of_zero_overrides_the_clients_option() -> None:
-    assert of_text(option_values({"clip_skip": 3}), clip_skip=0).clip_skip == 1
-    assert of_text(option_values({"clip_skip": 3})).clip_skip == 3
+    assert txt2img_request(option_values({"clip_skip": 3}), clip_skip=0).clip_skip == 1
+    assert txt2img_request(option_values({"clip_skip": 3})).clip_skip == 3
 
 
 @pytest.mark.parametrize("sent", [-0.1, 12.1, "two", float("nan")])
@@ -328,12 +328,12 @@ def test_a_clip_skip_beyond_sd_nexts_range_is_refused(sent: object) -> None:
 
 
 def test_both_names_of_adaptive_perturbed_attention() -> None:
-    assert of_text(pag_scale=3, pag_adaptive=0.5).pag_adaptive == 0.5
-    assert of_text(pag_scale=3, cfg_adaptive=0.5).pag_adaptive == 0.5
-    assert of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.5).pag_adaptive == 0.5
-    assert of_text(pag_adaptive=0.5).pag_adaptive == 0, "without pag_scale it says nothing, as in SD.Next"
+    assert txt2img_request(pag_scale=3, pag_adaptive=0.5).pag_adaptive == 0.5
+    assert txt2img_request(pag_scale=3, cfg_adaptive=0.5).pag_adaptive == 0.5
+    assert txt2img_request(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.5).pag_adaptive == 0.5
+    assert txt2img_request(pag_adaptive=0.5).pag_adaptive == 0, "without pag_scale it says nothing, as in SD.Next"
     with pytest.raises(UnsupportedFieldError, match="cfg_adaptive"):
-        of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.4)
+        txt2img_request(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.4)
 
 
 def test_output_folders_are_reported_on_request() -> None:

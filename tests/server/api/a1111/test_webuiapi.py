@@ -125,7 +125,7 @@ def test_extras_and_png_info(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiRes
     assert api.png_info(apple.image).info == apple.info["infotexts"][0]
 
 
-def draw_long(server: str) -> webuiapi.WebUIApiResult:
+def generate_long(server: str) -> webuiapi.WebUIApiResult:
     """Generate an image that takes too long to wait for."""
     client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
     try:
@@ -134,7 +134,7 @@ def draw_long(server: str) -> webuiapi.WebUIApiResult:
         client.session.close()
 
 
-def under_way(api: webuiapi.WebUIApi) -> dict[str, Any]:
+def wait_for_progress(api: webuiapi.WebUIApi) -> dict[str, Any]:
     """Wait for progress of the running job."""
     while (now := api.get_progress())["state"]["sampling_step"] < 2:
         time.sleep(0.1)
@@ -145,8 +145,8 @@ def under_way(api: webuiapi.WebUIApi) -> dict[str, Any]:
 def test_progress_and_skip(api: webuiapi.WebUIApi, server: str) -> None:
     assert api.get_progress()["progress"] == 0.0
     with ThreadPoolExecutor(1) as pool:
-        picture = pool.submit(draw_long, server)
-        now = under_way(api)
+        picture = pool.submit(generate_long, server)
+        now = wait_for_progress(api)
         assert 0 < now["progress"] < 1
         assert now["state"]["sampling_steps"] == 900
         assert api.skip() == {}
@@ -158,8 +158,8 @@ def test_progress_and_skip(api: webuiapi.WebUIApi, server: str) -> None:
 @RUN
 def test_interrupt_returns_partial_images(api: webuiapi.WebUIApi, server: str) -> None:
     with ThreadPoolExecutor(1) as pool:
-        picture = pool.submit(draw_long, server)
-        under_way(api)
+        picture = pool.submit(generate_long, server)
+        wait_for_progress(api)
         assert api.interrupt() == {}
         assert picture.result(60).image.size == (64, 64)
     assert api.interrupt() == {}, "there is nothing left to stop"
@@ -271,7 +271,7 @@ def test_unsupported_features_raise_with_the_reason(api: webuiapi.WebUIApi, call
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[int]:
+def run_app(app: FastAPI) -> Iterator[int]:
     """The port of an application that listens in this process."""
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
@@ -285,7 +285,7 @@ def served(app: FastAPI) -> Iterator[int]:
 
 def test_users_and_passwords(service: QueueService) -> None:
     key = KeyStore(service.engine).add("anna")
-    with served(create_app(service, service.settings)) as port:
+    with run_app(create_app(service, service.settings)) as port:
         for password, seen in ((key, "sd_model_checkpoint"), ("wrong", "error")):
             api = webuiapi.WebUIApi(port=port, username="anna", password=password)
             assert seen in api.get_options()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -29,7 +29,7 @@ WORKER = {
 
 def test_the_memory_history_of_the_last_hour(service: QueueService) -> None:
     service.register_worker("w", WORKER)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         deadline = time.monotonic() + 30
         while not (body := client.get("/v1/system/memory").json())["samples"]:
             assert time.monotonic() < deadline
@@ -42,7 +42,7 @@ def test_the_memory_history_of_the_last_hour(service: QueueService) -> None:
 
 
 def test_the_log(service: QueueService, logged: Callable[[], list[dict[str, Any]]]) -> None:
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         client.get("/nothing?secret=1", headers={"X-Request-ID": "r-7"})
         client.get("/v1/system/log")
         lines = client.get("/v1/system/log").json()["lines"]
@@ -67,7 +67,7 @@ def test_only_administrators_read_the_log_and_it_holds_no_keys(
 ) -> None:
     keys = KeyStore(service.engine)
     anna, chief = keys.add("anna"), keys.add("chief", Role.ADMIN)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         for key in (anna, f"{anna}x"):
             answer = client.get("/v1/system/log", headers={"Authorization": f"Bearer {key}"})
             assert answer.status_code in (401, 403)

@@ -33,27 +33,27 @@ def entries(service: QueueService) -> list[Entry]:
     ]
 
 
-def found(client: TestClient, **query: Any) -> list[str]:
+def search_ids(client: TestClient, **query: Any) -> list[str]:
     return [entry["prompt"] for entry in client.get("/v1/gallery", params=query).json()["entries"]]
 
 
 def test_search(client: TestClient, entries: list[Entry]) -> None:
-    assert len(found(client)) == 5
-    assert found(client, query="apple", order="newest") == [
+    assert len(search_ids(client)) == 5
+    assert search_ids(client, query="apple", order="newest") == [
         "an apple of berta's",
         "a blue apple",
         "a red apple",
     ]
-    assert found(client, query="appl", favourite="true") == ["a blue apple"]
-    assert found(client, tag="fruit") == ["a blue apple"]
-    assert found(client, sampler="DPM++ 2M") == ["a lighthouse"]
-    assert found(client, decision="block") == ["something"]
-    assert found(client, seed=1) == ["a lighthouse"]
-    assert found(client, since=(NOON + timedelta(seconds=3)).isoformat()) == [
+    assert search_ids(client, query="appl", favourite="true") == ["a blue apple"]
+    assert search_ids(client, tag="fruit") == ["a blue apple"]
+    assert search_ids(client, sampler="DPM++ 2M") == ["a lighthouse"]
+    assert search_ids(client, decision="block") == ["something"]
+    assert search_ids(client, seed=1) == ["a lighthouse"]
+    assert search_ids(client, since=(NOON + timedelta(seconds=3)).isoformat()) == [
         "an apple of berta's",
         "something",
     ]
-    assert found(client, query='") OR 1=1 --') == []
+    assert search_ids(client, query='") OR 1=1 --') == []
 
 
 def test_pages(client: TestClient, entries: list[Entry]) -> None:
@@ -165,8 +165,8 @@ def test_a_blocked_picture_and_a_missing_file(
 def test_pictures_of_other_owners_are_not_found(
     people: Callable[[str], TestClient], entries: list[Entry]
 ) -> None:
-    assert found(people("berta")) == ["an apple of berta's"]
-    assert len(found(people("chief"))) == 5
+    assert search_ids(people("berta")) == ["an apple of berta's"]
+    assert len(search_ids(people("chief"))) == 5
     assert people("berta").get("/v1/gallery/facets").json()["days"] == {"2026-11-24": 1}
     path = f"/v1/gallery/{entries[0].id}"
     for method, rest in (("GET", ""), ("GET", "/file"), ("GET", "/thumbnail"), ("DELETE", "")):

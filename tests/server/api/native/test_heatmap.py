@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation import explain
@@ -97,7 +97,7 @@ def test_only_one_classifier_has_exact_heat_maps(
     answer = standing.post(f"{HEAT}?classifier=nothing", content=data, headers=JPEG)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model.unknown")
     service = open_service(classifier="/secret-folder/mine")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         answer = client.post(HEAT, content=data, headers=JPEG)
         assert (answer.status_code, answer.json()["error"]["code"]) == (501, "explain.unsupported")
         assert "secret-folder" not in answer.text

@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -31,7 +31,7 @@ def cache(tmp_path: Path, tiny: Callable[[str], Path], monkeypatch: pytest.Monke
     return repository / "snapshots" / COMMIT
 
 
-def asked(client: TestClient, name: str) -> dict[str, Any]:
+def get_hub(client: TestClient, name: str) -> dict[str, Any]:
     answer = client.get("/v1/models/hub", params={"id": name})
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
@@ -44,7 +44,7 @@ def test_cached_models_are_listed_without_the_network(
     before = network_log.read_text()
     (cache / "safety_checker").mkdir()
     (cache / "safety_checker" / "model.safetensors").touch()
-    body = asked(client, "owner/painter")
+    body = get_hub(client, "owner/painter")
     assert (body["id"], body["present"], body["network"]) == ("owner/painter", True, False)
     names = [file["name"] for file in body["files"]]
     assert {"model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= set(names)
@@ -57,7 +57,7 @@ def test_cached_models_are_listed_without_the_network(
 
 def test_a_model_that_is_not_cached_names_the_pull_command(client: TestClient, network_log: Path) -> None:
     before = network_log.read_text()
-    body = asked(client, "owner/other")
+    body = get_hub(client, "owner/other")
     assert (body["present"], body["files"], body["size"]) == (False, [], None)
     assert "safelight models pull owner/other" in body["hint"]
     assert "allow_network" in body["hint"]
@@ -68,7 +68,7 @@ def test_a_partly_cached_model_is_not_usable(client: TestClient, cache: Path) ->
     weights = cache / "unet" / "diffusion_pytorch_model.safetensors"
     weights.unlink()
     weights.symlink_to("/nowhere/blob")
-    body = asked(client, "owner/painter")
+    body = get_hub(client, "owner/painter")
     assert (body["present"], body["size"]) == (False, None)
     by_name = {file["name"]: file for file in body["files"]}
     assert by_name["unet/diffusion_pytorch_model.safetensors"] == {
@@ -87,7 +87,7 @@ def test_invalid_hub_ids(client: TestClient, name: str) -> None:
 
 def test_unusual_names_are_not_found(client: TestClient) -> None:
     for name in ("../painter", "--/..", "owner/painter.git"):
-        assert asked(client, name)["present"] is False
+        assert get_hub(client, name)["present"] is False
 
 
 def test_routes_are_for_administrators(people: Callable[[str], TestClient]) -> None:
@@ -103,7 +103,7 @@ def test_models_are_found_by_name_as_before(client: TestClient) -> None:
 @pytest.fixture
 def online(open_service: Callable[..., QueueService]) -> Any:
     service = open_service(allow_network=True)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         yield client
 
 
@@ -127,7 +127,7 @@ def test_with_the_network_the_hub_is_queried(online: TestClient, monkeypatch: py
         return listing(*files)
 
     monkeypatch.setattr(HfApi, "model_info", model_info)
-    body = asked(online, "owner/other")
+    body = get_hub(online, "owner/other")
     assert questions == [("owner/other", True)]
     assert body["files"] == [
         {"name": "model_index.json", "size": 500, "present": False},
@@ -135,14 +135,14 @@ def test_with_the_network_the_hub_is_queried(online: TestClient, monkeypatch: py
     ]
     assert (body["size"], body["network"], body["present"]) == (7500, True, False)
     assert "allow_network is set" in body["hint"]
-    here = asked(online, "owner/painter")
+    here = get_hub(online, "owner/painter")
     assert here["present"]
     assert all(file["present"] for file in here["files"])
 
 
 def test_models_that_generate_nothing_are_marked(online: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: listing(("model.safetensors", 7)))
-    assert "no model_index.json" in asked(online, "owner/classifier")["hint"]
+    assert "no model_index.json" in get_hub(online, "owner/classifier")["hint"]
 
 
 def test_a_hub_that_does_not_respond(online: TestClient) -> None:

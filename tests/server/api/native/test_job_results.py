@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.api.conftest import Bench
+from tests.server.api.conftest import JobDriver
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.record import ReproductionRecord
@@ -15,7 +15,7 @@ from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Decision
 
 
-def test_a_result_as_json(client: TestClient, bench: Bench) -> None:
+def test_a_result_as_json(client: TestClient, bench: JobDriver) -> None:
     job = bench.finish("local", {}, {"seed": 8})
     answer = client.get(f"/v1/jobs/{job.id}/result")
     assert (answer.status_code, answer.headers["Vary"]) == (200, "Accept")
@@ -28,7 +28,7 @@ def test_a_result_as_json(client: TestClient, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
-def test_a_result_as_an_image(client: TestClient, bench: Bench, service: QueueService, kind: str) -> None:
+def test_a_result_as_an_image(client: TestClient, bench: JobDriver, service: QueueService, kind: str) -> None:
     job = bench.finish("local", {}, {})
     answer = client.get(f"/v1/jobs/{job.id}/result?picture=1", headers={"Accept": f"image/{kind}"})
     assert answer.status_code == 200
@@ -42,7 +42,7 @@ def test_a_result_as_an_image(client: TestClient, bench: Bench, service: QueueSe
     assert (record.file is None) if kind == "png" else (record.file is not None and record.file.kind == kind)
 
 
-def test_the_quality_of_a_picture(client: TestClient, bench: Bench) -> None:
+def test_the_quality_of_a_picture(client: TestClient, bench: JobDriver) -> None:
     job, jpeg = bench.finish(), {"Accept": "image/jpeg"}
     sizes = [
         len(client.get(f"/v1/jobs/{job.id}/result?quality={quality}", headers=jpeg).content)
@@ -64,19 +64,19 @@ def test_the_quality_of_a_picture(client: TestClient, bench: Bench) -> None:
     ],
 )
 def test_the_accept_header_chooses_the_format(
-    client: TestClient, bench: Bench, accept: str | None, kind: str
+    client: TestClient, bench: JobDriver, accept: str | None, kind: str
 ) -> None:
     headers = {} if accept is None else {"Accept": accept}
     assert client.get(f"/v1/jobs/{bench.finish().id}/result", headers=headers).headers["Content-Type"] == kind
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/gif", "*/*;q=0", "application/json;q=nonsense"])
-def test_formats_that_are_not_offered(client: TestClient, bench: Bench, accept: str) -> None:
+def test_formats_that_are_not_offered(client: TestClient, bench: JobDriver, accept: str) -> None:
     answer = client.get(f"/v1/jobs/{bench.finish().id}/result", headers={"Accept": accept})
     assert (answer.status_code, answer.json()["error"]["code"]) == (406, "request.accept")
 
 
-def test_an_etag_that_matches_gives_304(client: TestClient, bench: Bench) -> None:
+def test_an_etag_that_matches_gives_304(client: TestClient, bench: JobDriver) -> None:
     path, png = f"/v1/jobs/{bench.finish().id}/result", {"Accept": "image/png"}
     first = client.get(path, headers=png)
     again = client.get(path, headers=png | {"If-None-Match": first.headers["ETag"]})
@@ -85,18 +85,18 @@ def test_an_etag_that_matches_gives_304(client: TestClient, bench: Bench) -> Non
     assert other.status_code == 200
 
 
-def test_a_job_without_a_result_yet(client: TestClient, bench: Bench) -> None:
-    job = bench.begin()
+def test_a_job_without_a_result_yet(client: TestClient, bench: JobDriver) -> None:
+    job = bench.start()
     answer = client.get(f"/v1/jobs/{job.id}/result")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job.unfinished")
 
 
-def test_an_image_that_does_not_exist(client: TestClient, bench: Bench) -> None:
+def test_an_image_that_does_not_exist(client: TestClient, bench: JobDriver) -> None:
     answer = client.get(f"/v1/jobs/{bench.finish().id}/result?picture=1", headers={"Accept": "image/png"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job.no_result")
 
 
-def test_a_failed_job_responds_with_its_error(client: TestClient, bench: Bench) -> None:
+def test_a_failed_job_responds_with_its_error(client: TestClient, bench: JobDriver) -> None:
     error = MemoryBudgetError("Too large.", hint="Try less.")
     answer = client.get(f"/v1/jobs/{bench.fail(error).id}/result")
     assert answer.status_code == error.http_status
@@ -104,24 +104,24 @@ def test_a_failed_job_responds_with_its_error(client: TestClient, bench: Bench) 
 
 
 def test_a_cancelled_job_returns_its_finished_images(
-    client: TestClient, bench: Bench, service: QueueService
+    client: TestClient, bench: JobDriver, service: QueueService
 ) -> None:
-    waiting = bench.queue()
+    waiting = bench.submit()
     client.delete(f"/v1/jobs/{waiting.id}")
     assert client.get(f"/v1/jobs/{waiting.id}/result").json()["error"]["code"] == "job.no_result"
-    job = bench.begin()
-    service.store.cancelled(job, {"pictures": []})
+    job = bench.start()
+    service.store.mark_cancelled(job, {"pictures": []})
     assert client.get(f"/v1/jobs/{job.id}/result").json() == {"pictures": [], "verdicts": []}
 
 
-def test_a_blocked_image_has_no_file(client: TestClient, bench: Bench) -> None:
+def test_a_blocked_image_has_no_file(client: TestClient, bench: JobDriver) -> None:
     job = bench.finish("local", {"decision": Decision.BLOCK})
     assert client.get(f"/v1/jobs/{job.id}/result").json()["pictures"][0]["url"] is None
     answer = client.get(f"/v1/jobs/{job.id}/result", headers={"Accept": "image/png", "If-None-Match": "*"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "blocked")
 
 
-def test_a_result_of_another_owner(people: Callable[[str], TestClient], bench: Bench) -> None:
+def test_a_result_of_another_owner(people: Callable[[str], TestClient], bench: JobDriver) -> None:
     job = bench.finish("anna")
     png = {"Accept": "image/png"}
     assert people("berta").get(f"/v1/jobs/{job.id}/result", headers=png).status_code == 404

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.api.conftest import DRAWING, Bench
-from tests.server.conftest import client_of
+from tests.server.api.conftest import GENERATE_REQUEST, JobDriver
+from tests.server.conftest import app_client
 
-from safelight.database import blobs, reading
+from safelight.database import blobs, read_transaction
 from safelight.jobs.job import JobKind, Submission
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -25,7 +25,7 @@ def text(path: Path) -> str:
 
 
 def test_a_generation_is_queued(client: TestClient, service: QueueService) -> None:
-    answer = client.post("/v1/jobs", json=DRAWING | {"seed": 7, "timeout": 60, "priority": 5})
+    answer = client.post("/v1/jobs", json=GENERATE_REQUEST | {"seed": 7, "timeout": 60, "priority": 5})
     assert answer.status_code == 202
     job = answer.json()
     assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
@@ -41,10 +41,10 @@ def test_pictures_as_base64_data_uris_and_multipart(
 ) -> None:
     cat, data = photographs[1], photographs[1].read_bytes()
     uri = f"data:image/jpeg;base64,{text(cat)}"
-    fields = json.dumps(DRAWING | {"strength": 0.5})
+    fields = json.dumps(GENERATE_REQUEST | {"strength": 0.5})
     answers = [
-        client.post("/v1/jobs", json=DRAWING | {"init_image": text(cat), "strength": 0.5}),
-        client.post("/v1/jobs", json=DRAWING | {"init_image": uri, "strength": 0.5}),
+        client.post("/v1/jobs", json=GENERATE_REQUEST | {"init_image": text(cat), "strength": 0.5}),
+        client.post("/v1/jobs", json=GENERATE_REQUEST | {"init_image": uri, "strength": 0.5}),
         client.post("/v1/jobs", data={"request": fields}, files={"init_image": ("cat.jpg", data)}),
         client.post("/v1/jobs", files={"init_image": data, "request": fields.encode()}),
     ]
@@ -52,7 +52,7 @@ def test_pictures_as_base64_data_uris_and_multipart(
     for request in requests:
         request.pop("seed")
         assert request == requests[0]
-    with reading(service.engine) as connection:
+    with read_transaction(service.engine) as connection:
         assert blobs.get(connection, requests[0]["init_image"]["blob"]) == data
 
 
@@ -76,21 +76,21 @@ def test_upscaling_and_scans(client: TestClient, service: QueueService, photogra
         ({}, 422, "request.invalid"),
         ({"kind": "dance"}, 422, "request.invalid"),
         ({"kind": "generate"}, 422, "request.invalid"),
-        (DRAWING | {"stepz": 3}, 422, "request.invalid"),
-        (DRAWING | {"steps": 0}, 422, "request.invalid"),
-        (DRAWING | {"strength": 0.5}, 422, "request.invalid"),
-        (DRAWING | {"priority": 101}, 422, "request.invalid"),
-        (DRAWING | {"timeout": -1}, 422, "request.invalid"),
-        (DRAWING | {"init_image": "not base64!"}, 422, "request.picture"),
-        (DRAWING | {"init_image": base64.b64encode(b"hello there").decode()}, 415, "image.not_recognised"),
-        (DRAWING | {"init_image": "/etc/passwd"}, 422, "request.picture"),
-        (DRAWING | {"checkpoint": "../../../etc/passwd"}, 404, "checkpoint.missing"),
-        (DRAWING | {"checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
-        (DRAWING | {"checkpoint": "owner/name"}, 404, "checkpoint.missing"),
-        (DRAWING | {"checkpoint": ""}, 404, "checkpoint.missing"),
-        (DRAWING | {"prompt": "a <lora:ink:1> cat"}, 422, "prompt.unsupported"),
-        (DRAWING | {"negative_prompt": "ROCK AND ROLL"}, 422, "prompt.unsupported"),
-        (DRAWING | {"hires": {"upscaler": "/tmp/x.safetensors"}}, 404, "upscaler.unknown"),
+        (GENERATE_REQUEST | {"stepz": 3}, 422, "request.invalid"),
+        (GENERATE_REQUEST | {"steps": 0}, 422, "request.invalid"),
+        (GENERATE_REQUEST | {"strength": 0.5}, 422, "request.invalid"),
+        (GENERATE_REQUEST | {"priority": 101}, 422, "request.invalid"),
+        (GENERATE_REQUEST | {"timeout": -1}, 422, "request.invalid"),
+        (GENERATE_REQUEST | {"init_image": "not base64!"}, 422, "request.picture"),
+        (GENERATE_REQUEST | {"init_image": base64.b64encode(b"hello there").decode()}, 415, "image.not_recognised"),
+        (GENERATE_REQUEST | {"init_image": "/etc/passwd"}, 422, "request.picture"),
+        (GENERATE_REQUEST | {"checkpoint": "../../../etc/passwd"}, 404, "checkpoint.missing"),
+        (GENERATE_REQUEST | {"checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
+        (GENERATE_REQUEST | {"checkpoint": "owner/name"}, 404, "checkpoint.missing"),
+        (GENERATE_REQUEST | {"checkpoint": ""}, 404, "checkpoint.missing"),
+        (GENERATE_REQUEST | {"prompt": "a <lora:ink:1> cat"}, 422, "prompt.unsupported"),
+        (GENERATE_REQUEST | {"negative_prompt": "ROCK AND ROLL"}, 422, "prompt.unsupported"),
+        (GENERATE_REQUEST | {"hires": {"upscaler": "/tmp/x.safetensors"}}, 404, "upscaler.unknown"),
         ({"kind": "scan", "images": []}, 422, "request.invalid"),
     ],
 )
@@ -130,22 +130,22 @@ def test_malformed_bodies_are_refused(
 
 def test_an_idempotency_key_gives_one_job(client: TestClient, service: QueueService) -> None:
     headers = {"Idempotency-Key": "once"}
-    first, second = (client.post("/v1/jobs", json=DRAWING, headers=headers).json() for _ in range(2))
+    first, second = (client.post("/v1/jobs", json=GENERATE_REQUEST, headers=headers).json() for _ in range(2))
     assert first["id"] == second["id"]
     assert len(service.store.find()) == 1
-    other = client.post("/v1/jobs", json=DRAWING | {"steps": 2}, headers=headers)
+    other = client.post("/v1/jobs", json=GENERATE_REQUEST | {"steps": 2}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "job.idempotency")
 
 
 def test_only_administrators_may_set_a_priority(people: Callable[[str], TestClient]) -> None:
-    refused = people("anna").post("/v1/jobs", json=DRAWING | {"priority": 1})
+    refused = people("anna").post("/v1/jobs", json=GENERATE_REQUEST | {"priority": 1})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "job.priority")
-    assert people("anna").post("/v1/jobs", json=DRAWING | {"priority": -1}).status_code == 202
-    assert people("chief").post("/v1/jobs", json=DRAWING | {"priority": 1}).status_code == 202
+    assert people("anna").post("/v1/jobs", json=GENERATE_REQUEST | {"priority": -1}).status_code == 202
+    assert people("chief").post("/v1/jobs", json=GENERATE_REQUEST | {"priority": 1}).status_code == 202
 
 
-def test_jobs_are_listed_page_by_page(client: TestClient, bench: Bench) -> None:
-    made = [bench.queue().id for _ in range(5)]
+def test_jobs_are_listed_page_by_page(client: TestClient, bench: JobDriver) -> None:
+    made = [bench.submit().id for _ in range(5)]
     pages, before = [], None
     while True:
         page = client.get("/v1/jobs", params={"limit": 2} | ({"before": before} if before else {})).json()
@@ -155,8 +155,8 @@ def test_jobs_are_listed_page_by_page(client: TestClient, bench: Bench) -> None:
     assert pages == [made[4:2:-1], made[2:0:-1], made[:1]]
 
 
-def test_jobs_are_listed_by_state_and_kind(client: TestClient, bench: Bench) -> None:
-    done, scan, waiting = bench.finish(), bench.begin(kind=JobKind.SCAN), bench.queue()
+def test_jobs_are_listed_by_state_and_kind(client: TestClient, bench: JobDriver) -> None:
+    done, scan, waiting = bench.finish(), bench.start(kind=JobKind.SCAN), bench.submit()
 
     def listed(**query: Any) -> list[str]:
         return [job["id"] for job in client.get("/v1/jobs", params=query).json()["jobs"]]
@@ -169,8 +169,8 @@ def test_jobs_are_listed_by_state_and_kind(client: TestClient, bench: Bench) -> 
         assert client.get("/v1/jobs", params=wrong).status_code == 422
 
 
-def test_jobs_of_other_owners_are_not_found(people: Callable[[str], TestClient], bench: Bench) -> None:
-    job = bench.begin("anna")
+def test_jobs_of_other_owners_are_not_found(people: Callable[[str], TestClient], bench: JobDriver) -> None:
+    job = bench.start("anna")
     paths = [f"/v1/jobs/{job.id}{rest}" for rest in ("", "/events", "/result", "/preview")]
     for path in paths:
         answer = people("berta").get(path)
@@ -196,8 +196,8 @@ def test_forged_ids(client: TestClient, job_id: str) -> None:
         assert client.request(method, f"/v1/jobs/{job_id}{rest}").status_code in (404, 405, 422)
 
 
-def test_signals(client: TestClient, bench: Bench, service: QueueService) -> None:
-    running = bench.begin()
+def test_signals(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    running = bench.start()
     for method, rest, signal in (
         ("POST", "/skip", "skip"),
         ("POST", "/finish", "finish"),
@@ -206,7 +206,7 @@ def test_signals(client: TestClient, bench: Bench, service: QueueService) -> Non
         answer = client.request(method, f"/v1/jobs/{running.id}{rest}")
         assert (answer.status_code, answer.json()["state"]) == (202, "running")
         assert service.store.signals([running.id]) == {running.id: signal}
-    waiting = bench.queue()
+    waiting = bench.submit()
     assert client.delete(f"/v1/jobs/{waiting.id}").json()["state"] == "cancelled"
     again = client.delete(f"/v1/jobs/{waiting.id}")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "job.over")
@@ -226,7 +226,7 @@ HALF = "\ud800"
     "body",
     [
         *[
-            DRAWING | {name: HALF}
+            GENERATE_REQUEST | {name: HALF}
             for name in (
                 "prompt",
                 "negative_prompt",
@@ -237,10 +237,10 @@ HALF = "\ud800"
                 "mask",
             )
         ],
-        DRAWING | {"styles": ["a", HALF]},
-        DRAWING | {"hires": {"sampler": HALF}},
-        DRAWING | {"hires": {"upscaler": HALF}},
-        DRAWING | {HALF: 1},
+        GENERATE_REQUEST | {"styles": ["a", HALF]},
+        GENERATE_REQUEST | {"hires": {"sampler": HALF}},
+        GENERATE_REQUEST | {"hires": {"upscaler": HALF}},
+        GENERATE_REQUEST | {HALF: 1},
         {"kind": HALF},
         {"kind": "upscale", "image": HALF},
         {"kind": "upscale", "image": "x", "upscaler": HALF},
@@ -292,14 +292,14 @@ def test_the_json_part_of_a_form_is_bounded(client: TestClient, request_part: tu
 def test_a_job_that_cannot_be_queued_is_refunded(open_service: Callable[..., QueueService]) -> None:
     service = open_service(queue_capacity=1, pictures_per_minute=10)
     key = KeyStore(service.engine).add("anna", pictures_per_day=2)
-    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
-        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+    with app_client(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        assert client.post("/v1/jobs", json=GENERATE_REQUEST).status_code == 202
         for _ in range(3):
-            full = client.post("/v1/jobs", json=DRAWING)
+            full = client.post("/v1/jobs", json=GENERATE_REQUEST)
             assert (full.status_code, full.json()["error"]["code"]) == (503, "queue.full")
         assert '"pictures";r=9' in full.headers["RateLimit"]
         service.store.claim("bench")
-        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+        assert client.post("/v1/jobs", json=GENERATE_REQUEST).status_code == 202
 
 
 def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
@@ -307,10 +307,10 @@ def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
 ) -> None:
     service = open_service(waiting_per_owner=2)
     keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
 
         def ask(name: str) -> Any:
-            return client.post("/v1/jobs", json=DRAWING, headers={"Authorization": f"Bearer {keys[name]}"})
+            return client.post("/v1/jobs", json=GENERATE_REQUEST, headers={"Authorization": f"Bearer {keys[name]}"})
 
         assert [ask("anna").status_code for _ in range(2)] == [202, 202]
         refused = ask("anna")
@@ -320,7 +320,7 @@ def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
         assert ask("berta").status_code == 202
 
 
-def test_lists_leave_out_large_fields(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_lists_leave_out_large_fields(client: TestClient, bench: JobDriver, service: QueueService) -> None:
     """A scan of thousands of images has megabytes of names and verdicts, and a page has two hundred jobs."""
     request = {"images": [{"blob": "0" * 64}] * 500}
     scan = service.store.submit(Submission(kind=JobKind.SCAN, request=request))

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
-from tests.server.api.conftest import DRAWING, Bench
-from tests.server.conftest import SOCKET, client_of
+from tests.server.api.conftest import GENERATE_REQUEST, JobDriver
+from tests.server.conftest import SOCKET, app_client
 
 from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs.job import Job, Progress, Signal
@@ -37,7 +37,7 @@ def webp(colour: str = "green") -> bytes:
     return buffer.getvalue()
 
 
-class Listener:
+class SocketReader:
     """Reads the messages of a WebSocket."""
 
     def __init__(self, socket: WebSocketTestSession) -> None:
@@ -60,12 +60,12 @@ class Listener:
 
 
 @contextmanager
-def listening(client: TestClient) -> Iterator[Listener]:
+def listening(client: TestClient) -> Iterator[SocketReader]:
     with client.websocket_connect(URL) as socket:
-        yield Listener(socket)
+        yield SocketReader(socket)
 
 
-def hello(listener: Listener) -> dict[str, Any]:
+def hello(listener: SocketReader) -> dict[str, Any]:
     message = listener.socket.receive_json()
     assert message["type"] == "hello"
     return dict(message)
@@ -82,10 +82,10 @@ def until(holds: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_hello_has_the_owners_jobs(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_hello_has_the_owners_jobs(client: TestClient, bench: JobDriver, service: QueueService) -> None:
     ended = bench.finish()
-    running = bench.begin()
-    queued = bench.queue()
+    running = bench.start()
+    queued = bench.submit()
     with listening(client) as listener:
         said = hello(listener)
     assert [job["id"] for job in said["jobs"]] == [queued.id, running.id, ended.id]
@@ -97,7 +97,7 @@ def test_hello_has_the_owners_jobs(client: TestClient, bench: Bench, service: Qu
 
 
 def test_hello_has_the_latest_ended_jobs(
-    client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, bench: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_ENDED", 2)
     jobs = [bench.finish("local", {"number": number}) for number in (1, 2, 3)]
@@ -106,32 +106,32 @@ def test_hello_has_the_latest_ended_jobs(
 
 
 def test_hello_has_all_running_jobs(
-    client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, bench: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many newer jobs wait."""
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_WAITING", 2)
-    running = bench.begin()
-    queued = [bench.queue() for _ in range(3)]
+    running = bench.start()
+    queued = [bench.submit() for _ in range(3)]
     with listening(client) as listener:
         told = hello(listener)["jobs"]
     assert [job["id"] for job in told] == [queued[2].id, queued[1].id, running.id]
 
 
-def test_hello_is_bounded(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hello_is_bounded(client: TestClient, bench: JobDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_CHARACTERS", 30)
-    bench.queue()
-    bench.queue()
+    bench.submit()
+    bench.submit()
     with listening(client) as listener:
         told = hello(listener)["jobs"]
     assert sorted(len(job["request"]) for job in told) == [0, 1]
 
 
 def test_a_job_from_its_submission_to_its_end(
-    client: TestClient, bench: Bench, service: QueueService
+    client: TestClient, bench: JobDriver, service: QueueService
 ) -> None:
     with listening(client) as listener:
         assert hello(listener)["jobs"] == []
-        submitted = client.post("/v1/jobs", json=DRAWING).json()
+        submitted = client.post("/v1/jobs", json=GENERATE_REQUEST).json()
         assert listener.until("job", state="queued")["job"]["request"] == submitted["request"]
         job = service.store.claim("bench")
         assert job is not None
@@ -148,20 +148,20 @@ def test_a_job_from_its_submission_to_its_end(
     assert listener.kinds().count("job") == 3
 
 
-def test_nothing_is_sent_twice(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_nothing_is_sent_twice(client: TestClient, bench: JobDriver, service: QueueService) -> None:
     """The contents of hello are not sent again, though the running job's owner was unknown before."""
-    job = bench.begin()
+    job = bench.start()
     with listening(client) as listener:
         hello(listener)
         service.store.report(job, HALF)
         listener.until("progress")
-        service.store.cancelled(job)
+        service.store.mark_cancelled(job)
         listener.until("job", state="cancelled")
     assert listener.kinds().count("job") == 1
 
 
-def test_queue_positions_are_updated(client: TestClient, bench: Bench, service: QueueService) -> None:
-    first, second = bench.queue(), bench.queue()
+def test_queue_positions_are_updated(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    first, second = bench.submit(), bench.submit()
     with listening(client) as listener:
         hello(listener)
         assert listener.until("queue")["positions"] == {first.id: 1, second.id: 2}
@@ -170,13 +170,13 @@ def test_queue_positions_are_updated(client: TestClient, bench: Bench, service: 
         queue = listener.until("queue", positions={second.id: 1})
         assert queue["etas"] == {}
         assert time.monotonic() - began < 3
-        service.store.signal(second.id, Signal.CANCEL)
+        service.store.send_signal(second.id, Signal.CANCEL)
         listener.until("queue", positions={})
 
 
-def test_etas_of_known_jobs(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_etas_of_known_jobs(client: TestClient, bench: JobDriver, service: QueueService) -> None:
     bench.finish()
-    job = bench.begin()
+    job = bench.start()
     with listening(client) as listener:
         assert hello(listener)["jobs"][0]["eta"] <= 1.0
         etas = listener.until("queue")["etas"]
@@ -185,9 +185,9 @@ def test_etas_of_known_jobs(client: TestClient, bench: Bench, service: QueueServ
         assert 0 <= listener.until("progress")["eta"] <= 1.0
 
 
-def test_signals(client: TestClient, bench: Bench, service: QueueService) -> None:
-    job = bench.begin()
-    queued = bench.queue()
+def test_signals(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    job = bench.start()
+    queued = bench.submit()
     wrong = (
         "no JSON",
         "[]",
@@ -215,18 +215,18 @@ def test_signals(client: TestClient, bench: Bench, service: QueueService) -> Non
 
 
 def test_each_user_gets_their_own_jobs(
-    people: Callable[[str], TestClient], bench: Bench, service: QueueService
+    people: Callable[[str], TestClient], bench: JobDriver, service: QueueService
 ) -> None:
-    hers, others = bench.begin("anna"), bench.queue("berta")
+    hers, others = bench.start("anna"), bench.submit("berta")
     with listening(people("anna")) as anna, listening(people("chief")) as chief:
         assert [job["id"] for job in hello(anna)["jobs"]] == [hers.id]
         assert {job["id"] for job in hello(chief)["jobs"]} == {hers.id, others.id}
         anna.socket.send_json({"action": "cancel", "id": others.id})
         assert anna.until("error")["error"]["code"] == "job.missing"
-        service.store.signal(others.id, Signal.CANCEL)
+        service.store.send_signal(others.id, Signal.CANCEL)
         assert chief.until("job")["job"]["id"] == others.id
         service.store.report(hers, HALF, webp())
-        service.store.cancelled(hers)
+        service.store.mark_cancelled(hers)
         assert anna.until("job")["job"]["id"] == hers.id
         chief.until("job", state="cancelled", id=hers.id)
     assert others.id not in json.dumps([told for told in anna.heard if told["type"] != "error"])
@@ -238,22 +238,22 @@ def test_previews_pass_the_policy(open_service: Callable[..., QueueService], tmp
         'name = "nothing-goes"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.0, block = 0.0 }\n'
     )
     service = open_service(policy=str(policy))
-    job = Bench(service).begin()
-    with client_of(create_app(service, service.settings)) as client, listening(client) as listener:
+    job = JobDriver(service).start()
+    with app_client(create_app(service, service.settings)) as client, listening(client) as listener:
         hello(listener)
         service.store.report(job, HALF, webp())
         listener.until("progress")
         time.sleep(1)
-        service.store.cancelled(job)
+        service.store.mark_cancelled(job)
         listener.until("job", state="cancelled")
     assert "preview" not in listener.kinds()
 
 
 def test_large_fields_of_a_job_are_left_out(
-    client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, bench: JobDriver, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_JOB_CHARACTERS", 1000)
-    job = bench.begin()
+    job = bench.start()
     with listening(client) as listener:
         hello(listener)
         service.store.succeed(job, {"pictures": ["x" * 1000]}, 1.0)
@@ -262,7 +262,7 @@ def test_large_fields_of_a_job_are_left_out(
 
 
 def test_jobs_are_serialised_in_a_thread_and_only_for_their_owner(
-    people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
+    people: Callable[[str], TestClient], bench: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Serialising large ones would block the event loop."""
     written: list[tuple[str, str]] = []
@@ -275,28 +275,28 @@ def test_jobs_are_serialised_in_a_thread_and_only_for_their_owner(
     monkeypatch.setattr(Job, "model_dump_json", noted)
     with listening(people("anna")) as anna:
         hello(anna)
-        bench.queue("berta")
-        bench.queue("anna")
+        bench.submit("berta")
+        bench.submit("anna")
         anna.until("job", owner="anna")
     assert set(written) == {("anna", "others")}
 
 
-def test_progress_is_rate_limited(client: TestClient, bench: Bench, service: QueueService) -> None:
-    job = bench.begin()
+def test_progress_is_rate_limited(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    job = bench.start()
     with listening(client) as listener:
         hello(listener)
         began = time.monotonic()
         for step in range(60):
             service.store.report(job, Progress(stage="first pass", step=step, steps=60))
-        service.store.cancelled(job)
+        service.store.mark_cancelled(job)
         listener.until("job", state="cancelled")
     told = [message["progress"]["step"] for message in listener.heard if message["type"] == "progress"]
     assert told == sorted(told)
     assert len(told) <= (time.monotonic() - began) / 0.1 + 1
 
 
-def test_a_client_that_disconnects(client: TestClient, bench: Bench, service: QueueService) -> None:
-    job = bench.begin()
+def test_a_client_that_disconnects(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    job = bench.start()
     for _ in range(2):  # and may reconnect
         with listening(client) as listener:
             assert len(hello(listener)["jobs"]) == 1
@@ -329,9 +329,9 @@ def test_revoking_a_key_ends_it(
 
 
 def test_an_outage_is_survived(
-    client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, bench: JobDriver, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    several, failures = service.store.several, []
+    several, failures = service.store.find_many, []
 
     def fail(*given: Any) -> list[Job]:
         if len(failures) < 2:
@@ -343,7 +343,7 @@ def test_an_outage_is_survived(
     monkeypatch.setattr(service.store, "several", fail)
     with listening(client) as listener:
         hello(listener)
-        job = bench.queue()
+        job = bench.submit()
         assert listener.until("job")["job"]["id"] == job.id
     assert len(failures) == 2
 
@@ -354,13 +354,13 @@ def defects(logged: Callable[[], list[dict[str, Any]]]) -> list[str]:
 
 def test_a_defect_is_survived(
     client: TestClient,
-    bench: Bench,
+    bench: JobDriver,
     service: QueueService,
     monkeypatch: pytest.MonkeyPatch,
     logged: Callable[[], list[dict[str, Any]]],
 ) -> None:
     """It closes no connection, it is logged, and clients that missed messages get a new hello."""
-    several, failures = service.store.several, []
+    several, failures = service.store.find_many, []
 
     def fail(*given: Any) -> list[Job]:
         if not failures:
@@ -371,16 +371,16 @@ def test_a_defect_is_survived(
     monkeypatch.setattr(service.store, "several", fail)
     with listening(client) as listener:
         hello(listener)
-        job = bench.queue()
+        job = bench.submit()
         assert [told["id"] for told in listener.until("hello")["jobs"]] == [job.id]
-        service.store.signal(job.id, Signal.CANCEL)
+        service.store.send_signal(job.id, Signal.CANCEL)
         listener.until("job", id=job.id, state="cancelled")
     assert defects(logged) == ["RuntimeError: surprising"]
 
 
 def test_a_failing_preview_ends_nothing(
     client: TestClient,
-    bench: Bench,
+    bench: JobDriver,
     service: QueueService,
     monkeypatch: pytest.MonkeyPatch,
     logged: Callable[[], list[dict[str, Any]]],
@@ -394,7 +394,7 @@ def test_a_failing_preview_ends_nothing(
         return await load_preview(*given)
 
     monkeypatch.setattr("safelight.server.core.events.broadcaster.load_preview", fail)
-    job = bench.begin()
+    job = bench.start()
     with listening(client) as listener:
         hello(listener)
         service.store.report(job, HALF, webp())
@@ -405,7 +405,7 @@ def test_a_failing_preview_ends_nothing(
 
 
 def test_a_database_outage_at_the_start_is_reported(
-    client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, bench: JobDriver, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No client waits for ever; one that connects after the outage gets everything."""
     last_event, away = service.store.last_event, [True]
@@ -424,7 +424,7 @@ def test_a_database_outage_at_the_start_is_reported(
         assert closed.value.code == 1011
     monkeypatch.setattr("safelight.server.core.events.broadcaster.START_TIMEOUT", 30.0)
     away.clear()
-    job = bench.queue()
+    job = bench.submit()
     with listening(client) as listener:
         assert [told["id"] for told in hello(listener)["jobs"]] == [job.id]
 
@@ -443,7 +443,7 @@ def test_a_lasting_database_outage_closes_it(
         assert closed.value.code == 1011
 
 
-class Stuck:
+class StuckSocket:
     """A WebSocket whose client reads nothing until it is released."""
 
     def __init__(self) -> None:
@@ -468,7 +468,7 @@ def test_a_slow_reader_uses_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("safelight.server.core.events.coalescing_queue.MAX_CHARACTERS", 1000)
 
     async def run() -> None:
-        socket, inbox = Stuck(), CoalescingQueue(None)
+        socket, inbox = StuckSocket(), CoalescingQueue(None)
         task = asyncio.create_task(send_updates(socket, Hub(), inbox))  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
         for number in range(10_000):

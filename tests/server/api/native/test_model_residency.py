@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.models.checkpoints.discovery import STARTER_PATH
@@ -26,8 +26,8 @@ WORKER = {
 LOAD, UNLOAD = "/v1/models/load", "/v1/models/unload"
 
 
-def orders(service: QueueService) -> list[tuple[bool, str | None]]:
-    return [(order.load, order.checkpoint) for order in service.orders(0)]
+def sent_commands(service: QueueService) -> list[tuple[bool, str | None]]:
+    return [(order.load, order.checkpoint) for order in service.commands(0)]
 
 
 def copy_starter(folder: Path) -> None:
@@ -43,11 +43,11 @@ def test_commands_to_load_and_unload_reach_workers(client: TestClient, service: 
     answer = client.post(LOAD, json={"checkpoint": "mine/apples"})
     assert answer.status_code == 202
     assert answer.json() == {"checkpoint": "mine/apples", "workers": ["one", "two"]}
-    assert orders(service) == [(True, "mine/apples")]
+    assert sent_commands(service) == [(True, "mine/apples")]
     assert client.post(UNLOAD, json={"checkpoint": "starter"}).status_code == 202
-    assert orders(service) == [(True, "mine/apples"), (False, "starter")]
+    assert sent_commands(service) == [(True, "mine/apples"), (False, "starter")]
     assert client.post(UNLOAD, json={"checkpoint": None}).json()["checkpoint"] is None
-    assert orders(service) == [(False, None)]
+    assert sent_commands(service) == [(False, None)]
     noted = [json.loads(line) for line in (service.settings.home / "audit.log").read_text().splitlines()]
     assert [(each["event"], each["checkpoint"]) for each in noted] == [
         ("checkpoint.load", "mine/apples"),
@@ -62,7 +62,7 @@ def test_unknown_checkpoints_are_refused_at_once(client: TestClient, service: Qu
         for path in (LOAD, UNLOAD):
             answer = client.post(path, json={"checkpoint": name})
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "checkpoint.missing")
-    assert orders(service) == []
+    assert sent_commands(service) == []
     assert (
         client.post(UNLOAD, json={"checkpoint": "gone"}).status_code == 202
     )  # its files are gone, it is in memory
@@ -75,7 +75,7 @@ def test_without_a_worker_it_is_refused(client: TestClient, service: QueueServic
     for path in (LOAD, UNLOAD):
         answer = client.post(path, json={"checkpoint": "starter"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "worker.missing")
-    assert orders(service) == []
+    assert sent_commands(service) == []
 
 
 def test_it_is_for_administrators(people: Callable[[str], TestClient], service: QueueService) -> None:
@@ -94,9 +94,9 @@ def test_the_configured_checkpoint_is_named_without_its_folder(
     failure = {"code": "memory.budget", "message": f"{secret} is too large.", "checkpoint": "x", "time": 1.0}
     told = {"checkpoints": [str(secret)], "loading": str(secret), "last_error": failure}
     service.register_worker("one", WORKER | told)
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         assert client.post(LOAD, json={"checkpoint": "apples"}).json()["checkpoint"] == "apples"
-        assert orders(service) == [(True, str(secret))]
+        assert sent_commands(service) == [(True, str(secret))]
         (worker,) = client.get("/v1/system").json()["workers"]
         assert (worker["checkpoints"], worker["loading"]) == (["apples"], "apples")
         assert client.get("/v1/models/apples").json()["loaded_by"] == ["one"]

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.jobs.queue_service import QueueService
 from safelight.models.checkpoints.discovery import STARTER_PATH
-from safelight.moderation.open_nsfw import WEIGHTS_SHA256
+from safelight.moderation.classifiers.open_nsfw import WEIGHTS_SHA256
 from safelight.server.app import create_app
 
 OPENAI = {"id", "object", "created", "owned_by"}
@@ -59,7 +59,7 @@ def test_paths_are_not_disclosed(open_service: Callable[..., QueueService], tmp_
         STARTER_PATH, secret, copy_function=lambda source, target: Path(target).symlink_to(source)
     )
     service = open_service(checkpoint=str(secret))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         models = client.get("/v1/models")
         assert [model["id"] for model in models.json()["data"] if model["default"]] == ["apples", "open-nsfw"]
         answer = client.post("/v1/jobs", json={"kind": "generate", "prompt": "x", "checkpoint": "apples"})

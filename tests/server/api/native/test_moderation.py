@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.server.app import create_app
 from safelight.server.core.request_bodies.image_inputs import MAX_URLS
 from safelight.server.core.request_bodies.large_json import LARGE
@@ -167,7 +167,7 @@ def test_pictures_are_downloaded_after_they_are_counted(
     monkeypatch.setattr("safelight.server.core.request_bodies.image_inputs.fetch_image", fetch)
     service = open_service(allow_image_urls=True)
     key = KeyStore(service.engine).add("anna", pictures_per_day=20)
-    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+    with app_client(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
         address = "https://example.org/"
         assert client.post("/v1/moderate", json={"images": [address] * 21}).status_code == 429
         texts = [{"type": "image_url", "image_url": {"url": address}}] * 21

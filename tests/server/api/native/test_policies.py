@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Policy
@@ -42,7 +42,7 @@ def test_the_configured_policy_has_its_name_and_no_path(
     path.parent.mkdir()
     path.write_text(OWN)
     service = open_service(policy=str(path))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         answer = client.get("/v1/policies")
         assert "secret-folder" not in answer.text
         *presets, own = answer.json()["policies"]

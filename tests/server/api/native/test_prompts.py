@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.jobs.queue_service import QueueService
 from safelight.models.checkpoints.discovery import STARTER_PATH
@@ -89,7 +89,7 @@ def test_each_checkpoint_has_its_own_token_count(
 
 def test_a_checkpoint_that_only_workers_know(open_service: Callable[..., QueueService]) -> None:
     service = open_service(checkpoint="somebody/something")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         part = client.post("/v1/prompts/explain", json={"prompt": "(a)"}).json()["prompt"]
     assert (part["tokens"], part["spans"]) == (None, [{"start": 1, "end": 2, "weight": 1.1}])
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
-from tests.times import ago
+from tests.server.conftest import app_client
+from tests.times import seconds_ago
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -132,7 +132,7 @@ def test_wrong_keys_share_one_limit_wherever_they_are_sent(client: TestClient, k
 def test_signing_in_counts_as_a_request(open_service: Callable[..., QueueService]) -> None:
     service = open_service(requests_per_minute=2)
     key = KeyStore(service.engine).add("anna")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         assert [sign_in(client, key).status_code for _ in range(3)] == [200, 200, 429]
 
 
@@ -160,7 +160,7 @@ def test_allowed_origins_cannot_sign_in(open_service: Callable[..., QueueService
     allowed = "https://studio.example"
     service = open_service(cors_origins=(allowed,))
     key = KeyStore(service.engine).add("anna")
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         response = client.post("/v1/session", json={"key": key}, headers={"Origin": allowed})
         assert (response.status_code, response.json()["error"]["code"]) == (403, "denied.origin")
         assert "Set-Cookie" not in response.headers
@@ -228,5 +228,5 @@ def test_revoking_a_key_ends_its_sessions(client: TestClient, keys: KeyStore) ->
 
 def test_an_expired_session(client: TestClient, keys: KeyStore, service: QueueService) -> None:
     key_id = str(keys.authenticate(keys.add("anna")).key_id)
-    token = SessionStore(service.engine, keys).open(key_id, ago(LIFETIME.total_seconds()))
+    token = SessionStore(service.engine, keys).open(key_id, seconds_ago(LIFETIME.total_seconds()))
     assert client.get("/v1/jobs", headers={"Cookie": f"{SESSION_COOKIE}={token}"}).status_code == 401

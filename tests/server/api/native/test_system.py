@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx2
 from starlette.testclient import TestClient
-from tests.server.api.conftest import Bench
-from tests.server.conftest import client_of
+from tests.server.api.conftest import JobDriver
+from tests.server.conftest import app_client
 
 from safelight import __version__
 from safelight.jobs.queue_service import QueueService
@@ -15,9 +15,9 @@ from safelight.runtime.machine import inspect_machine
 from safelight.server.app import create_app
 
 
-def test_versions_workers_and_job_counts(client: TestClient, bench: Bench) -> None:
+def test_versions_workers_and_job_counts(client: TestClient, bench: JobDriver) -> None:
     bench.finish()
-    bench.queue()
+    bench.submit()
     body = client.get("/v1/system").json()
     assert body["version"] == __version__
     assert body["versions"]["torch"]
@@ -69,7 +69,7 @@ def test_no_secrets_are_disclosed(open_service: Callable[..., QueueService]) -> 
     service = open_service(
         policy="/secret-folder/rules.toml", key="sl_secret", classifier="/secret-folder/mine"
     )
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         text = client.get("/v1/system").text
     assert "rules.toml" in text
     assert "secret" not in text

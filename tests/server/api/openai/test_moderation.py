@@ -8,7 +8,7 @@ from openai.types import ModerationCreateResponse, ModerationModel
 
 from safelight.errors import TextModerationError, UnsupportedFieldError
 from safelight.moderation.blocklist import Blocklist
-from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
 from safelight.moderation.verdict import Verdict

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
-from tests.server.api.made import INFOTEXT
+from tests.server.api.factories import INFOTEXT
 
 from safelight.errors import MaskError, UnsupportedFieldError
 from safelight.generation.request import GenerationRequest
@@ -47,24 +47,24 @@ HOLE.paste((0, 0, 0, 0), (0, 0, 4, 8))
 HOLED = file_of(HOLE)
 
 
-def drawn(**sent: Any) -> GenerationRequest:
+def generation_request(**sent: Any) -> GenerationRequest:
     form = GenerationBody(prompt="a cat", **sent)
     check_form(form)
     return GenerationRequest.parse(**generation_fields(form, CHOSEN))
 
 
-def edited(mask: bytes | None = None, image: bytes = OPAQUE, **sent: Any) -> GenerationRequest:
+def edit_request(mask: bytes | None = None, image: bytes = OPAQUE, **sent: Any) -> GenerationRequest:
     form = EditForm(prompt="a cat", **sent)
     check_form(form)
     return GenerationRequest.parse(**edit_fields(form, CHOSEN, image, mask, LIMITS))
 
 
 def test_a_prompt_alone() -> None:
-    assert drawn() == GenerationRequest(prompt="a cat", checkpoint="mine", ignore_unsupported=True)
+    assert generation_request() == GenerationRequest(prompt="a cat", checkpoint="mine", ignore_unsupported=True)
 
 
 def test_every_field_is_mapped() -> None:
-    request = drawn(
+    request = generation_request(
         n=3,
         size="256x128",
         negative_prompt="dogs",
@@ -110,7 +110,7 @@ def test_every_field_is_mapped() -> None:
     ],
 )
 def test_quality_is_a_number_of_steps(quality: Any, steps: int | None, name: str) -> None:
-    assert drawn(quality=quality).steps == steps
+    assert generation_request(quality=quality).steps == steps
     assert quality_of(GenerationBody(prompt="x", quality=quality)) == name
 
 
@@ -121,12 +121,12 @@ def test_quality_of_an_unknown_family_is_refused() -> None:
 
 
 def test_png_accepts_only_a_compression_of_100() -> None:
-    assert drawn(output_compression=100) == drawn(output_compression=100, output_format="png") == drawn()
+    assert generation_request(output_compression=100) == generation_request(output_compression=100, output_format="png") == generation_request()
 
 
 @pytest.mark.parametrize("size", [None, "auto"])
 def test_size_may_be_omitted(size: str | None) -> None:
-    assert drawn(size=size).width is None
+    assert generation_request(size=size).width is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_size_may_be_omitted(size: str | None) -> None:
 )
 def test_contradicting_fields(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
-        drawn(**sent)
+        generation_request(**sent)
     assert caught.value.field == field
 
 
@@ -169,28 +169,28 @@ def test_out_of_range_or_unknown_values_are_refused(sent: dict[str, Any]) -> Non
 
 
 def test_transparent_parts_of_the_mask_are_regenerated() -> None:
-    request = edited(HOLED)
+    request = edit_request(HOLED)
     assert request.strength is None
-    mask = opened(request.mask)
+    mask = open_image(request.mask)
     assert [mask.getpixel((x, 0)) for x in (0, 7)] == [255, 0]
 
 
 def test_without_a_mask_the_pictures_transparent_parts_are_used() -> None:
-    request = edited(image=HOLED)
+    request = edit_request(image=HOLED)
     assert request.mask is not None
-    assert edited().mask is None
+    assert edit_request().mask is None
 
 
 def test_partly_transparent_pixels_are_no_mask() -> None:
     shadow = Image.new("RGBA", (8, 8), (0, 0, 0, 255))
     shadow.paste((0, 0, 0, 200), (0, 0, 4, 8))
-    assert edited(image=file_of(shadow)).mask is None
+    assert edit_request(image=file_of(shadow)).mask is None
     shadow.paste((0, 0, 0, 0), (0, 0, 2, 8))
-    mask = opened(edited(image=file_of(shadow)).mask)
+    mask = open_image(edit_request(image=file_of(shadow)).mask)
     assert [mask.getpixel((x, 0)) for x in (0, 3, 7)] == [255, 0, 0]
 
 
-def opened(data: Any) -> Image.Image:
+def open_image(data: Any) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
@@ -199,9 +199,9 @@ def test_a_masked_picture_is_cropped_to_the_size_and_not_distorted() -> None:
     image.paste("blue", (16, 0, 48, 32))  # the square in the middle
     mask = Image.new("RGBA", (64, 32), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (16, 0, 32, 32))  # its left half
-    request = edited(file_of(mask), file_of(image), size="128x128")
+    request = edit_request(file_of(mask), file_of(image), size="128x128")
     assert (request.width, request.height) == (128, 128)
-    picture, cover = opened(request.init_image), opened(request.mask)
+    picture, cover = open_image(request.init_image), open_image(request.mask)
     assert (picture.size, cover.size) == ((128, 128), (128, 128))
     assert {picture.getpixel((x, 64)) for x in (4, 60, 124)} == {(0, 0, 255)}
     assert [cover.getpixel((x, 64)) for x in (4, 50, 78, 124)] == [255, 255, 0, 0]
@@ -209,7 +209,7 @@ def test_a_masked_picture_is_cropped_to_the_size_and_not_distorted() -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(MaskError, match="8 x 8 pixels, its picture 64 x 32"):
-        edited(HOLED, file_of(Image.new("RGB", (64, 32))), size="64x64")
+        edit_request(HOLED, file_of(Image.new("RGB", (64, 32))), size="64x64")
 
 
 @pytest.mark.parametrize(
@@ -248,25 +248,25 @@ def test_a_smaller_size_keeps_the_proportions(width: int, height: int, name: str
 
 def test_an_edit_and_a_variation_of_a_photograph() -> None:
     photograph = file_of(Image.new("RGB", (2000, 1500), "red"))
-    request = edited(image=photograph)
+    request = edit_request(image=photograph)
     assert (request.width, request.height) == (1176, 880)
     whole = VariationForm.model_construct()
     assert variation_fields(whole, CHOSEN, photograph, LIMITS)["width"] == 1176
     hole = Image.new("RGBA", (2000, 1500), (0, 0, 0, 255))
     hole.paste((0, 0, 0, 0), (0, 0, 500, 500))
-    masked = edited(file_of(hole), photograph)
-    assert opened(masked.init_image).size == opened(masked.mask).size == (1176, 880)
+    masked = edit_request(file_of(hole), photograph)
+    assert open_image(masked.init_image).size == open_image(masked.mask).size == (1176, 880)
 
 
 @pytest.mark.parametrize(("fidelity", "strength"), [(None, 0.75), ("low", 0.75), ("high", 0.5)])
 def test_without_any_mask_it_is_image_to_image(fidelity: Any, strength: float) -> None:
-    assert edited(input_fidelity=fidelity).strength == strength
-    assert edited(input_fidelity=fidelity, strength=0.2).strength == 0.2
+    assert edit_request(input_fidelity=fidelity).strength == strength
+    assert edit_request(input_fidelity=fidelity, strength=0.2).strength == 0.2
 
 
 def test_a_mask_without_transparent_parts_is_refused() -> None:
     with pytest.raises(MaskError, match="transparent"):
-        edited(OPAQUE)
+        edit_request(OPAQUE)
     assert inpaint_mask(OPAQUE, LIMITS) is None
 
 

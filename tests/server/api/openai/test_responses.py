@@ -12,7 +12,7 @@ from openai.types import (
     ImagesResponse,
 )
 from PIL import Image
-from tests.server.api.made import job, picture
+from tests.server.api.factories import job, output_image
 
 from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image as encode_file
@@ -38,7 +38,7 @@ def form(**sent: Any) -> GenerationBody:
 
 
 def test_the_response_parses_with_openais_client() -> None:
-    outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block")))
+    outcome = outcome_of(job(JobState.SUCCEEDED, output_image(1), output_image(2, 1, "block")))
     sent = form(output_format="webp", quality="hd", user="anna")
     body = images_response(sent, outcome, [ImageItem(b64_json="aGk=")], "mine").model_dump(exclude_none=True)
     read = ImagesResponse.model_validate(body)
@@ -49,7 +49,7 @@ def test_the_response_parses_with_openais_client() -> None:
 
 
 def test_the_response_to_a_variation_has_no_quality() -> None:
-    outcome = outcome_of(job(JobState.SUCCEEDED, picture(1)))
+    outcome = outcome_of(job(JobState.SUCCEEDED, output_image(1)))
     body = images_response(VariationForm.model_construct(), outcome, [], "mine").model_dump(exclude_none=True)
     assert "quality" not in body
     assert "blocked" not in body
@@ -72,7 +72,7 @@ def test_events_parse_with_openais_client() -> None:
     sent = form(stream=True, output_format="jpeg", safety_identifier="anna")
     partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
     assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")
-    made = OutputImage(GeneratedImage.model_validate(picture()), PNG)
+    made = OutputImage(GeneratedImage.model_validate(output_image()), PNG)
     done = ImageGenCompletedEvent.model_validate(
         completed_event("image_generation", sent, made, "aGk=", "mine")
     )

@@ -9,7 +9,7 @@ import pytest
 
 from safelight.errors import DatabaseBusyError, InternalError
 from safelight.jobs.job import Event, JobKind, JobState, Signal, Submission
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.server.core.events import event_stream
 from safelight.server.core.events.event_stream import EventStream
 from safelight.settings import Settings
@@ -18,7 +18,7 @@ from safelight.settings import Settings
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[QueueService]:
     settings = Settings(home=tmp_path)
-    prepare(settings)
+    prepare_database(settings)
     opened = QueueService.open(settings)
     yield opened
     opened.close()
@@ -86,7 +86,7 @@ def test_a_failing_listener_affects_no_other(service: QueueService) -> None:
         async with asyncio.timeout(30), EventStream(ledger) as watched:
             with watched.subscribed(fail, job.id), watched.subscribed(found.append):
                 await watched.wait_until_polling()
-                ledger.signal(job.id, Signal.CANCEL)
+                ledger.send_signal(job.id, Signal.CANCEL)
                 while not found:
                     await asyncio.sleep(0.01)
         return found
@@ -104,10 +104,10 @@ def test_a_listener_gets_the_events_of_all_jobs_from_now_on(service: QueueServic
             with feed.subscribed(all_jobs.append), feed.subscribed(one_job.append, old.id):
                 await feed.wait_until_polling()
                 new = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
-                ledger.signal(old.id, Signal.CANCEL)
+                ledger.send_signal(old.id, Signal.CANCEL)
                 while len(all_jobs) < 2:
                     await asyncio.sleep(0.01)
-            ledger.signal(new.id, Signal.CANCEL)
+            ledger.send_signal(new.id, Signal.CANCEL)
             await asyncio.sleep(0.2)
             names = {old.id: "old", new.id: "new"}
             return [names[event.job_id] for event in all_jobs], [names[event.job_id] for event in one_job]

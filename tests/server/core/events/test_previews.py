@@ -25,7 +25,7 @@ def webp() -> bytes:
     return out.getvalue()
 
 
-def shown(service: QueueService, data: bytes | None) -> bytes | None:
+def read_preview(service: QueueService, data: bytes | None) -> bytes | None:
     """The preview of a job that clients get."""
     ledger = service.store
     ledger.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}))
@@ -42,7 +42,7 @@ def shown(service: QueueService, data: bytes | None) -> bytes | None:
 
 
 def test_a_preview_is_a_png(service: QueueService) -> None:
-    data = shown(service, webp())
+    data = read_preview(service, webp())
     assert data is not None
     image = Image.open(io.BytesIO(data))
     assert (image.format, image.size) == ("PNG", (64, 64))
@@ -50,9 +50,9 @@ def test_a_preview_is_a_png(service: QueueService) -> None:
 
 @pytest.mark.parametrize("data", [None, b"damaged"])
 def test_a_job_without_a_preview(service: QueueService, data: bytes | None) -> None:
-    assert shown(service, data) is None
+    assert read_preview(service, data) is None
 
 
 def test_previews_pass_the_policy(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
     (tmp_path / "all.toml").write_text(BLOCKING)
-    assert shown(open_service(policy=str(tmp_path / "all.toml")), webp()) is None
+    assert read_preview(open_service(policy=str(tmp_path / "all.toml")), webp()) is None

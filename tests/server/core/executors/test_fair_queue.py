@@ -7,7 +7,7 @@ from safelight.server.core.executors import fair_queue
 from safelight.server.core.executors.fair_queue import FairQueue
 
 
-def served(queue: FairQueue[int], seconds: float = 1.0) -> list[str]:
+def served_owners(queue: FairQueue[int], seconds: float = 1.0) -> list[str]:
     """The owners of all items in the order in which they are taken, one after the other."""
     order = []
     while (found := queue.next_eligible()) is not None:
@@ -23,7 +23,7 @@ def test_owners_alternate_however_many_items_one_has() -> None:
         queue.put("anna", number)
     queue.put("berta", 0)
     queue.put("carl", 0)
-    assert served(queue) == ["anna", "berta", "carl", "anna", "anna", "anna"]
+    assert served_owners(queue) == ["anna", "berta", "carl", "anna", "anna", "anna"]
 
 
 def test_longer_work_counts_for_more() -> None:
@@ -48,7 +48,7 @@ def test_a_latecomer_has_no_credit() -> None:
         queue.finish("anna", 1.0)
     for number in range(5):
         queue.put("berta", number)
-    assert served(queue)[:4].count("anna") == 2
+    assert served_owners(queue)[:4].count("anna") == 2
 
 
 def test_one_owner_has_a_limited_share_at_once() -> None:

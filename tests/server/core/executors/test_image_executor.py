@@ -8,7 +8,7 @@ from contextvars import copy_context
 
 import pytest
 import structlog
-from tests.jobs.running import wait_for
+from tests.jobs.worker_processes import wait_for
 
 from safelight.errors import RateLimitError
 from safelight.server.core.executors import image_executor

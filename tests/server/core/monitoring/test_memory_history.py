@@ -21,7 +21,7 @@ WORKER = {
 }
 
 
-def watched(service: QueueService, count: int) -> list[Sample]:
+def take_samples(service: QueueService, count: int) -> list[Sample]:
     """Sample until there are at least so many samples."""
 
     async def run() -> list[Sample]:
@@ -35,7 +35,7 @@ def watched(service: QueueService, count: int) -> list[Sample]:
 
 def test_samples_include_server_and_workers(service: QueueService) -> None:
     service.register_worker("w", WORKER)
-    first, second, *_ = watched(service, 2)
+    first, second, *_ = take_samples(service, 2)
     assert first.workers == {"w": 10**9}
     assert first.server > 1e6
     assert first.free > 1e6
@@ -69,7 +69,7 @@ def test_a_database_outage_is_survived(service: QueueService, monkeypatch: pytes
         raise DatabaseBusyError
 
     monkeypatch.setattr(QueueService, "workers", busy)
-    assert [sample.workers for sample in watched(service, 2)][:2] == [{}, {}]
+    assert [sample.workers for sample in take_samples(service, 2)][:2] == [{}, {}]
 
 
 def test_it_stops_at_once(service: QueueService) -> None:

@@ -25,7 +25,7 @@ from safelight.settings import Settings
 SETTINGS = Settings(home=Path("/nowhere"))
 
 
-def taken(text: str, settings: Settings = SETTINGS) -> bytes:
+def read_images(text: str, settings: Settings = SETTINGS) -> bytes:
     async def take() -> bytes:
         with closing(ThreadPools()) as threads:
             return await ImageInputs(settings, threads, asyncio.Semaphore(1)).read(text)
@@ -39,15 +39,15 @@ def photograph(photographs: list[Path]) -> bytes:
 
 
 def test_base64_with_and_without_line_breaks(photograph: bytes) -> None:
-    assert taken(base64.b64encode(photograph).decode()) == photograph
-    assert taken(base64.encodebytes(photograph).decode()) == photograph
+    assert read_images(base64.b64encode(photograph).decode()) == photograph
+    assert read_images(base64.encodebytes(photograph).decode()) == photograph
 
 
 @pytest.mark.parametrize(
     "head", ["data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;name=a;Base64,"]
 )
 def test_data_uris(photograph: bytes, head: str) -> None:
-    assert taken(head + base64.b64encode(photograph).decode()) == photograph
+    assert read_images(head + base64.b64encode(photograph).decode()) == photograph
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_data_uris(photograph: bytes, head: str) -> None:
 )
 def test_text_that_is_no_image(text: str) -> None:
     with pytest.raises(SafelightError) as caught:
-        taken(text)
+        read_images(text)
     assert isinstance(caught.value, ImageEncodingError | ImageNotRecognisedError)
     assert caught.value.http_status in (415, 422)
 
@@ -78,7 +78,7 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     text = base64.b64encode(huge_png(60_000)).decode()
     tracemalloc.start()
     with pytest.raises(ImageTooManyPixelsError):
-        taken(text)
+        read_images(text)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
 
@@ -101,10 +101,10 @@ def test_the_limit_is_the_decoded_size() -> None:
 
 def test_urls_are_refused_unless_enabled() -> None:
     with pytest.raises(ImageUrlError, match="fetches no pictures"):
-        taken("http://127.0.0.1:9/picture.png")
+        read_images("http://127.0.0.1:9/picture.png")
     allowing = Settings(home=Path("/nowhere"), allow_image_urls=True)
     with pytest.raises(ImageUrlError, match="no public host"):
-        taken("HTTP://127.0.0.1:9/picture.png", allowing)
+        read_images("HTTP://127.0.0.1:9/picture.png", allowing)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-def look_up(host: str, port: int, **__: object) -> object:
+def resolve_name(host: str, port: int, **__: object) -> object:
     """Resolve addresses in every notation, and this machine's names; all other names are unknown, and no network is
     used."""
     if host != "localhost" and re.fullmatch(r"[0-9a-fx.:]+", host) is None:
@@ -84,7 +84,7 @@ def look_up(host: str, port: int, **__: object) -> object:
 
 @pytest.fixture(autouse=True)
 def _names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
 
 
 def anywhere(_: Address) -> bool:
@@ -259,7 +259,7 @@ def test_names_are_resolved_in_separate_threads(site: str, monkeypatch: pytest.M
 
     def noted(host: str, port: int, **rest: object) -> object:
         asked.append(threading.current_thread().name)
-        return look_up(host, port, **rest)
+        return resolve_name(host, port, **rest)
 
     monkeypatch.setattr(socket, "getaddrinfo", noted)
     assert get(f"{site}/bytes/6000") == b"x" * 6000

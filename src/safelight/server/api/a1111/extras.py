@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.errors import UnsupportedFieldError
-from safelight.generation.request import Share
+from safelight.generation.request import Fraction
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.images import DecodeLimits, decode
 from safelight.images.encoding import encode_image
@@ -37,10 +37,10 @@ class ExtrasBody(LenientBody):
         NO_UPSCALER, description="From /sdapi/v1/upscalers; None keeps the picture as it is."
     )
     upscaler_2: Name = Field(NO_UPSCALER, description="Must be None: a second upscaler is not supported.")
-    extras_upscaler_2_visibility: Share = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
-    gfpgan_visibility: Share = Field(0.0, description="Must be 0: there is no face restoration.")
-    codeformer_visibility: Share = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
-    codeformer_weight: Share = Field(0.0, description="Without effect.")
+    extras_upscaler_2_visibility: Fraction = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
+    gfpgan_visibility: Fraction = Field(0.0, description="Must be 0: there is no face restoration.")
+    codeformer_visibility: Fraction = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
+    codeformer_weight: Fraction = Field(0.0, description="Without effect.")
     show_extras_results: bool = Field(True, description="Without effect.")
     upscale_first: bool = Field(False, description="Without effect.")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from safelight.errors import UnsupportedFieldError
-from safelight.generation.request import UNMARKED
+from safelight.generation.request import MASK_BACKGROUND
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
 from safelight.server.api.image_resizing import CROP, PAD, STRETCH, Size, fast_png, resize
@@ -95,5 +95,5 @@ def _read_mask(data: bytes, limits: DecodeLimits, *, binary: bool) -> Image.Imag
     """Decode a mask, mode L: its opacity where a part of it is transparent, otherwise its brightness, as A1111 does."""
     alpha = decode_alpha(data, limits)
     if alpha is None:
-        return decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
+        return decode(data, limits=replace(limits, background=MASK_BACKGROUND)).image.convert("L")
     return alpha.point(lambda value: 255 if value > 128 else 0) if binary else alpha

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from safelight.generation.request import Share, Side, Steps, Words
+from safelight.generation.request import Fraction, Side, Steps, PromptText
 
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 SeedField = Annotated[int, Field(ge=-1, le=2**63 - 1)]
@@ -38,12 +38,12 @@ class LenientBody(BaseModel):
 class GenerationParameters(LenientBody):
     """Fields that txt2img and img2img share. ``a1111_refusals`` checks all other fields."""
 
-    prompt: Words = Field("", description="What to generate.")
-    negative_prompt: Words = Field("", description="What to avoid.")
+    prompt: PromptText = Field("", description="What to generate.")
+    negative_prompt: PromptText = Field("", description="What to avoid.")
     styles: list[Name] | None = Field(None, description="Names from /sdapi/v1/prompt-styles.")
     seed: SeedField | None = Field(-1, description="-1: random.")
     subseed: SeedField | None = Field(-1, description="-1: random.")
-    subseed_strength: Share = Field(0.0, description="Share of the subseed's noise, 0 to 1.")
+    subseed_strength: Fraction = Field(0.0, description="Share of the subseed's noise, 0 to 1.")
     sampler_name: Name | None = Field(
         None, description="From /sdapi/v1/samplers; the checkpoint's default when not given."
     )
@@ -61,20 +61,20 @@ class GenerationParameters(LenientBody):
     distilled_cfg_scale: Scale | None = Field(
         None, description="Forge: guidance of checkpoints with embedded guidance; without effect on others."
     )
-    cfg_end: Share = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
-    diffusers_guidance_rescale: Share = Field(0.0, description="SD.Next: guidance rescale.")
+    cfg_end: Fraction = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
+    diffusers_guidance_rescale: Fraction = Field(0.0, description="SD.Next: guidance rescale.")
     pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
-    pag_adaptive: Share | None = Field(
+    pag_adaptive: Fraction | None = Field(
         None, description="SD.Next: how much pag_scale decreases at each timestep."
     )
-    cfg_adaptive: Share | None = Field(None, description="SD.Next's later name of pag_adaptive.")
+    cfg_adaptive: Fraction | None = Field(None, description="SD.Next's later name of pag_adaptive.")
     clip_skip: Annotated[float, Field(ge=0, le=12, allow_inf_nan=False)] | None = Field(
         None,
         description="SD.Next: 1 is the last layer, and so is 0; a fraction is rounded to the nearest layer.",
     )
     width: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
     height: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
-    eta: Share | None = Field(None, description="For samplers that use it.")
+    eta: Fraction | None = Field(None, description="For samplers that use it.")
     sd_model_checkpoint: Name | None = Field(None, description="SD.Next: checkpoint for this request.")
     override_settings: dict[str, JsonValue] = Field({}, description="Options for this request.")
     override_settings_restore_afterwards: bool = Field(
@@ -98,7 +98,7 @@ class GenerationParameters(LenientBody):
 class Txt2ImgBody(GenerationParameters):
     """The body of txt2img."""
 
-    denoising_strength: Share | None = Field(
+    denoising_strength: Fraction | None = Field(
         None, description="Of the second pass, 0 to 1; 0.75 when not given."
     )
     enable_hr: bool = Field(False, description="Run a second pass at a larger size.")
@@ -121,8 +121,8 @@ class Txt2ImgBody(GenerationParameters):
     hr_distilled_cfg: Scale | None = Field(
         None, description="Forge: with enable_hr, the same as distilled_cfg_scale."
     )
-    hr_prompt: Words = Field("", description="Empty, or the same as prompt.")
-    hr_negative_prompt: Words = Field("", description="Empty, or the same as negative_prompt.")
+    hr_prompt: PromptText = Field("", description="Empty, or the same as prompt.")
+    hr_negative_prompt: PromptText = Field("", description="Empty, or the same as negative_prompt.")
 
 
 class Img2ImgBody(GenerationParameters):
@@ -130,7 +130,7 @@ class Img2ImgBody(GenerationParameters):
 
     init_images: list[Base64] = Field(min_length=1, description="One picture.")
     resize_mode: int = Field(0, ge=0, le=3, description="0: stretch, 1: crop, 2: fill; 3 is refused.")
-    denoising_strength: Share = Field(0.75, description="Denoising strength, 0 to 1.")
+    denoising_strength: Fraction = Field(0.75, description="Denoising strength, 0 to 1.")
     mask: Base64 | None = Field(None, description="White, or opaque, where the picture is repainted.")
     mask_blur: int | None = Field(None, ge=0, le=256, description="Pixels; 4 when not given.")
     mask_blur_x: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_y.")

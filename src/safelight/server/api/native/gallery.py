@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
 from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
-from safelight.gallery.thumbnails import LARGEST, SMALLEST
+from safelight.gallery.thumbnails import MAX_SIDE, MIN_SIDE
 from safelight.server.api.native.common import EntryId, etag_matches, image_response, not_modified
 from safelight.server.api.native.schemas.gallery import (
     EntryMarks,
@@ -77,7 +77,7 @@ async def mark_entry(
 ) -> EntryRecord:
     """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
-        app_state.service.gallery.mark, entry_id, principal.scope, favourite=marks.favourite, tags=marks.tags
+        app_state.service.gallery.annotate, entry_id, principal.scope, favourite=marks.favourite, tags=marks.tags
     )
     return _entry_record(changed)
 
@@ -131,7 +131,7 @@ async def entry_thumbnail(
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
     request: Request,
-    side: Annotated[int, Query(ge=SMALLEST, le=LARGEST, description="The longer side, in pixels.")] = 256,
+    side: Annotated[int, Query(ge=MIN_SIDE, le=MAX_SIDE, description="The longer side, in pixels.")] = 256,
 ) -> Response:
     """The picture scaled down, as WebP."""
     gallery = app_state.service.gallery
@@ -139,7 +139,7 @@ async def entry_thumbnail(
     tag = f'"{entry.sha256}-{side}"'
     if entry.sha256 is not None and etag_matches(request, tag):
         return not_modified(tag)
-    data = await asyncio.to_thread(gallery.kept_thumbnail, entry_id, side, principal.scope)
+    data = await asyncio.to_thread(gallery.cached_thumbnail, entry_id, side, principal.scope)
     if data is None:
         cost = decode_png_cost((entry.width, entry.height), app_state.studio.limits, side)
         data = await app_state.threads.run_image(cost, gallery.thumbnail, entry_id, side, principal.scope)

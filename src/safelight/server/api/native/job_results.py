@@ -93,7 +93,7 @@ def result_of(job: Job) -> JobResult:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.result is None:
         raise ResultMissingError(f"The job {job.id} was cancelled before there was a result.")
-    return JobResult.read(job.result)
+    return JobResult.parse(job.result)
 
 
 def _find_picture(result: JobResult, index: int) -> GeneratedImage:

@@ -14,7 +14,7 @@ from pydantic import StringConstraints, ValidationError
 from starlette.types import Message
 
 from safelight.errors import BodyInvalidError, DatabaseError, LimitError, SafelightError
-from safelight.jobs.job import Shape, Signal
+from safelight.jobs.job import FrozenModel, Signal
 from safelight.server.api.native.job_events import COUNTED_STREAM, is_open
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.events.broadcaster import UPDATE_INTERVAL, Broadcaster
@@ -43,7 +43,7 @@ def broadcaster_of(connection: HTTPConnection) -> Broadcaster:
     return found
 
 
-class SignalMessage(Shape):
+class SignalMessage(FrozenModel):
     """A client's message."""
 
     action: Signal

@@ -44,7 +44,7 @@ async def load_model(body: LoadModelRequest, app_state: CurrentAppState, _: Curr
 
     def put() -> ResidencyCommand:
         workers = _running_workers(app_state)
-        app_state.service.load(_worker_checkpoint(body.checkpoint, app_state))
+        app_state.service.request_load(_worker_checkpoint(body.checkpoint, app_state))
         app_state.audit_log.write("checkpoint.load", checkpoint=body.checkpoint)
         return _memory_command(body.checkpoint, workers)
 
@@ -69,7 +69,7 @@ async def unload_model(
 
     def put() -> ResidencyCommand:
         workers = _running_workers(app_state)
-        app_state.service.unload(
+        app_state.service.request_unload(
             None if body.checkpoint is None else _resident_name(body.checkpoint, workers, app_state)
         )
         app_state.audit_log.write("checkpoint.unload", checkpoint=body.checkpoint)

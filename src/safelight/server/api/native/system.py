@@ -41,7 +41,7 @@ def _system(app_state: AppState, principal: Principal) -> SystemView:
         classifier=settings.classifier.rpartition("/")[2],
         policy=settings.policy.rpartition("/")[2],
         workers=[_worker(worker, principal) for worker in service.workers()],
-        jobs={state.value: number for state, number in service.store.counts().items()},
+        jobs={state.value: number for state, number in service.store.count_by_state().items()},
         limits=LimitsView.model_validate(settings),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.generation.request import Scale, Seed, Share, Steps, Words
+from safelight.generation.request import Scale, Seed, Fraction, Steps, PromptText
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 Size = Annotated[
@@ -50,7 +50,7 @@ class CommonFields(BaseModel):
 class GenerationFields(CommonFields):
     """Fields of generations and edits; the fields from negative_prompt on are ours."""
 
-    prompt: Words = Field(min_length=1, description="What to generate.")
+    prompt: PromptText = Field(min_length=1, description="What to generate.")
     quality: Quality | None = Field(
         None, description="How many steps: low half as many, high and hd 1.5 times …"
     )
@@ -71,7 +71,7 @@ class GenerationFields(CommonFields):
         None, description="Previews, with stream."
     )
 
-    negative_prompt: Words | None = Field(None, description="What to avoid.")
+    negative_prompt: PromptText | None = Field(None, description="What to avoid.")
     seed: Seed | None = Field(None, description="The same seed gives the same pictures.")
     steps: Steps | None = Field(None, description="Instead of quality.")
     guidance_scale: Scale | None = None
@@ -104,7 +104,7 @@ class EditForm(GenerationFields):
     input_fidelity: Literal["low", "high"] | None = Field(
         None, description="Without a mask: a strength of 0.5 for high, 0.75 for low."
     )
-    strength: Share | None = Field(None, description="Ours: denoising strength, 0 to 1.")
+    strength: Fraction | None = Field(None, description="Ours: denoising strength, 0 to 1.")
 
 
 class VariationForm(CommonFields):

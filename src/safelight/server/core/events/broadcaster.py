@@ -113,7 +113,7 @@ class Broadcaster:
         ledger = self._get_app_state().service.store
         last = ledger.last_event()  # read first: later events are sent as messages
         jobs = ledger.overview(
-            scope, waiting=MAX_WAITING, ended=MAX_ENDED, largest=MAX_JOB_CHARACTERS, total=MAX_CHARACTERS
+            scope, waiting=MAX_WAITING, ended=MAX_ENDED, max_chars=MAX_JOB_CHARACTERS, max_total_chars=MAX_CHARACTERS
         )
         texts = ",".join(job.model_dump_json() for job in jobs)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
@@ -206,7 +206,7 @@ class Broadcaster:
         self, job_ids: Collection[str], scopes: Collection[str | None]
     ) -> tuple[list[Job], dict[str, str]]:
         """Some jobs, and the messages about those that a client may see, by job id."""
-        jobs = self._get_app_state().service.store.several(job_ids, MAX_JOB_CHARACTERS)
+        jobs = self._get_app_state().service.store.find_many(job_ids, MAX_JOB_CHARACTERS)
         seen = [job for job in jobs if None in scopes or job.owner in scopes]
         return jobs, {job.id: f'{{"type":"job","job":{job.model_dump_json()}}}' for job in seen}
 

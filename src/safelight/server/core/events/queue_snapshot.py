@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from safelight.errors import DatabaseError
-from safelight.jobs.queue.eta import Standing
+from safelight.jobs.queue.eta import JobEstimate
 from safelight.jobs.queue.store import JobStore
 from safelight.server.core.events.coalescing_queue import encode_message
 
@@ -25,7 +25,7 @@ class QueueSnapshot:
         """Whether a job has changed since the last read."""
         self._running = False
         self._refreshed = -REFRESH_INTERVAL
-        self._entries: Sequence[Standing] = ()
+        self._entries: Sequence[JobEstimate] = ()
         self._etas: dict[str, float] = {}
 
     def is_due(self) -> bool:
@@ -40,7 +40,7 @@ class QueueSnapshot:
         """
         self.changed = False
         try:
-            self._entries = await asyncio.to_thread(store.standings)
+            self._entries = await asyncio.to_thread(store.estimates)
         except DatabaseError:
             self.changed = True
             raise
@@ -63,9 +63,9 @@ class QueueSnapshot:
         return encode_message("queue", positions=_positions(theirs), etas=_etas(theirs))
 
 
-def _positions(entries: Iterable[Standing]) -> dict[str, int]:
+def _positions(entries: Iterable[JobEstimate]) -> dict[str, int]:
     return {each.id: each.position for each in entries if each.position is not None}
 
 
-def _etas(entries: Iterable[Standing]) -> dict[str, float]:
+def _etas(entries: Iterable[JobEstimate]) -> dict[str, float]:
     return {each.id: round(each.eta, 2) for each in entries if each.eta is not None}

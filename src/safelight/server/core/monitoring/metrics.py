@@ -76,7 +76,7 @@ class _DatabaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the metrics from the database."""
-        counts = self._service.store.counts()
+        counts = self._service.store.count_by_state()
         yield _gauge("safelight_jobs", "Jobs that are known, by state.", "state", counts)
         yield GaugeMetricFamily("safelight_queue_length", "Jobs that wait.", value=counts[JobState.QUEUED])
         workers = self._service.workers()

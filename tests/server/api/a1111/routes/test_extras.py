@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.api.hands import drawing, worker
+from tests.server.api.manual_worker import generate_images, run_worker
 
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
@@ -28,7 +28,7 @@ def sizes(*texts: str) -> list[tuple[int, int]]:
 
 
 def test_one_picture(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         answer = client.post(
             "/sdapi/v1/extra-single-image", json={"image": PICTURE, "upscaler_1": "Lanczos"}
         ).json()
@@ -40,14 +40,14 @@ def test_one_picture(client: TestClient, service: QueueService) -> None:
 
 def test_ignored_fields_are_reported(client: TestClient, service: QueueService) -> None:
     sent = {"image": PICTURE, "upscaler_1": "Lanczos", "upscaler_2": None, "<b>": 1}
-    with worker(service):
+    with run_worker(service):
         answer = client.post("/sdapi/v1/extra-single-image", json=sent).json()
     assert answer["html_info"].endswith("<p>Ignored: &lt;b&gt;</p>")
 
 
 def test_one_picture_to_a_size(client: TestClient, service: QueueService) -> None:
     body = {"image": PICTURE, "upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 65}
-    with worker(service):
+    with run_worker(service):
         answer = client.post("/sdapi/v1/extra-single-image", json=body | {"upscaling_resize_h": 64}).json()
     assert sizes(answer["image"]) == [(65, 64)], "the worker's result is cut to the size"
 
@@ -57,13 +57,13 @@ def test_several_pictures_are_a_job_each(client: TestClient, service: QueueServi
         "imageList": [{"data": PICTURE, "name": "a"}, {"data": PICTURE, "name": "b"}],
         "upscaler_1": "Nearest",
     }
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         answer = client.post("/sdapi/v1/extra-batch-images", json=body).json()
     assert (len(begun), sizes(*answer["images"])) == (2, [(64, 32)] * 2)
 
 
 def test_a_blocked_upscaled_picture_is_withheld(client: TestClient, service: QueueService) -> None:
-    with worker(service, drawing(Decision.BLOCK)):
+    with run_worker(service, generate_images(Decision.BLOCK)):
         response = client.post("/sdapi/v1/extra-single-image", json={"image": PICTURE})
     assert (response.status_code, response.json()["error"]) == (403, "blocked")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.api.hands import drawing, worker
+from tests.server.api.manual_worker import generate_images, run_worker
 
 from safelight.errors import MemoryBudgetError
 from safelight.images import DecodeLimits
@@ -20,31 +20,31 @@ from safelight.moderation.policy import Decision
 LIMITS = DecodeLimits()
 
 
-def encoded(image: Image.Image) -> str:
+def encode_base64(image: Image.Image) -> str:
     out = io.BytesIO()
     image.save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
 
 
-RED = encoded(Image.new("RGB", (64, 32), "red"))
+RED = encode_base64(Image.new("RGB", (64, 32), "red"))
 
 
-def drawn(client: TestClient, path: str = "txt2img", **body: Any) -> dict[str, Any]:
+def generate(client: TestClient, path: str = "txt2img", **body: Any) -> dict[str, Any]:
     response = client.post(f"/sdapi/v1/{path}", json={"prompt": "a cat", **body})
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found | {"info": json.loads(found["info"])}
 
 
-def refused(client: TestClient, path: str = "txt2img", **body: Any) -> tuple[int, dict[str, str]]:
+def assert_refused(client: TestClient, path: str = "txt2img", **body: Any) -> tuple[int, dict[str, str]]:
     response = client.post(f"/sdapi/v1/{path}", json={"prompt": "a cat", **body})
     assert set(response.json()) == {"error", "detail", "errors"}, "the shape A1111's clients read"
     return response.status_code, response.json()
 
 
 def test_pictures_come_with_their_info(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
-        found = drawn(client, seed=5, batch_size=2, width=64, height=32)
+    with run_worker(service) as begun:
+        found = generate(client, seed=5, batch_size=2, width=64, height=32)
     assert begun[0].request == {
         "prompt": "a cat",
         "seed": 5,
@@ -61,16 +61,16 @@ def test_pictures_come_with_their_info(client: TestClient, service: QueueService
 
 
 def test_a_batch_with_a_subseed_is_about_one_seed(client: TestClient, service: QueueService) -> None:
-    with worker(service):
-        info = drawn(client, seed=7, subseed=1, subseed_strength=0.2, batch_size=4)["info"]
+    with run_worker(service):
+        info = generate(client, seed=7, subseed=1, subseed_strength=0.2, batch_size=4)["info"]
     assert (info["all_seeds"], info["all_subseeds"]) == ([7] * 4, [1, 2, 3, 4])
 
 
 def test_ignored_fields_are_reported(client: TestClient, service: QueueService) -> None:
     scripts = {"Sampler": {"args": [4, "Euler", "Automatic"]}, "Comments": {"args": []}}
     sent = {"image_similarity": 0.4, "sampler": "Euler", "distilled_cfg_scale": 3.5}
-    with worker(service):
-        found = drawn(client, steps=4, sampler_name="Euler", alwayson_scripts=scripts, **sent)
+    with run_worker(service):
+        found = generate(client, steps=4, sampler_name="Euler", alwayson_scripts=scripts, **sent)
     assert found["info"]["ignored_fields"] == [
         "image_similarity",
         "sampler",
@@ -83,39 +83,39 @@ def test_ignored_fields_are_reported(client: TestClient, service: QueueService) 
     "name", ["prompt", "override_settings", "alwayson_scripts", "styles", "seed", "steps", "enable_hr"]
 )
 def test_nulls_are_accepted(client: TestClient, service: QueueService, name: str) -> None:
-    with worker(service):
-        drawn(client, **{name: None})
+    with run_worker(service):
+        generate(client, **{name: None})
 
 
 def test_an_empty_mask_is_no_mask(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
-        drawn(client, "img2img", init_images=[RED], mask="")
+    with run_worker(service) as begun:
+        generate(client, "img2img", init_images=[RED], mask="")
     assert "mask" not in begun[0].request
 
 
 def test_a_random_seed_is_chosen_once_and_stored(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
-        found = drawn(client, seed=-1)
+    with run_worker(service) as begun:
+        found = generate(client, seed=-1)
     assert found["info"]["seed"] == begun[0].request["seed"]
 
 
 def test_without_send_images_they_are_only_in_the_gallery(client: TestClient, service: QueueService) -> None:
-    with worker(service):
-        found = drawn(client, send_images=False)
+    with run_worker(service):
+        found = generate(client, send_images=False)
     assert found["images"] == []
     (name,) = found["info"]["picture_ids"]
     assert client.get(f"/v1/gallery/{name}/file").status_code == 200
 
 
 def test_blocked_pictures_are_left_out_and_reported(client: TestClient, service: QueueService) -> None:
-    with worker(service, drawing(Decision.BLOCK, Decision.ALLOW)):
-        found = drawn(client, seed=5, n_iter=2)
+    with run_worker(service, generate_images(Decision.BLOCK, Decision.ALLOW)):
+        found = generate(client, seed=5, n_iter=2)
     assert (len(found["images"]), found["info"]["all_seeds"], found["info"]["blocked_seeds"]) == (1, [6], [5])
 
 
 def test_if_all_are_blocked_the_response_is_an_error(client: TestClient, service: QueueService) -> None:
-    with worker(service, drawing(Decision.BLOCK)):
-        status, body = refused(client)
+    with run_worker(service, generate_images(Decision.BLOCK)):
+        status, body = assert_refused(client)
     assert (status, body["error"]) == (403, "blocked")
     assert "0.9000" in body["detail"]
 
@@ -124,8 +124,8 @@ def test_a_failed_job_responds_with_its_error(client: TestClient, service: Queue
     def fail(service: QueueService, job: Job) -> None:
         service.store.fail(job, MemoryBudgetError("It would be too large."))
 
-    with worker(service, fail):
-        status, body = refused(client)
+    with run_worker(service, fail):
+        status, body = assert_refused(client)
     assert (status, body["error"], body["detail"]) == (413, "memory.budget", "It would be too large.")
 
 
@@ -148,42 +148,42 @@ def test_a_failed_job_responds_with_its_error(client: TestClient, service: Queue
 def test_unsupported_requests_are_refused_before_a_job_is_queued(
     standing: TestClient, body: dict[str, Any], status: int, code: str
 ) -> None:
-    found, told = refused(standing, **body)
+    found, told = assert_refused(standing, **body)
     assert (found, told["error"]) == (status, code)
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
 def test_override_settings_apply_to_one_request_or_persist(client: TestClient, service: QueueService) -> None:
     once = {"override_settings": {"CLIP_stop_at_last_layers": 2}}
-    with worker(service) as begun:
-        drawn(client, **once)
-        drawn(client)
-        drawn(client, **once, override_settings_restore_afterwards=False)
-        drawn(client)
+    with run_worker(service) as begun:
+        generate(client, **once)
+        generate(client)
+        generate(client, **once, override_settings_restore_afterwards=False)
+        generate(client)
     assert [job.request.get("clip_skip", 1) for job in begun] == [2, 1, 2, 2]
 
 
 def test_pictures_have_the_format_of_the_clients_options(client: TestClient, service: QueueService) -> None:
-    with worker(service):
-        found = drawn(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
+    with run_worker(service):
+        found = generate(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
     data = base64.b64decode(found["images"][0])
     assert Image.open(io.BytesIO(data)).format == "JPEG"
     assert (read_metadata(data, limits=LIMITS).infotext or "").startswith("a cat")
 
 
 def test_a_task_is_found_by_its_id(client: TestClient, service: QueueService) -> None:
-    with worker(service):
-        found = drawn(client, force_task_id="task(txt2img-1)")
+    with run_worker(service):
+        found = generate(client, force_task_id="task(txt2img-1)")
     answer = client.post("/internal/progress", json={"id_task": "task(txt2img-1)"}).json()
     assert (answer["completed"], answer["job"]) == (True, found["info"]["job_id"])
 
 
 def test_img2img_accepts_pictures_as_clients_send_them(client: TestClient, service: QueueService) -> None:
-    mask = encoded(Image.new("L", (64, 32), 255))
-    with worker(service) as begun:
-        found = drawn(client, "img2img", init_images=[f"data:image/png;base64,{RED}"], mask=mask)
-        drawn(client, "img2img", init_images=[RED], include_init_images=True)
-    assert (begun.picture(0, "init_image").size, begun.picture(0, "mask").mode) == ((64, 32), "L")
+    mask = encode_base64(Image.new("L", (64, 32), 255))
+    with run_worker(service) as begun:
+        found = generate(client, "img2img", init_images=[f"data:image/png;base64,{RED}"], mask=mask)
+        generate(client, "img2img", init_images=[RED], include_init_images=True)
+    assert (begun.input_image(0, "init_image").size, begun.input_image(0, "mask").mode) == ((64, 32), "L")
     assert begun[0].request["strength"] == 0.75
     assert begun[0].request["inpaint"] == {
         "blur": 4,
@@ -197,9 +197,9 @@ def test_img2img_accepts_pictures_as_clients_send_them(client: TestClient, servi
 
 
 def test_img2img_resizes_the_picture(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
-        drawn(client, "img2img", init_images=[RED], width=32, height=64, resize_mode=2)
-    assert begun.picture(0, "init_image").size == (32, 64)
+    with run_worker(service) as begun:
+        generate(client, "img2img", init_images=[RED], width=32, height=64, resize_mode=2)
+    assert begun.input_image(0, "init_image").size == (32, 64)
 
 
 @pytest.mark.parametrize(
@@ -216,15 +216,15 @@ def test_img2img_resizes_the_picture(client: TestClient, service: QueueService) 
     ],
 )
 def test_img2img_refuses_invalid_pictures(standing: TestClient, body: dict[str, Any], status: int) -> None:
-    assert refused(standing, "img2img", **body)[0] == status
+    assert assert_refused(standing, "img2img", **body)[0] == status
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
 def test_the_job_continues_after_a_disconnect_and_is_stored(
     client: TestClient, service: QueueService
 ) -> None:
-    with worker(service):
-        found = drawn(client)
+    with run_worker(service):
+        found = generate(client)
     job = service.store.get(found["info"]["job_id"])
     assert (job.state, job.owner) == (JobState.SUCCEEDED, "local")
 
@@ -243,7 +243,7 @@ def test_the_job_continues_after_a_disconnect_and_is_stored(
 def test_invalid_strings_do_no_harm(
     client: TestClient, service: QueueService, body: bytes, status: int
 ) -> None:
-    with worker(service):
+    with run_worker(service):
         response = client.post(
             "/sdapi/v1/txt2img", content=body, headers={"Content-Type": "application/json"}
         )

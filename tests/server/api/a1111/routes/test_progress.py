@@ -14,21 +14,21 @@ from safelight.jobs.queue_service import QueueService
 PROGRESS = Progress(stage="first pass", step=3, steps=8, picture=1, pictures=4, fraction=0.25)
 
 
-def queued(service: QueueService, owner: str = "local") -> Job:
+def submit_job(service: QueueService, owner: str = "local") -> Job:
     request: dict[str, Any] = {"prompt": "a cat", "seed": 1}
     return service.store.submit(Submission(kind=JobKind.GENERATE, request=request, owner=owner))
 
 
-def under_way(service: QueueService, owner: str = "local", preview: bytes | None = None) -> Job:
+def start_job(service: QueueService, owner: str = "local", preview: bytes | None = None) -> Job:
     """A job that a worker has started, with progress."""
-    queued(service, owner)
+    submit_job(service, owner)
     job = service.store.claim("by-hand")
     assert job is not None
     service.store.report(job, PROGRESS, preview)
     return job
 
 
-def told(service: QueueService, job: Job) -> Signal | None:
+def record_progress(service: QueueService, job: Job) -> Signal | None:
     return service.store.signals([job.id]).get(job.id)
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_running(client: TestClient) -> None:
 
 
 def test_the_clients_job_with_its_preview(client: TestClient, service: QueueService) -> None:
-    job = under_way(service, preview=webp())
+    job = start_job(service, preview=webp())
     answer = client.get("/sdapi/v1/progress").json()
     assert (answer["progress"], answer["id"], answer["current_task"]) == (0.25, job.id, job.id)
     assert answer["state"]["sampling_step"] == 3
@@ -55,7 +55,7 @@ def test_the_clients_job_with_its_preview(client: TestClient, service: QueueServ
 
 
 def test_jobs_of_other_owners_are_hidden(client: TestClient, service: QueueService) -> None:
-    job = under_way(service, owner="somebody")
+    job = start_job(service, owner="somebody")
     assert client.get("/sdapi/v1/progress").json()["id"] == ""
     assert client.get(f"/sdapi/v1/progress?id_task={job.id}").json()["id"] == ""
     assert client.post("/internal/progress", json={"id_task": job.id}).json()["active"] is False
@@ -64,8 +64,8 @@ def test_jobs_of_other_owners_are_hidden(client: TestClient, service: QueueServi
 
 
 def test_a_queued_job_is_shown_as_queued(client: TestClient, service: QueueService) -> None:
-    queued(service, "somebody")
-    job = queued(service)
+    submit_job(service, "somebody")
+    job = submit_job(service)
     answer = client.get("/sdapi/v1/progress").json()
     assert (answer["id"], answer["textinfo"]) == (job.id, "Waiting, place 2 in the queue.")
     task = client.post("/internal/progress", json={"id_task": job.id}).json()
@@ -75,7 +75,7 @@ def test_a_queued_job_is_shown_as_queued(client: TestClient, service: QueueServi
 
 
 def test_a_preview_is_sent_once(client: TestClient, service: QueueService) -> None:
-    job = under_way(service, preview=webp())
+    job = start_job(service, preview=webp())
     question = {"id_task": job.id, "id_live_preview": -1}
     first = client.post("/internal/progress", json=question).json()
     assert first["live_preview"].startswith("data:image/png;base64,")
@@ -93,7 +93,7 @@ def test_a_preview_is_sent_once(client: TestClient, service: QueueService) -> No
 
 
 def test_without_an_id_the_running_job_is_shown(client: TestClient, service: QueueService) -> None:
-    job = under_way(service)
+    job = start_job(service)
     answer = client.post("/internal/progress", json={}).json()
     assert (answer["active"], answer["job"], answer["step"], answer["batch_count"]) == (True, job.id, 3, 4)
 
@@ -102,11 +102,11 @@ def test_without_an_id_the_running_job_is_shown(client: TestClient, service: Que
 def test_interrupt_stops_only_the_clients_running_jobs(
     client: TestClient, service: QueueService, path: str, signal: Signal
 ) -> None:
-    mine, others = under_way(service), under_way(service, "somebody")
-    waiting = queued(service)
+    mine, others = start_job(service), start_job(service, "somebody")
+    waiting = submit_job(service)
     assert client.post(f"/sdapi/v1/{path}").json() == {}
-    assert told(service, mine) is signal
-    assert told(service, others) is None
+    assert record_progress(service, mine) is signal
+    assert record_progress(service, others) is None
     assert service.store.get(waiting.id).state is JobState.QUEUED
 
 
@@ -115,28 +115,28 @@ def test_a_job_without_pictures_ignores_skip(client: TestClient, service: QueueS
     job = service.store.claim("by-hand")
     assert job is not None
     assert client.post("/sdapi/v1/skip").status_code == 200
-    assert told(service, job) is None
+    assert record_progress(service, job) is None
 
 
 def test_one_task_is_stopped_by_its_id(client: TestClient, service: QueueService) -> None:
-    first, second, others = under_way(service), under_way(service), under_way(service, "somebody")
-    waiting = queued(service)
+    first, second, others = start_job(service), start_job(service), start_job(service, "somebody")
+    waiting = submit_job(service)
     for job in (second, waiting, others):
         assert client.post(f"/sdapi/v1/interrupt?id_task={job.id}").status_code == 200
-    assert [told(service, job) for job in (first, second, others)] == [None, Signal.FINISH, None]
+    assert [record_progress(service, job) for job in (first, second, others)] == [None, Signal.FINISH, None]
     assert service.store.get(waiting.id).state is JobState.CANCELLED
 
 
 def test_stopping_an_ended_job_does_nothing(client: TestClient, service: QueueService) -> None:
-    job = under_way(service)
+    job = start_job(service)
     service.store.succeed(job, {"pictures": []}, 1.0)
     assert client.post(f"/sdapi/v1/interrupt?id_task={job.id}").status_code == 200
     assert client.post("/sdapi/v1/interrupt?id_task=task(unknown)").status_code == 200
 
 
 def test_status_for_sd_next(client: TestClient, service: QueueService) -> None:
-    job = under_way(service)
-    queued(service)
+    job = start_job(service)
+    submit_job(service)
     answer = client.get("/sdapi/v1/status").json()
     assert (answer["status"], answer["id"], answer["jobs"], answer["queued"]) == ("running", job.id, 2, 1)
     assert answer["uptime"] > 0

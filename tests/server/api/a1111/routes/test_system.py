@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 from starlette.testclient import TestClient
-from tests.server.api.hands import entered, worker
+from tests.server.api.manual_worker import add_entry, run_worker
 
 from safelight import __version__
 from safelight.jobs.job import JobKind, Signal, Submission
@@ -38,13 +38,13 @@ def test_command_line_flags_hold_no_secrets(client: TestClient, service: QueueSe
 
 
 def test_history_is_the_clients_own(client: TestClient, service: QueueService) -> None:
-    with worker(service):
+    with run_worker(service):
         drawn = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
     other = Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}, owner="somebody")
     service.store.submit(other)
     running = service.store.claim("by-hand")
     assert running is not None
-    service.store.succeed(running, {"pictures": [{"url": entered(service, running).id}]}, 1.0)
+    service.store.succeed(running, {"pictures": [{"url": add_entry(service, running).id}]}, 1.0)
     (item,) = client.get("/sdapi/v1/history").json()
     assert (item["id"], item["job"], item["op"]) == (drawn["job_id"], "generate", "succeeded")
     assert item["outputs"] == [f"/v1/gallery/{drawn['picture_ids'][0]}/file"]
@@ -53,13 +53,13 @@ def test_history_is_the_clients_own(client: TestClient, service: QueueService) -
 
 
 def test_history_finds_an_old_job_behind_many_others(client: TestClient, service: QueueService) -> None:
-    with worker(service):
+    with run_worker(service):
         drawn = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
     for _ in range(3):
         scan = Submission(kind=JobKind.SCAN, request={"images": []}, owner="local")
-        service.store.signal(service.store.submit(scan).id, Signal.CANCEL)
+        service.store.send_signal(service.store.submit(scan).id, Signal.CANCEL)
     assert [each["id"] for each in client.get("/sdapi/v1/history?limit=1").json()] == [drawn["job_id"]]
-    with worker(service):
+    with run_worker(service):
         newer = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
     for name in (drawn["job_id"], newer["job_id"]):
         (item,) = client.get(f"/sdapi/v1/history?limit=1&id={name}").json()
@@ -68,15 +68,15 @@ def test_history_finds_an_old_job_behind_many_others(client: TestClient, service
 
 def test_unloading_is_for_administrators(people: Callable[[str], TestClient], service: QueueService) -> None:
     assert people("anna").post("/sdapi/v1/unload-checkpoint").status_code == 403
-    assert service.last_order() == 0
+    assert service.last_command() == 0
     assert people("chief").post("/sdapi/v1/unload-checkpoint").status_code == 200
-    assert [(order.load, order.checkpoint) for order in service.orders(0)] == [(False, None)]
+    assert [(order.load, order.checkpoint) for order in service.commands(0)] == [(False, None)]
     noted = json.loads((service.settings.home / "audit.log").read_text().splitlines()[-1])
     assert (noted["event"], noted["checkpoint"], noted["owner"]) == ("checkpoint.unload", None, "chief")
 
 
 def test_the_log_has_its_last_lines(client: TestClient, service: QueueService) -> None:
-    with worker(service):
+    with run_worker(service):
         client.post("/sdapi/v1/txt2img", json={"prompt": "a secret cat"})
         client.post("/sdapi/v1/txt2img", json={"prompt": "a secret cat"})
     lines = client.get("/sdapi/v1/log?lines=1").json()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.api.hands import drawing, worker
-from tests.server.conftest import client_of
+from tests.server.api.manual_worker import generate_images, run_worker
+from tests.server.conftest import app_client
 
 from safelight.errors import MemoryBudgetError, NonFiniteError
 from safelight.jobs.job import Job, Progress
@@ -29,7 +29,7 @@ def png(*, hole: bool = False) -> bytes:
     return out.getvalue()
 
 
-def generated(client: TestClient, **body: Any) -> dict[str, Any]:
+def generate(client: TestClient, **body: Any) -> dict[str, Any]:
     response = client.post("/v1/images/generations", json={"prompt": "a cat", **body})
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
@@ -53,8 +53,8 @@ def events_of(text: str) -> list[dict[str, Any]]:
 
 
 def test_pictures_in_base64(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
-        found = generated(client, n=2, size="64x32", seed=5, steps=4, quality="high")
+    with run_worker(service) as begun:
+        found = generate(client, n=2, size="64x32", seed=5, steps=4, quality="high")
     assert begun[0].request == {
         "prompt": "a cat",
         "ignore_unsupported": True,
@@ -87,7 +87,7 @@ def test_openai_model_names_mean_the_configured_checkpoint(
         ("dall-e-3", {"*": "x"}, 404),
     ):
         service = open_service(openai_models=models)
-        with client_of(create_app(service, service.settings)) as client, worker(service):
+        with app_client(create_app(service, service.settings)) as client, run_worker(service):
             response = client.post("/v1/images/generations", json={"prompt": "a cat", "model": name})
         assert response.status_code == status, (name, models)
         if status == 200:
@@ -97,7 +97,7 @@ def test_openai_model_names_mean_the_configured_checkpoint(
             assert error_of(response)["code"] == "model_not_found"
 
 
-def attempt(client: TestClient, number: int, path: str = "generations", **sent: Any) -> Any:
+def retry_headers(client: TestClient, number: int, path: str = "generations", **sent: Any) -> Any:
     """Send a request as OpenAI's client does."""
     headers = {"x-stainless-retry-count": str(number)}
     return client.post(f"/v1/images/{path}", headers=headers, **sent)
@@ -105,11 +105,11 @@ def attempt(client: TestClient, number: int, path: str = "generations", **sent: 
 
 def test_a_retry_of_the_client_is_the_same_job(client: TestClient, service: QueueService) -> None:
     body = {"prompt": "a cat"}
-    with worker(service) as begun:
-        first, second = (attempt(client, 0, json=body).json() for _ in range(2))
-        again = attempt(client, 1, json=body).json()
-        attempt(client, 1, json=body | {"seed": 5})
-        attempt(client, 0, json=body)
+    with run_worker(service) as begun:
+        first, second = (retry_headers(client, 0, json=body).json() for _ in range(2))
+        again = retry_headers(client, 1, json=body).json()
+        retry_headers(client, 1, json=body | {"seed": 5})
+        retry_headers(client, 0, json=body)
     assert first != second
     assert again == second
     assert [job.request.get("seed") for job in begun].count(5) == 1
@@ -117,18 +117,18 @@ def test_a_retry_of_the_client_is_the_same_job(client: TestClient, service: Queu
 
 
 def test_a_retry_of_a_form_is_the_same_job(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         for number in (0, 2):
             files = {"image": png(), "mask": png(hole=True)}
-            attempt(client, number, "edits", data={"prompt": "x"}, files=files)
-        attempt(client, 2, "edits", data={"prompt": "x"}, files={"image": png()})
+            retry_headers(client, number, "edits", data={"prompt": "x"}, files=files)
+        retry_headers(client, 2, "edits", data={"prompt": "x"}, files={"image": png()})
     assert len(begun) == 2
 
 
 def test_a_job_of_another_user_is_not_taken_for_a_retry(people: Any, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         for name in ("anna", "berta", "anna"):
-            assert attempt(people(name), 1, json={"prompt": "a cat"}).status_code == 200
+            assert retry_headers(people(name), 1, json={"prompt": "a cat"}).status_code == 200
     assert [job.owner for job in begun] == ["anna", "berta"]
 
 
@@ -136,26 +136,26 @@ def test_a_failed_job_is_not_retried(client: TestClient, service: QueueService) 
     def fail(service: QueueService, job: Job) -> None:
         service.store.fail(job, NonFiniteError())
 
-    with worker(service, fail) as begun:
-        failed = attempt(client, 0, json={"prompt": "a cat"})
-        attempt(client, 1, json={"prompt": "a cat"})
+    with run_worker(service, fail) as begun:
+        failed = retry_headers(client, 0, json={"prompt": "a cat"})
+        retry_headers(client, 1, json={"prompt": "a cat"})
     assert (failed.status_code, failed.headers["x-should-retry"]) == (500, "false")
     assert error_of(failed)["code"] == "generation.numbers"
     assert len(begun) == 1
-    refused = attempt(client, 0, json={"prompt": "a cat", "n": 11})
+    refused = retry_headers(client, 0, json={"prompt": "a cat", "n": 11})
     assert "x-should-retry" not in refused.headers
 
 
 def test_urls_point_to_the_gallery(client: TestClient, service: QueueService) -> None:
-    with worker(service):
-        found = generated(client, response_format="url")
+    with run_worker(service):
+        found = generate(client, response_format="url")
     address = found["data"][0]["url"]
     assert address.startswith("http://127.0.0.1:7860/v1/gallery/")
     assert client.get(address).headers["content-type"] == "image/png"
 
 
 def test_a_blocked_picture_is_an_error(client: TestClient, service: QueueService) -> None:
-    with worker(service, drawing(Decision.BLOCK)):
+    with run_worker(service, generate_images(Decision.BLOCK)):
         response = client.post("/v1/images/generations", json={"prompt": "a cat"})
     error = error_of(response)
     assert (response.status_code, error["code"], error["type"]) == (
@@ -166,13 +166,13 @@ def test_a_blocked_picture_is_an_error(client: TestClient, service: QueueService
 
 
 def test_some_blocked_pictures_are_left_out_and_counted(client: TestClient, service: QueueService) -> None:
-    with worker(service, drawing(Decision.ALLOW, Decision.BLOCK, Decision.REVIEW)):
-        found = generated(client, n=3)
+    with run_worker(service, generate_images(Decision.ALLOW, Decision.BLOCK, Decision.REVIEW)):
+        found = generate(client, n=3)
     assert (len(found["data"]), found["blocked"]) == (2, 1)
 
 
 def test_the_same_idempotency_key_is_the_same_job(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         answers = [
             client.post(
                 "/v1/images/generations", json={"prompt": "a cat"}, headers={"Idempotency-Key": "k"}
@@ -209,19 +209,19 @@ def test_refused_requests(
 @pytest.mark.parametrize("name", ["image", "image[]"])
 def test_an_edit_with_a_mask(client: TestClient, service: QueueService, name: str) -> None:
     files = {name: ("a.png", png()), "mask": ("m.png", png(hole=True))}
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         response = client.post(
             "/v1/images/edits", data={"prompt": "a hat", "n": "1", "quality": "low"}, files=files
         )
     assert response.status_code == 200, response.text
     assert len(response.json()["data"]) == 1
-    mask = begun.picture(0, "mask")
+    mask = begun.input_image(0, "mask")
     assert [mask.getpixel((x, 5)) for x in (2, 60)] == [255, 0]
     assert begun[0].request["steps"] == 10
 
 
 def test_an_edit_without_a_mask(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         client.post(
             "/v1/images/edits", data={"prompt": "x", "input_fidelity": "high"}, files={"image": png()}
         )
@@ -230,7 +230,7 @@ def test_an_edit_without_a_mask(client: TestClient, service: QueueService) -> No
 
 
 def test_a_variation(client: TestClient, service: QueueService) -> None:
-    with worker(service) as begun:
+    with run_worker(service) as begun:
         response = client.post(
             "/v1/images/variations", data={"n": "2", "size": "64x64"}, files={"image": png()}
         )
@@ -268,7 +268,7 @@ def test_refused_forms(
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def with_previews(service: QueueService, job: Job) -> None:
+def generate_with_previews(service: QueueService, job: Job) -> None:
     """A job handler that stores four previews."""
     out = io.BytesIO()
     Image.new("RGB", (16, 16), "blue").save(out, "WEBP")
@@ -276,12 +276,12 @@ def with_previews(service: QueueService, job: Job) -> None:
         share = Progress(stage="first pass", step=step, steps=5, fraction=step / 5)
         service.store.report(job, share, out.getvalue())
     time.sleep(0.7)
-    drawing()(service, job)
+    generate_images()(service, job)
 
 
 def test_a_stream_has_previews_and_pictures(client: TestClient, service: QueueService) -> None:
     body = {"prompt": "a cat", "stream": True, "partial_images": 1, "output_format": "jpeg", "n": 2}
-    with worker(service, with_previews):
+    with run_worker(service, generate_with_previews):
         response = client.post("/v1/images/generations", json=body)
     assert response.headers["content-type"].startswith("text/event-stream")
     events = events_of(response.text)
@@ -298,7 +298,7 @@ def test_a_stream_has_previews_and_pictures(client: TestClient, service: QueueSe
 
 
 def test_the_stream_of_an_edit_without_previews(client: TestClient, service: QueueService) -> None:
-    with worker(service):
+    with run_worker(service):
         response = client.post(
             "/v1/images/edits", data={"prompt": "x", "stream": "true"}, files={"image": png()}
         )
@@ -310,9 +310,9 @@ def test_a_stream_sends_failures_as_events(client: TestClient, service: QueueSer
         service.store.fail(job, MemoryBudgetError("It would be too large."))
 
     body = {"prompt": "a cat", "stream": True}
-    with worker(service, fail):
+    with run_worker(service, fail):
         (failed,) = events_of(client.post("/v1/images/generations", json=body).text)
-    with worker(service, drawing(Decision.BLOCK)):
+    with run_worker(service, generate_images(Decision.BLOCK)):
         (blocked,) = events_of(client.post("/v1/images/generations", json=body).text)
     assert (failed["type"], failed["error"]["code"]) == ("error", "memory.budget")
     assert blocked["error"]["code"] == "moderation_blocked"

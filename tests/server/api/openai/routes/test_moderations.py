@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.errors import BlocklistError
 from safelight.jobs.queue_service import QueueService
@@ -71,7 +71,7 @@ def test_a_text_beside_a_picture(open_service: Callable[..., QueueService], phot
     body = {"input": [{"type": "text", "text": "hello"}, as_input(photographs[0].read_bytes())]}
     for setting, status in (("refuse", 400), ("skip", 200)):
         service = open_service(moderation_texts=setting)
-        with client_of(create_app(service, service.settings)) as client:
+        with app_client(create_app(service, service.settings)) as client:
             response = client.post("/v1/moderations", json=body)
         assert response.status_code == status
     assert response.json()["results"][0]["unjudged"] == ["text"]
@@ -80,7 +80,7 @@ def test_a_text_beside_a_picture(open_service: Callable[..., QueueService], phot
 def test_the_blocklist_judges_texts(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     service = open_service(text_blocklist=str(path))
-    with client_of(create_app(service, service.settings)) as client:
+    with app_client(create_app(service, service.settings)) as client:
         missing = client.post("/v1/moderations", json={"input": "lemon"})
         path.write_text("lemon")
         found = client.post("/v1/moderations", json={"input": ["a lemon", "a pear"]}).json()
@@ -103,7 +103,7 @@ def test_pictures_count_before_they_are_judged(
     service = open_service(pictures_per_minute=1)
     key = KeyStore(service.engine).add("anna")
     body = {"input": [as_input(photographs[0].read_bytes())] * 3}
-    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+    with app_client(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
         response = client.post("/v1/moderations", json=body)
     assert response.status_code == 429
     assert response.json()["error"]["type"] == "rate_limit_error"
@@ -115,7 +115,7 @@ def test_texts_are_limited_and_counted(open_service: Callable[..., QueueService]
     service = open_service(text_blocklist=str(path), pictures_per_minute=5)
     KeyStore(service.engine).add("anna")
     key = KeyStore(service.engine).add("berta")
-    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+    with app_client(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
         long = client.post("/v1/moderations", json={"input": ["x" * 60_000] * 2})
         assert (long.status_code, long.json()["error"]["code"]) == (400, "request.field")
         assert client.post("/v1/moderations", json={"input": ["a", "b", "c"]}).status_code == 200

@@ -143,7 +143,7 @@ async def history(
         jobs = await asyncio.to_thread(_finished_job, ledger, principal.owner, id)
     else:
         jobs = await asyncio.to_thread(_newest_finished, ledger, principal.owner, limit)
-    made = await asyncio.to_thread(app_state.service.gallery.made_by, [job.id for job in jobs])
+    made = await asyncio.to_thread(app_state.service.gallery.file_ids_by_job, [job.id for job in jobs])
     return [_history_item(job, made.get(job.id, ())) for job in jobs]
 
 
@@ -188,7 +188,7 @@ async def unload_checkpoint(app_state: CurrentAppState) -> dict[str, str]:
 
     A job that needs one loads it again.
     """
-    await asyncio.to_thread(app_state.service.unload)
+    await asyncio.to_thread(app_state.service.request_unload)
     app_state.audit_log.write("checkpoint.unload", checkpoint=None)
     return {}
 

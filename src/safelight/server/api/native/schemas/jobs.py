@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safelight.generation.request import GenerationRequest, Part
+from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.jobs.job import Job, Priority, Timeout
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.server.api.native.schemas.base import EncodedImage, ListedName, ResponseModel
 
 
-class JobOptions(Part):
+class JobOptions(RequestPart):
     """Options of every kind of job, besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")

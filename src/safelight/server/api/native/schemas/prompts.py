@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.generation.prompts.token_count import MAX_CHARACTERS, MAX_PHASES
-from safelight.generation.request import Steps, Words
+from safelight.generation.request import Steps, PromptText
 from safelight.jobs.job import Failure
 from safelight.server.api.native.schemas.base import ListedName, ResponseModel
 
@@ -15,8 +15,8 @@ class ExplainPromptsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Words = ""
-    negative_prompt: Words = ""
+    prompt: PromptText = ""
+    negative_prompt: PromptText = ""
     steps: Steps | None = Field(None, description="For how many steps; 20 when not given.")
     checkpoint: ListedName | None = Field(
         None, description="The checkpoint whose tokens are counted; the server's default when not given."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from safelight.generation.request import Part
+from safelight.generation.request import RequestPart
 from safelight.server.api.native.schemas.base import ResponseModel
 from safelight.server.security.principal import Role
 
 
-class SignIn(Part):
+class SignIn(RequestPart):
     """A key to sign in with."""
 
     key: str = Field(max_length=200, description="A key of `safelight keys add`.")

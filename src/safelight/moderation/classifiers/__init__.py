@@ -1,0 +1,1 @@
+"""Classifiers: loading, preprocessing, conversion and export."""

@@ -1,0 +1,150 @@
+"""Load a classifier by name and compile it for this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.atomic_write import path_exists
+from safelight.errors import ClassifierUnknownError, UsageError
+from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
+from safelight.moderation.classifiers import open_nsfw
+from safelight.moderation.classifiers.classifier import ClassifierInfo, NetworkClassifier
+from safelight.moderation.classifiers.preprocess import Preprocessing
+from safelight.moderation.classifiers.probe_images import probe_images
+from safelight.moderation.classifiers.timm_config import read_timm_config
+from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
+from safelight.runtime.backends import BackendPlan, compile_network
+from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
+from safelight.runtime.machine import usable_cores
+from safelight.runtime.probe import candidate_plans, choose_fastest_plan, known_plan
+from safelight.settings import Settings
+
+
+@dataclass(frozen=True)
+class ClassifierDefinition:
+    """A classifier before compilation: its graph, labels and preprocessing.
+
+    Args:
+        name: Its name in requests.
+        digest: SHA-256 of its weights.
+        labels: Label names in the order of the outputs.
+        graph: The network.
+        preprocessing: How images are resized and cropped.
+        folder: Folder of the timm checkpoint; None for open-nsfw.
+    """
+
+    name: str
+    digest: str
+    labels: tuple[str, ...]
+    graph: OnnxGraph
+    preprocessing: Preprocessing
+    folder: Path | None = None
+
+    def probe_inputs(self) -> NDArray[np.uint8]:
+        """Return the probe images, preprocessed for this classifier: uint8 [n, side, side, 3]."""
+        return np.stack([self.preprocessing.apply(picture) for picture in probe_images()])
+
+
+def load_classifier(
+    settings: Settings, name: str | None = None, *, on_message: Callable[[str], None] = lambda _: None
+) -> NetworkClassifier:
+    """Load and compile a classifier.
+
+    Args:
+        settings: The model folder, and the requested backend, precision and mode (fast or exact).
+        name: open-nsfw, the name of a built-in or pulled model, or a folder; by default the setting's.
+        on_message: Called with a line for the user before something that takes longer.
+
+    Raises:
+        ClassifierUnknownError: The name is unknown.
+        ModelNotPulledError: The model has to be pulled first.
+        ModelInvalidError, PickleRefusedError, FileMissingError: Its files cannot be used.
+        BackendError: The backend or precision does not work on this machine.
+    """
+    blueprint = load_definition(settings, name, on_message=on_message)
+    plan = choose_plan(blueprint, settings, on_message=on_message)
+    network = compile_network(blueprint.graph, plan, settings.cache_folder)
+    dimension = network.run(np.zeros((1, blueprint.graph.height, blueprint.graph.width, 3), np.uint8))[
+        EMBEDDING
+    ]
+    info = ClassifierInfo(
+        name=blueprint.name,
+        digest=blueprint.digest,
+        labels=blueprint.labels,
+        embedding_dim=dimension.shape[1],
+        arithmetic=f"{'exact' if settings.exact else 'fast'}, {plan}",
+    )
+    return NetworkClassifier(info, network, blueprint.preprocessing, settings.exact)
+
+
+def choose_plan(
+    definition: ClassifierDefinition,
+    settings: Settings,
+    *,
+    on_message: Callable[[str], None] = lambda _: None,
+) -> BackendPlan:
+    """Choose backend, precision and threads: as requested, reference arithmetic, or the probe's fastest."""
+    if settings.exact:
+        return _reference_plan(settings)
+    plans = candidate_plans(settings.backend, settings.precision, settings.threads)
+    # The plan is usually cached, and then no probe images are needed.
+    settled = known_plan(definition.graph, plans, settings.cache_folder)
+    return settled or choose_fastest_plan(
+        definition.graph, plans, definition.probe_inputs(), settings.cache_folder, on_message
+    )
+
+
+def _reference_plan(settings: Settings) -> BackendPlan:
+    """Return the plan of reference arithmetic: fp32, on ONNX Runtime unless another backend is requested."""
+    if settings.precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"exact means fp32, and {settings.precision} was asked for too.", hint="Leave out one of the two."
+        )
+    backend = "onnxruntime" if settings.backend == "auto" else settings.backend
+    return BackendPlan(backend, "fp32", settings.threads or usable_cores())
+
+
+def load_definition(
+    settings: Settings, name: str | None = None, *, on_message: Callable[[str], None] = lambda _: None
+) -> ClassifierDefinition:
+    """Find a classifier and read its graph, labels and preprocessing; see ``load_classifier`` for the errors."""
+    name = name or settings.classifier
+    if name == open_nsfw.NAME:
+        return ClassifierDefinition(
+            open_nsfw.NAME,
+            open_nsfw.WEIGHTS_SHA256,
+            open_nsfw.LABELS,
+            open_nsfw.build_graph(),
+            open_nsfw.PREPROCESSING,
+        )
+    return _timm_definition(name, classifier_folder(name, settings), settings.cache_folder, on_message)
+
+
+def classifier_folder(name: str, settings: Settings) -> Path:
+    """Return a classifier's folder: the given one, or that of a pulled model."""
+    store = ClassifierStore(settings.models_folder)
+    if name in PINNED_SOURCES or store.has(name):
+        return store.folder(name)
+    if name.startswith((".", "/", "~")) or path_exists(Path(name)):
+        return Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
+    if name.count("/") == 1:  # a hub id that was not pulled: folder() raises an error that says how to
+        return store.folder(name)
+    raise ClassifierUnknownError(f"There is no classifier {name!r}.")
+
+
+def _timm_definition(
+    name: str, folder: Path, cache: Path, on_message: Callable[[str], None]
+) -> ClassifierDefinition:
+    config = read_timm_config(folder)
+    if not is_converted(config, cache):
+        on_message(f"Converting {name} for this machine (once) …")
+    graph = OnnxGraph(load_converted(config, cache), config.side, config.side, (PROBABILITIES, EMBEDDING))
+    return ClassifierDefinition(
+        name, config.digest, config.labels, graph, config.preprocessing, config.folder
+    )

@@ -1,0 +1,1 @@
+"""Scan many images: find, judge, write to a journal, resume, and report."""
