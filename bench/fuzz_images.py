@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.images.conftest import FORMATS, ImageBuilders
-from tests.images.corruption import corrupted_files, read_everything, more_sound_files
+from tests.images.corruption import corrupted_files, more_sound_files, read_everything
 
 SECONDS, MEGABYTES = 3.0, 64
 """Limits for one file; the decode limits are 1 megapixel and 4 frames."""

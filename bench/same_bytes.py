@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.Compact import Compact  # noqa: E402
 from tests.tiny import TINY, build_tiny  # noqa: E402
-from tests.tiny.generation import MASK, INIT_IMAGE  # noqa: E402
+from tests.tiny.generation import INIT_IMAGE, MASK  # noqa: E402
 
 from safelight import GenerationRequest, Settings, Studio  # noqa: E402
 from safelight.models.families import FAMILIES  # noqa: E402

@@ -49,7 +49,13 @@ async def request_async(app: ASGIApp, path: str, **scope_items: Any) -> AsgiResp
         scope_items: Items of the scope: ``method``, ``query_string``, ``headers``, ``type``.
     """
     answer = AsgiResponse()
-    scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []} | scope_items
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    } | scope_items
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}

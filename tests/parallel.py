@@ -26,7 +26,9 @@ LOADS = frozenset(
     }
 )
 """Fixtures that start a process, load a network or create something large."""
-HEAVY_MODULES = frozenset({"subprocess", "torch", "torch.nn", "tests.jobs.worker_processes", "tests.server.serve_process"})
+HEAVY_MODULES = frozenset(
+    {"subprocess", "torch", "torch.nn", "tests.jobs.worker_processes", "tests.server.serve_process"}
+)
 """Modules whose import in a test file means that it starts processes or computes with networks."""
 
 

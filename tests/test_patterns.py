@@ -125,7 +125,9 @@ TABLE: dict[str, WorstCase] = {
     "generation.prompts.tree _ESCAPED_INSIDE_BRACKETS": WorstCase("sub", BRACKETS, PROMPT),
     "generation.prompts.tree _BREAK_WORD": WorstCase("sub", BRACKETS, PROMPT),
     "generation.prompts.wildcards _WILDCARD": WorstCase(
-        match_everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
+        match_everywhere,
+        (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")),
+        PROMPT,
     ),
     "generation.prompts.unsupported _UNSUPPORTED": WorstCase(
         "findall",
@@ -173,9 +175,13 @@ TABLE: dict[str, WorstCase] = {
     "images.decoder_errors _TRUNCATED": WorstCase(
         "search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME
     ),
-    "images.decoder_errors _UNSUPPORTED": WorstCase("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
+    "images.decoder_errors _UNSUPPORTED": WorstCase(
+        "search", (("", "not yet ", ""), ("", "unknown ", "")), NAME
+    ),
     "images.formats.isobmff _AV1": WorstCase("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
-    "images.formats.isobmff _EXTENT": WorstCase("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
+    "images.formats.isobmff _EXTENT": WorstCase(
+        "findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK
+    ),
     "images.formats.jpeg _MARKER": WorstCase("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
     "images.formats.jpeg _MARKER_IN_SCAN": WorstCase(
         "search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK
@@ -194,7 +200,9 @@ TABLE: dict[str, WorstCase] = {
         1024,
     ),
     "images.metadata.xmp _NOT_IN_XML": WorstCase("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
-    "moderation.scan.sources _glob": WorstCase(matches_glob, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
+    "moderation.scan.sources _glob": WorstCase(
+        matches_glob, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME
+    ),
     "moderation.blocklist _WORD_CHARACTER": WorstCase("match", (("", "a", ""),), LINE),
     "moderation.blocklist _TOKEN": WorstCase(
         blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", ""), ("", "-", "")), LINE
@@ -210,7 +218,9 @@ TABLE: dict[str, WorstCase] = {
         "fullmatch", (("dall-e-", "a", ""), ("gpt-image", "-", "")), LINE
     ),
     "server.security.keys _NAME": WorstCase("fullmatch", (("a", "-", " "),), NAME),
-    "server.security.keys _KEY": WorstCase("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
+    "server.security.keys _KEY": WorstCase(
+        "fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE
+    ),
     "server.middleware.body_limits _BOUNDARY": WorstCase("fullmatch", ((b"", b"a", b"\n"),), LINE),
     "server.middleware.telemetry _VALID_ID": WorstCase("fullmatch", (("", "a", "\n"),), LINE),
     "server.middleware.host_origin _HOST": WorstCase(
@@ -224,7 +234,9 @@ TABLE: dict[str, WorstCase] = {
     "server.core.request_bodies.json_limits _SURROGATES": WorstCase(
         "findall", ((b"", b"\\ud83d", b""), (b"", b"\\", b""), (b"", b"\\u", b"")), BODY
     ),
-    "studio.picture unused_path": WorstCase(matches_name, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
+    "studio.picture unused_path": WorstCase(
+        matches_name, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT
+    ),
     "ui.mount INLINE_SCRIPT": WorstCase(  # of the program's own page
         "findall",
         ((b"", b"<script>a</script>", b""), (b"<script", b" ", b""), (b"<script>", b"a", b"")),

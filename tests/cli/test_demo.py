@@ -133,7 +133,10 @@ def test_one_object_for_programs(inside: RunCommand, tmp_path: Path) -> None:
     ran = inside("demo", "--out", "my tour", "--json")
     assert ran.status == 0
     assert ran.json_body["folder"] == "my tour"
-    assert [row["path"] for row in ran.json_body["drawn"]] == ["my tour/drawn/00.png", "my tour/drawn/edited.png"]
+    assert [row["path"] for row in ran.json_body["drawn"]] == [
+        "my tour/drawn/00.png",
+        "my tour/drawn/edited.png",
+    ]
     assert [Path(row["path"]).name for row in ran.json_body["verdicts"]] == [
         path.name for path in sample_photographs()
     ]

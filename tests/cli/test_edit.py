@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.cli.conftest import RunCommand
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 
 QUICK = ("--steps", "3", "--seed", "7")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.cli.conftest import RunCommand
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import read_metadata

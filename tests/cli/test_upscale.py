@@ -58,7 +58,9 @@ def test_the_infotext_is_kept(inside: RunCommand) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_invalid_input_is_one_error(arguments: list[str], code: str, inside: RunCommand, tmp_path: Path) -> None:
+def test_invalid_input_is_one_error(
+    arguments: list[str], code: str, inside: RunCommand, tmp_path: Path
+) -> None:
     ran = inside("upscale", *arguments, "--json")
     assert (ran.status, ran.json_body["error"]["code"]) == (2, code)
     assert [path.name for path in tmp_path.iterdir()] == ["small.png"]

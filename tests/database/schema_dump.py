@@ -9,7 +9,9 @@ Structure = dict[str, list[str]]
 
 def structure(connection: Connection) -> Structure:
     """The elements of each table, a line each, sorted."""
-    lines = _dump_postgresql(connection) if connection.dialect.name == "postgresql" else _dump_sqlite(connection)
+    lines = (
+        _dump_postgresql(connection) if connection.dialect.name == "postgresql" else _dump_sqlite(connection)
+    )
     found: Structure = {}
     for table, line in sorted(lines):
         found.setdefault(table, []).append(line)
@@ -33,7 +35,8 @@ def _dump_sqlite(connection: Connection) -> list[tuple[str, str]]:
         if kind == "table":
             lines.append((table, f"counts up: {'AUTOINCREMENT' in sql}"))
             lines += [
-                (table, f"column {row[1:]}") for row in _fetch_all(connection, f"PRAGMA table_xinfo('{table}')")
+                (table, f"column {row[1:]}")
+                for row in _fetch_all(connection, f"PRAGMA table_xinfo('{table}')")
             ]
             references = _fetch_all(connection, f"PRAGMA foreign_key_list('{table}')")
             lines += [(table, f"reference {row[1:]}") for row in references]

@@ -114,14 +114,14 @@ COUNTER = """
 import sys
 from pathlib import Path
 from sqlalchemy import text
-from safelight.database import open_database, writing
+from safelight.database import open_database, write_transaction
 from safelight.settings import Settings
 
 engine = open_database(Settings.load())
-with writing(engine) as connection:
+with write_transaction(engine) as connection:
     connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)"))
 for number in range(20):
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         highest = connection.execute(text("SELECT coalesce(max(n), 0) FROM t")).scalar_one()
         connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": highest + 1})
 """

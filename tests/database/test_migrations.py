@@ -10,11 +10,19 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from tests.database import snapshot
-from tests.database.snapshot import ALL, KEYS, restore
 from tests.database.schema_dump import Structure, structure, tables_of
+from tests.database.snapshot import ALL, KEYS, restore
 from tests.postgres import empty_database
 
-from safelight.database import METADATA, Migration, Schema, migrate, open_database, read_transaction, write_transaction
+from safelight.database import (
+    METADATA,
+    Migration,
+    Schema,
+    migrate,
+    open_database,
+    read_transaction,
+    write_transaction,
+)
 from safelight.settings import Settings
 
 OLDEST = "58f7dbc"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.gallery.entry_ids import created_of, make_entry_id, make_entry_key, is_entry_id, key_of
+from safelight.gallery.entry_ids import created_of, is_entry_id, key_of, make_entry_id, make_entry_key
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2169, 1, 1), timezones=st.just(UTC))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

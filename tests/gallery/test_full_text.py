@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from safelight.gallery.full_text import tokenize_query, tokenize
+from safelight.gallery.full_text import tokenize, tokenize_query
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, select, text
-from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
+from tests.gallery.conftest import NOON, make_image_file, make_record, new_entry
 
 from safelight.database import read_transaction
 from safelight.errors import (
@@ -54,7 +54,12 @@ def test_all_fields_of_an_entry_are_returned(gallery: Gallery, folder: Path):
 
 def test_unknown_values_stay_unknown(gallery: Gallery):
     new = NewEntry(
-        job_id="upscale", created=NOON, width=8, height=8, decision=Decision.REVIEW, data=make_image_file(None)
+        job_id="upscale",
+        created=NOON,
+        width=8,
+        height=8,
+        decision=Decision.REVIEW,
+        data=make_image_file(None),
     )
     entry = gallery.add(new)
     assert all(getattr(entry, field.name) == getattr(new, field.name) for field in fields(EntryFields))
@@ -100,7 +105,9 @@ def test_the_same_image_from_many_threads_at_once(gallery: Gallery, folder: Path
         start.wait()
         found.append(
             gallery.add(
-                new_entry(prompt=f"try {number}", job_id="job", data=make_image_file(make_record(f"try {number}")))
+                new_entry(
+                    prompt=f"try {number}", job_id="job", data=make_image_file(make_record(f"try {number}"))
+                )
             )
         )
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
+from tests.gallery.conftest import NOON, make_image_file, make_record, new_entry
 
 from safelight.errors import ImageError
 from safelight.file_formats import FileFormat
@@ -42,7 +42,9 @@ def test_files_of_other_programs():
 
     image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     infotext = "a lake\nNegative prompt: fog\nSteps: 9, Sampler: DDIM, Seed: 3, Model: hills"
-    found = entry_from_file(NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}')))
+    found = entry_from_file(
+        NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}'))
+    )
     assert (found.prompt, found.negative_prompt, found.sampler, found.checkpoint) == (
         "a lake",
         "fog",

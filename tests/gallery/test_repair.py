@@ -11,7 +11,7 @@ import pytest
 import structlog
 from PIL import Image
 from sqlalchemy import Connection, Engine, delete, select, text
-from tests.gallery.conftest import NOON, make_image_file, new_entry, make_record
+from tests.gallery.conftest import NOON, make_image_file, make_record, new_entry
 
 from safelight.database import read_transaction, write_transaction
 from safelight.errors import DatabaseOpenError
@@ -114,7 +114,9 @@ def test_unexpected_files_are_ignored_and_block_nothing(gallery: Gallery, folder
     (day / f"{names[6]}.png").mkdir()
     (day / f"{names[7]}.png").symlink_to(day / f"{names[7]}.png")
     (day / "holiday.png").write_bytes(make_image_file(None))
-    (day / f"{make_entry_id(NOON, make_entry_key('z', 0))}.png").write_bytes(make_image_file(None))  # the last in order
+    (day / f"{make_entry_id(NOON, make_entry_key('z', 0))}.png").write_bytes(
+        make_image_file(None)
+    )  # the last in order
     before = files(folder)
     with structlog.testing.capture_logs() as lines:
         assert gallery.repair() == RepairReport(adopted=1, unrecognized=6)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from tests.hypothesis_profiles import example_count
 from tests.gallery.conftest import NOON, make_image_file, new_entry
+from tests.hypothesis_profiles import example_count
 from tests.postgres import empty_database
 
 from safelight.database import migrate, open_database, write_transaction
@@ -79,7 +79,9 @@ def fill_gallery(settings: Settings) -> Iterator[FilledGallery]:
     entered = [some_entry(number) for number in range(60)]
     with write_transaction(engine) as connection:
         for new in entered:
-            assert insert_entry(connection, make_entry_id(new.created, make_entry_key(str(new.job_id), 0)), new)
+            assert insert_entry(
+                connection, make_entry_id(new.created, make_entry_key(str(new.job_id), 0)), new
+            )
     yield FilledGallery(Gallery(engine, settings.home), entered)
     engine.dispose()
 

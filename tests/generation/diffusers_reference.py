@@ -31,7 +31,9 @@ def generate_with_diffusers(
     return (drawn * 255).round().astype(np.uint8)
 
 
-def load_diffusers_pipeline(folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7) -> Any:
+def load_diffusers_pipeline(
+    folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7
+) -> Any:
     """diffusers' own pipeline with one of our samplers."""
     more = {"safety_checker": None} if pipeline.startswith("StableDiffusion") else {}
     pipe = getattr(diffusers, pipeline).from_pretrained(folder, local_files_only=True, **more)

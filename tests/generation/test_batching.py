@@ -15,9 +15,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.generation.conftest import SIDE, same_pixels, to_array
 from tests.hypothesis_profiles import example_count
-from tests.generation.conftest import SIDE, to_array, same_pixels
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 from torch import Tensor, nn
 
 from safelight.errors import MemoryBudgetError, NonFiniteError, RunStoppedError

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.generation.conftest import SIDE, GenerateImages, to_array, same_pixels
+from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
 from tests.generation.diffusers_reference import (
-    nearly_equal,
-    load_diffusers_pipeline,
     generate_with_diffusers,
+    load_diffusers_pipeline,
+    nearly_equal,
 )
 from tests.tiny.generation import INIT_IMAGE
 
@@ -132,7 +132,9 @@ def test_plain_text_encoders_refuse_unsupported_features(name: str, draw: Genera
 @pytest.mark.parametrize(
     ("name", "limit"), [("sd3", 256), ("flux", 512), ("pixart-alpha", 120), ("chroma", 512)]
 )
-def test_syntax_that_plain_text_encoders_do_not_read_is_noted(name: str, limit: int, draw: GenerateImages) -> None:
+def test_syntax_that_plain_text_encoders_do_not_read_is_noted(
+    name: str, limit: int, draw: GenerateImages
+) -> None:
     long = "red " * limit
     (one,), (other,) = draw(name, prompt=long + "cat"), draw(name, prompt=long + "dog")
     assert same_pixels(one, other)

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from spandrel.architectures.Compact import Compact
-from tests.generation.conftest import COLOURS, SIDE, GenerateImages, to_array, same_pixels
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.generation.conftest import COLOURS, SIDE, GenerateImages, same_pixels, to_array
+from tests.tiny.generation import INIT_IMAGE, MASK
 from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import (
@@ -260,7 +260,10 @@ def test_a_paused_image_is_unchanged_and_so_are_those_generated_meanwhile(
     """There is only one slot, which the paused image lends."""
     engine = Engine(Settings(home=drawing_home, device="cpu", max_batch_size=1))
     whole, other = draw(name, **fields), draw("sd1", seed=9, width=2 * SIDE)
-    pausing, asked = PauseAfterFirstStep(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
+    pausing, asked = (
+        PauseAfterFirstStep(),
+        {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE},
+    )
     request = GenerationRequest.parse(**asked | fields)
     with ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(lambda: list(engine.generate(request, pausing.watcher)))

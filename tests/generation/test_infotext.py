@@ -79,9 +79,17 @@ def test_the_layout_is_a1111s():
 
 
 def test_empty_lines_are_left_out():
-    assert infotext_from_record(make_infotext(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
-    assert infotext_from_record(make_infotext(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
-    assert infotext_from_record(make_infotext(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
+    assert (
+        infotext_from_record(make_infotext(expanded_negative_prompt=""))
+        .split("\n")[1]
+        .startswith("Steps: 20")
+    )
+    assert infotext_from_record(make_infotext(expanded_prompt="")).startswith(
+        "Negative prompt: blurry\nSteps"
+    )
+    assert infotext_from_record(make_infotext(expanded_prompt="", expanded_negative_prompt="")).startswith(
+        "Steps"
+    )
     assert "Schedule type" not in infotext_from_record(make_infotext(schedule=None))
 
 

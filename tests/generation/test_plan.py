@@ -204,7 +204,10 @@ def test_the_second_passes_sampler_names_its_own_schedule() -> None:
     named = resolve_plan(hires={"sampler": "DDIM Karras"}).hires_sampler_choice
     assert named is not None
     assert named.schedule == "karras"
-    assert resolve_plan(hires={}, schedule="beta").hires_sampler_choice == resolve_plan(schedule="beta").sampler_choice
+    assert (
+        resolve_plan(hires={}, schedule="beta").hires_sampler_choice
+        == resolve_plan(schedule="beta").sampler_choice
+    )
 
 
 def test_an_impossible_second_pass_is_refused_before_the_first() -> None:

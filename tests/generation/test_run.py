@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.generation.conftest import SIDE, GenerateImages, to_array, same_pixels
-from tests.generation.diffusers_reference import nearly_equal, generate_with_diffusers
+from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
+from tests.generation.diffusers_reference import generate_with_diffusers, nearly_equal
 from tests.tiny import TINY
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import MaskError, RunStoppedError
 from safelight.generation.progress import RunProgress, Watcher
@@ -37,7 +37,9 @@ def family_modes() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "mode"), list(family_modes()))
-def test_every_family_generates_with_previews_of_the_latents_size(name: str, mode: str, draw: GenerateImages) -> None:
+def test_every_family_generates_with_previews_of_the_latents_size(
+    name: str, mode: str, draw: GenerateImages
+) -> None:
     fields = {"text-to-image": {}, "image-to-image": EDIT, "inpainting": MASKED}[mode]
     told: list[tuple[RunProgress, Any]] = []
     (drawn,) = draw(
@@ -66,7 +68,9 @@ def test_every_family_generates_with_previews_of_the_latents_size(name: str, mod
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, draw: GenerateImages, tiny: Tiny) -> None:
+def test_text_to_image_equals_diffusers(
+    name: str, family: str, sampler: str, draw: GenerateImages, tiny: Tiny
+) -> None:
     expected = generate_with_diffusers(
         tiny(name),
         f"{family}Pipeline",
@@ -94,7 +98,9 @@ def test_other_families_equal_diffusers(name: str, pipeline: str, draw: Generate
     assert nearly_equal(to_array(*draw(name, guidance_scale=3.5)), expected)
 
 
-def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: GenerateImages, tiny: Tiny, tmp_path: Path) -> None:
+def test_an_empty_negative_prompt_of_kolors_is_encoded(
+    draw: GenerateImages, tiny: Tiny, tmp_path: Path
+) -> None:
     """diffusers' pipelines zero it only where none is given, and then fail without a pooled embedding."""
     folder = Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
     index = json.loads((folder / "model_index.json").read_text()) | {"force_zeros_for_empty_prompt": True}
@@ -105,8 +111,12 @@ def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: GenerateImages, tin
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_image_to_image_is_bit_identical_to_diffusers(name: str, family: str, draw: GenerateImages, tiny: Tiny) -> None:
-    expected = generate_with_diffusers(tiny(name), f"{family}Img2ImgPipeline", image=INIT_IMAGE, strength=0.7, guidance_scale=7.0)
+def test_image_to_image_is_bit_identical_to_diffusers(
+    name: str, family: str, draw: GenerateImages, tiny: Tiny
+) -> None:
+    expected = generate_with_diffusers(
+        tiny(name), f"{family}Img2ImgPipeline", image=INIT_IMAGE, strength=0.7, guidance_scale=7.0
+    )
     assert nearly_equal(to_array(*draw(name, guidance_scale=7.0, **EDIT)), expected)
 
 

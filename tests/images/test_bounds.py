@@ -213,10 +213,10 @@ def test_frames_hold_one_frame_at_a_time(tmp_path, make, source_root):
     (tmp_path / "long.gif").write_bytes(data)
     code = """
 import sys
-from safelight.images import DecodeLimits, frames
-next(frames(sys.argv[1]))
+from safelight.images import DecodeLimits, iter_frames
+next(iter_frames(sys.argv[1]))
 before = peak()
-count = sum(1 for _ in frames(sys.argv[1], limits=DecodeLimits(max_frames=40)))
+count = sum(1 for _ in iter_frames(sys.argv[1], limits=DecodeLimits(max_frames=40)))
 print(count, peak() - before)
 """
     command = [sys.executable, "-c", PEAK + code, str(tmp_path / "long.gif")]

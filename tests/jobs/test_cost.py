@@ -36,8 +36,12 @@ def test_a_unit_is_a_megapixel_through_one_step() -> None:
 def test_a_second_pass_costs_by_its_size_its_steps_and_its_strength() -> None:
     once = generation_cost()
     assert generation_cost(hires={"scale": 2.0, "strength": 0.5}) == pytest.approx(once + 4 * 0.5 * once)
-    assert generation_cost(hires={"scale": 2.0, "strength": 0.5, "steps": 40}) == pytest.approx(once + 4 * 2 * once)
-    assert generation_cost(hires={"scale": 2.0, "strength": 0.5, "all_steps": True}) == pytest.approx(5 * once)
+    assert generation_cost(hires={"scale": 2.0, "strength": 0.5, "steps": 40}) == pytest.approx(
+        once + 4 * 2 * once
+    )
+    assert generation_cost(hires={"scale": 2.0, "strength": 0.5, "all_steps": True}) == pytest.approx(
+        5 * once
+    )
 
 
 def test_an_initial_picture_costs_by_its_own_size() -> None:
@@ -50,7 +54,9 @@ def test_an_initial_picture_costs_by_its_own_size() -> None:
     assert generation_cost(**large | {"width": 256, "height": 256}) == pytest.approx(0.75 * generation_cost())
     assert generation_cost(**large, outpaint={"left": 2000}) == pytest.approx(60.0)
     assert generation_cost(**large, mask=image_file(2000, 1500)) == pytest.approx(30.0)
-    assert generation_cost(**large, mask=image_file(2000, 1500), inpaint={"only_masked": True}) == pytest.approx(2.62144)
+    assert generation_cost(
+        **large, mask=image_file(2000, 1500), inpaint={"only_masked": True}
+    ) == pytest.approx(2.62144)
 
 
 def test_upscaling_costs_by_the_size_of_its_result() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, text
-from tests.jobs.worker_processes import WorkerProcesses, wait_for, run_workers
+from tests.jobs.worker_processes import WorkerProcesses, run_workers, wait_for
 from tests.times import seconds_ago
 
 from safelight.database import read_transaction, write_transaction

@@ -164,7 +164,9 @@ def test_workers_with_heartbeats_from_before_the_clock_was_set_back_are_not_list
     for name in ("old", "new"):
         service.register_worker(name, worker_info())
     with write_transaction(service.engine) as connection:
-        connection.execute(update(workers).where(workers.c.name == "old").values(seen=seconds_ago(-7 * 86400)))
+        connection.execute(
+            update(workers).where(workers.c.name == "old").values(seen=seconds_ago(-7 * 86400))
+        )
     assert [worker["name"] for worker in service.workers()] == ["new"]
     service.delete_expired()
     with service.read_transaction() as connection:

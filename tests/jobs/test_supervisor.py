@@ -14,7 +14,14 @@ import pytest
 from tests.jobs.worker_processes import wait_for
 
 from safelight.jobs import health_probe, supervisor
-from safelight.jobs.supervisor import MIN_BACKOFF, MAX_BACKOFF, STABLE_AFTER, TEMPORARY_STATUS, ChildProcess, Supervisor
+from safelight.jobs.supervisor import (
+    MAX_BACKOFF,
+    MIN_BACKOFF,
+    STABLE_AFTER,
+    TEMPORARY_STATUS,
+    ChildProcess,
+    Supervisor,
+)
 
 WRONG_INPUT = 2
 
@@ -69,7 +76,12 @@ def run_script(child: ChildProcess, script: str) -> int:
 
 def test_permanent_errors_are_told_from_temporary_ones() -> None:
     child = ChildProcess("any", [])
-    for status, young, old in ((2, True, True), (3, True, False), (TEMPORARY_STATUS, False, False), (1, False, False)):
+    for status, young, old in (
+        (2, True, True),
+        (3, True, False),
+        (TEMPORARY_STATUS, False, False),
+        (1, False, False),
+    ):
         assert run_script(child, f"raise SystemExit({status})") == status
         assert child.failed_permanently(status, child.started_at + 1) is young
         assert child.failed_permanently(status, child.started_at + STABLE_AFTER + 1) is old
@@ -88,8 +100,8 @@ def test_permanent_errors_are_told_from_temporary_ones() -> None:
 def test_a_childs_exit_status_says_whether_it_is_temporary(error: str, status: int) -> None:
     script = f"""
 from safelight import errors
-from safelight.jobs.supervisor import telling_what_passes
-with telling_what_passes():
+from safelight.jobs.supervisor import exit_on_temporary_error
+with exit_on_temporary_error():
     raise errors.{error}
 """
     assert run_script(ChildProcess("any", []), script) == status  # 1 is Python's own, for uncaught exceptions

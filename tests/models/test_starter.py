@@ -240,7 +240,9 @@ def mean_redness(picture: Image.Image) -> float:
 def test_colours_follow_the_prompt(draw: Draw) -> None:
     """A mean over seeds, which holds for any weights that are good enough to ship."""
     red, blue = (
-        np.mean([mean_redness(draw(prompt=f"a {word} apple, 3d style", seed=seed, steps=8)) for seed in range(3)])
+        np.mean(
+            [mean_redness(draw(prompt=f"a {word} apple, 3d style", seed=seed, steps=8)) for seed in range(3)]
+        )
         for word in ("red", "blue")
     )
     assert red > 20

@@ -141,7 +141,9 @@ def test_content_at_an_edge_is_found_with_tiles_only(
 
 
 def test_tiles_of_every_frame_are_judged(brightness: Any, policy: Policy) -> None:
-    images = [Image.fromarray(image_with_edge_content(64, 16, (48 * i, 0, 48 * i + 16 * i, 16))) for i in (0, 1)]
+    images = [
+        Image.fromarray(image_with_edge_content(64, 16, (48 * i, 0, 48 * i + 16 * i, 16))) for i in (0, 1)
+    ]
     out = io.BytesIO()
     images[0].save(out, "WEBP", save_all=True, append_images=images[1:], lossless=True)
     verdict = Moderator(brightness, policy, tiles=True).judge(out.getvalue())

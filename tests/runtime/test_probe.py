@@ -100,7 +100,9 @@ def test_the_choice_is_cached_and_reused(
     assert len(told) == 3, "another network or other candidates are another question"
 
 
-def test_nothing_is_cached_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines) -> None:
+def test_nothing_is_cached_without_a_cache(
+    graph: OnnxGraph, pictures: np.ndarray, engines: PatchedEngines
+) -> None:
     told: list[str] = []
     for _ in range(2):
         assert choose_fastest_plan(graph, PLANS[:2], pictures, None, told.append) in PLANS[:2]

@@ -106,7 +106,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def run_processes(home: Path, *commands: list[str], **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+def run_processes(
+    home: Path, *commands: list[str], **settings: str
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes of safelight on a data directory; their log is ``safelight.log`` in it."""
     environment = os.environ | FAST | {"SAFELIGHT_HOME": str(home)} | settings
     with (home / "safelight.log").open("ab") as log:

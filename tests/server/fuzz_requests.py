@@ -292,10 +292,13 @@ def _as_list(value: Any) -> list[Any]:
 
 def example_requests() -> list[FuzzRequest]:
     """Valid requests as clients send them; several copies of each, since most can be corrupted in them."""
-    bodies = [FuzzRequest(f"POST {path}", path, body=body, content_type=JSON) for path, body in EXAMPLES.items()]
+    bodies = [
+        FuzzRequest(f"POST {path}", path, body=body, content_type=JSON) for path, body in EXAMPLES.items()
+    ]
     fields = {"image": red_png(), "prompt": "a lighthouse", "n": "1", "size": "256x256"}
     forms = [
-        FuzzRequest(f"POST {path}", path, body=fields, content_type=FORM) for path in ("/v1/images/edits", "/v1/moderate")
+        FuzzRequest(f"POST {path}", path, body=fields, content_type=FORM)
+        for path in ("/v1/images/edits", "/v1/moderate")
     ]
     return (bodies + forms) * 20
 
@@ -355,7 +358,9 @@ def _corrupt_bytes(chance: Random, asked: FuzzRequest) -> None:
 
 def _corrupt_body(chance: Random, asked: FuzzRequest) -> None:
     if not isinstance(asked.body, dict | list):
-        asked.body = _invalid_value(chance) if asked.content_type == JSON else chance.randbytes(chance.randrange(2000))
+        asked.body = (
+            _invalid_value(chance) if asked.content_type == JSON else chance.randbytes(chance.randrange(2000))
+        )
         return
     places = list(_iter_positions(asked.body))
     inside, key = chance.choice(places) if places else (asked.body, None)

@@ -103,7 +103,11 @@ def test_pictures_from_a_picture(afar: Command, tmp_path: Path, photographs: lis
 def test_upscaling(afar: Command, tmp_path: Path, photographs: list[Path]) -> None:
     status, (row,), _ = afar("upscale", photographs[1], "--by", 1.5, "--format", "jpeg")
     assert (status, row["upscaler"], row["factor"]) == (0, "lanczos", 1.5)
-    assert format_and_size(tmp_path / row["path"]) == ("JPEG", (row["width"], row["height"])) == ("JPEG", (676, 450))
+    assert (
+        format_and_size(tmp_path / row["path"])
+        == ("JPEG", (row["width"], row["height"]))
+        == ("JPEG", (676, 450))
+    )
 
 
 def test_verdicts(afar: Command, photographs: list[Path], tmp_path: Path) -> None:

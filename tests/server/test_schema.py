@@ -111,7 +111,9 @@ def check_operation(asking: ApiUnderTest, operation: APIOperation, examples: int
     def rightly(case: Case) -> None:
         case.path_parameters.update(there)
         if asking.headers and not is_open(operation):
-            case.call_and_validate(checks=[*always, expect_status(401)], headers={"Authorization": ""}, timeout=60)
+            case.call_and_validate(
+                checks=[*always, expect_status(401)], headers={"Authorization": ""}, timeout=60
+            )
             if there:
                 case.call_and_validate(
                     checks=[*always, expect_status(404)], headers=dict(asking.others), timeout=60

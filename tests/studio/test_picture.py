@@ -16,7 +16,7 @@ from safelight.images import decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.studio import Picture, Studio
 from safelight.studio import picture as module
-from safelight.studio.picture import unused_path, format_of_suffix
+from safelight.studio.picture import format_of_suffix, unused_path
 
 PROMPT = "a (red:1.2) cat, naïve, 赤い\nsecond line"
 

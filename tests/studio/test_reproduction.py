@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.studio.conftest import DOUBT, NOTHING
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import (
     CheckpointMissingError,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from tests.studio.conftest import ANYTHING, DOUBT, NOTHING
-from tests.tiny.generation import MASK, INIT_IMAGE
+from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import (
     BlockedError,

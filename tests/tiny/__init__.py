@@ -13,7 +13,7 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from tests.tiny import stable_diffusion, diffusion_transformers
+from tests.tiny import diffusion_transformers, stable_diffusion
 
 TINY = stable_diffusion.BUILDERS | diffusion_transformers.BUILDERS
 """Builders by the names of ``safelight.models.families.FAMILIES``; and sd2-base, which predicts noise, not velocity."""

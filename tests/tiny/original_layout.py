@@ -150,7 +150,9 @@ def _first_encoder(folder: Path) -> Tensors:
 
 def _second_encoder(folder: Path) -> Tensors:
     place = 1 if (folder / "text_encoder").is_dir() else 0
-    return add_prefix(f"conditioner.embedders.{place}.model.", convert_open_clip(load_weights(folder / "text_encoder_2")))
+    return add_prefix(
+        f"conditioner.embedders.{place}.model.", convert_open_clip(load_weights(folder / "text_encoder_2"))
+    )
 
 
 def _with_text_model(tensors: Tensors) -> Tensors:

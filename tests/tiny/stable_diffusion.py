@@ -183,7 +183,11 @@ def kolors() -> DiffusionPipeline:
 
 
 def sd3() -> DiffusionPipeline:
-    first, second, third = tokenizer_builders.clip(), tokenizer_builders.clip(pad="!"), tokenizer_builders.t5()
+    first, second, third = (
+        tokenizer_builders.clip(),
+        tokenizer_builders.clip(pad="!"),
+        tokenizer_builders.t5(),
+    )
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,

@@ -75,7 +75,9 @@ def pixtral() -> PixtralProcessor:
         pad_token="<pad>",
         additional_special_tokens=["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
     )
-    return PixtralProcessor(PixtralImageProcessor(), tokenizer, patch_size=14, chat_template=CHAT_WITH_CONTENT_PARTS)
+    return PixtralProcessor(
+        PixtralImageProcessor(), tokenizer, patch_size=14, chat_template=CHAT_WITH_CONTENT_PARTS
+    )
 
 
 def gemma() -> GemmaTokenizer:

@@ -40,7 +40,9 @@ def without_case_and_spaces(text: str) -> str:
 def test_any_text_survives_the_round_trip(text: str, learnt: CLIPTokenizer) -> None:
     numbers = learnt(text).input_ids
     assert learnt.unk_token_id not in numbers[:-1]
-    assert without_case_and_spaces(learnt.decode(numbers, skip_special_tokens=True)) == without_case_and_spaces(text)
+    assert without_case_and_spaces(
+        learnt.decode(numbers, skip_special_tokens=True)
+    ) == without_case_and_spaces(text)
 
 
 @given(row=st.integers(0, 11), seed=st.integers(0, 2**32 - 1))
@@ -51,7 +53,9 @@ def test_captions_round_trip_exactly_and_fit(
     text = caption(pictures, random_scene(pictures, row, random), random)
     numbers = learnt(text).input_ids
     assert len(numbers) <= words.LENGTH
-    assert without_case_and_spaces(learnt.decode(numbers, skip_special_tokens=True)) == without_case_and_spaces(text)
+    assert without_case_and_spaces(
+        learnt.decode(numbers, skip_special_tokens=True)
+    ) == without_case_and_spaces(text)
 
 
 def test_words_of_captions_are_single_tokens(learnt: CLIPTokenizer, pictures: Pictures) -> None:

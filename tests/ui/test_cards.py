@@ -47,7 +47,9 @@ def test_several_images_have_the_resolution_of_the_screen(
     context.close()
 
 
-def test_a_load_error_is_shown_and_retried_when_the_server_is_back(open_studio: Page, studio: ServeProcess) -> None:
+def test_a_load_error_is_shown_and_retried_when_the_server_is_back(
+    open_studio: Page, studio: ServeProcess
+) -> None:
     page = open_studio
     thumbnails = re.compile("/thumbnail")
     page.route(thumbnails, lambda route: route.abort())

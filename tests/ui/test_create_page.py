@@ -15,11 +15,11 @@ from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 from tests.ui.generation import (
     GENERATION_TIMEOUT,
-    job_card,
-    submit_prompt,
-    first_image_file,
-    job_of,
     fill_prompt,
+    first_image_file,
+    job_card,
+    job_of,
+    submit_prompt,
     wait_for_state,
 )
 
@@ -181,7 +181,9 @@ def test_moderate_a_dropped_file(open_studio: Page, tmp_path: Path) -> None:
     Image.linear_gradient("L").convert("RGB").save(path)
     page.get_by_role("tab", name="Moderate").click()
     page.locator("#sl-moderate input[type=file]").first.set_input_files(str(path))
-    expect(page.locator("#sl-moderate .sl-badge").first).to_contain_text("allowed", timeout=GENERATION_TIMEOUT)
+    expect(page.locator("#sl-moderate .sl-badge").first).to_contain_text(
+        "allowed", timeout=GENERATION_TIMEOUT
+    )
     expect(page.locator("#sl-moderate")).to_contain_text("harmless.png")
 
 
@@ -210,7 +212,9 @@ def test_a_kept_seed_gives_the_same_image(open_studio: Page, studio: ServeProces
     expect(page.locator("#sl-seed textarea, #sl-seed input")).not_to_have_value("")
     second = submit_prompt(page, "a bell, 3d style")
     wait_for_state(second, "succeeded")
-    pixels = [np.asarray(Image.open(io.BytesIO(first_image_file(studio, shown)))) for shown in (first, second)]
+    pixels = [
+        np.asarray(Image.open(io.BytesIO(first_image_file(studio, shown)))) for shown in (first, second)
+    ]
     assert np.array_equal(*pixels)
 
 

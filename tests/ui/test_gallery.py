@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.gallery.conftest import make_image_file, new_entry, make_record
+from tests.gallery.conftest import make_image_file, make_record, new_entry
 from tests.server.serve_process import ServeProcess, run_serve
 from tests.ui.conftest import open_page
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import ASGIApp
 from tests.asgi_requests import RecordingApp, request, run_in_thread
 
-from safelight.ui.mount import REVALIDATE, IMMUTABLE, RestrictedGradio, create_ui_app, content_security_policy
+from safelight.ui.mount import IMMUTABLE, REVALIDATE, RestrictedGradio, content_security_policy, create_ui_app
 
 HEAD = "<script src='ours.js'></script>"
 

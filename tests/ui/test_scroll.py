@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
-from tests.ui.generation import job_card, submit_prompt, fill_prompt, wait_for_state
+from tests.ui.generation import fill_prompt, job_card, submit_prompt, wait_for_state
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def desktop(browser: Browser, studio: ServeProcess, drawn: str) -> Iterator[Page
     yield from open_window(browser, studio, 1360, 880, reduced_motion="reduce")
 
 
-def open_window(browser: Browser, studio: ServeProcess, width: int, height: int, **options: object) -> Iterator[Page]:
+def open_window(
+    browser: Browser, studio: ServeProcess, width: int, height: int, **options: object
+) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US", **options)  # type: ignore[arg-type]
     context.set_default_timeout(60_000)
     yield open_page(context.new_page(), studio.url)
@@ -122,7 +124,9 @@ def test_the_target_of_a_viewer_link_is_in_view_and_focused(desktop: Page, drawn
     for tab in ("Create", "Gallery"):
         page.get_by_role("tab", name=tab).click()
         picture = (
-            job_card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile img").first
+            job_card(page, drawn).locator(".sl-frame")
+            if tab == "Create"
+            else page.locator(".sl-tile img").first
         )
         picture.click()
         page.get_by_role("dialog").get_by_role("button", name="Edit").click()

@@ -53,7 +53,9 @@ def draw(studio: ServeProcess, key: str, prompt: str) -> str:
     return str(answer.json()["id"])
 
 
-def test_sign_in_own_jobs_and_sign_out(browser: Browser, guarded: tuple[ServeProcess, dict[str, str]]) -> None:
+def test_sign_in_own_jobs_and_sign_out(
+    browser: Browser, guarded: tuple[ServeProcess, dict[str, str]]
+) -> None:
     studio, keys = guarded
     jobs = {name: draw(studio, keys[name], f"a flower of {name}") for name in ("anna", "ben")}
     for name, seen in {"anna": {"anna"}, "root": {"anna", "ben"}}.items():

@@ -57,7 +57,9 @@ class HttpOverhead:
         return round(statistics.median(differences), 1)
 
 
-def measure(*, steps: int = 20, rounds: int = 20, tell: Callable[[str], None] = lambda _: None) -> HttpOverhead:
+def measure(
+    *, steps: int = 20, rounds: int = 20, tell: Callable[[str], None] = lambda _: None
+) -> HttpOverhead:
     """Start a server and measure.
 
     Args:

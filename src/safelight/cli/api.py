@@ -17,7 +17,7 @@ def api(
     """Answer HTTP requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
     from safelight.file_permissions import set_private_umask
-    from safelight.jobs.supervisor import exit_with_parent, exit_on_temporary_error
+    from safelight.jobs.supervisor import exit_on_temporary_error, exit_with_parent
     from safelight.server.main import serve
     from safelight.settings import Settings
 

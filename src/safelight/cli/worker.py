@@ -30,7 +30,7 @@ def worker(
     """
     from safelight import logs
     from safelight.file_permissions import set_private_umask
-    from safelight.jobs.supervisor import SHUTDOWN_TIMEOUT, exit_with_parent, exit_on_temporary_error
+    from safelight.jobs.supervisor import SHUTDOWN_TIMEOUT, exit_on_temporary_error, exit_with_parent
     from safelight.jobs.worker.process import run_worker, worker_name
     from safelight.settings import Settings
 

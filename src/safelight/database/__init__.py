@@ -3,4 +3,12 @@
 from safelight.database.engine import open_database, read_transaction, write_transaction
 from safelight.database.schema import METADATA, Migration, Schema, migrate
 
-__all__ = ["METADATA", "Migration", "Schema", "migrate", "open_database", "read_transaction", "write_transaction"]
+__all__ = [
+    "METADATA",
+    "Migration",
+    "Schema",
+    "migrate",
+    "open_database",
+    "read_transaction",
+    "write_transaction",
+]

@@ -37,7 +37,9 @@ def open_database(settings: Settings, *, lock_timeout: float = LOCK_TIMEOUT) -> 
         DatabaseOpenError: The database or its server cannot be reached.
     """
     url = parse_url(settings.database_url)
-    engine = _open_sqlite(url, lock_timeout) if url.drivername == "sqlite" else _open_postgresql(url, lock_timeout)
+    engine = (
+        _open_sqlite(url, lock_timeout) if url.drivername == "sqlite" else _open_postgresql(url, lock_timeout)
+    )
     with read_transaction(engine):
         return engine
 

@@ -5,7 +5,8 @@ something has changed, and nothing else: the database holds the change. PostgreS
 With SQLite all processes run on one machine, and each listener has a named pipe per channel in a folder beside the
 database.
 
-Delivery is not guaranteed. Each listener therefore also reports a channel when ``FALLBACK_INTERVAL`` seconds have passed
+Delivery is not guaranteed. Each listener therefore also reports a channel when ``FALLBACK_INTERVAL`` seconds have
+passed
 without a notification, so that a lost one only delays a reaction. Without named pipes (on Windows, and some file
 systems) every channel is reported each ``POLL_INTERVAL`` seconds.
 """
@@ -232,7 +233,11 @@ class _PostgresNotifications:
             url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"application_name": "safelight listener", "options": _KEEPALIVE_OPTIONS, "connect_timeout": 5},
+            connect_args={
+                "application_name": "safelight listener",
+                "options": _KEEPALIVE_OPTIONS,
+                "connect_timeout": 5,
+            },
             hide_parameters=True,
         )
         self._connection: Connection | None = None
@@ -263,7 +268,8 @@ class _PostgresNotifications:
     def read(self) -> set[str]:
         try:
             return {
-                notification.channel.removeprefix(CHANNEL_PREFIX) for notification in self._driver_connection.notifies(timeout=0)
+                notification.channel.removeprefix(CHANNEL_PREFIX)
+                for notification in self._driver_connection.notifies(timeout=0)
             }
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "psycopg":

@@ -176,7 +176,9 @@ def _apply_pending(connection: Connection, schema: Schema) -> None:
         migration.run(connection)
     if pending:
         values = {"part": schema.package, "version": len(schema.migrations)}
-        changed = connection.execute(update(_versions).where(_versions.c.part == schema.package).values(values))
+        changed = connection.execute(
+            update(_versions).where(_versions.c.part == schema.package).values(values)
+        )
         if not changed.rowcount:
             connection.execute(insert(_versions).values(values))
 

@@ -57,9 +57,7 @@ def get_embedding(connection: Connection, number: int, digest: str) -> Embedding
     return None if row is None else _to_embedding(row)
 
 
-def list_embeddings(
-    connection: Connection, digest: str, after: int, limit: int
-) -> Sequence[StoredEmbedding]:
+def list_embeddings(connection: Connection, digest: str, after: int, limit: int) -> Sequence[StoredEmbedding]:
     """A page of embeddings by one classifier, in the order of their entries' numbers.
 
     Args:

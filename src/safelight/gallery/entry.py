@@ -85,7 +85,8 @@ class Embedding:
 
     Args:
         digest: SHA-256 of the classifier's weights, in hexadecimal.
-        classifier: The classifier's name; None if it is unknown, and then the digest is ``embeddings.UNKNOWN_CLASSIFIER``.
+        classifier: The classifier's name; None if it is unknown, and then the digest is
+            ``embeddings.UNKNOWN_CLASSIFIER``.
         vector: float32 [dimension].
     """
 

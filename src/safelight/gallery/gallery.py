@@ -13,11 +13,26 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 
 from safelight.database.engine import read_transaction, write_transaction
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
-from safelight.gallery.embeddings import StoredEmbedding, get_embedding, list_embeddings, list_embedding_numbers
-from safelight.gallery.entry import MAX_TAGS, Embedding, Entry, Facets, NewEntry, Page, Search, Tag, relative_path
-from safelight.gallery.entry_ids import make_entry_id, make_entry_key, is_entry_id
+from safelight.gallery.embeddings import (
+    StoredEmbedding,
+    get_embedding,
+    list_embedding_numbers,
+    list_embeddings,
+)
+from safelight.gallery.entry import (
+    MAX_TAGS,
+    Embedding,
+    Entry,
+    Facets,
+    NewEntry,
+    Page,
+    Search,
+    Tag,
+    relative_path,
+)
+from safelight.gallery.entry_ids import is_entry_id, make_entry_id, make_entry_key
 from safelight.gallery.files import ImageFolder
-from safelight.gallery.mapping import ENTRY_QUERY, insert_entry, to_entries, replace_tags, sanitize, get_row
+from safelight.gallery.mapping import ENTRY_QUERY, get_row, insert_entry, replace_tags, sanitize, to_entries
 from safelight.gallery.repair import RepairReport, repair
 from safelight.gallery.search import facets, search, visible_to
 from safelight.gallery.tables import entries, keys

@@ -24,7 +24,7 @@ from safelight.gallery.entry import relative_path
 from safelight.gallery.entry_ids import key_of
 from safelight.gallery.files import ImageFolder
 from safelight.gallery.import_metadata import entry_from_file
-from safelight.gallery.mapping import insert_entry, detect_file_format
+from safelight.gallery.mapping import detect_file_format, insert_entry
 from safelight.gallery.tables import entries, keys
 from safelight.logs import get_logger
 

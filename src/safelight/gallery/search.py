@@ -25,8 +25,8 @@ from sqlalchemy import (
 
 from safelight.errors import GalleryError
 from safelight.gallery.entry import Facets, Page, Search
-from safelight.gallery.full_text import tokenize_query, full_text_index
-from safelight.gallery.mapping import ENTRY_QUERY, to_entries, sanitize
+from safelight.gallery.full_text import full_text_index, tokenize_query
+from safelight.gallery.mapping import ENTRY_QUERY, sanitize, to_entries
 from safelight.gallery.tables import entries, tags
 from safelight.moderation.policy import Decision
 
@@ -71,7 +71,9 @@ def search(connection: Connection, criteria: Search, owner: str | None) -> Page:
     return _search_newest(connection, criteria, owner, found)
 
 
-def _search_newest(connection: Connection, criteria: Search, owner: str | None, matches: FromClause | None) -> Page:
+def _search_newest(
+    connection: Connection, criteria: Search, owner: str | None, matches: FromClause | None
+) -> Page:
     number = entries.c.number if matches is None else matches.c.number
     page = ENTRY_QUERY if matches is None else ENTRY_QUERY.join(matches, matches.c.number == entries.c.number)
     page = page.where(*_conditions(criteria, owner))
@@ -83,10 +85,14 @@ def _search_newest(connection: Connection, criteria: Search, owner: str | None, 
     return Page(to_entries(connection, visible_rows), next_cursor)
 
 
-def _search_relevance(connection: Connection, criteria: Search, owner: str | None, matches: FromClause) -> Page:
+def _search_relevance(
+    connection: Connection, criteria: Search, owner: str | None, matches: FromClause
+) -> Page:
     """A page by relevance. The best numbers are selected first: sorting complete rows would take far longer."""
     rank, number = matches.c.rank, matches.c.number
-    ranked = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(criteria, owner))
+    ranked = (
+        select(rank, number).join(entries, number == entries.c.number).where(*_conditions(criteria, owner))
+    )
     if criteria.after is not None:
         ranked = ranked.where(tuple_(rank, number) < tuple_(*_parse_rank_cursor(criteria.after)))
     chosen = ranked.order_by(rank.desc(), number.desc()).limit(criteria.limit + 1).subquery("chosen")

@@ -113,7 +113,8 @@ class TextConditioning:
         for name, text in zip(("prompt", "negative prompt"), self.plain(prompts), strict=True):
             if (count := self.token_limit.count_tokens(text)) > self.token_limit.max_tokens:
                 yield (
-                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.token_limit.max_tokens}: "
+                    f"The {name} has {count} tokens, of which "
+                    f"{self.family} reads the first {self.token_limit.max_tokens}: "
                     "the rest had no effect."
                 )
 
@@ -145,7 +146,9 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
     ]
     if family.text_encoding == "clip":
-        return EmbeddingConditioning(sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint))
+        return EmbeddingConditioning(
+            sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint)
+        )
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
         tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint

@@ -121,7 +121,10 @@ class DenoisingPass:
             NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
-        self._pipeline, self._executed = self._prepare_pipeline(), executed_steps(self.steps, self.strength, family)
+        self._pipeline, self._executed = (
+            self._prepare_pipeline(),
+            executed_steps(self.steps, self.strength, family),
+        )
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._can_keep_partial = self.keep_partial and can_interrupt

@@ -155,7 +155,8 @@ class Engine:
         Args:
             request: What to generate.
             watcher: Callbacks.
-            unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads still
+            unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads
+                still
                 take turns.
             skip: Indices of pictures that are not needed.
 

@@ -17,7 +17,14 @@ from safelight.generation.prompts.unsupported import (
     find_unsupported,
     remove_unsupported,
 )
-from safelight.generation.request import MAX_PROMPT_LENGTH, DEFAULT_STRENGTH, GenerationRequest, Hires, Inpaint, Mode
+from safelight.generation.request import (
+    DEFAULT_STRENGTH,
+    MAX_PROMPT_LENGTH,
+    GenerationRequest,
+    Hires,
+    Inpaint,
+    Mode,
+)
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
     PredictionProcess,
@@ -113,7 +120,9 @@ class Plan:
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
         prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
-        if (longest := max(len(prompt), len(negative))) > MAX_PROMPT_LENGTH:  # the record could not be parsed again
+        if (
+            longest := max(len(prompt), len(negative))
+        ) > MAX_PROMPT_LENGTH:  # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_PROMPT_LENGTH} are allowed."
@@ -157,7 +166,13 @@ def make_plan(
     sampler_choice.check_steps(steps, trained_steps)
     if steps < family.min_steps:
         raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
-    strength = None if mode is Mode.TEXT else DEFAULT_STRENGTH[mode] if request.strength is None else request.strength
+    strength = (
+        None
+        if mode is Mode.TEXT
+        else DEFAULT_STRENGTH[mode]
+        if request.strength is None
+        else request.strength
+    )
     _check_strength(strength, steps, family)
     width, height = _resolve_size(request, family, native_side, canvas)
     guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from safelight.errors import RecordInvalidError
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.request import (
+    Fraction,
     GenerationRequest,
     Hires,
     Inpaint,
@@ -25,7 +26,6 @@ from safelight.generation.request import (
     RequestPart,
     Scale,
     Seed,
-    Fraction,
     Side,
     Steps,
     Variation,

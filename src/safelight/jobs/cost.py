@@ -93,7 +93,9 @@ def _generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSiz
         work += output_pixels * max(1.0, second_steps)
     if canvas is not None and request.outpaint is not None:  # the result has the whole canvas
         output_pixels = max(output_pixels, canvas[0] * canvas[1])
-    return JobSize(request.count, int(output_pixels * request.count), max(MIN_COST, work / 1e6 * request.count))
+    return JobSize(
+        request.count, int(output_pixels * request.count), max(MIN_COST, work / 1e6 * request.count)
+    )
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ from safelight.gallery import tables as gallery_tables
 from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
 from safelight.jobs.queue.admission import QueueLimits
-from safelight.jobs.queue.commands import ResidencyCommand, issue_command, commands_after, last_command_number
+from safelight.jobs.queue.commands import ResidencyCommand, commands_after, issue_command, last_command_number
 from safelight.jobs.queue.eta import WORKER_TIMEOUT
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers

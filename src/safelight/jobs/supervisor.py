@@ -73,7 +73,9 @@ class ChildProcess:
         """Whether the process has not responded for too long."""
         if self.process is None or self.health_probe is None:
             return False
-        return self.health_probe.silent_seconds > (RESPONSE_TIMEOUT if self.health_probe.has_answered else STARTUP_TIMEOUT)
+        return self.health_probe.silent_seconds > (
+            RESPONSE_TIMEOUT if self.health_probe.has_answered else STARTUP_TIMEOUT
+        )
 
     def failed_permanently(self, status: int, now: float) -> bool:
         """Whether a restart would end with this exit status again."""
@@ -89,7 +91,9 @@ class ChildProcess:
         if status is None:
             return None
         self._clean_up(self.process)
-        self.backoff = MIN_BACKOFF if now - self.started_at > STABLE_AFTER else min(2 * self.backoff, MAX_BACKOFF)
+        self.backoff = (
+            MIN_BACKOFF if now - self.started_at > STABLE_AFTER else min(2 * self.backoff, MAX_BACKOFF)
+        )
         self.restart_at = now + self.backoff
         return status
 

@@ -50,7 +50,7 @@ from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
 from safelight.studio import Studio
-from safelight.ui.paths import UI_PATH, STATIC_PATH, UiStaticFiles
+from safelight.ui.paths import STATIC_PATH, UI_PATH, UiStaticFiles
 
 ROUTERS = {
     ApiFamily.NATIVE: (

@@ -158,7 +158,11 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     differing = differences(record.model_copy(update={"file": None}), reproduced.record)
     sentences = (*differing, _describe_pixel_difference(original, reproduced, limits))
     return Reproduction(
-        original, reproduced, data, sentences, not differing and _within_tolerance(original, reproduced, limits)
+        original,
+        reproduced,
+        data,
+        sentences,
+        not differing and _within_tolerance(original, reproduced, limits),
     )
 
 

@@ -20,8 +20,8 @@ from safelight.images.fields import FoundImage, replace_images
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
 from safelight.moderation.classifiers.classifier import Classifier
-from safelight.moderation.explain import Explainer, Explanation
 from safelight.moderation.classifiers.loading import load_classifier
+from safelight.moderation.explain import Explainer, Explanation
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
 from safelight.moderation.scan.runner import Scan
@@ -89,7 +89,9 @@ class Studio:
                 raise RequestError("Give a request, or a prompt with fields, not both.")
             return list(self.iter_generate(prompt, policy=policy, watcher=watcher))
         return list(
-            self.iter_generate(GenerationRequest.parse(prompt=prompt, **fields), policy=policy, watcher=watcher)
+            self.iter_generate(
+                GenerationRequest.parse(prompt=prompt, **fields), policy=policy, watcher=watcher
+            )
         )
 
     def edit(
@@ -225,7 +227,9 @@ class Studio:
         request = original.request(init_image, mask, self.limits)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
-        return compare(original, next(iter(self.iter_generate(request, policy=policy, unbatched=True))), self.limits)
+        return compare(
+            original, next(iter(self.iter_generate(request, policy=policy, unbatched=True))), self.limits
+        )
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How a request's prompts are expanded, parsed, and split into the checkpoint's tokens.

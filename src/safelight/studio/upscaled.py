@@ -54,7 +54,9 @@ class Upscaled:
         if self.image is None:
             raise BlockedError(self.block_reason)
         path, metadata = Path(path), Metadata(infotext=self.infotext)
-        return write_image(path, self.image, format_of_suffix(path), metadata, quality=quality, lossless=lossless)
+        return write_image(
+            path, self.image, format_of_suffix(path), metadata, quality=quality, lossless=lossless
+        )
 
     def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
         """The picture as a file, with the source's infotext.

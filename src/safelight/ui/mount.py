@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight import __version__
 from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
-from safelight.ui.paths import UI_PATH, STATIC_PATH
+from safelight.ui.paths import STATIC_PATH, UI_PATH
 from safelight.ui.theme import build_theme
 
-ALLOWED_PATHS = re.compile(r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events")
+ALLOWED_PATHS = re.compile(
+    r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events"
+)
 """Paths under ``UI_PATH`` that the page requests; file names are plain.
 
 Gradio's other paths (uploads, files, queue) are not used, so they answer 404.
@@ -48,7 +50,9 @@ def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         schedules: Names of schedules to choose from.
     """
     translations = Translations()
-    styles = "\n".join(f'<link rel="stylesheet" href="{STATIC_PATH}/{name}.css?{__version__}">' for name in STYLE_SHEETS)
+    styles = "\n".join(
+        f'<link rel="stylesheet" href="{STATIC_PATH}/{name}.css?{__version__}">' for name in STYLE_SHEETS
+    )
     inner = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         inner,
@@ -92,7 +96,9 @@ class RestrictedGradio:
             await self._send_page(scope, receive, send)
         else:
             cache_control = IMMUTABLE if path.startswith("/assets/") else REVALIDATE
-            await self._app(scope, receive, _with_headers(send, cache_control, CONTENT_SECURITY_POLICY.format(hashes="")))
+            await self._app(
+                scope, receive, _with_headers(send, cache_control, CONTENT_SECURITY_POLICY.format(hashes=""))
+            )
 
     async def _send_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -123,7 +129,9 @@ def _with_headers(send: Send, cache_control: str, csp: str) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["Content-Security-Policy"] = csp
-            headers["Cache-Control"] = cache_control if message["status"] in CACHEABLE_STATUSES else REVALIDATE
+            headers["Cache-Control"] = (
+                cache_control if message["status"] in CACHEABLE_STATUSES else REVALIDATE
+            )
         await send(message)
 
     return send_with_headers

@@ -120,7 +120,9 @@ def test_inverting_regenerates_the_black_part() -> None:
 def test_luminance_decides_in_every_image_mode() -> None:
     mask = make_mask((40, 30, 80, 70))
     for mode in ("RGB", "1", "LA", "P"):
-        assert np.array_equal(changed_pixels(canvas(mask.convert(mode), blur=0)), changed_pixels(canvas(mask, blur=0)))
+        assert np.array_equal(
+            changed_pixels(canvas(mask.convert(mode), blur=0)), changed_pixels(canvas(mask, blur=0))
+        )
 
 
 def test_invalid_masks_are_refused() -> None:

@@ -11,9 +11,9 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from tests.generation.conftest import GenerateImages, to_array
 from tests.generation.diffusers_reference import (
-    nearly_equal,
-    load_diffusers_pipeline,
     generate_with_diffusers,
+    load_diffusers_pipeline,
+    nearly_equal,
 )
 from torch import Tensor, nn
 
@@ -217,7 +217,9 @@ def test_outside_the_interval_guidance_is_one_at_half_the_cost(
 
 def test_rescaling_equals_diffusers(draw: GenerateImages, tiny: Tiny) -> None:
     (drawn,) = draw(guidance_rescale=0.7, guidance_scale=9)
-    expected = generate_with_diffusers(tiny("sd1"), "StableDiffusionPipeline", guidance_rescale=0.7, guidance_scale=9.0, **SIZE)
+    expected = generate_with_diffusers(
+        tiny("sd1"), "StableDiffusionPipeline", guidance_rescale=0.7, guidance_scale=9.0, **SIZE
+    )
     assert np.abs(to_array(drawn).astype(int) - expected).max() <= 1
     assert not np.array_equal(to_array(drawn), to_array(*draw(guidance_scale=9)))
 
@@ -264,7 +266,9 @@ def test_perturbed_attention_equals_diffusers(
 ) -> None:
     more = {"guidance_scale": scale, "sampler": sampler}
     (drawn,) = draw(name, pag_scale=3, **more)
-    expected = generate_with_diffusers(tiny(name), pipeline, sampler, pag_scale=3.0, guidance_scale=scale, **SIZE)
+    expected = generate_with_diffusers(
+        tiny(name), pipeline, sampler, pag_scale=3.0, guidance_scale=scale, **SIZE
+    )
     assert nearly_equal(to_array(drawn), expected)
     assert not np.array_equal(expected, to_array(*draw(name, **more)))
 
@@ -279,7 +283,9 @@ def test_adaptive_perturbed_attention_equals_diffusers(
 ) -> None:
     more: dict[str, Any] = {"guidance_scale": 5.0, "pag_scale": 3.0}
     (drawn,) = draw(name, pag_adaptive=adaptive, sampler=sampler, **more)
-    expected = generate_with_diffusers(tiny(name), pipeline, sampler, pag_adaptive_scale=adaptive, **more, **SIZE)
+    expected = generate_with_diffusers(
+        tiny(name), pipeline, sampler, pag_adaptive_scale=adaptive, **more, **SIZE
+    )
     assert nearly_equal(to_array(drawn), expected)
     assert not np.array_equal(to_array(drawn), to_array(*draw(name, sampler=sampler, **more)))
     assert drawn.record.pag_adaptive == adaptive
@@ -287,7 +293,8 @@ def test_adaptive_perturbed_attention_equals_diffusers(
 
 def test_perturbed_attention_with_prompt_changes_and_stops(draw: GenerateImages, in_memory: Any) -> None:
     assert not np.array_equal(
-        to_array(*draw(prompt="[red:blue:2] cat", pag_scale=3)), to_array(*draw(prompt="red cat", pag_scale=3))
+        to_array(*draw(prompt="[red:blue:2] cat", pag_scale=3)),
+        to_array(*draw(prompt="red cat", pag_scale=3)),
     )
     with pytest.raises(UnsupportedError):
         draw("flux", pag_scale=3)

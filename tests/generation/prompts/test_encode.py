@@ -136,7 +136,8 @@ def test_clip_skip_counts_one_more_than_diffusers(
     expected, _ = theirs.encode_prompt("a cat", "cpu", 1, False, clip_skip=clip_skip - 1)
     assert torch.equal(encoder.encode(weighted_text("a cat"), clip_skip=clip_skip).embeddings, expected)
     assert torch.equal(
-        sd_encoder(tokenizer, old_layout).encode(weighted_text("a cat"), clip_skip=clip_skip).embeddings, expected
+        sd_encoder(tokenizer, old_layout).encode(weighted_text("a cat"), clip_skip=clip_skip).embeddings,
+        expected,
     )
 
 
@@ -216,7 +217,8 @@ def test_each_chunk_is_encoded_on_its_own(encoder: PromptEncoder, first: str) ->
 
 def test_the_pooled_embedding_is_the_first_chunks(xl_encoder: PromptEncoder) -> None:
     assert torch.equal(
-        xl_encoder.encode(weighted_text("cat BREAK dog")).pooled, xl_encoder.encode(weighted_text("cat")).pooled
+        xl_encoder.encode(weighted_text("cat BREAK dog")).pooled,
+        xl_encoder.encode(weighted_text("cat")).pooled,
     )
 
 
@@ -231,7 +233,9 @@ def test_the_shorter_prompt_is_padded_with_empty_chunks(encoder: PromptEncoder) 
 
 
 def test_weights_multiply_and_the_mean_is_restored(encoder: PromptEncoder) -> None:
-    plain, found = (encoder.encode(weighted_text(text)).embeddings for text in ("a cat dog", "a (cat:1.5) dog"))
+    plain, found = (
+        encoder.encode(weighted_text(text)).embeddings for text in ("a cat dog", "a (cat:1.5) dog")
+    )
     factors = torch.ones(16)
     factors[2] = 1.5  # after the start and "a"
     weighed = plain * factors[None, :, None]
@@ -254,7 +258,9 @@ def test_a_weight_of_zero_removes_a_word(encoder: PromptEncoder) -> None:
 
 
 def test_a_weight_of_one_changes_no_bit(encoder: PromptEncoder) -> None:
-    assert torch.equal(encoder.encode(weighted_text("(cat:1.0)")).embeddings, encoder.encode(weighted_text("cat")).embeddings)
+    assert torch.equal(
+        encoder.encode(weighted_text("(cat:1.0)")).embeddings, encoder.encode(weighted_text("cat")).embeddings
+    )
 
 
 def test_without_a_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenizer) -> None:
@@ -262,11 +268,15 @@ def test_without_a_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenize
     model = text_model(tokenizer)
     model.final_layer_norm.bias.zero_()
     encoder = sd_encoder(tokenizer, model)
-    plain, found = (encoder.encode(weighted_text(text)).embeddings for text in ("cat dog", "(cat:1.5) (dog:0.8)"))
+    plain, found = (
+        encoder.encode(weighted_text(text)).embeddings for text in ("cat dog", "(cat:1.5) (dog:0.8)")
+    )
     factor = (found[0, 0] / plain[0, 0]).mean()
     assert 0.999 / 1.5 <= factor <= 1.001 / 0.8
     model.final_layer_norm.weight.zero_()
-    assert torch.equal(sd_encoder(tokenizer, model).encode(weighted_text("(cat)")).embeddings, torch.zeros(1, 16, 16))
+    assert torch.equal(
+        sd_encoder(tokenizer, model).encode(weighted_text("(cat)")).embeddings, torch.zeros(1, 16, 16)
+    )
 
 
 def test_restoring_the_mean_is_optional(
@@ -305,7 +315,11 @@ def test_a_tokenizer_that_does_not_match(
 def test_a_tokenizer_may_be_shorter_than_the_text_encoder(
     make_tokenizer: Callable[..., CLIPTokenizer], model: CLIPTextModel
 ) -> None:
-    assert sd_encoder(make_tokenizer(8), model).encode(weighted_text("cat " * 7)).embeddings.shape == (1, 16, 16)
+    assert sd_encoder(make_tokenizer(8), model).encode(weighted_text("cat " * 7)).embeddings.shape == (
+        1,
+        16,
+        16,
+    )
 
 
 def test_all_phases_have_one_shape(encoder: PromptEncoder) -> None:
@@ -342,7 +356,10 @@ def test_encoded_prompts_are_cached(tokenizer: CLIPTokenizer, model: CLIPTextMod
     kept = first.encode(weighted_text("a cat"))
     assert same.encode(weighted_text("a cat")) is kept
     assert other.encode(weighted_text("a cat")) is not kept
-    for changed in (first.encode(weighted_text("a (cat)")), first.encode(weighted_text("a cat"), clip_skip=2)):
+    for changed in (
+        first.encode(weighted_text("a (cat)")),
+        first.encode(weighted_text("a cat"), clip_skip=2),
+    ):
         assert not torch.equal(changed.embeddings, kept.embeddings)
     assert first.encode(weighted_text("a cat"), min_chunks=2).embeddings.shape == (1, 32, 16)
     assert (cache.hits, cache.misses) == (1, 5)

@@ -61,11 +61,18 @@ def test_text_without_choices_is_unchanged(text: str) -> None:
 def test_a_wildcard_is_a_line_of_its_file(folder: Path) -> None:
     assert set(sample_expansions("a __animal__!", folder)) == {"a cat!", "a dog!"}
     assert expand_wildcards("__my_own/deep-sea____my_own/deep-sea__", 0, folder) == "squidsquid"
-    assert set(sample_expansions("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
+    assert set(sample_expansions("__coloured__", folder)) == {
+        f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")
+    }
 
 
 def test_choices_are_independent(folder: Path) -> None:
-    assert set(sample_expansions("__animal__ __animal__", folder)) == {"cat cat", "cat dog", "dog cat", "dog dog"}
+    assert set(sample_expansions("__animal__ __animal__", folder)) == {
+        "cat cat",
+        "cat dog",
+        "dog cat",
+        "dog dog",
+    }
 
 
 def test_lines_have_weights(folder: Path) -> None:

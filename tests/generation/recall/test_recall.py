@@ -113,7 +113,13 @@ def test_a_record_with_everything() -> None:
     assert found.fields["outpaint"]["left"] == 64
     assert found.fields["hires"] == BODY["hires"] | {"all_steps": False}
     assert (found.fields["strength"], found.fields["schedule"]) == (0.6, "karras")
-    assert fields_that_need_image(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter", "left out"}
+    assert fields_that_need_image(found).keys() == {
+        "prompt as it was written",
+        "init_image",
+        "mask",
+        "adapter",
+        "left out",
+    }
     assert "c3c3c3" in fields_that_need_image(found)["init_image"]
     assert_usable(found)
     assert recall_text(record.to_json(), HERE).fields == found.fields
@@ -331,7 +337,10 @@ def test_comfyui() -> None:
         "height": 512,
         "count": 2,
     }
-    assert fields_that_need_image(found) == {"adapter": "ink.safetensors", "node 15": "ControlNetApplyAdvanced"}
+    assert fields_that_need_image(found) == {
+        "adapter": "ink.safetensors",
+        "node 15": "ControlNetApplyAdvanced",
+    }
     assert recall_text(json.dumps(GRAPH), HERE) == found
     assert recall_text(json.dumps({"prompt": GRAPH, "client_id": "x"}), HERE) == found
 
@@ -599,7 +608,9 @@ keys += [
     st.dictionaries(st.sampled_from(keys), st.text(max_size=12) | st.integers().map(str)),
 )
 def test_any_text_is_survived(prompt: str, pairs: dict[str, str]) -> None:
-    assert_usable(recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE))
+    assert_usable(
+        recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE)
+    )
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))

@@ -236,7 +236,10 @@ def test_v_and_sample_prediction_equal_epsilon_prediction(sampler: Sampler) -> N
     """The same exact network in other parametrisations."""
     results = {
         prediction: run_sampler(
-            SamplerChoice(sampler), GaussianPredictor(prediction), 6, config=SD | {"prediction_type": prediction}
+            SamplerChoice(sampler),
+            GaussianPredictor(prediction),
+            6,
+            config=SD | {"prediction_type": prediction},
         )[0]
         for prediction in sorted(sampler.prediction_types)
     }
@@ -281,7 +284,9 @@ def test_higher_orders_are_closer_than_euler(sampler: Sampler) -> None:
 def test_a_run_that_starts_in_the_middle_lands_near_it_too(sampler: Sampler) -> None:
     """Multistep solvers start without the history they would have had."""
     starts = (24, 25) if "go in t" in sampler.note else (25,)
-    assert all(largest_error(sampler, 50, start) < (0.25 if sampler.name in FIRST_ORDER else 0.1) for start in starts)
+    assert all(
+        largest_error(sampler, 50, start) < (0.25 if sampler.name in FIRST_ORDER else 0.1) for start in starts
+    )
 
 
 @pytest.mark.parametrize("choice", USUAL, ids=title)

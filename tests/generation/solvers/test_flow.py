@@ -82,7 +82,9 @@ def test_cogview4_passes_times_and_sigmas_and_its_network_gets_times_before_the_
     solver = build_scheduler(SamplerChoice(sampler), COGVIEW4, [0])
     torch.testing.assert_close(cogview4_timesteps(solver), expected)
     torch.testing.assert_close(sigmas_with_final(solver), own.sigmas, atol=2e-4, rtol=0)
-    assert (sigmas_with_final(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 shifts the sigmas above the times
+    assert (
+        sigmas_with_final(solver)[1:-1] * 1000 > 1.05 * expected[1:]
+    ).all()  # mu 2 shifts the sigmas above the times
 
 
 @pytest.mark.parametrize("schedule", ["sgm-uniform", "beta"])

@@ -293,5 +293,6 @@ def test_zero_terminal_snr_affects_every_grid() -> None:
 
 
 def test_listing_needs_no_torch() -> None:
-    code = "import sys, safelight.generation.solvers.samplers as s; s.resolve('Euler a'); sys.exit('torch' in sys.modules)"
+    code = "import sys, safelight.generation.solvers.samplers as s\n"
+    code += "s.resolve_sampler('Euler a'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

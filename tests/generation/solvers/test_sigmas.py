@@ -107,7 +107,8 @@ def test_an_open_end_stops_one_sigma_early() -> None:
         np.testing.assert_array_equal(stopped, whole[:-1])
     for schedule in ("sgm-uniform", "karras", "beta"):
         one, other = (
-            SigmaGrid(training_sigmas(), schedule, "leading", 1, open_end).levels(10)[0] for open_end in (False, True)
+            SigmaGrid(training_sigmas(), schedule, "leading", 1, open_end).levels(10)[0]
+            for open_end in (False, True)
         )
         np.testing.assert_array_equal(one, other)
 

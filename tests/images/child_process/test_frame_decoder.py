@@ -37,7 +37,7 @@ def children() -> list[psutil.Process]:
 
 def test_pixels_and_frames_are_the_same(files, name, monkeypatch):
     before = [list(iter_frames(data)) for data in files]
-    monkeypatch.setattr(MODULES[name], "_APART", 0)
+    monkeypatch.setattr(MODULES[name], "_CHILD_PROCESS_PIXELS", 0)
     for data, here in zip(files, before, strict=True):
         there = list(iter_frames(data))
         assert [frame.notes for frame in there] == [frame.notes for frame in here]
@@ -51,7 +51,7 @@ def test_errors_are_the_same(make, name, monkeypatch):
     damaged = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
     with pytest.raises((ImageCorruptError, ImageTruncatedError)) as here:
         decode(damaged)
-    monkeypatch.setattr(MODULES[name], "_APART", 0)
+    monkeypatch.setattr(MODULES[name], "_CHILD_PROCESS_PIXELS", 0)
     with pytest.raises(type(here.value)):
         decode(damaged)
     assert not children()

@@ -15,7 +15,7 @@ from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobState, Progress, Signal
 from safelight.jobs.queue.scheduling import Preemption
 from safelight.jobs.queue.store import JobStore
-from safelight.jobs.queue.tables import virtual_clock, jobs
+from safelight.jobs.queue.tables import jobs, virtual_clock
 
 
 def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: JobStore) -> None:

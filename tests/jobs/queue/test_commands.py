@@ -7,7 +7,7 @@ from sqlalchemy import Engine, inspect
 
 from safelight.database import Schema, blobs, migrate, open_database, write_transaction
 from safelight.jobs.queue import tables
-from safelight.jobs.queue.commands import ResidencyCommand, issue_command, commands_after, last_command_number
+from safelight.jobs.queue.commands import ResidencyCommand, commands_after, issue_command, last_command_number
 from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.settings import Settings
 

@@ -41,7 +41,9 @@ def test_the_latest_and_all_running_jobs(ledger: JobStore) -> None:
     told = ledger.overview("anna", waiting=3, ended=1, max_chars=1000, max_total_chars=10_000)
     assert told == [ledger.get(job.id) for job in (jobs[7], jobs[6], jobs[5], jobs[2], jobs[0])]
     assert told[-1].state == "running"
-    assert [job.id for job in ledger.overview(None, waiting=1, ended=0, max_chars=1000, max_total_chars=10_000)] == [
+    assert [
+        job.id for job in ledger.overview(None, waiting=1, ended=0, max_chars=1000, max_total_chars=10_000)
+    ] == [
         others.id,
         jobs[0].id,
     ]

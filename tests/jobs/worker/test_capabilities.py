@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from safelight.generation.record import Machine
-from safelight.jobs.worker.capabilities import describe_worker, describe_generation, describe_moderation
+from safelight.jobs.worker.capabilities import describe_generation, describe_moderation, describe_worker
 from safelight.moderation.classifiers.classifier import ClassifierInfo
 from safelight.settings import Settings
 from safelight.studio import Studio

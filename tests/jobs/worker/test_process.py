@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.filesystems import full_disk, small_disk
-from tests.jobs.worker_processes import START_TIMEOUT, WorkerProcesses, wait_for, run_workers
+from tests.jobs.worker_processes import START_TIMEOUT, WorkerProcesses, run_workers, wait_for
 
 from safelight.errors import JobEndedError, JobNotSkippableError
 from safelight.gallery import Search

@@ -261,5 +261,6 @@ def test_sharded_weights_and_variants_load(sd1: Path, tiny: Tiny) -> None:
         load_checkpoint(describe_checkpoint(sd1, "b")),
     )
     assert np.array_equal(
-        generate_array(whole.pipeline(), whole.family, TEXT), generate_array(parted.pipeline(), parted.family, TEXT)
+        generate_array(whole.pipeline(), whole.family, TEXT),
+        generate_array(parted.pipeline(), parted.family, TEXT),
     )

@@ -91,7 +91,9 @@ def test_other_kinds_of_files_are_named(keys: list[str], says: str, tmp_path: Pa
         identify_single_file(tmp_path / "m.safetensors")
 
 
-def write_changed(tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+def write_changed(
+    tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]
+) -> Path:
     file = write_single_file(tiny(name), path / "m.safetensors", metadata=EPSILON)
     tensors = load_file(file)
     change(tensors)

@@ -101,6 +101,7 @@ def test_damaged_files(folder: Path) -> None:
 
 
 def test_it_needs_no_transformers() -> None:
-    script = "import sys; from safelight.models.tokenizers.clip_tokenizer import TokenizerSource; TokenizerSource(None).open(); "
+    script = "import sys; from safelight.models.tokenizers.clip_tokenizer import TokenizerSource\n"
+    script += "TokenizerSource(None).open(); "
     script += "print({'transformers', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"

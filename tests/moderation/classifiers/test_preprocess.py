@@ -153,7 +153,7 @@ def test_a_long_thin_image_takes_no_more_memory_than_others() -> None:
     """An image file of 60 kB must not exhaust the machine's memory."""
     script = """
 from PIL import Image
-from safelight.moderation.preprocess import Preprocessing
+from safelight.moderation.classifiers.preprocess import Preprocessing
 print(Preprocessing("short_side", 384, 384, "bicubic").apply(Image.new("RGB", (1, 60_000))).shape)
 """
     limit = 3 << 29

@@ -148,11 +148,20 @@ def test_the_digest_covers_configuration_and_weights(folder: CheckpointFolder) -
             "config.json has no label_names, and outputs without names cannot be judged by.",
         ),
         (changed_config(label_names=[]), "config.json has no label_names, "),
-        (changed_config(label_names=["NSFW"]), "label_names must be two or more different names, not ['NSFW']."),
-        (changed_config(label_names=["A", "A"]), "label_names must be two or more different names, not ['A', 'A']."),
+        (
+            changed_config(label_names=["NSFW"]),
+            "label_names must be two or more different names, not ['NSFW'].",
+        ),
+        (
+            changed_config(label_names=["A", "A"]),
+            "label_names must be two or more different names, not ['A', 'A'].",
+        ),
         (changed_config(label_names=["A", "B", "C"]), "3 label_names for num_classes = 2."),
         (changed_config(num_classes=1000), "2 label_names for num_classes = 1000."),
-        (changed_config(num_classes="two"), "config.json lacks a field or has one of the wrong kind: ValueError("),
+        (
+            changed_config(num_classes="two"),
+            "config.json lacks a field or has one of the wrong kind: ValueError(",
+        ),
         (
             changed_config(pretrained_cfg={"input_size": [3, 384, 224]}),
             "The input must be square RGB, not [3, 384, 224].",
@@ -161,7 +170,10 @@ def test_the_digest_covers_configuration_and_weights(folder: CheckpointFolder) -
             changed_config(pretrained_cfg={"input_size": [1, 28, 28]}),
             "The input must be square RGB, not [1, 28, 28].",
         ),
-        (changed_config(pretrained_cfg={"input_size": [3, 0, 0]}), "The input must be square RGB, not [3, 0, 0]."),
+        (
+            changed_config(pretrained_cfg={"input_size": [3, 0, 0]}),
+            "The input must be square RGB, not [3, 0, 0].",
+        ),
         (
             changed_config(pretrained_cfg={"input_size": 384}),
             "config.json lacks a field or has one of the wrong kind: Type",
@@ -186,11 +198,19 @@ def test_the_digest_covers_configuration_and_weights(folder: CheckpointFolder) -
             changed_config(pretrained_cfg={"crop_pct": "all"}),
             "config.json lacks a field or has one of the wrong kind: ",
         ),
-        (changed_config(pretrained_cfg={"mean": [0.5]}), "config.json lacks a field or has one of the wrong kind: "),
-        (changed_config(pretrained_cfg={"std": 0.5}), "config.json lacks a field or has one of the wrong kind: "),
+        (
+            changed_config(pretrained_cfg={"mean": [0.5]}),
+            "config.json lacks a field or has one of the wrong kind: ",
+        ),
+        (
+            changed_config(pretrained_cfg={"std": 0.5}),
+            "config.json lacks a field or has one of the wrong kind: ",
+        ),
     ],
 )
-def test_an_invalid_configuration_names_its_error(folder: CheckpointFolder, config: object, complaint: str) -> None:
+def test_an_invalid_configuration_names_its_error(
+    folder: CheckpointFolder, config: object, complaint: str
+) -> None:
     with pytest.raises(ModelInvalidError) as caught:
         folder.read_bytes(config) if isinstance(config, bytes) else folder.read(config)
     assert caught.value.message.startswith(complaint)
@@ -218,7 +238,9 @@ def test_any_value_in_a_field_is_read_or_refused(
         return  # see test_a_tiny_crop
     folder = CheckpointFolder(tmp_path / "model")
     config = (
-        changed_config(pretrained_cfg={field[0]: value}) if isinstance(field, tuple) else changed_config(**{field: value})
+        changed_config(pretrained_cfg={field[0]: value})
+        if isinstance(field, tuple)
+        else changed_config(**{field: value})
     )
     try:
         read = folder.read(config)

@@ -92,7 +92,9 @@ def test_skipped_files_are_reported(folder: Path) -> None:
 
 
 def test_by_names_alone_nothing_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safelight.moderation.scan.sources._source_by_content", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr(
+        "safelight.moderation.scan.sources._source_by_content", lambda _: pytest.fail("opened")
+    )
     known = [name for name in EVERYTHING if Path(name).suffix.lower() in EXTENSIONS]
     assert found_names(folder, folder, only_known=True) == known
     assert count_images(str(folder), only_known=True) == len(known)
@@ -210,7 +212,9 @@ def test_a_pattern_follows_no_cycles(folder: Path) -> None:
     assert found_names(folder / "**", folder) == EVERYTHING_BY_PATH
     assert found_names(folder / "**" / "*.gif", folder) == ["b.gif"]
     assert {
-        name for name, reason in skipped_files(folder / "**", folder).items() if reason is SkipReason.LINKED_FOLDER
+        name
+        for name, reason in skipped_files(folder / "**", folder).items()
+        if reason is SkipReason.LINKED_FOLDER
     } == {
         "sub/one",
         "sub/two",

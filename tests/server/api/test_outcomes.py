@@ -9,7 +9,9 @@ from safelight.server.api.outcomes import outcome_of
 
 
 def test_images_are_split_into_allowed_and_withheld() -> None:
-    outcome = outcome_of(job(JobState.SUCCEEDED, output_image(1), output_image(2, 1, "block"), output_image(3, 2, "review")))
+    outcome = outcome_of(
+        job(JobState.SUCCEEDED, output_image(1), output_image(2, 1, "block"), output_image(3, 2, "review"))
+    )
     assert [each.seed for each in outcome.visible] == [1, 3]
     assert [each.seed for each in outcome.blocked] == [2]
 

@@ -102,6 +102,8 @@ def test_sign_in_redirects_only_to_this_server() -> None:
         "javascript:alert(1)", "//[", "http://127.0.0.1:7861/", "//127.0.0.1:7860@evil/",
     ]  # fmt: skip
     asked = [*here, *away, None]
-    went = evaluate_script(f"{json.dumps(asked)}.map((next) => it.destination(next, {HERE!r}))", "destination.js")
+    went = evaluate_script(
+        f"{json.dumps(asked)}.map((next) => it.destination(next, {HERE!r}))", "destination.js"
+    )
     studio = f"{HERE}/studio/"
     assert went == [*(HERE + path for path in here.values()), *(studio for _ in [*away, None])]

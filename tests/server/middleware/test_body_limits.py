@@ -109,7 +109,9 @@ def test_a_body_announced_as_too_large_is_not_read(open_service: Callable[..., Q
 def test_a_body_that_grows_too_large(open_service: Callable[..., QueueService], kind: str) -> None:
     service = open_service(max_request_bytes=10_000)
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-    sender = send_body(service, "/v1/moderate", [head.ljust(1000, b"x"), *[b"x" * 1000] * 99], content_type=kind)
+    sender = send_body(
+        service, "/v1/moderate", [head.ljust(1000, b"x"), *[b"x" * 1000] * 99], content_type=kind
+    )
     assert (sender.status, sender.taken) == (413, 11)
 
 

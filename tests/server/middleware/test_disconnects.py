@@ -117,7 +117,10 @@ def run(test: Callable[[], Any]) -> None:
 @pytest.mark.parametrize(("method", "ending"), [("POST", True), ("GET", False), ("HEAD", False)])
 def test_a_read_is_cancelled_when_its_client_disconnects(method: str, ending: bool) -> None:
     async def test() -> None:
-        call, handled = AbortableRequest(method, b"" if method != "POST" else b"{}"), WaitingApp(ending=ending)
+        call, handled = (
+            AbortableRequest(method, b"" if method != "POST" else b"{}"),
+            WaitingApp(ending=ending),
+        )
         await (await abort_while_handled(call, handled))
         assert (handled.finished, call.status) == (False, CLIENT_CLOSED_REQUEST)
 
@@ -223,7 +226,9 @@ def test_a_job_continues_when_its_waiting_client_disconnects(
     client: TestClient, service: QueueService
 ) -> None:
     async def leave() -> int | None:
-        call = AbortableRequest(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
+        call = AbortableRequest(
+            body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json"
+        )
         call.scope["state"] = client.app_state.copy()
         task = asyncio.create_task(call.of(client.app))
         while not service.store.find():

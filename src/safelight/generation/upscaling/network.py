@@ -152,7 +152,8 @@ class NetworkUpscaler:
             if width * height > MAX_INTERMEDIATE_RATIO * max_pixels:
                 raise MemoryBudgetError(
                     f"{self.name} enlarges {self.factor} times at once, so on the way to {target[0]} x {target[1]} it "
-                    f"would make {width} x {height}, more than {MAX_INTERMEDIATE_RATIO} times the {max_pixels} pixels allowed.",
+                    f"would make {width} x {height}, more than "
+                    f"{MAX_INTERMEDIATE_RATIO} times the {max_pixels} pixels allowed.",
                     hint="Give a smaller picture or another upscaler, or raise the setting max_pixels.",
                 )
             if width >= target[0] and height >= target[1]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from safelight.errors import ImageCorruptError
 
-_CHILD = Path(__file__).with_name("decoding_child.py")
+_CHILD = Path(__file__).with_name("frame_decoder_main.py")
 
 
 class FrameDecoder:

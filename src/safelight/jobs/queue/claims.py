@@ -16,10 +16,10 @@ from safelight.database.engine import read_transaction, write_transaction
 from safelight.database.upsert import insert_into, upsert
 from safelight.errors import SafelightError, WorkerLostError
 from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
-from safelight.jobs.queue.mapping import to_job, timing_key
+from safelight.jobs.queue.mapping import timing_key, to_job
 from safelight.jobs.queue.scheduling import LOOKAHEAD, Preemption, QueuedJob, choose_job
-from safelight.jobs.queue.tables import virtual_clock, jobs, previews, timings
-from safelight.jobs.queue.transitions import Transitions, add_event, get_row, get_held_row, is_held
+from safelight.jobs.queue.tables import jobs, previews, timings, virtual_clock
+from safelight.jobs.queue.transitions import Transitions, add_event, get_held_row, get_row, is_held
 
 LEASE_SECONDS = 15.0
 """Seconds after which the jobs of a worker without a heartbeat return to the queue."""
@@ -233,7 +233,9 @@ class Claims(Transitions):
         """
         with write_transaction(self._engine) as connection:
             current = now(connection)
-            latest_lease = current + timedelta(seconds=2 * LEASE_SECONDS)  # later: from before a clock was set back
+            latest_lease = current + timedelta(
+                seconds=2 * LEASE_SECONDS
+            )  # later: from before a clock was set back
             alive = jobs.c.lease.between(current, latest_lease)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(exclude))

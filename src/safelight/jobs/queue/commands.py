@@ -39,7 +39,9 @@ def issue_command(connection: Connection, checkpoint: str | None, *, load: bool)
         checkpoint: The checkpoint's name; None for all.
         load: True to load, False to unload.
     """
-    acquire_transaction_lock(connection, "orders")  # otherwise a larger number could be seen before a smaller one
+    acquire_transaction_lock(
+        connection, "orders"
+    )  # otherwise a larger number could be seen before a smaller one
     superseded = delete(residency_commands)
     connection.execute(
         superseded if checkpoint is None else superseded.where(residency_commands.c.checkpoint == checkpoint)
@@ -50,7 +52,11 @@ def issue_command(connection: Connection, checkpoint: str | None, *, load: bool)
 
 def commands_after(connection: Connection, after: int) -> list[ResidencyCommand]:
     """The commands after a number that are still in effect, in order."""
-    query = select(residency_commands).where(residency_commands.c.number > after).order_by(residency_commands.c.number)
+    query = (
+        select(residency_commands)
+        .where(residency_commands.c.number > after)
+        .order_by(residency_commands.c.number)
+    )
     return [
         ResidencyCommand(row.number, row.load, row.checkpoint or None) for row in connection.execute(query)
     ]

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 
 from safelight.database.coordination import now
 from safelight.jobs.job import PAUSED, Job, JobState
-from safelight.jobs.queue.mapping import to_job, timing_key
+from safelight.jobs.queue.mapping import timing_key, to_job
 from safelight.jobs.queue.scheduling import TIME_SLICE
 from safelight.jobs.queue.tables import jobs, timings, workers
 

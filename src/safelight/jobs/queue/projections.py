@@ -57,7 +57,8 @@ def fetch_rows_within(
 def _query_where(fits: Callable[[Column[Any]], ColumnElement[bool]]) -> Select[Any]:
     """The query with the long columns that satisfy a condition; the database neither sends nor parses the others."""
     long_columns = [
-        case((fits(jobs.c[name]), jobs.c[name]), else_=default).label(name) for name, default in LONG_COLUMN_DEFAULTS.items()
+        case((fits(jobs.c[name]), jobs.c[name]), else_=default).label(name)
+        for name, default in LONG_COLUMN_DEFAULTS.items()
     ]
     return select(*SHORT_COLUMNS, *long_columns)
 

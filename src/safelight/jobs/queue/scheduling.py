@@ -40,7 +40,8 @@ class Preemption:
 
     Args:
         priority: The priority of the worker's jobs.
-        excluded_owners: Owners whose jobs may not preempt: those of the worker's jobs, and those who have used more of its
+        excluded_owners: Owners whose jobs may not preempt: those of the worker's jobs, and those who have used
+            more of its
             time.
     """
 

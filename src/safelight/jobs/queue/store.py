@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
-from safelight.database.coordination import now, acquire_transaction_lock
+from safelight.database.coordination import acquire_transaction_lock, now
 from safelight.database.engine import read_transaction, write_transaction
 from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyConflictError, JobEndedError, JobNotSkippableError
@@ -23,10 +23,10 @@ from safelight.jobs.payloads import blob_digests
 from safelight.jobs.queue.admission import QueueLimits, check_admission
 from safelight.jobs.queue.claims import Claims
 from safelight.jobs.queue.eta import JobEstimate, estimate_jobs, with_estimates
-from safelight.jobs.queue.mapping import to_event, new_id
-from safelight.jobs.queue.projections import bounded_query, list_query, fetch_rows_within, summarize_request
+from safelight.jobs.queue.mapping import new_id, to_event
+from safelight.jobs.queue.projections import bounded_query, fetch_rows_within, list_query, summarize_request
 from safelight.jobs.queue.scheduling import next_virtual_time
-from safelight.jobs.queue.tables import virtual_clock, events, job_blobs, job_inputs, jobs, previews
+from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, previews, virtual_clock
 from safelight.jobs.queue.transitions import add_event, get_row
 
 
@@ -87,7 +87,9 @@ class JobStore(Claims):
         shared: bool,
     ) -> str:
         """Insert a job, its pictures and its position in the queue; returns its id."""
-        acquire_transaction_lock(connection, submission.owner)  # the virtual time of an owner's next job depends on this one's
+        acquire_transaction_lock(
+            connection, submission.owner
+        )  # the virtual time of an owner's next job depends on this one's
         if submission.idempotency_key is not None and (row := self._find_by_key(connection, submission)):
             if (row["kind"], row["request"]) != (submission.kind, request):
                 raise IdempotencyConflictError
@@ -128,14 +130,19 @@ class JobStore(Claims):
 
     @staticmethod
     def _find_by_key(connection: Connection, submission: Submission) -> RowMapping | None:
-        condition = and_(jobs.c.owner == submission.owner, jobs.c.idempotency_key == submission.idempotency_key)
+        condition = and_(
+            jobs.c.owner == submission.owner, jobs.c.idempotency_key == submission.idempotency_key
+        )
         return connection.execute(select(jobs).where(condition)).mappings().first()
 
     @staticmethod
     def _next_virtual_time(connection: Connection, submission: Submission) -> float:
         priority = submission.priority
         clock_value = (
-            connection.execute(select(virtual_clock.c.turn).where(virtual_clock.c.priority == priority)).scalar() or 0.0
+            connection.execute(
+                select(virtual_clock.c.turn).where(virtual_clock.c.priority == priority)
+            ).scalar()
+            or 0.0
         )
         condition = and_(
             jobs.c.owner == submission.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority
@@ -197,7 +204,9 @@ class JobStore(Claims):
         with read_transaction(self._engine) as connection:
             return with_estimates(connection, connection.execute(query).mappings().all())
 
-    def overview(self, owner: str | None, *, waiting: int, ended: int, max_chars: int, max_total_chars: int) -> list[Job]:
+    def overview(
+        self, owner: str | None, *, waiting: int, ended: int, max_chars: int, max_total_chars: int
+    ) -> list[Job]:
         """All running jobs, and the newest queued and ended ones; newest first.
 
         Args:
@@ -205,7 +214,8 @@ class JobStore(Claims):
             waiting: Maximum number of queued jobs.
             ended: Maximum number of ended jobs.
             max_chars: As for ``find_many``.
-            max_total_chars: Total length of all requests and results, in characters; beyond it the longest are left out.
+            max_total_chars: Total length of all requests and results, in characters; beyond it the longest are
+                left out.
         """
         newest = select(jobs.c.id).order_by(jobs.c.id.desc())
         if owner is not None:
@@ -218,7 +228,9 @@ class JobStore(Claims):
         )
         with read_transaction(self._engine) as connection:
             job_ids = [job_id for query in queries for job_id in connection.execute(query).scalars()]
-            return with_estimates(connection, fetch_rows_within(connection, job_ids, largest=max_chars, total=max_total_chars))
+            return with_estimates(
+                connection, fetch_rows_within(connection, job_ids, largest=max_chars, total=max_total_chars)
+            )
 
     def estimates(self) -> list[JobEstimate]:
         """Estimates for all unfinished jobs: the running ones, then the queue in order."""

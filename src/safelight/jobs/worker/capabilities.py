@@ -24,7 +24,9 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
         SafelightError: Generation or moderation cannot be used.
     """
     machine, classifier = studio.engine.machine, studio.classifier().info
-    reasons = f"{describe_generation(studio.settings, machine)} {describe_moderation(studio.settings, classifier)}"
+    reasons = (
+        f"{describe_generation(studio.settings, machine)} {describe_moderation(studio.settings, classifier)}"
+    )
     return {
         "device": machine.device,
         "precision": machine.precision,

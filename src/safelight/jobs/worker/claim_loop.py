@@ -49,7 +49,12 @@ class ClaimLoop:
         run: Callable[[RunningJob], None],
         max_seconds: float,
     ) -> None:
-        self._store, self._worker, self._running_jobs, self._residency = store, worker, running_jobs, residency
+        self._store, self._worker, self._running_jobs, self._residency = (
+            store,
+            worker,
+            running_jobs,
+            residency,
+        )
         self._loaded, self._run_job, self._max_seconds = loaded, run, max_seconds
         self._changed = threading.Event()
         self.stopping = False
@@ -115,7 +120,10 @@ class ClaimLoop:
         if (preemption := running_jobs.preemption()) is not None:
             job = self._retry_until_stopped(
                 lambda: self._store.claim(
-                    self._worker, loaded=self._loaded(), admits=running_jobs.may_preempt, preempting=preemption
+                    self._worker,
+                    loaded=self._loaded(),
+                    admits=running_jobs.may_preempt,
+                    preempting=preemption,
                 )
             )
             if job is not None:

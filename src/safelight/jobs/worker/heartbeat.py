@@ -40,7 +40,12 @@ class Heartbeat:
         holds_name: Callable[[], bool] = lambda: True,
         on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
-        self._service, self._worker, self._running_jobs, self._describe = service, worker, running_jobs, describe
+        self._service, self._worker, self._running_jobs, self._describe = (
+            service,
+            worker,
+            running_jobs,
+            describe,
+        )
         self._holds_name, self._on_replaced = holds_name, on_replaced
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")

@@ -53,7 +53,8 @@ class Maintenance:
 
     Args:
         service: The queue and the gallery.
-        running_jobs: The jobs that this worker is running, which are never requeued, however late their lease was renewed.
+        running_jobs: The jobs that this worker is running, which are never requeued, however late their lease was
+            renewed.
     """
 
     def __init__(self, service: QueueService, running_jobs: RunningJobs) -> None:

@@ -68,9 +68,16 @@ class Worker:
         self._running_jobs = RunningJobs(settings.max_batch_size)
         self._listener = self._service.listen(Channel.JOBS, Channel.COMMANDS)
         self._heartbeat = Heartbeat(
-            self._service, name, self._running_jobs, self._describe, holds_name=holds_name, on_replaced=self._on_replaced
+            self._service,
+            name,
+            self._running_jobs,
+            self._describe,
+            holds_name=holds_name,
+            on_replaced=self._on_replaced,
         )
-        self._residency = Residency(self._service, self._context.studio, self._heartbeat.register, self._checkpoints_in_use)
+        self._residency = Residency(
+            self._service, self._context.studio, self._heartbeat.register, self._checkpoints_in_use
+        )
         self._command_reader = CommandReader(self._store, self._running_jobs, self._residency)
         self._maintenance = Maintenance(self._service, self._running_jobs)
         self._job_runner = JobRunner(self._service, self._context, self._running_jobs)

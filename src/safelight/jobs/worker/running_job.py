@@ -109,7 +109,8 @@ class RunningJob:
 
         Args:
             signal: The signal that was read.
-            skip_count: The number of skips before it was read: a skip that was followed meanwhile is not followed again.
+            skip_count: The number of skips before it was read: a skip that was followed meanwhile is not followed
+                again.
         """
         with self._lock:
             stale = signal is Signal.SKIP and skip_count != self.skip_count

@@ -51,7 +51,9 @@ class RunningJobs:
         """Add a job; active jobs that cannot run together with it pause."""
         with self._changed:
             self._charge_time()
-            self._owner_usage.add_owner(running.job.owner, {other.job.owner for other in self._seconds_by_job})
+            self._owner_usage.add_owner(
+                running.job.owner, {other.job.owner for other in self._seconds_by_job}
+            )
             active = self._active()
             if active and not self._can_batch_with(running.job, active):
                 for other in active:
@@ -117,7 +119,9 @@ class RunningJobs:
             # an owner with a paused job resumes it instead of starting another one
             owners = frozenset(running.job.owner for running in self._seconds_by_job)
             least_usage = min(self._owner_seconds(members) for members in (active, next_group) if members)
-            return Preemption(_priority(active or next_group), owners | self._owner_usage.owners_above(least_usage))
+            return Preemption(
+                _priority(active or next_group), owners | self._owner_usage.owners_above(least_usage)
+            )
 
     def resume_next(self) -> None:
         """Resume paused jobs whose turn it is, if no queued job goes first."""

@@ -211,7 +211,8 @@ class CheckpointCache(Generic[Key, Value]):
         """
         if (needed := nbytes + self._missing_bytes(keys)) > self._budget:
             raise MemoryBudgetError(
-                f"The checkpoint needs {_format_gigabytes(needed)}, and the budget is {_format_gigabytes(self._budget)}."
+                f"The checkpoint needs {_format_gigabytes(needed)}, and the budget is "
+                f"{_format_gigabytes(self._budget)}."
             )
         evicted = False
         while self._used_bytes() + (needed := nbytes + self._missing_bytes(keys)) > self._budget:

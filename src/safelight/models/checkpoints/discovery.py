@@ -119,7 +119,8 @@ class Checkpoint:
     def default_side(self) -> int:
         """Default width and height in pixels, from its configs; the family's default if the configs don't state one.
 
-        A single file has no configs of its own, so ``loading.LoadedCheckpoint.default_side`` is more exact once it is loaded.
+        A single file has no configs of its own, so ``loading.LoadedCheckpoint.default_side`` is more exact once it
+        is loaded.
         """
         if not self.family.side_from_config or self.kind == "file":
             return self.family.side
@@ -156,7 +157,8 @@ def find_checkpoints(
     Args:
         home: The data directory.
         on_error: Called with the path and the error of each checkpoint that cannot be used.
-        hub_cache: The hub's cache folder (``checkpoint_download.hub_cache_folder``); None leaves out the hub's checkpoints.
+        hub_cache: The hub's cache folder (``checkpoint_download.hub_cache_folder``); None leaves out the hub's
+            checkpoints.
     """
     own = dict(_iter_candidates(checkpoints_folder(home)))
     if is_diffusers_folder(STARTER_PATH):
@@ -197,7 +199,8 @@ def find_checkpoint(
     Args:
         name: starter, a name, a path or a hub id.
         home: The data directory.
-        hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``); without it, hub ids are not
+        hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``);
+            without it, hub ids are not
             looked up.
         allow_paths: Accept paths; a server does not.
 

@@ -49,7 +49,8 @@ class Family:
         text_encoders: The text encoders' component names, in the pipeline's order.
         guidance: How guidance is computed.
         guidance_parameter: The pipelines' name of the guidance scale.
-        guidance_off_value: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the usual one
+        guidance_off_value: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the
+            usual one
             less 1.
         unconditional_first: The doubled batch holds the negative prompt's half first (cfg-batched).
         supports_negative: A negative prompt has an effect with the family's own guidance.

@@ -108,7 +108,8 @@ def _write_and_check(definition: ClassifierDefinition, file_format: str, folder:
     embedding_error = float(np.abs(answer[1] - embedding).max() / np.abs(embedding).max())
     if not max(probability_error, embedding_error) <= MAX_DIFFERENCE:
         raise ExportParityError(
-            f"The {file_format} network strays: probabilities by {probability_error:.2g}, embeddings by {embedding_error:.2g}."
+            f"The {file_format} network strays: probabilities by {probability_error:.2g}, "
+            f"embeddings by {embedding_error:.2g}."
         )
     return probability_error, embedding_error
 

@@ -1,6 +1,7 @@
 """Convert a timm classifier to ONNX; apart from exports, only this part of moderation needs torch.
 
-The conversion runs in its own process (``python -m safelight.moderation.classifiers.timm_convert FOLDER OUT.onnx``), once for each
+The conversion runs in its own process (``python -m safelight.moderation.classifiers.timm_convert FOLDER
+OUT.onnx``), once for each
 checkpoint, so that processes that classify images need neither torch's memory nor its start-up time.
 """
 

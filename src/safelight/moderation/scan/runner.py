@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import OutputExistsError, UsageError
-from safelight.moderation.scan.journal import Journal, Row
 from safelight.moderation.moderator import Moderator, NamedSource
+from safelight.moderation.scan.journal import Journal, Row
 from safelight.moderation.scan.report import write_report, writer_for
 from safelight.moderation.scan.sources import SkipCallback, SkipReason, find_images
 from safelight.moderation.verdict import Judgement

@@ -20,8 +20,8 @@ from safelight.server.security.credentials import SESSION_COOKIE
 
 router = APIRouter(include_in_schema=False)
 
-DESCRIPTION = """Draws and judges pictures on this machine. Three families share one queue: our own under `/v1`, OpenAI's
-under `/v1/images`, and A1111's under `/sdapi`. With keys, every request carries one."""
+DESCRIPTION = """Draws and judges pictures on this machine. Three API families share one queue: our own under `/v1`,
+OpenAI's under `/v1/images`, and A1111's under `/sdapi`. With keys, every request carries one."""
 JSON = "application/json"
 SECURITY_SCHEMES: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `safelight keys add`."},

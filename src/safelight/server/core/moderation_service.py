@@ -28,11 +28,11 @@ from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image
 from safelight.logs import get_logger
 from safelight.moderation.classifiers import open_nsfw
-from safelight.moderation.explain import Explainer
 from safelight.moderation.classifiers.loading import classifier_folder, load_definition
-from safelight.moderation.moderator import Moderator
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted
+from safelight.moderation.explain import Explainer
+from safelight.moderation.moderator import Moderator
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.server.core.executors.image_cost import decode_frames_cost
 from safelight.server.core.executors.thread_pools import ThreadPools

@@ -51,7 +51,8 @@ async def submit(
         RequestError, ImageError: A field or an image is invalid.
         JobTooLargeError: The job exceeds the maximum work of one job.
         RateLimitError, QuotaError: The principal's limits would be exceeded.
-        IdempotencyConflictError, QueueFullError, OwnerJobsLimitError, OwnerBytesLimitError, DatabaseError: Nothing was queued.
+        IdempotencyConflictError, QueueFullError, OwnerJobsLimitError, OwnerBytesLimitError, DatabaseError: Nothing
+            was queued.
     """
 
     def submit_in_thread() -> Job:

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import Message, Scope, Send
 
 from safelight.server.security.credentials import session_token
-from safelight.ui.paths import UI_PATH, STATIC_PATH
+from safelight.ui.paths import STATIC_PATH, UI_PATH
 
 SESSION_PATH = "/v1/session"
 SIGN_IN_PATH = "/sign-in"

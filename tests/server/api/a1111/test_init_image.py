@@ -39,7 +39,9 @@ def test_a_picture_of_the_right_size_is_unchanged() -> None:
 
 
 def test_resizing_keeps_all_of_the_picture() -> None:
-    image = open_base64(prepare_images(png(two_colour_image()), None, LIMITS, mode=STRETCH, size=(32, 32)).init)
+    image = open_base64(
+        prepare_images(png(two_colour_image()), None, LIMITS, mode=STRETCH, size=(32, 32)).init
+    )
     assert image.size == (32, 32)
     assert image.getpixel((2, 16)) == (255, 0, 0)
     assert image.getpixel((29, 16)) == (0, 0, 255)
@@ -69,7 +71,9 @@ def test_latent_resizing_is_refused() -> None:
 def test_a_grey_mask_keeps_its_greys(hard: bool) -> None:
     grey = Image.new("L", (4, 1))
     grey.putdata([0, 100, 200, 255])
-    mask = open_base64(prepare_images(png(two_colour_image((4, 1))), png(grey), LIMITS, binary_mask=hard).mask)
+    mask = open_base64(
+        prepare_images(png(two_colour_image((4, 1))), png(grey), LIMITS, binary_mask=hard).mask
+    )
     assert list(mask.tobytes()) == [0, 100, 200, 255]
 
 
@@ -79,7 +83,9 @@ def test_alpha_is_thresholded(hard: bool, values: list[int]) -> None:
     alpha.putdata([0, 128, 129, 255])
     picture = Image.new("RGBA", (4, 1))
     picture.putalpha(alpha)
-    mask = open_base64(prepare_images(png(two_colour_image((4, 1))), png(picture), LIMITS, binary_mask=hard).mask)
+    mask = open_base64(
+        prepare_images(png(two_colour_image((4, 1))), png(picture), LIMITS, binary_mask=hard).mask
+    )
     assert list(mask.tobytes()) == values
 
 

@@ -106,7 +106,8 @@ def test_the_clients_options_are_defaults_of_the_request() -> None:
     request = txt2img_request(options, prompt="x", sampler_name="Euler")
     assert (request.clip_skip, request.schedule) == (2, "karras")
     assert (
-        txt2img_request(options, prompt="x", sampler_name="Euler", scheduler="beta", clip_skip=3).schedule == "beta"
+        txt2img_request(options, prompt="x", sampler_name="Euler", scheduler="beta", clip_skip=3).schedule
+        == "beta"
     )
 
 
@@ -331,7 +332,9 @@ def test_both_names_of_adaptive_perturbed_attention() -> None:
     assert txt2img_request(pag_scale=3, pag_adaptive=0.5).pag_adaptive == 0.5
     assert txt2img_request(pag_scale=3, cfg_adaptive=0.5).pag_adaptive == 0.5
     assert txt2img_request(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.5).pag_adaptive == 0.5
-    assert txt2img_request(pag_adaptive=0.5).pag_adaptive == 0, "without pag_scale it says nothing, as in SD.Next"
+    assert txt2img_request(pag_adaptive=0.5).pag_adaptive == 0, (
+        "without pag_scale it says nothing, as in SD.Next"
+    )
     with pytest.raises(UnsupportedFieldError, match="cfg_adaptive"):
         txt2img_request(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.4)
 

@@ -196,7 +196,9 @@ def test_a_websocket_accepts_signals(client: TestClient, bench: JobDriver, servi
     assert '"event": "job.cancel"' in (service.settings.home / "audit.log").read_text()
 
 
-def test_a_websocket_that_its_client_closes(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+def test_a_websocket_that_its_client_closes(
+    client: TestClient, bench: JobDriver, service: QueueService
+) -> None:
     job = bench.start()
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:
         socket.receive_json()
@@ -305,7 +307,10 @@ def test_signals_over_a_websocket_are_limited_and_audited_once(
 
 
 def test_revoking_a_key_ends_its_streams(
-    people: Callable[[str], TestClient], bench: JobDriver, service: QueueService, monkeypatch: pytest.MonkeyPatch
+    people: Callable[[str], TestClient],
+    bench: JobDriver,
+    service: QueueService,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("safelight.server.middleware.authentication.RECHECK_INTERVAL", 0.05)
     job = bench.start("anna")

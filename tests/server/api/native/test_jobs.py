@@ -82,7 +82,11 @@ def test_upscaling_and_scans(client: TestClient, service: QueueService, photogra
         (GENERATE_REQUEST | {"priority": 101}, 422, "request.invalid"),
         (GENERATE_REQUEST | {"timeout": -1}, 422, "request.invalid"),
         (GENERATE_REQUEST | {"init_image": "not base64!"}, 422, "request.picture"),
-        (GENERATE_REQUEST | {"init_image": base64.b64encode(b"hello there").decode()}, 415, "image.not_recognised"),
+        (
+            GENERATE_REQUEST | {"init_image": base64.b64encode(b"hello there").decode()},
+            415,
+            "image.not_recognised",
+        ),
         (GENERATE_REQUEST | {"init_image": "/etc/passwd"}, 422, "request.picture"),
         (GENERATE_REQUEST | {"checkpoint": "../../../etc/passwd"}, 404, "checkpoint.missing"),
         (GENERATE_REQUEST | {"checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
@@ -310,7 +314,9 @@ def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
     with app_client(create_app(service, service.settings)) as client:
 
         def ask(name: str) -> Any:
-            return client.post("/v1/jobs", json=GENERATE_REQUEST, headers={"Authorization": f"Bearer {keys[name]}"})
+            return client.post(
+                "/v1/jobs", json=GENERATE_REQUEST, headers={"Authorization": f"Bearer {keys[name]}"}
+            )
 
         assert [ask("anna").status_code for _ in range(2)] == [202, 202]
         refused = ask("anna")

@@ -60,7 +60,9 @@ def edit_request(mask: bytes | None = None, image: bytes = OPAQUE, **sent: Any) 
 
 
 def test_a_prompt_alone() -> None:
-    assert generation_request() == GenerationRequest(prompt="a cat", checkpoint="mine", ignore_unsupported=True)
+    assert generation_request() == GenerationRequest(
+        prompt="a cat", checkpoint="mine", ignore_unsupported=True
+    )
 
 
 def test_every_field_is_mapped() -> None:
@@ -121,7 +123,11 @@ def test_quality_of_an_unknown_family_is_refused() -> None:
 
 
 def test_png_accepts_only_a_compression_of_100() -> None:
-    assert generation_request(output_compression=100) == generation_request(output_compression=100, output_format="png") == generation_request()
+    assert (
+        generation_request(output_compression=100)
+        == generation_request(output_compression=100, output_format="png")
+        == generation_request()
+    )
 
 
 @pytest.mark.parametrize("size", [None, "auto"])

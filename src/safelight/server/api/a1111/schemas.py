@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from safelight.generation.request import Fraction, Side, Steps, PromptText
+from safelight.generation.request import Fraction, PromptText, Side, Steps
 
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 SeedField = Annotated[int, Field(ge=-1, le=2**63 - 1)]

@@ -77,7 +77,11 @@ async def mark_entry(
 ) -> EntryRecord:
     """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
-        app_state.service.gallery.annotate, entry_id, principal.scope, favourite=marks.favourite, tags=marks.tags
+        app_state.service.gallery.annotate,
+        entry_id,
+        principal.scope,
+        favourite=marks.favourite,
+        tags=marks.tags,
     )
     return _entry_record(changed)
 

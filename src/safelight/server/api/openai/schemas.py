@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.generation.request import Scale, Seed, Fraction, Steps, PromptText
+from safelight.generation.request import Fraction, PromptText, Scale, Seed, Steps
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 Size = Annotated[

@@ -113,7 +113,11 @@ class Broadcaster:
         ledger = self._get_app_state().service.store
         last = ledger.last_event()  # read first: later events are sent as messages
         jobs = ledger.overview(
-            scope, waiting=MAX_WAITING, ended=MAX_ENDED, max_chars=MAX_JOB_CHARACTERS, max_total_chars=MAX_CHARACTERS
+            scope,
+            waiting=MAX_WAITING,
+            ended=MAX_ENDED,
+            max_chars=MAX_JOB_CHARACTERS,
+            max_total_chars=MAX_CHARACTERS,
         )
         texts = ",".join(job.model_dump_json() for job in jobs)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.generation.prompts.token_count import MAX_CHARACTERS, MAX_PHASES
-from safelight.generation.request import Steps, PromptText
+from safelight.generation.request import PromptText, Steps
 from safelight.jobs.job import Failure
 from safelight.server.api.native.schemas.base import ListedName, ResponseModel
 

@@ -32,7 +32,9 @@ def check_all_done_once(studio: ServeProcess, job_ids: list[str]) -> None:
     assert len(named) == len(set(named)) == len(jobs)
     found, after = [], None
     while True:
-        page = studio.request("GET", "/v1/gallery", params={"limit": 50} | ({"after": after} if after else {}))
+        page = studio.request(
+            "GET", "/v1/gallery", params={"limit": 50} | ({"after": after} if after else {})
+        )
         found += [entry["id"] for entry in page.json()["entries"]]
         if not (after := page.json()["next"]):
             break
