@@ -238,7 +238,7 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
         monkeypatch,
         (Moderator, "judge"),
         (Studio, "start"),
-        (engine, "resolve"),
+        (engine, "find_checkpoint"),
         (engine, "make_plan"),
         (network, "read_network"),
     )
@@ -257,7 +257,7 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
     result = generate(desk, running, request)
     assert [each.seed for each in result.pictures] == [3, 4, 5]
     assert all(each.seconds and each.verdict and each.verdict.classifier for each in result.pictures)
-    assert counting.done == {"judge": 3, "start": 1, "resolve": 1, "make_plan": 2, "read_network": 1}
+    assert counting.done == {"judge": 3, "start": 1, "find_checkpoint": 1, "make_plan": 2, "read_network": 1}
 
     desk.gallery.delete(result.pictures[1].id)
     again = generate(desk, running, request)

@@ -301,3 +301,13 @@ def test_the_default_policy_is_the_settings(drawing_studio: Studio) -> None:
     (picture,) = drawing_studio.generate("a cat", **SMALL)
     assert picture.verdict.policy.name == "anything"
     assert picture.verdict.policy.digest == ANYTHING.digest
+
+
+def test_former_names_of_the_api_still_work_with_a_warning(drawing_settings: Settings) -> None:
+    with pytest.warns(DeprecationWarning, match="on_message"):
+        studio = Studio(drawing_settings, tell=lambda _: None)
+    request = GenerationRequest(prompt="a red apple", steps=1, seed=1)
+    with pytest.warns(DeprecationWarning, match="iter_generate"):
+        (former,) = studio.draw(request, alone=True)
+    (present,) = studio.iter_generate(request, unbatched=True)
+    assert former.image == present.image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -56,8 +57,15 @@ class Studio:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, on_message: Callable[[str], None] = lambda _: None
+        self,
+        settings: Settings | None = None,
+        *,
+        on_message: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
+        if tell is not None:
+            warnings.warn("Studio(tell=) is called on_message now.", DeprecationWarning, stacklevel=2)
+            on_message = tell
         self.settings = settings or Settings.load()
         self._on_message = on_message
         self._lock = threading.Lock()
@@ -139,6 +147,18 @@ class Studio:
             SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
         """
         yield from self.start(request, policy=policy, watcher=watcher, unbatched=unbatched).pictures(skip)
+
+    def draw(
+        self,
+        request: GenerationRequest,
+        *,
+        policy: str | Path | Policy | None = None,
+        watcher: Watcher | None = None,
+        alone: bool = False,
+    ) -> Iterator[Picture]:
+        """The former name of ``iter_generate``, where ``alone`` is ``unbatched``."""
+        warnings.warn("Studio.draw is called iter_generate now.", DeprecationWarning, stacklevel=2)
+        return self.iter_generate(request, policy=policy, watcher=watcher, unbatched=alone)
 
     def start(
         self,
