@@ -21,7 +21,7 @@ test: $(READY) check
 test-fast: $(READY)
 	$(PYTEST) $(SPREAD) -m fast
 
-# What takes minutes; also run by continuous integration.
+# What takes minutes.
 test-slow: $(READY)
 	$(PYTEST) $(SPREAD) -m slow
 
