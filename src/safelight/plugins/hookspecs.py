@@ -1,0 +1,18 @@
+"""Every hook that a plug-in can implement; each gets a registry and registers items with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from safelight.plugins.registry import Registry
+
+PROJECT = "safelight"
+hookspec = pluggy.HookspecMarker(PROJECT)
+
+
+@hookspec
+def register_samplers(registry: Registry[Any]) -> None:
+    """Register samplers: ``generation.solvers.registry.Sampler``."""
