@@ -205,7 +205,7 @@ def test_the_measure_can_tell_things_and_styles() -> None:
 
 FIT = [
     s
-    for s in SAMPLERS
+    for s in SAMPLERS.values()
     if PredictionProcess.DIFFUSION in s.prediction_processes and "v_prediction" in s.prediction_types
 ]
 
@@ -219,7 +219,7 @@ def test_every_sampler_that_fits_draws(sampler: Sampler, draw: Draw) -> None:
 
 def test_no_sampler_of_its_kind_is_left_out() -> None:
     assert [sampler.name for sampler in FIT] == [
-        s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes
+        s.name for s in SAMPLERS.values() if PredictionProcess.DIFFUSION in s.prediction_processes
     ]
 
 

@@ -44,23 +44,25 @@ def registry(plugins: PluginManager, monkeypatch: pytest.MonkeyPatch) -> Registr
 
 
 def test_items_keep_the_order_of_the_built_in_modules(registry: Registry[Any]) -> None:
-    assert registry.names() == ("euler", "heun", "ddim")
-    assert list(registry) == [1, 2, 3]
+    assert tuple(registry) == ("euler", "heun", "ddim")
+    assert list(registry.values()) == [1, 2, 3]
     assert len(registry) == 3
     assert "heun" in registry
     assert "dpm" not in registry
-    assert registry.get("ddim") == 3
+    assert registry["ddim"] == 3
+    assert registry.get("dpm") is None
+    assert registry.get("dpm", 5) == 5
     assert registry.source("ddim") == "second"
 
 
 def test_a_plugin_s_items_come_last_and_go_with_it(registry: Registry[Any], plugins: PluginManager) -> None:
     plugins.register(plugin(toy=4), "mine")
-    assert registry.names() == ("euler", "heun", "ddim", "toy")
+    assert tuple(registry) == ("euler", "heun", "ddim", "toy")
     assert registry.source("toy") == "mine"
     with plugins.registered(plugin(other=5), "yours"):
-        assert list(registry) == [1, 2, 3, 4, 5]
+        assert list(registry.values()) == [1, 2, 3, 4, 5]
     plugins.unregister("mine")
-    assert registry.names() == ("euler", "heun", "ddim")
+    assert tuple(registry) == ("euler", "heun", "ddim")
 
 
 def test_nothing_is_imported_before_the_first_use(plugins: PluginManager) -> None:
@@ -68,12 +70,12 @@ def test_nothing_is_imported_before_the_first_use(plugins: PluginManager) -> Non
         "sampler", "register_samplers", SamplerUnknownError, ("no.such.module",), plugins
     )
     with pytest.raises(ModuleNotFoundError):
-        registry.names()
+        tuple(registry)
 
 
 def test_an_unknown_name_raises_the_kind_s_error_with_near_names(registry: Registry[Any]) -> None:
     with pytest.raises(SamplerUnknownError) as caught:
-        registry.get("Eular")
+        registry["Eular"]
     assert caught.value.message == "There is no sampler 'Eular'."
     assert caught.value.hint == "Did you mean euler? There are euler, heun, ddim."
 
@@ -82,13 +84,13 @@ def test_a_name_is_registered_once(registry: Registry[Any], plugins: PluginManag
     with plugins.registered(plugin(euler=9), "mine"):
         for _ in range(2):  # a table that was left half filled would pass the second time
             with pytest.raises(DuplicateNameError) as caught:
-                registry.get("ddim")
+                registry["ddim"]
             assert caught.value.message == "The sampler 'euler' of mine is registered already, by first."
-    assert registry.get("euler") == 1
+    assert registry["euler"] == 1
 
 
 def test_only_the_hook_registers(registry: Registry[Any]) -> None:
-    registry.names()
+    tuple(registry)
     with pytest.raises(PluginInvalidError, match="must be registered by register_samplers"):
         registry.register("toy", 4)
 
@@ -99,7 +101,7 @@ def test_an_implementation_sees_what_was_registered_before(
     class Derived:
         @hookimpl
         def register_samplers(self, registry: Registry[Any]) -> None:
-            registry.register("twice heun", 2 * registry.get("heun"))
+            registry.register("twice heun", 2 * registry["heun"])
 
     with plugins.registered(Derived(), "mine"):
-        assert registry.get("twice heun") == 4
+        assert registry["twice heun"] == 4

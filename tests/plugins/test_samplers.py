@@ -48,7 +48,7 @@ def toy() -> Iterator[None]:
 
 
 def test_it_is_listed_and_resolved_by_its_alias(toy: None) -> None:
-    assert SAMPLERS.names()[-1] == "Toy sampler"
+    assert list(SAMPLERS)[-1] == "Toy sampler"
     assert "Toy sampler" in compatible_names("diffusion")
     choice = resolve_sampler("playing karras")
     assert (choice.sampler.name, choice.schedule) == ("Toy sampler", "karras")

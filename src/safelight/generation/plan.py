@@ -224,7 +224,7 @@ def _choice(
 
 def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
-        takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
+        takers = ", ".join(sampler.name for sampler in SAMPLERS.values() if sampler.eta is not None)
         raise SamplerIncompatibleError(
             f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}."
         )

@@ -16,3 +16,8 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 @hookspec
 def register_samplers(registry: Registry[Any]) -> None:
     """Register samplers: ``generation.solvers.registry.Sampler``."""
+
+
+@hookspec
+def register_families(registry: Registry[Any]) -> None:
+    """Register families of checkpoints and their variants: ``models.families.Family``."""

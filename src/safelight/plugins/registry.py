@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from safelight.errors import DuplicateNameError, PluginInvalidError, SafelightError
 from safelight.plugins.manager import PLUGINS, PluginManager
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 @dataclass
@@ -29,8 +30,8 @@ class _Table(Generic[T]):
     sources: dict[str, str] = field(default_factory=dict)
 
 
-class Registry(Generic[T]):
-    """Items of one kind by name: the built-in ones first, then those of plug-ins. Thread-safe.
+class Registry(Mapping[str, T]):
+    """A read-only mapping of names to items of one kind: the built-in ones first, then those of plug-ins. Thread-safe.
 
     Nothing is imported until an item is asked for. When plug-ins are registered or unregistered, the registry is filled
     again.
@@ -73,7 +74,7 @@ class Registry(Generic[T]):
             )
         draft.items[name], draft.sources[name] = item, draft.source
 
-    def get(self, name: str) -> T:
+    def __getitem__(self, name: str) -> T:
         """Return the item of a name.
 
         Raises:
@@ -85,23 +86,26 @@ class Registry(Generic[T]):
             return items[name]
         raise self._unknown(f"There is no {self._kind} {name!r}.", hint=self._hint(name))
 
-    def source(self, name: str) -> str:
-        """Return the name of the plug-in or built-in module that registered an item; see ``get`` for errors."""
-        self.get(name)
-        return self._current().sources[name]
+    @overload
+    def get(self, name: str, /) -> T | None: ...
+    @overload
+    def get(self, name: str, /, default: D) -> T | D: ...
+    def get(self, name: str, /, default: object = None) -> object:
+        """Return the item of a name, or the default if there is none."""
+        return self._current().items.get(name, default)
 
-    def names(self) -> tuple[str, ...]:
-        """Return the names in the order of registration."""
-        return tuple(self._current().items)
+    def __contains__(self, name: object) -> bool:
+        return name in self._current().items
 
-    def __iter__(self) -> Iterator[T]:
-        return iter(tuple(self._current().items.values()))
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._current().items))
 
     def __len__(self) -> int:
         return len(self._current().items)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._current().items
+    def source(self, name: str) -> str:
+        """Return the name of the plug-in or built-in module that registered an item."""
+        return self._current().sources[name]
 
     def _current(self) -> _Table[T]:
         """Return the table, filled; within an implementation of the hook, what has been registered so far."""
@@ -126,7 +130,7 @@ class Registry(Generic[T]):
         return draft
 
     def _hint(self, name: str) -> str:
-        names = {each.casefold(): each for each in self.names()}
+        names = {each.casefold(): each for each in self}
         near = difflib.get_close_matches(name.casefold(), names, n=3)
         start = f"Did you mean {' or '.join(names[each] for each in near)}? " if near else ""
         return f"{start}There are {', '.join(names.values())}."

@@ -41,10 +41,10 @@ EDM = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}
 MEAN, SPREAD = 0.3, 0.5
 CONFIG = {PredictionProcess.DIFFUSION: SD, PredictionProcess.FLOW: FLOW, PredictionProcess.EDM: EDM}
 
-USUAL = [SamplerChoice(sampler) for sampler in SAMPLERS]
+USUAL = [SamplerChoice(sampler) for sampler in SAMPLERS.values()]
 EXACT = [
     each
-    for each in SAMPLERS
+    for each in SAMPLERS.values()
     if each.max_steps is None and PredictionProcess.EDM not in each.prediction_processes
 ]
 STEADY = [each for each in EXACT if not each.stochastic]
@@ -184,7 +184,7 @@ def off(sampler: Sampler, steps: int, start: int = 0, prediction: str = "epsilon
     return float((result - exact(choice, begun, sigma)).abs().max()) / SPREAD
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=title)
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=title)
 def test_every_sampler_draws_under_every_schedule_and_each_has_its_picture(
     sampler: Sampler, unet: Network
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_seed_decides_the_picture(choice: SamplerChoice, unet: Network) -> Non
     "name",
     [
         each.name
-        for each in SAMPLERS
+        for each in SAMPLERS.values()
         if each.stochastic and PredictionProcess.DIFFUSION in each.prediction_processes
     ],
 )
@@ -228,7 +228,7 @@ def test_pictures_of_a_batch_have_noise_of_their_own(name: str) -> None:
 
 @pytest.mark.parametrize(
     "sampler",
-    [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
+    [each for each in SAMPLERS.values() if PredictionProcess.DIFFUSION in each.prediction_processes],
     ids=title,
 )
 def test_v_and_sample_prediction_draw_what_epsilon_draws(sampler: Sampler) -> None:
@@ -249,7 +249,7 @@ def test_no_sampler_is_another_under_a_second_name(kind: PredictionProcess, unet
     """But for two pairs that are one method in other coordinates, as the table says."""
     results = {
         each.name: run(SamplerChoice(each), unet, 6)[0]
-        for each in SAMPLERS
+        for each in SAMPLERS.values()
         if kind in each.prediction_processes
     }
     alike = {
@@ -304,7 +304,7 @@ def test_noise_on_the_way_leaves_the_distribution_right(sampler: Sampler) -> Non
 
 @pytest.mark.parametrize(
     "sampler",
-    [each for each in SAMPLERS if PredictionProcess.FLOW not in each.prediction_processes],
+    [each for each in SAMPLERS.values() if PredictionProcess.FLOW not in each.prediction_processes],
     ids=title,
 )
 def test_bfloat16_latents_stay_bfloat16(sampler: Sampler) -> None:
@@ -349,7 +349,7 @@ def test_ddim_ends_where_the_checkpoint_says_so() -> None:
 
 
 def test_second_order_samplers_call_the_network_as_often_as_the_table_says() -> None:
-    for sampler in SAMPLERS:
+    for sampler in SAMPLERS.values():
         (kind,) = sampler.prediction_processes
         solver = build_scheduler(SamplerChoice(sampler), CONFIG[kind], [0])
         solver.set_timesteps(7)

@@ -136,7 +136,7 @@ def compatible_names(prediction_process: PredictionProcess | str) -> list[str]:
     """Return the names of the samplers that work with a kind of checkpoint, in the table's order."""
     return [
         sampler.name
-        for sampler in SAMPLERS
+        for sampler in SAMPLERS.values()
         if PredictionProcess(prediction_process) in sampler.prediction_processes
     ]
 
@@ -296,7 +296,7 @@ def _resolve_schedule(name: str) -> str:
 
 def _find_samplers(name: str, prediction_process: PredictionProcess) -> tuple[tuple[Sampler, ...], str]:
     """Return the samplers of a name, and the schedule that the name ends with."""
-    rows, key = _samplers_by_key(tuple(SAMPLERS)), _normalize_name(name)
+    rows, key = _samplers_by_key(tuple(SAMPLERS.values())), _normalize_name(name)
     if key in rows:
         return rows[key], AUTOMATIC
     for ending, schedule in _schedules_by_key().items():
@@ -346,7 +346,7 @@ def _did_you_mean(key: str, close: Mapping[str, str], names: Sequence[str]) -> s
 def _compatible_hint(prediction_process: PredictionProcess, prediction: str | None = None) -> str:
     names = (
         s.name
-        for s in SAMPLERS
+        for s in SAMPLERS.values()
         if prediction_process in s.prediction_processes
         and (prediction is None or prediction in s.prediction_types)
     )

@@ -58,8 +58,8 @@ class LazyUi:
 async def _load_ui() -> ASGIApp:
     from safelight.ui.mount import application
 
-    schedules = sorted({name for sampler in SAMPLERS for name in sampler.schedules})
-    return application([sampler.name for sampler in SAMPLERS], schedules)
+    schedules = sorted({name for sampler in SAMPLERS.values() for name in sampler.schedules})
+    return application(list(SAMPLERS), schedules)
 
 
 def _log_failure(loading: asyncio.Task[ASGIApp]) -> None:

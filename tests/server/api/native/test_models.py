@@ -86,7 +86,7 @@ def test_which_worker_has_what(client: TestClient, service: QueueService) -> Non
 
 def test_samplers_and_schedules(client: TestClient) -> None:
     rows = client.get("/v1/samplers").json()["samplers"]
-    assert rows == json.loads(json.dumps([sampler.to_dict() for sampler in SAMPLERS]))
+    assert rows == json.loads(json.dumps([sampler.to_dict() for sampler in SAMPLERS.values()]))
     flow = client.get("/v1/samplers?kind=flow").json()["samplers"]
     assert flow == [row for row in rows if "flow" in row["kinds"]] != rows
     schedules = {row["name"]: row["kinds"] for row in client.get("/v1/schedules").json()["schedules"]}
