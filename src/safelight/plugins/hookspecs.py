@@ -21,3 +21,8 @@ def register_samplers(registry: Registry[Any]) -> None:
 @hookspec
 def register_families(registry: Registry[Any]) -> None:
     """Register families of checkpoints and their variants: ``models.families.Family``."""
+
+
+@hookspec
+def register_backends(registry: Registry[Any]) -> None:
+    """Register engines that run networks: ``runtime.backends.Backend``."""
