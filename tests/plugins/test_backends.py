@@ -41,7 +41,7 @@ def test_it_judges_pictures(tmp_path: Path) -> None:
     picture = Image.new("RGB", (64, 64), "green")
     with PLUGINS.registered(Toy(), "toy"):
         verdict = Studio(Settings(home=tmp_path, backend="toy")).moderate(picture)
-    assert COMPILED == [BackendPlan("toy", "fp32", COMPILED[0].threads)]
+    assert [BackendPlan("toy", "fp32", COMPILED[0].threads)] == COMPILED
     assert verdict.classifier.arithmetic == "fast, toy fp32"
     assert verdict.decision == "allow"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
 from safelight.generation.request import STRENGTH, GenerationRequest, Part
-from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS
+from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
@@ -56,7 +56,7 @@ def size_of(request: Part, limits: DecodeLimits) -> JobSize:
     if isinstance(request, UpscaleRequest):
         found = read_header(request.image, limits=limits)
         pixels = int(found.width * found.height * request.by**2)
-        rate = RESAMPLED if request.upscaler in RESAMPLING_FILTERS else NETWORK
+        rate = RESAMPLED if request.upscaler in UPSCALERS else NETWORK
         return JobSize(1, pixels, max(LEAST, rate * pixels / 1e6))
     assert isinstance(request, GenerationRequest)
     return _of_generation(request, limits)

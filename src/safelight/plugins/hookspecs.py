@@ -26,3 +26,8 @@ def register_families(registry: Registry[Any]) -> None:
 @hookspec
 def register_backends(registry: Registry[Any]) -> None:
     """Register engines that run networks: ``runtime.backends.Backend``."""
+
+
+@hookspec
+def register_upscalers(registry: Registry[Any]) -> None:
+    """Register upscalers that need no file of weights: ``generation.upscaling.Upscaler``."""
