@@ -15,8 +15,9 @@ from safelight.errors import ExportParityError, OutputError, OutputExistsError, 
 from safelight.images import decode
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.definition import ClassifierDefinition
 from safelight.moderation.export import export_classifier
-from safelight.moderation.loading import ClassifierDefinition, load_definition
+from safelight.moderation.loading import load_definition
 from safelight.settings import Settings
 
 FILES = {

@@ -325,6 +325,6 @@ def test_later_starts_make_no_pictures_for_a_probe_that_is_settled(
     settings = Settings(home=tmp_path / "home", precision="fp32")
     first = load_classifier(settings).info
     monkeypatch.setattr(
-        "safelight.moderation.loading.probe_images", lambda: pytest.fail("there is nothing to probe")
+        "safelight.moderation.definition.probe_images", lambda: pytest.fail("there is nothing to probe")
     )
     assert load_classifier(settings).info == first

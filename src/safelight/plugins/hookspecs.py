@@ -31,3 +31,8 @@ def register_backends(registry: Registry[Any]) -> None:
 @hookspec
 def register_upscalers(registry: Registry[Any]) -> None:
     """Register upscalers that need no file of weights: ``generation.upscaling.Upscaler``."""
+
+
+@hookspec
+def register_classifiers(registry: Registry[Any]) -> None:
+    """Register classifiers with weights in a package: ``moderation.definition.PackagedClassifier``."""

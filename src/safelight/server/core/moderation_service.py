@@ -28,6 +28,7 @@ from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image
 from safelight.logs import get_logger
 from safelight.moderation import open_nsfw
+from safelight.moderation.definition import CLASSIFIERS
 from safelight.moderation.explain import Explainer
 from safelight.moderation.loading import classifier_folder, load_definition
 from safelight.moderation.moderator import Moderator
@@ -198,7 +199,7 @@ class ModerationService:
     def _load_moderator(self, classifier: str | None, policy: str | None) -> Moderator:
         studio = self._studio()
         name = classifier or studio.settings.classifier
-        if name != open_nsfw.NAME and not _is_converted(studio.settings, name):
+        if name not in CLASSIFIERS and not _is_converted(studio.settings, name):
             _convert_in_subprocess(studio.settings, name)
         return studio.moderator(classifier=classifier, policy=policy)
 
