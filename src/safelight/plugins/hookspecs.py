@@ -36,3 +36,8 @@ def register_upscalers(registry: Registry[Any]) -> None:
 @hookspec
 def register_classifiers(registry: Registry[Any]) -> None:
     """Register classifiers with weights in a package: ``moderation.definition.PackagedClassifier``."""
+
+
+@hookspec
+def register_commands(registry: Registry[Any]) -> None:
+    """Register commands of the command line: ``cli.commands.Command``."""
