@@ -35,7 +35,7 @@ from tests.server.conftest import free_port, log_of, processes, wait_for
 from tests.server.stand_in import StandIn, png
 
 from safelight.jobs.queue_service import prepare
-from safelight.server.core.api_families import ApiFamily, api_family_of
+from safelight.server.core.api_families import API_FAMILIES, api_family_of
 from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
@@ -197,8 +197,8 @@ class Asked:
 class Figures:
     """What came of all requests."""
 
-    statuses: dict[ApiFamily, Counter[int]] = field(
-        default_factory=lambda: {family: Counter() for family in ApiFamily}
+    statuses: dict[str, Counter[int]] = field(
+        default_factory=lambda: {family: Counter() for family in API_FAMILIES}
     )
     failed: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -227,7 +227,7 @@ def main() -> int:
         for found, count in statuses.items():
             classes[str(found) if found >= 500 else f"{found // 100}xx"] += count
         told = ", ".join(f"{count} of {name}" for name, count in sorted(classes.items()))
-        print(f"{family.name}: {statuses.total()} requests: {told}")
+        print(f"{family}: {statuses.total()} requests: {told}")
     print(
         f"{given_.requests} requests, seed {given_.seed}, {seconds:.0f} s: {len(figures.failed)} failed, "
         f"{len(figures.unanswered)} unanswered, {len(defects)} defects logged; afterwards it lives: {alive == 200}"
@@ -438,7 +438,7 @@ def send(port: int, asked: Asked, figures: Figures) -> None:
     if not found:
         figures.unanswered.append(f"{answer} {told}")
         return
-    figures.statuses[api_family_of(asked.operation.split()[1])][found] += 1
+    figures.statuses[api_family_of(asked.operation.split()[1]).name][found] += 1
     if found >= 500 and found not in HONEST:
         figures.failed.append(f"{told} -> {answer[:500]}")
 

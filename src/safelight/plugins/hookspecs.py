@@ -41,3 +41,8 @@ def register_classifiers(registry: Registry[Any]) -> None:
 @hookspec
 def register_commands(registry: Registry[Any]) -> None:
     """Register commands of the command line: ``cli.commands.Command``."""
+
+
+@hookspec
+def register_api_families(registry: Registry[Any]) -> None:
+    """Register APIs of the server: ``server.core.api_families.ApiFamily``."""
