@@ -26,7 +26,6 @@ from pydantic_settings import (
 from safelight.errors import SettingsError
 from safelight.validation import first_problem
 
-BackendName = Literal["auto", "openvino", "onnxruntime"]
 ColorByte = Annotated[int, Field(ge=0, le=255)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 PrecisionName = Literal["auto", "fp32", "bf16"]
@@ -219,8 +218,9 @@ class Settings(BaseSettings):
     )
     key: SecretStr = Field(SecretStr(""), description="The key for that server. Never shown.")
 
-    backend: BackendName = Field(
-        "auto", description="What runs a network; auto: a probe on this machine decides."
+    backend: str = Field(
+        "auto",
+        description="What runs a network: openvino, onnxruntime or auto, where a probe on this machine decides.",
     )
     precision: PrecisionName = Field("auto", description="Arithmetic of a network; auto: the probe decides.")
     threads: int = Field(

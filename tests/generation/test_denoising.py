@@ -89,7 +89,7 @@ def test_the_last_preview_is_the_image(name: str, in_memory: Memory) -> None:
     assert (spy.latents[0] - final).abs().max() > 2 * (spy.latents[-1] - final).abs().max()
 
 
-TWO_CALLS = [sampler for sampler in SAMPLERS if sampler.calls_per_step == 2]
+TWO_CALLS = [sampler for sampler in SAMPLERS.values() if sampler.calls_per_step == 2]
 FIT = {PredictionProcess.DIFFUSION: "sd1", PredictionProcess.FLOW: "sd3"}
 
 
@@ -109,7 +109,7 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
 
 
 @pytest.mark.parametrize(
-    "sampler", [s for s in SAMPLERS if s.prediction_processes & FIT.keys()], ids=lambda s: s.name
+    "sampler", [s for s in SAMPLERS.values() if s.prediction_processes & FIT.keys()], ids=lambda s: s.name
 )
 def test_every_sampler_reports_each_step_once(sampler: Any, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])

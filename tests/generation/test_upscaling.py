@@ -31,7 +31,7 @@ from safelight.errors import (
     UpscalerUnknownError,
 )
 from safelight.generation.upscaling import (
-    RESAMPLING_FILTERS,
+    UPSCALERS,
     Upscaler,
     find_upscalers,
     load_upscaler,
@@ -80,7 +80,7 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-@pytest.mark.parametrize("name", RESAMPLING_FILTERS)
+@pytest.mark.parametrize("name", UPSCALERS)
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3.33])
 def test_resampling_gives_the_exact_size(
     name: str, factor: float, photograph: Image.Image, tmp_path: Path
@@ -95,9 +95,7 @@ def test_resampling_gives_the_exact_size(
 
 def test_each_filter_matches_its_name(tmp_path: Path) -> None:
     edge = Image.fromarray(np.array([[[0] * 3, [0] * 3, [255] * 3, [255] * 3]] * 4, np.uint8))
-    results = {
-        name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING_FILTERS
-    }
+    results = {name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in UPSCALERS}
     assert set(results["nearest"]) == {0, 255}
     assert list(results["bilinear"]) == sorted(results["bilinear"])
     assert len({tuple(row) for row in results.values()}) == 4
@@ -310,12 +308,12 @@ def test_only_rgb_images_that_are_not_empty(tmp_path: Path) -> None:
 
 
 def test_listing_opens_no_file_and_needs_no_folder(tmp_path: Path) -> None:
-    assert [info.name for info in find_upscalers(tmp_path)] == list(RESAMPLING_FILTERS)
+    assert [info.name for info in find_upscalers(tmp_path)] == list(UPSCALERS)
     upscalers = tmp_path / "upscalers"
     (upscalers / "folder.safetensors").mkdir(parents=True)
     for name in ("b.v2.safetensors", "a.safetensors", ".hidden.safetensors", "c.pth", "lanczos.safetensors"):
         (upscalers / name).write_bytes(b"")
-    found = find_upscalers(tmp_path)[len(RESAMPLING_FILTERS) :]
+    found = find_upscalers(tmp_path)[len(UPSCALERS) :]
     assert [(info.name, info.path, info.kind) for info in found] == [
         ("a", upscalers / "a.safetensors", "network"),
         ("b.v2", upscalers / "b.v2.safetensors", "network"),

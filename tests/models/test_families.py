@@ -18,7 +18,7 @@ from tests.tiny.generation import SIDE, generate_array
 from safelight.errors import CheckpointFamilyError, UnsupportedError
 from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
 from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
-from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, get_family
+from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family
 
 Tiny = Callable[[str], Path]
 # numpy's warning about torch's tensors, caused by diffusers' schedulers.
@@ -251,18 +251,18 @@ def test_modes_are_those_of_a_request() -> None:
     from safelight.generation.request import Mode
 
     assert {TEXT, IMAGE, INPAINT} == {mode.value for mode in Mode}
-    assert get_family("sd1").pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
+    assert FAMILIES["sd1"].pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
 
 
 def test_an_unsupported_mode_lists_the_supported_ones() -> None:
     with pytest.raises(UnsupportedError, match="PixArt-alpha has no image-to-image") as caught:
-        get_family("pixart-alpha").pipeline_name(IMAGE)
+        FAMILIES["pixart-alpha"].pipeline_name(IMAGE)
     assert "text-to-image" in caught.value.hint
     with pytest.raises(UnsupportedError, match="perturbed-attention"):
-        get_family("flux").pipeline_name(TEXT, pag=True)
+        FAMILIES["flux"].pipeline_name(TEXT, pag=True)
 
 
 def test_an_unknown_family_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointFamilyError, match="no family 'sd9'") as caught:
-        get_family("sd9")
+        FAMILIES["sd9"]
     assert "sdxl-turbo" in caught.value.hint

@@ -206,7 +206,7 @@ def test_the_measure_distinguishes_things_and_styles() -> None:
 
 FIT = [
     s
-    for s in SAMPLERS
+    for s in SAMPLERS.values()
     if PredictionProcess.DIFFUSION in s.prediction_processes and "v_prediction" in s.prediction_types
 ]
 
@@ -220,7 +220,7 @@ def test_every_compatible_sampler_runs(sampler: Sampler, draw: Draw) -> None:
 
 def test_every_diffusion_sampler_is_compatible() -> None:
     assert [sampler.name for sampler in FIT] == [
-        s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes
+        s.name for s in SAMPLERS.values() if PredictionProcess.DIFFUSION in s.prediction_processes
     ]
 
 

@@ -1,4 +1,4 @@
-"""The list of commands, and the handling of their errors."""
+"""The command line made of the registered commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -8,36 +8,9 @@ from typing import Annotated
 import typer
 
 from safelight import __version__
-from safelight.cli import (
-    api,
-    bench,
-    demo,
-    doctor,
-    edit,
-    export,
-    generate,
-    info,
-    jobs,
-    keys,
-    models,
-    moderate,
-    reproduce,
-    samplers,
-    scan,
-    serve,
-    upscale,
-    worker,
-)
+from safelight.cli.commands import COMMANDS
 from safelight.cli.console import print_json, print_stderr
 from safelight.errors import InternalError, SafelightError, UsageError
-
-app = typer.Typer(
-    name="safelight",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Safelight: a local image studio. Makes and judges pictures on your own machine; nothing is sent anywhere.",
-    epilog="Exit status: 0 nothing flagged, 1 something flagged, 2 wrong input, 3 a failure of Safelight.",
-)
 
 
 def _show_version(value: bool) -> None:
@@ -46,7 +19,6 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool,
@@ -56,24 +28,26 @@ def root(
     """Options of safelight itself."""
 
 
-app.command("demo")(demo.demo)
-app.command("generate")(generate.generate)
-app.command("edit")(edit.edit)
-app.command("upscale")(upscale.upscale)
-app.command("info")(info.info)
-app.command("reproduce")(reproduce.reproduce)
-app.command("samplers")(samplers.samplers)
-app.command("moderate")(moderate.moderate)
-app.command("scan")(scan.scan)
-app.command("export")(export.export)
-app.command("serve")(serve.serve)
-app.command("worker")(worker.worker)
-app.command("api", hidden=True)(api.api)
-app.add_typer(keys.app, name="keys")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
-app.command("doctor")(doctor.doctor)
+def build_app() -> typer.Typer:
+    """The command line with every registered command, in the registry's order.
+
+    Raises:
+        DuplicateNameError: Two plug-ins register a command of the same name.
+    """
+    app = typer.Typer(
+        name="safelight",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Safelight: a local image studio. Makes and judges pictures on your own machine; nothing is sent anywhere.",
+        epilog="Exit status: 0 nothing flagged, 1 something flagged, 2 wrong input, 3 a failure of Safelight.",
+    )
+    app.callback()(root)
+    for name, command in COMMANDS.items():
+        if isinstance(command.run, typer.Typer):
+            app.add_typer(command.run, name=name, hidden=command.hidden)
+        else:
+            app.command(name, hidden=command.hidden)(command.run)
+    return app
 
 
 def run(arguments: list[str]) -> int:
@@ -83,7 +57,7 @@ def run(arguments: list[str]) -> int:
         arguments: The arguments after the program's name.
     """
     try:
-        return int(app(arguments or ["--help"], prog_name="safelight", standalone_mode=False) or 0)
+        return int(build_app()(arguments or ["--help"], prog_name="safelight", standalone_mode=False) or 0)
     except SafelightError as error:
         return _report_error(error, arguments)
     except typer.TyperException as error:

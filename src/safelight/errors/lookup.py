@@ -14,6 +14,7 @@ from safelight.errors import (
     jobs,
     models,
     moderation,
+    plugins,
     records,
     runtime,
     security,
@@ -37,6 +38,7 @@ DOMAINS = (
     api,
     client,
     bench,
+    plugins,
 )
 """The modules of errors in the catalogue's order; a class comes after its parent."""
 

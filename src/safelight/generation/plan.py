@@ -241,7 +241,7 @@ def _resolve_sampler_choice(
 
 def _resolve_eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
-        supporting = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
+        supporting = ", ".join(sampler.name for sampler in SAMPLERS.values() if sampler.eta is not None)
         raise SamplerIncompatibleError(
             f"{choice.sampler.name} does not take eta.", hint=f"These do: {supporting}."
         )

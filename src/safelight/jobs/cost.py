@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
 from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, RequestPart
-from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS
+from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
@@ -56,7 +56,7 @@ def estimate_size(request: RequestPart, limits: DecodeLimits) -> JobSize:
     if isinstance(request, UpscaleRequest):
         header = read_header(request.image, limits=limits)
         pixels = int(header.width * header.height * request.by**2)
-        rate = RESAMPLING_COST if request.upscaler in RESAMPLING_FILTERS else NETWORK_COST
+        rate = RESAMPLING_COST if request.upscaler in UPSCALERS else NETWORK_COST
         return JobSize(1, pixels, max(MIN_COST, rate * pixels / 1e6))
     assert isinstance(request, GenerationRequest)
     return _generation_size(request, limits)

@@ -1,4 +1,4 @@
-"""Build the FastAPI application: the routes of three API families behind one stack of middleware."""
+"""Build the FastAPI application: the routes of every API family behind one stack of middleware."""
 
 from __future__ import annotations
 
@@ -13,27 +13,9 @@ from starlette.types import Lifespan
 from safelight.audit_log import AuditLog, open_audit_log
 from safelight.errors import DatabaseError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.api import health, openapi
-from safelight.server.api.a1111 import router as a1111_router
-from safelight.server.api.native import (
-    diagnostics,
-    gallery,
-    heatmap,
-    hub,
-    jobs,
-    live,
-    model_residency,
-    models,
-    moderation,
-    policies,
-    prompts,
-    recall,
-    session,
-    system,
-)
-from safelight.server.api.openai import router as openai_router
+from safelight.server.api import openapi
 from safelight.server.core import exception_handlers, static_pages
-from safelight.server.core.api_families import ApiFamily, error_responses
+from safelight.server.core.api_families import API_FAMILIES
 from safelight.server.core.app_state import AppState
 from safelight.server.core.events.event_stream import EventStream
 from safelight.server.core.executors.thread_pools import ThreadPools, set_default_executor
@@ -52,27 +34,6 @@ from safelight.settings import Settings
 from safelight.studio import Studio
 from safelight.ui.paths import STATIC_PATH, UI_PATH, UiStaticFiles
 
-ROUTERS = {
-    ApiFamily.NATIVE: (
-        health.router,
-        jobs.router,
-        live.router,
-        moderation.router,
-        heatmap.router,
-        policies.router,
-        model_residency.router,
-        hub.router,  # before the routes whose path takes any model name
-        models.router,
-        gallery.router,
-        system.router,
-        diagnostics.router,
-        session.router,
-        prompts.router,
-        recall.router,
-    ),
-    ApiFamily.OPENAI: (openai_router.router,),
-    ApiFamily.A1111: (a1111_router.router,),
-}
 MAX_FETCHES, MAX_STREAMS = 8, 20
 """How many remote images are fetched at the same time, and how many job streams one owner may have open."""
 ALLOWED_HEADERS = (
@@ -113,9 +74,9 @@ def create_app(
     app.state.metrics = numbers
     exception_handlers.install(app)
     _add_middleware(app, settings, numbers, audit)
-    for family, routers in ROUTERS.items():
-        for router in routers:
-            app.include_router(router, responses=error_responses(family))
+    for family in API_FAMILIES.values():
+        for router in family.routers:
+            app.include_router(router, responses=family.error_responses)
     openapi.install(app)
     app.include_router(static_pages.router)
     if settings.web_ui:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
 from safelight.generation.request import GenerationRequest
-from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
+from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.fields import FoundImage, replace_images
 from safelight.images.metadata.file_metadata import read_metadata
@@ -306,8 +306,8 @@ class Studio:
 
     def _upscaler(self, name: str) -> AbstractContextManager[Upscaler]:
         """The upscaler with a name; one with a network is leased from the engine."""
-        if name in RESAMPLING_FILTERS:
-            return nullcontext(ResamplingUpscaler(name))  # without the engine, which takes seconds to import
+        if name in UPSCALERS:  # without the engine, whose libraries take seconds to import
+            return nullcontext(UPSCALERS[name])
         return self.engine.lease_upscaler(name)
 
     def _judge_inputs(self, request: GenerationRequest, moderator: Moderator) -> GenerationRequest:

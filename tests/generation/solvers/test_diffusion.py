@@ -41,10 +41,10 @@ EDM = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}
 MEAN, SPREAD = 0.3, 0.5
 CONFIG = {PredictionProcess.DIFFUSION: SD, PredictionProcess.FLOW: FLOW, PredictionProcess.EDM: EDM}
 
-USUAL = [SamplerChoice(sampler) for sampler in SAMPLERS]
+USUAL = [SamplerChoice(sampler) for sampler in SAMPLERS.values()]
 EXACT = [
     each
-    for each in SAMPLERS
+    for each in SAMPLERS.values()
     if each.max_steps is None and PredictionProcess.EDM not in each.prediction_processes
 ]
 STEADY = [each for each in EXACT if not each.stochastic]
@@ -185,7 +185,7 @@ def largest_error(sampler: Sampler, steps: int, start: int = 0, prediction: str 
     return float((result - exact_solution(choice, begun, sigma)).abs().max()) / SPREAD
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=title)
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=title)
 def test_every_sampler_runs_with_every_schedule_and_gives_another_result(
     sampler: Sampler, unet: NoisePredictor
 ) -> None:
@@ -216,7 +216,7 @@ def test_a_seed_determines_the_image(choice: SamplerChoice, unet: NoisePredictor
     "name",
     [
         each.name
-        for each in SAMPLERS
+        for each in SAMPLERS.values()
         if each.stochastic and PredictionProcess.DIFFUSION in each.prediction_processes
     ],
 )
@@ -229,7 +229,7 @@ def test_images_of_a_batch_have_their_own_noise(name: str) -> None:
 
 @pytest.mark.parametrize(
     "sampler",
-    [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
+    [each for each in SAMPLERS.values() if PredictionProcess.DIFFUSION in each.prediction_processes],
     ids=title,
 )
 def test_v_and_sample_prediction_equal_epsilon_prediction(sampler: Sampler) -> None:
@@ -253,7 +253,7 @@ def test_no_sampler_duplicates_another(kind: PredictionProcess, unet: NoisePredi
     """Except for two pairs that are one method in other coordinates, as the table says."""
     results = {
         each.name: run_sampler(SamplerChoice(each), unet, 6)[0]
-        for each in SAMPLERS
+        for each in SAMPLERS.values()
         if kind in each.prediction_processes
     }
     alike = {
@@ -310,7 +310,7 @@ def test_ancestral_noise_keeps_the_distribution(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize(
     "sampler",
-    [each for each in SAMPLERS if PredictionProcess.FLOW not in each.prediction_processes],
+    [each for each in SAMPLERS.values() if PredictionProcess.FLOW not in each.prediction_processes],
     ids=title,
 )
 def test_bfloat16_latents_stay_bfloat16(sampler: Sampler) -> None:
@@ -355,7 +355,7 @@ def test_ddim_ends_where_the_checkpoints_config_says_so() -> None:
 
 
 def test_second_order_samplers_call_the_network_as_often_as_the_table_says() -> None:
-    for sampler in SAMPLERS:
+    for sampler in SAMPLERS.values():
         (kind,) = sampler.prediction_processes
         solver = build_scheduler(SamplerChoice(sampler), CONFIG[kind], [0])
         solver.set_timesteps(7)

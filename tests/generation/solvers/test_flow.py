@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array_:DeprecationWarning"
 )  # diffusers converts tensors to numpy
 
-FLOW = [sampler for sampler in SAMPLERS if PredictionProcess.FLOW in sampler.prediction_processes]
+FLOW = [sampler for sampler in SAMPLERS.values() if PredictionProcess.FLOW in sampler.prediction_processes]
 SD3 = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 FLUX = SD3 | {
     "use_dynamic_shifting": True,

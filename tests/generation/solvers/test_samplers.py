@@ -43,7 +43,7 @@ EDM = {"_class_name": "EDMDPMSolverMultistepScheduler", "sigma_max": 80.0, "pred
 def test_all_samplers_that_users_know() -> None:
     known = "Euler|Euler a|Heun|LMS|DPM2|DPM2 a|DPM++ 2S a|DPM++ 2M|DPM++ SDE|DPM++ 2M SDE|DPM++ 2M SDE Heun"
     known += "|DDIM|PLMS|UniPC|LCM|DDPM|TCD|DEIS|SA Solver|DPM++ 3M|DPM++ 3M SDE|DPM++ 2M FlowMatch|Euler FlowMatch"
-    names = [sampler.name for sampler in SAMPLERS]
+    names = list(SAMPLERS)
     assert set(known.split("|")) <= set(names)
     assert len(names) == len(set(names)) >= 30
 
@@ -83,7 +83,7 @@ def test_names_as_other_programs_write_them(given: str, name: str, schedule: str
 
 @pytest.mark.parametrize("kind", list(PredictionProcess))
 def test_every_name_and_alias_is_found_for_its_process(kind: PredictionProcess) -> None:
-    for sampler in SAMPLERS:
+    for sampler in SAMPLERS.values():
         if kind in sampler.prediction_processes:
             assert all(
                 resolve_sampler(name, None, kind).sampler is sampler
@@ -254,7 +254,7 @@ def test_each_run_has_its_own_solver() -> None:
 
 @pytest.mark.parametrize(
     "sampler",
-    [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
+    [each for each in SAMPLERS.values() if PredictionProcess.DIFFUSION in each.prediction_processes],
     ids=lambda each: each.name,
 )
 def test_the_checkpoints_configuration_is_kept(sampler: Any) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,7 @@ def compatible_names(prediction_process: PredictionProcess | str) -> list[str]:
     """Return the names of the samplers that work with a kind of checkpoint, in the table's order."""
     return [
         sampler.name
-        for sampler in SAMPLERS
+        for sampler in SAMPLERS.values()
         if PredictionProcess(prediction_process) in sampler.prediction_processes
     ]
 
@@ -282,9 +282,7 @@ def _diffusion_grid(choice: SamplerChoice, config: Mapping[str, Any]) -> SigmaGr
 
 def _solver_class(sampler: Sampler) -> Any:
     module, name = sampler.solver.split(":")
-    return getattr(
-        import_module(module if module == "diffusers" else f"safelight.generation.solvers.{module}"), name
-    )
+    return getattr(import_module(module, package=__package__), name)
 
 
 def _resolve_schedule(name: str) -> str:
@@ -297,8 +295,8 @@ def _resolve_schedule(name: str) -> str:
 
 
 def _find_samplers(name: str, prediction_process: PredictionProcess) -> tuple[tuple[Sampler, ...], str]:
-    """Return the table rows of a name, and the schedule that the name ends with."""
-    rows, key = _samplers_by_key(), _normalize_name(name)
+    """Return the samplers of a name, and the schedule that the name ends with."""
+    rows, key = _samplers_by_key(tuple(SAMPLERS.values())), _normalize_name(name)
     if key in rows:
         return rows[key], AUTOMATIC
     for ending, schedule in _schedules_by_key().items():
@@ -322,11 +320,11 @@ def _normalize_name(name: str) -> str:
     return text.replace("dpmpp", "dpm++").replace("ancestral", "a")
 
 
-@cache
-def _samplers_by_key() -> Mapping[str, tuple[Sampler, ...]]:
-    """Return the table rows by normalized name or alias."""
+@lru_cache(maxsize=1)
+def _samplers_by_key(samplers: tuple[Sampler, ...]) -> Mapping[str, tuple[Sampler, ...]]:
+    """Return the samplers by normalized name or alias."""
     keys: dict[str, tuple[Sampler, ...]] = {}
-    for sampler in SAMPLERS:
+    for sampler in samplers:
         for name in dict.fromkeys(_normalize_name(each) for each in (sampler.name, *sampler.aliases)):
             keys[name] = (*keys.get(name, ()), sampler)
     return MappingProxyType(keys)
@@ -348,7 +346,7 @@ def _did_you_mean(key: str, close: Mapping[str, str], names: Sequence[str]) -> s
 def _compatible_hint(prediction_process: PredictionProcess, prediction: str | None = None) -> str:
     names = (
         s.name
-        for s in SAMPLERS
+        for s in SAMPLERS.values()
         if prediction_process in s.prediction_processes
         and (prediction is None or prediction in s.prediction_types)
     )

@@ -7,11 +7,11 @@ from safelight.generation.upscaling.registry import (
     find_upscalers,
     load_upscaler,
 )
-from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
-from safelight.generation.upscaling.upscaler import Upscaler
+from safelight.generation.upscaling.resampling import ResamplingUpscaler
+from safelight.generation.upscaling.upscaler import UPSCALERS, Upscaler
 
 __all__ = [
-    "RESAMPLING_FILTERS",
+    "UPSCALERS",
     "ResamplingUpscaler",
     "Upscaler",
     "UpscalerFile",

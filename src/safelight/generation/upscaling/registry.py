@@ -1,4 +1,4 @@
-"""Find and load upscalers by name: Pillow's filters, networks in the data directory, and networks in the package."""
+"""Find and load upscalers by name: those of the registry, and networks in the data directory and in the package."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from safelight.atomic_write import path_exists
 from safelight.errors import UpscalerUnknownError
-from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
 from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.tiles import Tiling
-from safelight.generation.upscaling.upscaler import Upscaler
+from safelight.generation.upscaling.upscaler import UPSCALERS, Upscaler
 from safelight.generation.upscaling.weights import PICKLE_SUFFIXES, SUFFIX
 from safelight.models import BUNDLED
 
@@ -32,8 +31,8 @@ class UpscalerInfo:
 
     Args:
         name: Its name in requests.
-        kind: "resampling" for interpolation, "network" for weights in a file.
-        path: The network's file; None for interpolation.
+        kind: "resampling" for those of the registry, which need no weights; "network" for weights in a file.
+        path: The network's file; None without one.
     """
 
     name: str
@@ -42,7 +41,7 @@ class UpscalerInfo:
 
     @property
     def factor(self) -> int | None:
-        """Scale factor of one pass of a network; None for filters, and if it cannot be determined from the file."""
+        """Scale factor of one pass of a network; None without one, and if it cannot be determined from the file."""
         return None if self.path is None else read_scale_factor(self.path)
 
     def to_dict(self) -> dict[str, str | None]:
@@ -110,9 +109,9 @@ def upscaler_folder(home: Path) -> Path:
 
 
 def find_upscalers(home: Path) -> list[UpscalerInfo]:
-    """Find all upscalers: Pillow's filters first, then networks sorted by name; no file is opened.
+    """Find all upscalers: those of the registry first, then networks sorted by name; no file is opened.
 
-    A user's file takes precedence over one of the same name that ships with Safelight. The filters' names are
+    A user's file takes precedence over one of the same name that ships with Safelight. Names of the registry are
     reserved: a file with such a name can only be given by its path.
 
     Args:
@@ -123,13 +122,11 @@ def find_upscalers(home: Path) -> list[UpscalerInfo]:
         for folder in (PACKAGED_FOLDER, upscaler_folder(home))
         for path in _weight_files(folder)
     }
-    networks = [
-        UpscalerInfo(name, "network", files[name]) for name in sorted(files) if name not in RESAMPLING_FILTERS
-    ]
-    return [*(UpscalerInfo(name, "resampling") for name in RESAMPLING_FILTERS), *networks]
+    networks = [UpscalerInfo(name, "network", files[name]) for name in sorted(files) if name not in UPSCALERS]
+    return [*(UpscalerInfo(name, "resampling") for name in UPSCALERS), *networks]
 
 
-def find_upscaler(name: str | Path, home: Path) -> ResamplingUpscaler | UpscalerFile:
+def find_upscaler(name: str | Path, home: Path) -> Upscaler | UpscalerFile:
     """The upscaler that a name means: one that is ready, or the file of a network; the file is not opened.
 
     Args:
@@ -139,8 +136,8 @@ def find_upscaler(name: str | Path, home: Path) -> ResamplingUpscaler | Upscaler
     Raises:
         UpscalerUnknownError: Neither a known name nor a path.
     """
-    if isinstance(name, str) and name in RESAMPLING_FILTERS:
-        return ResamplingUpscaler(name)
+    if isinstance(name, str) and name in UPSCALERS:
+        return UPSCALERS[name]
     return UpscalerFile.at(_resolve_path(name, home))
 
 

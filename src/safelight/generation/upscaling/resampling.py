@@ -11,9 +11,11 @@ from safelight.generation.upscaling.upscaler import (
     MAX_PIXELS,
     ProgressCallback,
     StopCallback,
+    Upscaler,
     check_not_stopped,
     target_size,
 )
+from safelight.plugins import Registry, hookimpl
 
 RESAMPLING_FILTERS = MappingProxyType(
     {
@@ -54,3 +56,10 @@ class ResamplingUpscaler:
         if on_progress is not None:
             on_progress(1.0)
         return result
+
+
+@hookimpl
+def register_upscalers(registry: Registry[Upscaler]) -> None:
+    """Register Pillow's filters."""
+    for name in RESAMPLING_FILTERS:
+        registry.register(name, ResamplingUpscaler(name))

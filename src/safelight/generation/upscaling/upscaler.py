@@ -14,8 +14,10 @@ from safelight.errors import (
     MemoryBudgetError,
     RequestError,
     RunStoppedError,
+    UpscalerUnknownError,
 )
 from safelight.images import DecodeLimits
+from safelight.plugins import Registry
 
 MAX_PIXELS = DecodeLimits().max_pixels
 """Default limit of a result, in pixels."""
@@ -67,6 +69,12 @@ class Upscaler(Protocol):
             RunStoppedError: ``should_stop`` returned True.
             NonFiniteError: The network's result is not finite.
         """
+
+
+UPSCALERS = Registry[Upscaler](
+    "upscaler", "register_upscalers", UpscalerUnknownError, ("safelight.generation.upscaling.resampling",)
+)
+"""The upscalers that need no file of weights, and take any factor; ``registry`` finds the others on the disk."""
 
 
 def target_size(image: Image.Image, factor: float, max_pixels: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from safelight.errors import (
     FileMissingError,
     SafelightError,
 )
-from safelight.models import BUNDLED, families
+from safelight.models import BUNDLED
 from safelight.models.checkpoints.diffusers_layout import (
     INDEX_NAME,
     DiffusersFolder,
@@ -41,7 +41,7 @@ from safelight.models.checkpoints.safetensors_header import (
 )
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import cached_combined_digest, cached_digest, combined_digest, file_digest
-from safelight.models.families import Family
+from safelight.models.families import FAMILIES, Family
 
 STARTER = "starter"
 STARTER_PATH = BUNDLED / "starter"
@@ -303,7 +303,7 @@ def _describe_starter() -> Checkpoint:
             "The starter checkpoint did not come with this installation.",
             hint="Name a checkpoint of your own with --checkpoint; safelight models list shows them.",
         )
-    return replace(describe_checkpoint(STARTER_PATH, STARTER), family=families.STARTER)
+    return replace(describe_checkpoint(STARTER_PATH, STARTER), family=FAMILIES["sd1-starter"])
 
 
 def _iter_candidates(root: Path) -> Iterator[tuple[str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 AURAFLOW = Family(
     key="auraflow",
@@ -15,4 +16,8 @@ AURAFLOW = Family(
     passes_mu="never",
 )
 
-ENTRIES = (AURAFLOW,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(AURAFLOW.name, AURAFLOW)

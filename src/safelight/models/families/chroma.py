@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 CHROMA = Family(
     key="chroma",
@@ -17,4 +18,8 @@ CHROMA = Family(
     call_arguments=MappingProxyType({"max_sequence_length": 512}),  # its inpainting's own is 256
 )
 
-ENTRIES = (CHROMA,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(CHROMA.name, CHROMA)

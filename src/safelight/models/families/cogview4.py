@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 COGVIEW4 = Family(
     key="cogview4",
@@ -14,4 +15,8 @@ COGVIEW4 = Family(
     side_from_config=True,
 )
 
-ENTRIES = (COGVIEW4,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(COGVIEW4.name, COGVIEW4)

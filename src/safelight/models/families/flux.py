@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 FLUX = Family(
     key="flux",
@@ -29,8 +30,9 @@ FLUX_FILL = replace(
     guidance_scale=30.0,
 )
 
-ENTRIES = (
-    FLUX,
-    FLUX_SCHNELL,
-    FLUX_FILL,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (FLUX, FLUX_SCHNELL, FLUX_FILL):
+        registry.register(family.name, family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 FLUX2 = Family(
     key="flux2",
@@ -39,8 +40,9 @@ FLUX2_KLEIN_DISTILLED = replace(
     guidance_scale=1.0,
 )
 
-ENTRIES = (
-    FLUX2,
-    FLUX2_KLEIN,
-    FLUX2_KLEIN_DISTILLED,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (FLUX2, FLUX2_KLEIN, FLUX2_KLEIN_DISTILLED):
+        registry.register(family.name, family)

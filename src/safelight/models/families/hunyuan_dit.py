@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 HUNYUAN_DIT = Family(
     key="hunyuan-dit",
@@ -22,4 +23,8 @@ HUNYUAN_DIT = Family(
     call_arguments=MappingProxyType({"use_resolution_binning": False}),
 )
 
-ENTRIES = (HUNYUAN_DIT,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(HUNYUAN_DIT.name, HUNYUAN_DIT)

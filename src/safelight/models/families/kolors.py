@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 from safelight.models.families.sdxl import SDXL
+from safelight.plugins import Registry, hookimpl
 
 KOLORS = replace(
     SDXL,
@@ -21,4 +22,8 @@ KOLORS = replace(
 )
 """Stable Diffusion XL's U-Net with ChatGLM as its text encoder."""
 
-ENTRIES = (KOLORS,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(KOLORS.name, KOLORS)

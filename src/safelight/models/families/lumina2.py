@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 LUMINA2 = Family(
     key="lumina2",
@@ -16,4 +17,8 @@ LUMINA2 = Family(
     side_from_config=True,
 )
 
-ENTRIES = (LUMINA2,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(LUMINA2.name, LUMINA2)

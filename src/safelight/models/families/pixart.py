@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 PIXART_ALPHA = Family(
     key="pixart-alpha",
@@ -31,7 +32,9 @@ PIXART_SIGMA = replace(
     pag=pipeline_classes("PixArtSigmaPAGPipeline"),
 )
 
-ENTRIES = (
-    PIXART_ALPHA,
-    PIXART_SIGMA,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (PIXART_ALPHA, PIXART_SIGMA):
+        registry.register(family.name, family)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 QWEN_IMAGE = Family(
     key="qwen-image",
@@ -16,4 +17,8 @@ QWEN_IMAGE = Family(
     latent_layout="packed",
 )
 
-ENTRIES = (QWEN_IMAGE,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(QWEN_IMAGE.name, QWEN_IMAGE)

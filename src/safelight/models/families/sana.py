@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 SANA = Family(
     key="sana",
@@ -22,4 +23,8 @@ SANA = Family(
     call_arguments=MappingProxyType({"use_resolution_binning": False}),
 )
 
-ENTRIES = (SANA,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(SANA.name, SANA)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import NO_PIPELINES, Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 SD1 = Family(
     key="sd1",
@@ -67,10 +68,9 @@ SD1_LCM_CFG = replace(
     schedule=None,
 )
 
-ENTRIES = (
-    SD1,
-    STARTER,
-    SD1_INPAINT,
-    SD1_LCM,
-    SD1_LCM_CFG,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG):
+        registry.register(family.name, family)

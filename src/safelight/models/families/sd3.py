@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 SD3 = Family(
     key="sd3",
@@ -20,4 +21,8 @@ SD3 = Family(
     passes_mu="dynamic",
 )
 
-ENTRIES = (SD3,)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture."""
+    registry.register(SD3.name, SD3)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import NO_PIPELINES, pipeline_classes
+from safelight.models.families.family import NO_PIPELINES, Family, pipeline_classes
 from safelight.models.families.sd1 import SD1
+from safelight.plugins import Registry, hookimpl
 
 SDXL = replace(
     SD1,
@@ -70,11 +71,9 @@ SDXL_REFINER = replace(
     text_encoders=("text_encoder_2",),
 )
 
-ENTRIES = (
-    SDXL,
-    SDXL_INPAINT,
-    SDXL_LCM,
-    SDXL_LCM_CFG,
-    SDXL_TURBO,
-    SDXL_REFINER,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_LCM_CFG, SDXL_TURBO, SDXL_REFINER):
+        registry.register(family.name, family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.plugins import Registry, hookimpl
 
 Z_IMAGE = Family(
     key="z-image",
@@ -19,7 +20,9 @@ Z_IMAGE = Family(
 )
 Z_IMAGE_TURBO = replace(Z_IMAGE, variant="turbo", title="Z-Image Turbo", steps=9, guidance_scale=1.0)
 
-ENTRIES = (
-    Z_IMAGE,
-    Z_IMAGE_TURBO,
-)
+
+@hookimpl
+def register_families(registry: Registry[Family]) -> None:
+    """Register the architecture and its variants."""
+    for family in (Z_IMAGE, Z_IMAGE_TURBO):
+        registry.register(family.name, family)

@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from safelight.atomic_write import path_exists
 from safelight.errors import ClassifierUnknownError, UsageError
 from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
-from safelight.moderation.classifiers import open_nsfw
 from safelight.moderation.classifiers.classifier import ClassifierInfo, NetworkClassifier
-from safelight.moderation.classifiers.preprocess import Preprocessing
-from safelight.moderation.classifiers.probe_images import probe_images
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
+from safelight.moderation.definition import CLASSIFIERS, ClassifierDefinition
 from safelight.runtime.backends import BackendPlan, compile_network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
 from safelight.runtime.probe import candidate_plans, choose_fastest_plan, known_plan
 from safelight.settings import Settings
-
-
-@dataclass(frozen=True)
-class ClassifierDefinition:
-    """A classifier before compilation: its graph, labels and preprocessing.
-
-    Args:
-        name: Its name in requests.
-        digest: SHA-256 of its weights.
-        labels: Label names in the order of the outputs.
-        graph: The network.
-        preprocessing: How images are resized and cropped.
-        folder: Folder of the timm checkpoint; None for open-nsfw.
-    """
-
-    name: str
-    digest: str
-    labels: tuple[str, ...]
-    graph: OnnxGraph
-    preprocessing: Preprocessing
-    folder: Path | None = None
-
-    def probe_inputs(self) -> NDArray[np.uint8]:
-        """Return the probe images, preprocessed for this classifier: uint8 [n, side, side, 3]."""
-        return np.stack([self.preprocessing.apply(picture) for picture in probe_images()])
 
 
 def load_classifier(
@@ -58,7 +29,7 @@ def load_classifier(
 
     Args:
         settings: The model folder, and the requested backend, precision and mode (fast or exact).
-        name: open-nsfw, the name of a built-in or pulled model, or a folder; by default the setting's.
+        name: A registered classifier, the name of a pulled model, or a folder; by default the setting's.
         on_message: Called with a line for the user before something that takes longer.
 
     Raises:
@@ -115,14 +86,8 @@ def load_definition(
 ) -> ClassifierDefinition:
     """Find a classifier and read its graph, labels and preprocessing; see ``load_classifier`` for the errors."""
     name = name or settings.classifier
-    if name == open_nsfw.NAME:
-        return ClassifierDefinition(
-            open_nsfw.NAME,
-            open_nsfw.WEIGHTS_SHA256,
-            open_nsfw.LABELS,
-            open_nsfw.build_graph(),
-            open_nsfw.PREPROCESSING,
-        )
+    if name in CLASSIFIERS:
+        return CLASSIFIERS[name].define()
     return _timm_definition(name, classifier_folder(name, settings), settings.cache_folder, on_message)
 
 

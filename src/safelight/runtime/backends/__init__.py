@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
+from safelight.plugins import Registry
 from safelight.runtime.graph import OnnxGraph
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -28,8 +29,8 @@ class BackendPlan:
     """How a network is to run.
 
     Args:
-        backend: "openvino" or "onnxruntime".
-        precision: "fp32" or "bf16".
+        backend: A name of ``BACKENDS``.
+        precision: One of the backend's, for example "fp32".
         threads: Threads for the network, at least 1. On OpenVINO each thread is a stream of its own: as many pictures
             are computed at once, and a picture's result does not depend on the others, to the last bit.
     """
@@ -40,6 +41,31 @@ class BackendPlan:
 
     def __str__(self) -> str:
         return f"{self.backend} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An engine that runs networks.
+
+    Args:
+        name: Its name in settings.
+        precisions: The arithmetic it offers, as "fp32" or "bf16".
+        compile: Module and function, as in "package.module:function". The function takes a graph, a plan and a cache
+            folder or None, and returns a ``CompiledNetwork``. It is imported when a network is compiled, since engines
+            take a quarter of a second.
+        package: The distribution whose version decides whether a measurement still counts.
+    """
+
+    name: str
+    precisions: tuple[str, ...]
+    compile: str
+    package: str
+
+
+BACKENDS = Registry[Backend](
+    "backend", "register_backends", BackendError, ("safelight.runtime.backends.builtin",)
+)
+"""Every backend by name; the first one of those that are as fast wins."""
 
 
 def compile_network(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork:
@@ -53,25 +79,14 @@ def compile_network(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = No
     Raises:
         BackendError: The backend is unknown, not installed, or cannot give the precision.
     """
+    backend = BACKENDS[plan.backend]
     try:
-        return _load_backend(plan.backend)(graph, plan, cache)
+        compiled: CompiledNetwork = resolve_name(backend.compile)(graph, plan, cache)
     except ImportError as error:
         raise BackendError(f"{plan.backend} cannot be imported: {error}.") from error
     except RuntimeError as error:  # engines raise it for what they do not support
         raise BackendError(f"{plan} cannot run this network here: {str(error).splitlines()[0]}") from error
-
-
-def _load_backend(name: str) -> Callable[[OnnxGraph, BackendPlan, Path | None], CompiledNetwork]:
-    # A late import: each engine takes a quarter of a second.
-    if name == "openvino":
-        from safelight.runtime.backends.openvino import compile_openvino
-
-        return compile_openvino
-    if name == "onnxruntime":
-        from safelight.runtime.backends.onnxruntime import compile_onnxruntime
-
-        return compile_onnxruntime
-    raise BackendError(f"There is no backend {name!r}; there are openvino and onnxruntime.")
+    return compiled
 
 
 def stack_outputs(outputs: list[Outputs]) -> Outputs:

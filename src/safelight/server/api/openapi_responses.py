@@ -16,7 +16,7 @@ from safelight.errors import (
     ServerStartingError,
 )
 from safelight.file_formats import FileFormat
-from safelight.server.core.api_families import NativeErrorBody
+from safelight.server.api.native.errors import NativeErrorBody
 from safelight.server.core.content_negotiation import JSON, media_type
 
 Responses = dict[int | str, dict[str, Any]]

@@ -20,7 +20,7 @@ from safelight.errors import (
     RouteNotFoundError,
     SafelightError,
 )
-from safelight.server.core.api_families import api_family_of, error_body, http_status
+from safelight.server.core.api_families import api_family_of
 from safelight.validation import first_problem
 
 AUTH_CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
@@ -41,8 +41,8 @@ def error_response(error: SafelightError, path: str, field: str | None = None) -
         field: The name of the invalid field, if the error is about one.
     """
     family = api_family_of(path)
-    status = http_status(error, family)
-    return JSONResponse(error_body(error, family, field), status, _headers(error, status))
+    status = family.http_status(error)
+    return JSONResponse(family.error_body(error, field), status, _headers(error, status))
 
 
 def _headers(error: SafelightError, status: int) -> dict[str, str]:

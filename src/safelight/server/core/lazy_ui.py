@@ -58,8 +58,8 @@ class LazyUi:
 async def _load_ui() -> ASGIApp:
     from safelight.ui.mount import create_ui_app
 
-    schedules = sorted({name for sampler in SAMPLERS for name in sampler.schedules})
-    return create_ui_app([sampler.name for sampler in SAMPLERS], schedules)
+    schedules = sorted({name for sampler in SAMPLERS.values() for name in sampler.schedules})
+    return create_ui_app(list(SAMPLERS), schedules)
 
 
 def _log_failure(loading: asyncio.Task[ASGIApp]) -> None:

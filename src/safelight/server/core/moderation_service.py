@@ -31,6 +31,7 @@ from safelight.moderation.classifiers import open_nsfw
 from safelight.moderation.classifiers.loading import classifier_folder, load_definition
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted
+from safelight.moderation.definition import CLASSIFIERS
 from safelight.moderation.explain import Explainer
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.verdict import Judgement, Verdict
@@ -198,7 +199,7 @@ class ModerationService:
     def _load_moderator(self, classifier: str | None, policy: str | None) -> Moderator:
         studio = self._studio()
         name = classifier or studio.settings.classifier
-        if name != open_nsfw.NAME and not _is_converted(studio.settings, name):
+        if name not in CLASSIFIERS and not _is_converted(studio.settings, name):
             _convert_in_subprocess(studio.settings, name)
         return studio.moderator(classifier=classifier, policy=policy)
 

@@ -10,7 +10,7 @@ from safelight.errors import CheckpointMissingError, ClassifierUnknownError, Ups
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.classifiers.classifier_store import ClassifierStore
-from safelight.moderation.classifiers import open_nsfw
+from safelight.moderation.definition import CLASSIFIERS
 from safelight.settings import Settings
 
 LISTED_HINT = "GET /v1/models lists what can be named; paths and hub ids are not taken from callers."
@@ -80,10 +80,10 @@ def check_upscaler(name: str, home: Path) -> None:
 
 
 def check_classifier(name: str, settings: Settings) -> None:
-    """Raise unless a classifier is embedded or installed.
+    """Raise unless a classifier is registered or installed.
 
     Raises:
         ClassifierUnknownError: There is no such classifier.
     """
-    if name != open_nsfw.NAME and not ClassifierStore(settings.models_folder).has(name):
+    if name not in CLASSIFIERS and not ClassifierStore(settings.models_folder).has(name):
         raise ClassifierUnknownError(f"There is no classifier {name!r} on this server.", hint=LISTED_HINT)

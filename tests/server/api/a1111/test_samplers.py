@@ -77,7 +77,7 @@ def test_every_listed_name_is_accepted() -> None:
     for row in scheduler_rows():
         for name in (row["name"], row["label"], *row["aliases"]):  # type: ignore[misc]
             assert schedule_name(str(name)) in SCHEDULES
-    for sampler in SAMPLERS:
+    for sampler in SAMPLERS.values():
         row = sampler_row(sampler)
         kind = next(iter(sampler.prediction_processes))
         assert select_sampler(str(row["name"]), None, kind)[0] == sampler.name

@@ -87,7 +87,7 @@ def test_checkpoints_in_memory_by_worker(client: TestClient, service: QueueServi
 
 def test_samplers_and_schedules(client: TestClient) -> None:
     rows = client.get("/v1/samplers").json()["samplers"]
-    assert rows == json.loads(json.dumps([sampler.to_dict() for sampler in SAMPLERS]))
+    assert rows == json.loads(json.dumps([sampler.to_dict() for sampler in SAMPLERS.values()]))
     flow = client.get("/v1/samplers?kind=flow").json()["samplers"]
     assert flow == [row for row in rows if "flow" in row["kinds"]] != rows
     schedules = {row["name"]: row["kinds"] for row in client.get("/v1/schedules").json()["schedules"]}

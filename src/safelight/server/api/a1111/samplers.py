@@ -137,7 +137,7 @@ def eta_for(sampler: str | None, eta: float | None) -> float | None:
     Returns:
         The value as sent for samplers that use it; for others None, or a value that validation refuses.
     """
-    row = next((row for row in SAMPLERS if row.name == sampler), None)
+    row = None if sampler is None else SAMPLERS.get(sampler)
     if row is not None and row.eta is not None:
         return eta
     quiet = row is not None and not row.stochastic

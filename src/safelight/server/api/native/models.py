@@ -78,7 +78,11 @@ async def get_model(
 )
 async def list_samplers(kind: KindFilter = None) -> SamplerList:
     """The samplers, with the sigma schedules they support."""
-    rows = [sampler.to_dict() for sampler in SAMPLERS if kind is None or kind in sampler.prediction_processes]
+    rows = [
+        sampler.to_dict()
+        for sampler in SAMPLERS.values()
+        if kind is None or kind in sampler.prediction_processes
+    ]
     return SamplerList(samplers=[SamplerView.model_validate(row) for row in rows])
 
 
@@ -91,7 +95,7 @@ async def list_samplers(kind: KindFilter = None) -> SamplerList:
 async def list_schedules(kind: KindFilter = None) -> ScheduleList:
     """The sigma schedules, and the kinds of checkpoints that each fits."""
     fitting: dict[str, set[PredictionProcess]] = {}
-    for sampler in SAMPLERS:
+    for sampler in SAMPLERS.values():
         for name in sampler.schedules:
             fitting.setdefault(name, set()).update(sampler.prediction_processes)
     rows = [ScheduleView(name=name, kinds=sorted(kinds)) for name, kinds in fitting.items()]

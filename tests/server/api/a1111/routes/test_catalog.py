@@ -13,7 +13,7 @@ from safelight.server.api.a1111.routes.catalog import EMPTY_LISTS
 
 def test_samplers_with_string_options(standing: TestClient) -> None:
     found = standing.get("/sdapi/v1/samplers").json()
-    assert [each["name"] for each in found] == [sampler.name for sampler in SAMPLERS]
+    assert [each["name"] for each in found] == list(SAMPLERS)
     assert all(isinstance(value, str) for each in found for value in each["options"].values())
 
 

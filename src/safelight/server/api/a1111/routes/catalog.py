@@ -136,7 +136,7 @@ class Scripts(BaseModel):
 @router.get("/v1/samplers", operation_id="a1111_samplers", summary="List samplers")
 async def samplers() -> list[SamplerItem]:
     """All samplers; those whose names end with FlowMatch or EDM fit checkpoints of that kind only."""
-    return [SamplerItem.model_validate(sampler_row(sampler)) for sampler in SAMPLERS]
+    return [SamplerItem.model_validate(sampler_row(sampler)) for sampler in SAMPLERS.values()]
 
 
 @router.get("/v1/schedulers", operation_id="a1111_schedulers", summary="List sigma schedules")

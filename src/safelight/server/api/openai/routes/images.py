@@ -14,6 +14,7 @@ from safelight.server.api import outcomes
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.openai import responses as answers
 from safelight.server.api.openai import retries as retries
+from safelight.server.api.openai.errors import error_body
 from safelight.server.api.openai.requests import (
     check_form,
     edit_cost,
@@ -31,7 +32,6 @@ from safelight.server.api.openai.schemas import (
 )
 from safelight.server.api.openai_model_names import resolve_model
 from safelight.server.api.sse import EventData, sse_response
-from safelight.server.core.api_families import ApiFamily, error_body
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.events.previews import CurrentModerationService, load_preview
 from safelight.server.core.exception_handlers import error_response, record_error
@@ -214,7 +214,7 @@ async def _events(
         for made in await outcomes.read_images(app_state, outcome):
             yield answers.completed_event(name, form, made, await encode(made.data), drew, passed_over)
     except SafelightError as error:
-        yield {"type": "error", **error_body(error, ApiFamily.OPENAI)}
+        yield {"type": "error", **error_body(error)}
 
 
 async def _previews(

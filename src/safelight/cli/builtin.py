@@ -1,0 +1,54 @@
+"""The built-in commands, one module each."""
+
+from __future__ import annotations
+
+from safelight.cli import (
+    api,
+    bench,
+    demo,
+    doctor,
+    edit,
+    export,
+    generate,
+    info,
+    jobs,
+    keys,
+    models,
+    moderate,
+    reproduce,
+    samplers,
+    scan,
+    serve,
+    upscale,
+    worker,
+)
+from safelight.cli.commands import Command
+from safelight.plugins import Registry, hookimpl
+
+_COMMANDS = {
+    "demo": Command(demo.demo),
+    "generate": Command(generate.generate),
+    "edit": Command(edit.edit),
+    "upscale": Command(upscale.upscale),
+    "info": Command(info.info),
+    "reproduce": Command(reproduce.reproduce),
+    "samplers": Command(samplers.samplers),
+    "moderate": Command(moderate.moderate),
+    "scan": Command(scan.scan),
+    "export": Command(export.export),
+    "serve": Command(serve.serve),
+    "worker": Command(worker.worker),
+    "api": Command(api.api, hidden=True),
+    "keys": Command(keys.app),
+    "jobs": Command(jobs.app),
+    "models": Command(models.app),
+    "bench": Command(bench.app),
+    "doctor": Command(doctor.doctor),
+}
+
+
+@hookimpl
+def register_commands(registry: Registry[Command]) -> None:
+    """Register every built-in command in the order of --help."""
+    for name, command in _COMMANDS.items():
+        registry.register(name, command)

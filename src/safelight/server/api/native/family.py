@@ -1,0 +1,48 @@
+"""Our own API, which answers every path that no other family does."""
+
+from __future__ import annotations
+
+from safelight.plugins import Registry, hookimpl
+from safelight.server.api import health
+from safelight.server.api.native import (
+    diagnostics,
+    gallery,
+    heatmap,
+    hub,
+    jobs,
+    live,
+    model_residency,
+    models,
+    moderation,
+    policies,
+    prompts,
+    recall,
+    session,
+    system,
+)
+from safelight.server.api.native.errors import NativeErrorBody, error_body
+from safelight.server.core.api_families import ApiFamily
+
+ROUTERS = (
+    health.router,
+    jobs.router,
+    live.router,
+    moderation.router,
+    heatmap.router,
+    policies.router,
+    model_residency.router,
+    hub.router,  # before the routes whose path takes any model name
+    models.router,
+    gallery.router,
+    system.router,
+    diagnostics.router,
+    session.router,
+    prompts.router,
+    recall.router,
+)
+
+
+@hookimpl
+def register_api_families(registry: Registry[ApiFamily]) -> None:
+    """Register our own API."""
+    registry.register("native", ApiFamily("native", ("",), ROUTERS, NativeErrorBody, error_body))
