@@ -10,7 +10,7 @@ import pytest
 from tests.plugins.conftest import RunCommand
 
 from safelight.errors import ClassifierUnknownError, DuplicateNameError
-from safelight.moderation.definition import CLASSIFIERS, ClassifierDefinition, PackagedClassifier
+from safelight.moderation.classifiers.definition import CLASSIFIERS, ClassifierDefinition, PackagedClassifier
 from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.server.api.native.catalog import build_catalog
 from safelight.server.security.allowlist import check_classifier

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
-    from safelight.moderation.definition import PackagedClassifier
+    from safelight.moderation.classifiers.definition import PackagedClassifier
     from safelight.settings import Settings
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
@@ -123,7 +123,7 @@ def families(json: JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show a model: a classifier's origin and digests, or a checkpoint's family, size and digest."""
-    from safelight.moderation.definition import CLASSIFIERS
+    from safelight.moderation.classifiers.definition import CLASSIFIERS
 
     settings = _load_settings()
     if name in CLASSIFIERS:
@@ -228,7 +228,7 @@ def _is_checkpoint_repository(name: str) -> bool:
 
 def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
-    from safelight.moderation.definition import CLASSIFIERS
+    from safelight.moderation.classifiers.definition import CLASSIFIERS
 
     records = store.records()
     here = {record.name for record in records}
@@ -250,7 +250,6 @@ def _packaged_record(classifier: PackagedClassifier) -> ModelRecord:
     from importlib.metadata import distribution
 
     from safelight.models.classifiers.classifier_store import ModelRecord
-
 
     package = distribution(classifier.package)
     file = Path(str(package.locate_file(classifier.weights)))

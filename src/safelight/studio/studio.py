@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import warnings
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path

@@ -15,9 +15,9 @@ from safelight.errors import ExportParityError, OutputError, OutputExistsError, 
 from safelight.images import decode
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifiers.classifier import NetworkClassifier
+from safelight.moderation.classifiers.definition import ClassifierDefinition
 from safelight.moderation.classifiers.export import export_classifier
 from safelight.moderation.classifiers.loading import load_definition
-from safelight.moderation.definition import ClassifierDefinition
 from safelight.settings import Settings
 
 FILES = {

@@ -325,6 +325,7 @@ def test_a_cached_probe_result_needs_no_probe_images(tmp_path: Path, monkeypatch
     settings = Settings(home=tmp_path / "home", precision="fp32")
     first = load_classifier(settings).info
     monkeypatch.setattr(
-        "safelight.moderation.definition.probe_images", lambda: pytest.fail("there is nothing to probe")
+        "safelight.moderation.classifiers.definition.probe_images",
+        lambda: pytest.fail("there is nothing to probe"),
     )
     assert load_classifier(settings).info == first

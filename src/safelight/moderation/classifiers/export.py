@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
-from safelight.moderation.definition import ClassifierDefinition
+from safelight.moderation.classifiers.definition import ClassifierDefinition
 from safelight.runtime.backends import BackendPlan, compile_network
 from safelight.runtime.graph import PIXELS
 from safelight.runtime.machine import usable_cores

@@ -12,9 +12,9 @@ from safelight.atomic_write import path_exists
 from safelight.errors import ClassifierUnknownError, UsageError
 from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
 from safelight.moderation.classifiers.classifier import ClassifierInfo, NetworkClassifier
+from safelight.moderation.classifiers.definition import CLASSIFIERS, ClassifierDefinition
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
-from safelight.moderation.definition import CLASSIFIERS, ClassifierDefinition
 from safelight.runtime.backends import BackendPlan, compile_network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
+from safelight.moderation.classifiers.definition import ClassifierDefinition, PackagedClassifier
 from safelight.moderation.classifiers.preprocess import Preprocessing
-from safelight.moderation.definition import ClassifierDefinition, PackagedClassifier
 from safelight.plugins import Registry, hookimpl
 from safelight.runtime.graph import EMBEDDING, FEATURES, PIXELS, PROBABILITIES, OnnxGraph
 

@@ -28,10 +28,10 @@ from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image
 from safelight.logs import get_logger
 from safelight.moderation.classifiers import open_nsfw
+from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.moderation.classifiers.loading import classifier_folder, load_definition
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted
-from safelight.moderation.definition import CLASSIFIERS
 from safelight.moderation.explain import Explainer
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.verdict import Judgement, Verdict

@@ -10,7 +10,7 @@ from safelight.errors import CheckpointMissingError, ClassifierUnknownError, Ups
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.classifiers.classifier_store import ClassifierStore
-from safelight.moderation.definition import CLASSIFIERS
+from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
 
 LISTED_HINT = "GET /v1/models lists what can be named; paths and hub ids are not taken from callers."

@@ -11,7 +11,7 @@ from safelight.errors import CheckpointMissingError, SafelightError
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
 from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
-from safelight.moderation.definition import CLASSIFIERS
+from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.server.api.native.schemas.models import GenerationDefaults, Model
 from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.settings import Settings

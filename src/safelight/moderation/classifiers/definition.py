@@ -61,6 +61,9 @@ class PackagedClassifier:
 
 
 CLASSIFIERS = Registry[PackagedClassifier](
-    "classifier", "register_classifiers", ClassifierUnknownError, ("safelight.moderation.classifiers.open_nsfw",)
+    "classifier",
+    "register_classifiers",
+    ClassifierUnknownError,
+    ("safelight.moderation.classifiers.open_nsfw",),
 )
 """The classifiers that are there without being pulled; others are found in the model store or in a folder."""
