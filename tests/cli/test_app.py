@@ -117,15 +117,15 @@ def test_version(process):
 def test_wrong_usage_exits_with_two_and_a_json_error(process, arguments):
     ran = process(*arguments, "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "usage"
+    assert ran.json_body["error"]["code"] == "usage"
     assert "error [usage]" in ran.err
 
 
 def test_a_wrong_setting_is_an_input_error(process):
     ran = process("doctor", "--json", SAFELIGHT_MAX_PIXELS="-5")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "settings"
-    assert "max_pixels" in ran.body["error"]["message"]
+    assert ran.json_body["error"]["code"] == "settings"
+    assert "max_pixels" in ran.json_body["error"]["message"]
 
 
 def test_a_defect_exits_with_three_and_hides_the_traceback(monkeypatch, capsys):

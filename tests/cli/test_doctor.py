@@ -9,12 +9,12 @@ from safelight.models.checkpoints import discovery
 def test_everything_works(safelight):
     ran = safelight("doctor", "--json")
     assert ran.status == 0
-    assert {check["state"] for check in ran.body["checks"]} <= {"ok", "warning"}
-    assert ran.body["machine"]["cores"] >= 1
-    assert all(ran.body["packages"].values())
-    assert {"torch", "diffusers", "transformers"} <= ran.body["packages"].keys()
-    assert ran.body["settings"]["backend"] == "onnxruntime"
-    found = {check["name"]: check["detail"] for check in ran.body["checks"]}
+    assert {check["state"] for check in ran.json_body["checks"]} <= {"ok", "warning"}
+    assert ran.json_body["machine"]["cores"] >= 1
+    assert all(ran.json_body["packages"].values())
+    assert {"torch", "diffusers", "transformers"} <= ran.json_body["packages"].keys()
+    assert ran.json_body["settings"]["backend"] == "onnxruntime"
+    found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
     assert re.fullmatch(r"on \S+ in (fp32|fp16), \d+ threads?", found["drawing"])
     assert re.match(r"Safelight's starter, \d+ MB in fp16, ", found["checkpoint starter"])
 
@@ -23,12 +23,12 @@ def test_a_data_directory_that_is_not_writable_is_broken(inside, tmp_path: Path)
     (tmp_path / "file").write_text("")
     ran = inside("doctor", "--json", SAFELIGHT_HOME=str(tmp_path / "file"))
     assert ran.status == 3
-    states = {check["name"]: check["state"] for check in ran.body["checks"]}
+    states = {check["name"]: check["state"] for check in ran.json_body["checks"]}
     assert states["data directory"] == "broken"
 
 
 def test_the_probe_lists_every_backend_and_its_error(safelight):
-    trials = safelight("doctor", "--probe", "--json").body["probe"]
+    trials = safelight("doctor", "--probe", "--json").json_body["probe"]
     ways = {(trial["plan"]["backend"], trial["plan"]["precision"]) for trial in trials}
     assert ways == {("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")}
     exact = next(trial for trial in trials if trial["plan"]["backend"] == "onnxruntime")
@@ -45,15 +45,15 @@ def test_text_output(inside):
 def test_a_missing_classifier_is_one_finding_among_others(inside):
     ran = inside("doctor", "--probe", "--json", SAFELIGHT_CLASSIFIER="nosuch")
     assert ran.status == 3
-    states = {check["name"]: check["state"] for check in ran.body["checks"]}
+    states = {check["name"]: check["state"] for check in ran.json_body["checks"]}
     assert states["classifier"] == "broken"
     assert states["packages"] == "ok"
-    assert ran.body["probe"] == []
+    assert ran.json_body["probe"] == []
 
 
 def test_the_generation_device_and_precision(inside, tiny):
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_GENERATION_PRECISION="bf16")
-    found = {check["name"]: check["detail"] for check in ran.body["checks"]}
+    found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
     assert found["drawing"].startswith("on cpu in bf16, ")
     assert found[f"checkpoint {tiny('sd1')}"].endswith(str(tiny("sd1")))
 
@@ -62,7 +62,7 @@ def test_a_missing_device_or_checkpoint_is_broken(inside, tmp_path, monkeypatch)
     monkeypatch.setattr(discovery, "STARTER_PATH", tmp_path / "no-starter")
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="nonsense", SAFELIGHT_CHECKPOINT="a/nowhere")
     assert ran.status == 3
-    found = {check["name"]: (check["state"], check["detail"]) for check in ran.body["checks"]}
+    found = {check["name"]: (check["state"], check["detail"]) for check in ran.json_body["checks"]}
     assert [found[name][0] for name in ("drawing", "checkpoint starter", "checkpoint a/nowhere")] == [
         "broken"
     ] * 3

@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "run_exported_onnx.py"
 
 
 def test_onnx_runs_without_torch_and_gives_the_same_score(process, tmp_path):
-    body = process("export", "--out", "exported", "--json").body
+    body = process("export", "--out", "exported", "--json").json_body
     assert body["files"] == ["classifier.json", "classifier.onnx"]
     assert body["probability_error"] <= 1e-3
     assert body["embedding_error"] <= 1e-3
@@ -23,7 +23,7 @@ def test_onnx_runs_without_torch_and_gives_the_same_score(process, tmp_path):
     done = subprocess.run([sys.executable, "-c", blocked + run], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = json.loads(done.stdout)
-    (line,) = process("moderate", photograph, "--exact", "--json").lines
+    (line,) = process("moderate", photograph, "--exact", "--json").json_lines
     assert scores["nsfw"] == pytest.approx(line["scores"]["nsfw"], abs=1e-3)
 
 
@@ -37,14 +37,14 @@ def test_an_existing_folder_is_kept(safelight, tmp_path):
     (tmp_path / "mine" / "precious.txt").write_text("keep me")
     ran = safelight("export", "--out", "mine", "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "output.exists"
+    assert ran.json_body["error"]["code"] == "output.exists"
     assert (tmp_path / "mine" / "precious.txt").read_text() == "keep me"
 
 
 def test_unknown_format(safelight, tmp_path):
     ran = safelight("export", "--format", "caffe", "--out", "x", "--json")
     assert ran.status == 2
-    assert "onnx, openvino, torchscript" in ran.body["error"]["message"]
+    assert "onnx, openvino, torchscript" in ran.json_body["error"]["message"]
     assert not (tmp_path / "x").exists()
 
 
@@ -54,7 +54,7 @@ def test_overwrite_replaces_an_export_and_nothing_else(safelight, tmp_path):
     (tmp_path / "exported" / "thesis.txt").write_text("years of work")
     refused = safelight("export", "--out", "exported", "--overwrite", "--json")
     assert refused.status == 2
-    assert refused.body["error"]["code"] == "output.exists"
+    assert refused.json_body["error"]["code"] == "output.exists"
     assert (tmp_path / "exported" / "thesis.txt").read_text() == "years of work"
 
 

@@ -48,7 +48,7 @@ def pictures(tmp_path):
 def test_json_has_everything_in_all_formats(safelight, pictures):
     ran = safelight("info", "ours.png", "ours.jpeg", "ours.webp", "--json")
     assert ran.status == 0
-    for kind, line in zip(("png", "jpeg", "webp"), ran.lines, strict=True):
+    for kind, line in zip(("png", "jpeg", "webp"), ran.json_lines, strict=True):
         assert set(line) == KEYS
         assert (line["path"], line["format"]) == (f"ours.{kind}", kind.upper())
         assert (line["width"], line["height"]) == (12, 8)
@@ -63,9 +63,9 @@ def test_every_image_has_its_line_whatever_its_errors(safelight, pictures):
     (pictures / "letter.png").write_text("Dear reader")
     names = ["theirs.jpeg", "alone.webp", "nothing.png", "broken.jpeg", "letter.png", "missing.png"]
     ran = safelight("info", *names, "--json")
-    theirs, alone, nothing, broken, letter, missing = ran.lines
+    theirs, alone, nothing, broken, letter, missing = ran.json_lines
     assert ran.status == 2
-    assert all(set(line) == KEYS for line in ran.lines)
+    assert all(set(line) == KEYS for line in ran.json_lines)
     assert (theirs["infotext"], theirs["parameters"], theirs["error"]) == ("Nice day at sea", None, None)
     assert (alone["infotext"], alone["record"]["seed"], alone["error"]) == (None, 42, None)
     assert (nothing["width"], nothing["error"]["code"]) == (12, "record.missing")
@@ -103,12 +103,12 @@ def test_standard_input(safelight):
     out = io.BytesIO()
     PICTURE.save(out, "GIF")
     data = encode_image(PICTURE, "png", Metadata("x"))
-    assert safelight("info", "-", "--json", stdin=data).body["infotext"] == "x"
-    gif = safelight("info", "-", "--json", stdin=out.getvalue()).body
+    assert safelight("info", "-", "--json", stdin=data).json_body["infotext"] == "x"
+    gif = safelight("info", "-", "--json", stdin=out.getvalue()).json_body
     assert (gif["error"]["code"], gif["notes"]) == (
         "record.missing",
         ["GIF files are not searched for metadata"],
     )
-    assert safelight("info", "-", "--json", stdin=data, SAFELIGHT_MAX_BYTES="9").body["error"]["code"] == (
-        "image.too_many_bytes"
-    )
+    assert safelight("info", "-", "--json", stdin=data, SAFELIGHT_MAX_BYTES="9").json_body["error"][
+        "code"
+    ] == ("image.too_many_bytes")

@@ -37,7 +37,7 @@ def test_add_list_and_revoke(keys, keys_home):
     engine = open_database(Settings(home=keys_home))
     assert KeyStore(engine).authenticate(key, "anna").role is Role.ADMIN
 
-    (row,) = keys("list", "--json").body["keys"]
+    (row,) = keys("list", "--json").json_body["keys"]
     assert (row["name"], row["role"], row["pictures_per_day"], row["revoked"]) == ("anna", "admin", 5, None)
     listed = keys("list")
     assert "anna" in listed.out
@@ -57,9 +57,9 @@ def test_add_list_and_revoke(keys, keys_home):
 
 
 def test_as_json(keys):
-    body = keys("add", "anna", "--megapixels-per-day", "1.5", "--json").body
+    body = keys("add", "anna", "--megapixels-per-day", "1.5", "--json").json_body
     assert (body["name"], body["role"], body["key"][:3]) == ("anna", "user", "sl_")
-    assert keys("revoke", "anna", "--json").body["revoked"] is not None
+    assert keys("revoke", "anna", "--json").json_body["revoked"] is not None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_as_json(keys):
 def test_invalid_input(keys, arguments):
     ran = keys(*arguments, "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] in ("key.name", "usage")
+    assert ran.json_body["error"]["code"] in ("key.name", "usage")
 
 
 def test_an_empty_list(keys):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def test_list_has_installed_and_available_models(process):
-    rows = {row["name"]: row["state"] for row in process("models", "list", "--json").body["models"]}
+    rows = {row["name"]: row["state"] for row in process("models", "list", "--json").json_body["models"]}
     assert rows == {"open-nsfw": "built in", "nsfw-image-detection-384": "can be pulled"}
     assert "nsfw-image-detection-384" in process("models", "list").out
 
@@ -15,24 +15,24 @@ def test_showing_or_removing_an_unknown_model(safelight):
     for command in ("show", "remove"):
         ran = safelight("models", command, "nsfw-image-detection-384", "--json")
         assert ran.status == 2
-        assert ran.body["error"]["code"] == "model.not_pulled"
+        assert ran.json_body["error"]["code"] == "model.not_pulled"
 
 
 def test_pulling_an_invalid_name_uses_no_network(safelight):
     ran = safelight("models", "pull", "no-such-model", "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "model.unknown"
+    assert ran.json_body["error"]["code"] == "model.unknown"
 
 
 def test_pulling_without_a_connection_is_a_download_error(process, home):
     ran = process("models", "pull", "owner/name", "--json", HF_ENDPOINT="http://127.0.0.1:9")
     assert ran.status == 3
-    assert ran.body["error"]["code"] == "model.download"
+    assert ran.json_body["error"]["code"] == "model.download"
     assert not list((home / "models").iterdir())
 
 
 def test_the_built_in_model_has_a_record_too(safelight):
-    body = safelight("models", "show", "open-nsfw", "--json").body
+    body = safelight("models", "show", "open-nsfw", "--json").json_body
     assert body["name"] == "open-nsfw"
     assert body["size"] == 23_590_724
     assert body["files"]["open-nsfw.onnx"].startswith("864bb37b")
@@ -70,14 +70,14 @@ def test_checkpoints_are_listed_shown_and_removed(safelight, tiny, tmp_path):
     shutil.copytree(tiny("sdxl"), folder / "painter")
     (folder / "broken.safetensors").write_bytes(b"not one")
     (folder / "old.ckpt").write_bytes(b"PK\x03\x04")
-    listed = safelight("models", "list", "--json", **own).body
+    listed = safelight("models", "list", "--json", **own).json_body
     assert [each["name"] for each in listed["checkpoints"]] == ["starter", "painter"]
     assert len(listed["problems"]) == 2
-    shown = safelight("models", "show", "painter", "--json", **own).body
+    shown = safelight("models", "show", "painter", "--json", **own).json_body
     assert (shown["family"], shown["kind"]) == ("sdxl", "folder")
     assert len(shown["digest"]) == 64
     for name in ("painter", "broken", "old.ckpt"):
-        assert safelight("models", "remove", name, "--json", **own).body["removed"]["name"] == name
+        assert safelight("models", "remove", name, "--json", **own).json_body["removed"]["name"] == name
     assert not list(folder.iterdir())
 
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_outside_the_data_directory_is_not_removed(safelight, tiny,
     for name in (str(elsewhere), "starter", "shared/mine"):
         ran = safelight("models", "remove", name, "--json", **own)
         assert ran.status == 2
-        assert ran.body["error"]["code"] == "usage"
+        assert ran.json_body["error"]["code"] == "usage"
     assert safelight("models", "remove", "linked", **own).status == 0
     assert not linked.exists()
     assert (elsewhere / "model_index.json").exists()
@@ -105,7 +105,7 @@ def test_pulled_checkpoints_are_listed_and_removed(process, tiny, tmp_path):
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("c" * 40)
     own = {"SAFELIGHT_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
-    names = [each["name"] for each in process("models", "list", "--json", **own).body["checkpoints"]]
+    names = [each["name"] for each in process("models", "list", "--json", **own).json_body["checkpoints"]]
     assert names == ["starter", "owner/painter"]
     (repository / "snapshots" / ("c" * 40) / "vae" / "config.json").write_text("{")
     assert process("models", "remove", "owner/painter", **own).status == 0

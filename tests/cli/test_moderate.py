@@ -28,8 +28,8 @@ def test_json_line_for_each_picture_in_order(process):
     photographs = sample_photographs()
     ran = process("moderate", *photographs, "--json")
     assert ran.status == 0
-    assert [line["path"] for line in ran.lines] == [str(path) for path in photographs]
-    for line in ran.lines:
+    assert [line["path"] for line in ran.json_lines] == [str(path) for path in photographs]
+    for line in ran.json_lines:
         assert set(line) == KEYS
         assert line["decision"] == "allow"
         assert set(line["scores"]) == {"sfw", "nsfw"}
@@ -44,7 +44,7 @@ def test_a_bad_file_gets_its_line_and_the_run_continues(safelight, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.")
     good = sample_photographs()[0]
     ran = safelight("moderate", "letter.jpg", "missing.png", good, "--json")
-    first, second, third = ran.lines
+    first, second, third = ran.json_lines
     assert first["decision"] == second["decision"] == "error"
     assert first["error"]["code"] == "image.not_recognised"
     assert second["error"]["code"] == "file.missing"
@@ -56,15 +56,15 @@ def test_a_bad_file_gets_its_line_and_the_run_continues(safelight, tmp_path):
 def test_flagged_images_exit_with_one_whatever_else_failed(safelight, nothing_goes):
     ran = safelight("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
     assert ran.status == 1
-    assert ran.lines[0]["decision"] == "block"
-    assert ran.lines[0]["policy"]["name"] == "nothing-goes"
-    assert ran.lines[0]["policy"]["version"] == "7"
+    assert ran.json_lines[0]["decision"] == "block"
+    assert ran.json_lines[0]["policy"]["name"] == "nothing-goes"
+    assert ran.json_lines[0]["policy"]["version"] == "7"
 
 
 def test_a_folder_and_standard_input(process, tmp_path):
     shutil.copy(sample_photographs()[1], tmp_path / "one.jpg")
     ran = process("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
-    folder, stdin = ran.lines
+    folder, stdin = ran.json_lines
     assert folder["path"].endswith("one.jpg")
     assert stdin["path"] == "-"
     assert stdin["scores"] == folder["scores"]
@@ -75,7 +75,7 @@ def test_all_files_of_a_folder_are_judged(safelight, tmp_path):
     (tmp_path / "notes.txt").write_text("words")
     (tmp_path / "page").write_bytes(b"%PDF-1.7")
     ran = safelight("moderate", tmp_path, "--json")
-    page, picture = ran.lines
+    page, picture = ran.json_lines
     assert (page["error"]["code"], picture["decision"], ran.status) == ("image.format", "allow", 2)
     assert "Not judged: not a picture (1) (--list-skipped names them).\n" in ran.err
     ran = safelight("moderate", tmp_path, "--only-known")
@@ -84,7 +84,7 @@ def test_all_files_of_a_folder_are_judged(safelight, tmp_path):
 
 
 def test_embeddings_only_on_request(safelight):
-    (line,) = safelight("moderate", sample_photographs()[0], "--embeddings", "--json").lines
+    (line,) = safelight("moderate", sample_photographs()[0], "--embeddings", "--json").json_lines
     assert len(line["embedding"]) == 1024
 
 
@@ -115,8 +115,8 @@ def test_tiles_are_in_the_verdict(safelight, tmp_path):
     wide = galaxies.resize((1800, 300))
     wide.paste(astronaut.resize((300, 300)), (1500, 0))
     wide.save(tmp_path / "wide.png")
-    (plain,) = safelight("moderate", "wide.png", "--json").lines
-    (tiled,) = safelight("moderate", "wide.png", "--tiles", "--json").lines
+    (plain,) = safelight("moderate", "wide.png", "--json").json_lines
+    (tiled,) = safelight("moderate", "wide.png", "--tiles", "--json").json_lines
     assert plain["tile"] is None
     assert tiled["tile"] == 5
     assert tiled["unsafe"] > plain["unsafe"]
@@ -125,14 +125,14 @@ def test_tiles_are_in_the_verdict(safelight, tmp_path):
 def test_a_model_that_is_not_pulled_names_the_pull_command(process):
     ran = process("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "model.not_pulled"
-    assert "safelight models pull nsfw-image-detection-384" in ran.body["error"]["hint"]
+    assert ran.json_body["error"]["code"] == "model.not_pulled"
+    assert "safelight models pull nsfw-image-detection-384" in ran.json_body["error"]["hint"]
 
 
 def test_pickles_are_refused_by_name(safelight, tmp_path: Path):
     (tmp_path / "model.ckpt").write_bytes(b"\x80\x04.")
     ran = safelight("moderate", "-c", "./model.ckpt", "x.jpg", "--json")
-    assert ran.body["error"]["code"] == "model.pickle_refused"
+    assert ran.json_body["error"]["code"] == "model.pickle_refused"
 
 
 def test_a_heat_map_of_standard_input(safelight, tmp_path):
@@ -143,12 +143,12 @@ def test_a_heat_map_of_standard_input(safelight, tmp_path):
 
 def test_standard_input_is_limited(safelight):
     ran = safelight("moderate", "-", "--json", stdin=b"x" * 2000, SAFELIGHT_MAX_BYTES="1000")
-    assert ran.body["error"]["code"] == "image.too_many_bytes"
+    assert ran.json_body["error"]["code"] == "image.too_many_bytes"
 
 
 def test_names_too_long_to_be_files_get_their_line(safelight):
     ran = safelight("moderate", "x" * 300, sample_photographs()[0], "--json")
-    assert [line["decision"] for line in ran.lines] == ["error", "allow"]
+    assert [line["decision"] for line in ran.json_lines] == ["error", "allow"]
     assert ran.status == 2
 
 

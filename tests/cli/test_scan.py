@@ -30,10 +30,10 @@ def test_report_and_summary(process, uploads, tmp_path):
     ran = process("scan", uploads, "--out", "report.jsonl", "--json")
     rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
     assert len(rows) == 6
-    assert ran.body["total"] == 6
-    assert ran.body["decisions"] == {"allow": 5, "review": 0, "block": 0, "error": 1}
-    assert ran.body["errors"] == {"image.truncated": 1}
-    assert sum(ran.body["histogram"]) == 5
+    assert ran.json_body["total"] == 6
+    assert ran.json_body["decisions"] == {"allow": 5, "review": 0, "block": 0, "error": 1}
+    assert ran.json_body["errors"] == {"image.truncated": 1}
+    assert sum(ran.json_body["histogram"]) == 5
     assert ran.status == 2
     assert not (tmp_path / "report.jsonl.partial").exists()
 
@@ -58,7 +58,7 @@ def test_a_finished_report_is_not_overwritten_by_accident(safelight, uploads):
     assert safelight("scan", uploads / "deep", "--out", "r.jsonl").status == 0
     again = safelight("scan", uploads / "deep", "--out", "r.jsonl", "--json")
     assert again.status == 2
-    assert again.body["error"]["code"] == "output.exists"
+    assert again.json_body["error"]["code"] == "output.exists"
     assert safelight("scan", uploads / "deep", "--out", "r.jsonl", "--overwrite").status == 0
 
 
@@ -72,18 +72,18 @@ def test_summary_as_text(safelight, uploads):
 def test_flagged_exits_with_one(safelight, uploads, nothing_goes):
     ran = safelight("scan", uploads, "--out", "r.jsonl", "-p", nothing_goes, "--json")
     assert ran.status == 1
-    assert ran.body["decisions"]["block"] == 5
+    assert ran.json_body["decisions"]["block"] == 5
 
 
 def test_globs(safelight, uploads):
     ran = safelight("scan", f"{uploads}/**/c*.jpg", "--out", "r.jsonl", "--json")
-    assert ran.body["total"] == 2
+    assert ran.json_body["total"] == 2
 
 
 def test_a_missing_folder(safelight):
     ran = safelight("scan", "nowhere", "--out", "r.jsonl", "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "file.missing"
+    assert ran.json_body["error"]["code"] == "file.missing"
 
 
 def test_broken_links_get_their_line(safelight, uploads, tmp_path):
@@ -91,8 +91,8 @@ def test_broken_links_get_their_line(safelight, uploads, tmp_path):
     (uploads / "gone.jpg").symlink_to(uploads / "nothing.jpg")
     (uploads / "loop").symlink_to(uploads / "loop")
     ran = safelight("scan", uploads, "--out", "r.jsonl", "--json")
-    assert ran.body["errors"] == {"file.missing": 2, "image.truncated": 1}
-    assert ran.body["decisions"]["allow"] == 5
+    assert ran.json_body["errors"] == {"file.missing": 2, "image.truncated": 1}
+    assert ran.json_body["decisions"]["allow"] == 5
     assert "Traceback" not in ran.err
 
 
@@ -102,15 +102,15 @@ def test_other_files_are_counted_and_possible_images_are_errors(safelight, uploa
     (uploads / "torn.jpg").unlink()
     ran = safelight("scan", uploads, "--out", "r.jsonl", "--json", "--list-skipped")
     assert ran.status == 2, "nothing flagged, but something could not be judged"
-    assert ran.body["decisions"] == {"allow": 6, "review": 0, "block": 0, "error": 1}
-    assert ran.body["errors"] == {"image.format": 1}
-    assert ran.body["skipped"] == {"not_a_picture": 1}
+    assert ran.json_body["decisions"] == {"allow": 6, "review": 0, "block": 0, "error": 1}
+    assert ran.json_body["errors"] == {"image.format": 1}
+    assert ran.json_body["skipped"] == {"not_a_picture": 1}
     assert f"skipped {uploads / 'notes.txt'}: not a picture\n" in ran.err
     assert "Not judged: not a picture (1).\n" in ran.err
     ran = safelight("scan", uploads, "--out", "known.jsonl", "--json", "--only-known")
     assert ran.status == 0
-    assert ran.body["total"] == 5
-    assert ran.body["skipped"] == {"other_name": 3}
+    assert ran.json_body["total"] == 5
+    assert ran.json_body["skipped"] == {"other_name": 3}
     assert "Not judged: other name (3) (--list-skipped names them).\n" in ran.err
 
 
@@ -199,4 +199,4 @@ def wait_for_lines(path: Path, number: int) -> None:
 def test_resume_and_overwrite_exclude_each_other(safelight, uploads):
     ran = safelight("scan", uploads, "--out", "r.jsonl", "--resume", "--overwrite", "--json")
     assert ran.status == 2
-    assert ran.body["error"]["code"] == "usage"
+    assert ran.json_body["error"]["code"] == "usage"

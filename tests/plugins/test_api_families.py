@@ -9,10 +9,10 @@ import pytest
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
-from tests.server.conftest import client_of
+from tests.server.conftest import app_client
 
 from safelight.errors import DuplicateNameError, RequestError, SafelightError
-from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.server.app import create_app
 from safelight.server.core.api_families import API_FAMILIES, ApiFamily
@@ -54,8 +54,8 @@ class Toy:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[QueueService]:
-    settings = Settings(home=tmp_path, studio=False)
-    prepare(settings, SCHEMA)
+    settings = Settings(home=tmp_path, web_ui=False)
+    prepare_database(settings, SCHEMA)
     service = QueueService.open(settings)
     yield service
     service.close()
@@ -65,7 +65,7 @@ def service(tmp_path: Path) -> Iterator[QueueService]:
 def client(service: QueueService) -> Iterator[TestClient]:
     with (
         PLUGINS.registered(Toy(), "toy"),
-        client_of(create_app(service, service.settings)) as client,
+        app_client(create_app(service, service.settings)) as client,
     ):
         yield client
 

@@ -38,7 +38,8 @@ def build_app() -> typer.Typer:
         name="safelight",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Safelight: a local image studio. Makes and judges pictures on your own machine; nothing is sent anywhere.",
+        help="Safelight: a local image studio. Makes and judges pictures on your own machine; "
+        "nothing is sent anywhere.",
         epilog="Exit status: 0 nothing flagged, 1 something flagged, 2 wrong input, 3 a failure of Safelight.",
     )
     app.callback()(root)

@@ -15,7 +15,8 @@ from safelight.plugins import Registry
 class Command:
     """A command, or a group of commands.
 
-    The module that has it is imported for ``safelight --help`` too, so what is slow to import is imported in the function.
+    The module that has it is imported for ``safelight --help`` too, so what is slow to import is imported in the
+    function.
 
     Args:
         run: A function as typer takes it, whose docstring is the help; or a ``Typer`` with subcommands.

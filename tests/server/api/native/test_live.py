@@ -340,7 +340,7 @@ def test_an_outage_is_survived(
         return several(*given)
 
     monkeypatch.setattr("safelight.server.core.events.broadcaster.RETRY_INTERVAL", 0.05)
-    monkeypatch.setattr(service.store, "several", fail)
+    monkeypatch.setattr(service.store, "find_many", fail)
     with listening(client) as listener:
         hello(listener)
         job = bench.submit()
@@ -368,7 +368,7 @@ def test_a_defect_is_survived(
             raise RuntimeError("surprising")
         return several(*given)
 
-    monkeypatch.setattr(service.store, "several", fail)
+    monkeypatch.setattr(service.store, "find_many", fail)
     with listening(client) as listener:
         hello(listener)
         job = bench.submit()
