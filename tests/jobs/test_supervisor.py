@@ -166,7 +166,7 @@ def test_a_server_that_stops_responding_is_restarted(
     monkeypatch.setattr(health_probe, "PROBE_TIMEOUT", 0.5)
     monkeypatch.setattr(health_probe, "PROBE_INTERVAL", 0.1)
     monkeypatch.setattr(supervisor, "RESPONSE_TIMEOUT", 1.0)
-    child = HangableServer("api", ["api", "--port", str(port)], listens=("127.0.0.1", port))
+    child = HangableServer("api", ["api", "--port", str(port)], address=("127.0.0.1", port))
     with run_supervisor(child) as status:
         wait_for(lambda: child.health_probe is not None and child.health_probe.has_answered)
         first = child.process
