@@ -31,7 +31,7 @@ class FakeStudio(Studio):
             if checkpoint in (None, name):
                 del self.held[name]
 
-    def holds(self, checkpoint: str) -> bool:
+    def is_loaded(self, checkpoint: str) -> bool:
         if self.problem:
             raise self.problem
         return checkpoint in self.held
