@@ -96,7 +96,7 @@ FIT = {PredictionProcess.DIFFUSION: "sd1", PredictionProcess.FLOW: "sd3"}
 @pytest.mark.parametrize("sampler", TWO_CALLS, ids=lambda sampler: sampler.name)
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Memory) -> None:
-    loaded = in_memory(FIT[next(iter(sampler.kinds))])
+    loaded = in_memory(FIT[next(iter(sampler.prediction_processes))])
     told: list[tuple[int, int]] = []
     calls: list[int] = []
     denoiser: Any = loaded.components[loaded.family.denoiser]
@@ -112,7 +112,7 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
     "sampler", [s for s in SAMPLERS.values() if s.prediction_processes & FIT.keys()], ids=lambda s: s.name
 )
 def test_every_sampler_reports_each_step_once(sampler: Any, in_memory: Memory) -> None:
-    loaded = in_memory(FIT[next(iter(sampler.kinds))])
+    loaded = in_memory(FIT[next(iter(sampler.prediction_processes))])
     told: list[tuple[int, int]] = []
     text_pass(loaded, 4, sampler.name, latents_out=True, on_step=lambda *step: told.append(step[:2])).run()
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -67,7 +67,7 @@ class Connection:
 
     def get_with_retry(self, path: str, model: type[ModelT]) -> ModelT:
         """Send a GET request, and retry it while the server is temporarily unavailable."""
-        return self.send("GET", path, model, patient=True)
+        return self.send("GET", path, model, retry=True)
 
     def send(self, method: str, path: str, model: type[ModelT], **request: Any) -> ModelT:
         """Send a request and parse its response.

@@ -100,7 +100,7 @@ PHASES = [
 def adapter(denoiser: nn.Module, **changes: Any) -> DenoiserHooks:
     usual: dict[str, Any] = {
         "guidance": GuidanceOptions(3.0),
-        "guided": True,
+        "has_negative": True,
         "phases": (),
         "steps": 4,
         "should_stop": lambda: False,
@@ -144,7 +144,7 @@ def test_outside_the_interval_the_negative_half_is_not_computed() -> None:
 )
 def test_every_row_gets_the_embeddings_of_its_step(guided: bool, batch: int, rows: list[int]) -> None:
     echo = EchoDenoiser()
-    with adapter(echo, guided=guided, phases=PHASES) as adapted:
+    with adapter(echo, has_negative=guided, phases=PHASES) as adapted:
         adapted.step = 3
         echo(
             torch.zeros(batch, 4, 2, 2),

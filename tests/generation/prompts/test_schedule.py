@@ -79,9 +79,9 @@ def test_only_steps_at_which_the_prompt_may_change_are_evaluated(monkeypatch: py
     looked: list[int] = []
     original = schedule.segments_at
 
-    def look(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> Segments:
+    def look(parsed: ParsedPrompt, step: int, steps: int, *, previous_steps: int = 0) -> Segments:
         looked.append(step)
-        return original(parsed, step, steps, previous_steps=earlier)
+        return original(parsed, step, steps, previous_steps=previous_steps)
 
     monkeypatch.setattr(schedule, "segments_at", look)
     for prompt, steps in [

@@ -156,14 +156,14 @@ class FlowEuler(FlowGridMixin, FlowMatchEulerDiscreteScheduler):
     """Euler's method."""
 
     first_sigma = 1.0
-    reset_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
+    base_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
 
 
 class FlowEulerAncestral(FlowGridMixin, LTXEulerAncestralRFScheduler):
     """Euler's method with ancestral noise for rectified flow."""
 
     first_sigma = 1.0
-    reset_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
+    base_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
 
 
 class FlowHeun(FlowGridMixin, FlowMatchHeunDiscreteScheduler):
@@ -181,7 +181,7 @@ class FlowLCM(FlowGridMixin, FlowMatchLCMScheduler):
     """Latent consistency: predict the clean image and add noise to it again."""
 
     first_sigma = 1.0
-    reset_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
+    base_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
 
 
 class FlowDPMppMultistep(FlowGridMixin, CorrectedMultistep):
@@ -195,7 +195,7 @@ class FlowDPMppSinglestep(FlowGridMixin, DPMSolverSinglestepScheduler):
 class FlowUniPC(FlowGridMixin, CorrectedUniPC):
     """Unified predictor-corrector."""
 
-    reset_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
+    base_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
 
 
 class FlowDEIS(FlowGridMixin, CorrectedDEIS):
