@@ -78,7 +78,7 @@ def fill_tables(engine: Engine, home: Path) -> None:
 
 
 def _fill_jobs(engine: Engine) -> None:
-    ledger = JobStore(engine, lambda *_: None)
+    ledger = JobStore(engine)
 
     def submit(kind: JobKind, key: str | None = None, **fields: object) -> str:
         request, pictures = store_request(parse_request(kind, fields))

@@ -27,7 +27,7 @@ def noise() -> Image.Image:
     return Image.fromarray(np.random.default_rng(5).integers(0, 256, (37, 53, 3), np.uint8))
 
 
-@pytest.mark.parametrize("options", [{"kind": "png"}, {"kind": "webp", "lossless": True}])
+@pytest.mark.parametrize("options", [{"file_format": "png"}, {"file_format": "webp", "lossless": True}])
 def test_lossless_formats_keep_every_pixel(noise, options):
     assert np.array_equal(opened(encode_image(noise, metadata=BOTH, **options)), noise)
 
@@ -120,17 +120,17 @@ def test_very_long_texts_that_fit_round_trip(noise, kind):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"kind": "gif"}, UsageError),
+        ({"file_format": "gif"}, UsageError),
         ({"quality": 0}, UsageError),
         ({"quality": 101}, UsageError),
-        ({"kind": "jpeg", "lossless": True}, UsageError),
+        ({"file_format": "jpeg", "lossless": True}, UsageError),
         ({"image": Image.new("RGBA", (4, 4))}, ImageArrayError),
-        ({"image": Image.new("RGB", (16_384, 1)), "kind": "webp"}, OutputError),
-        ({"image": Image.new("RGB", (1, 65_501)), "kind": "jpeg"}, OutputError),
+        ({"image": Image.new("RGB", (16_384, 1)), "file_format": "webp"}, OutputError),
+        ({"image": Image.new("RGB", (1, 65_501)), "file_format": "jpeg"}, OutputError),
     ],
 )
 def test_invalid_arguments(change: dict[str, object], error: type[SafelightError]):
-    arguments = {"image": Image.new("RGB", (4, 4)), "kind": "png"} | change
+    arguments = {"image": Image.new("RGB", (4, 4)), "file_format": "png"} | change
     with pytest.raises(error):
         encode_image(**arguments)
 
