@@ -59,7 +59,7 @@ def test_several_processes_write_to_it(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from safelight.audit_log import AuditLog\n"
         "log = AuditLog(Path(sys.argv[1]), max_bytes=4000, kept=200)\n"
-        "for number in range(100): log.note('denied', writer=sys.argv[2], number=number)"
+        "for number in range(100): log.write('denied', writer=sys.argv[2], number=number)"
     )
     writers = [
         subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in ("a", "b", "c")
