@@ -118,7 +118,7 @@ def test_required_images_are_named(drawing_studio: Studio) -> None:
         drawing_studio.reproduce(data, init_image=INIT_IMAGE, mask=INIT_IMAGE)
     with pytest.raises(NotReproducibleError, match="This is not the initial picture"):
         drawing_studio.reproduce(data, init_image=MASK, mask=MASK)
-    with pytest.raises(NotReproducibleError, match="drawn without any initial picture"):
+    with pytest.raises(NotReproducibleError, match="generated without any initial picture"):
         drawing_studio.reproduce(text, init_image=INIT_IMAGE)
 
 
