@@ -17,7 +17,7 @@ demo: $(READY)
 test: $(READY) check
 	$(PYTEST) $(SPREAD) -m "not slow and not exhaustive"
 
-# The logic alone, without processes, networks and browsers: for every change, in less than two minutes.
+# The logic alone, without processes, networks and browsers: for every change.
 test-fast: $(READY)
 	$(PYTEST) $(SPREAD) -m fast
 
