@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-LONGEST_FIRST = ("ui", "server", "jobs", "cli", "generation", "models")
+LONGEST_FIRST = ("server", "jobs", "cli", "generation", "models")
 """Folders whose files take longest, most of them because they start processes."""
+LAST = "ui"
+"""The folder whose tests use a browser: Playwright leaves an event loop running in the process, in which other tests could
+not start one of their own."""
 
 
 LOADS = frozenset(
@@ -51,8 +54,8 @@ def mark_fast(items: list[pytest.Item]) -> None:
 
 
 def put_longest_first(items: list[pytest.Item], tests: Path) -> None:
-    """Move the tests of the folders above to the front, so that no process is left with a long file at the end."""
-    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    """Move the longest files to the front, so that no process is left with one at the end, and those with a browser last."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)} | {LAST: len(LONGEST_FIRST) + 1}
     items.sort(key=lambda item: ranks.get(item.path.relative_to(tests).parts[0], len(ranks)))
 
 
