@@ -10,8 +10,8 @@ import pytest
 LONGEST_FIRST = ("server", "jobs", "cli", "generation", "models")
 """Folders whose files take longest, most of them because they start processes."""
 LAST = "ui"
-"""The folder whose tests use a browser: Playwright leaves an event loop running in the process, in which other tests could
-not start one of their own."""
+"""The folder whose tests use a browser: Playwright leaves an event loop running in the process, in which other tests
+could not start one of their own."""
 
 
 LOADS = frozenset(
@@ -54,7 +54,7 @@ def mark_fast(items: list[pytest.Item]) -> None:
 
 
 def put_longest_first(items: list[pytest.Item], tests: Path) -> None:
-    """Move the longest files to the front, so that no process is left with one at the end, and those with a browser last."""
+    """Move the longest files to the front, so that none is left for the end, and those with a browser to the end."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)} | {LAST: len(LONGEST_FIRST) + 1}
     items.sort(key=lambda item: ranks.get(item.path.relative_to(tests).parts[0], len(ranks)))
 
