@@ -56,7 +56,7 @@ def mark_fast(items: list[pytest.Item]) -> None:
 def put_longest_first(items: list[pytest.Item], tests: Path) -> None:
     """Move the longest files to the front, so that none is left for the end, and those with a browser to the end."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)} | {LAST: len(LONGEST_FIRST) + 1}
-    items.sort(key=lambda item: ranks.get(item.path.relative_to(tests).parts[0], len(ranks)))
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(tests).parts[0], len(LONGEST_FIRST)))
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
