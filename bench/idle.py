@@ -53,6 +53,17 @@ def processor(served: RunningServer, seconds: float) -> dict[str, float]:
     }
 
 
+def wait_until_idle(url: str, seconds: float = 120.0) -> None:
+    """Wait until every worker has loaded what it loads at its start."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        workers = httpx2.get(url + "/v1/system").raise_for_status().json()["workers"]
+        if workers and all(worker["state"] == "idle" for worker in workers):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"The workers are not idle after {seconds:g} seconds.")
+
+
 def main() -> None:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,6 +79,7 @@ def main() -> None:
         ) as served,
     ):
         until_ready(served.url)
+        wait_until_idle(served.url)
         time.sleep(10.0)  # the studio's page is loaded after the start
         found: dict[str, object] = {"pss_mb": memory(served)}
         found["processor_percent"] = processor(served, chosen.seconds)
