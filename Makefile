@@ -29,7 +29,7 @@ test-slow: $(READY)
 test-exhaustive: $(READY)
 	$(PYTEST) -s -m exhaustive
 
-# The tests of `make test` with every line and branch counted; fails below the value in pyproject.toml.
+# The tests of `make test` with every line and branch counted.
 coverage: $(READY)
 	rm -rf .coverage
 	PYTHONHASHSEED=0 $(BIN)/coverage run -m pytest $(SPREAD) -m "not slow and not exhaustive"

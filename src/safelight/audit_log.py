@@ -139,8 +139,8 @@ class _LogFile:
         if left_out is None:
             return
         if left_out:
-            told: dict[str, Value] = {"time": _now(), "event": "left.out", "lines": left_out}
-            self._append_waiting(told | {name: line[name] for name in CONTEXT_FIELDS[1:] if name in line})
+            notice: dict[str, Value] = {"time": _now(), "event": "left.out", "lines": left_out}
+            self._append_waiting(notice | {name: line[name] for name in CONTEXT_FIELDS[1:] if name in line})
         self._append_waiting(line)
 
     def write(self) -> None:

@@ -129,13 +129,13 @@ def follow(client: Client, job: Job, stop: StopRequest, *, keep_partial: bool) -
     threading.Thread(
         target=_forward_events, args=(client, job.id, arrived), daemon=True, name="events"
     ).start()
-    steps, told = StepProgress(), False
+    steps, signalled = StepProgress(), False
     if job.position is not None and job.position > 1:
         print_stderr(f"Place {job.position} in the queue of {client.url}")
     try:
         while True:
-            if stop.requested and not told:
-                told = True
+            if stop.requested and not signalled:
+                signalled = True
                 with suppress(JobEndedError):
                     client.finish(job.id) if keep_partial else client.cancel(job.id)
             with suppress(queue.Empty):

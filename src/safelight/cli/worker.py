@@ -40,6 +40,6 @@ def worker(
     if supervised:
         exit_with_parent()
     # the worker of a killed supervisor may still be exiting
-    patience = SHUTDOWN_TIMEOUT + 5 if supervised else 0.0
+    name_timeout = SHUTDOWN_TIMEOUT + 5 if supervised else 0.0
     with exit_on_temporary_error() if supervised else nullcontext():
-        run_worker(settings, name or worker_name(settings.device, number), name_timeout=patience)
+        run_worker(settings, name or worker_name(settings.device, number), name_timeout=name_timeout)

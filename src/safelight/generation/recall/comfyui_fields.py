@@ -153,8 +153,8 @@ class _GraphPass:
         self._builder.set_field("steps", steps)
         start = self._linked_node("positive") or self._linked_node("conditioning")
         behind = self._graph.upstream(start, linked_inputs, lambda _: False)
-        told = (self._graph.value(node, "guidance") for node in behind if "guidance" in node.inputs)
-        scale = next((value for value in told if value is not None), None)
+        values = (self._graph.value(node, "guidance") for node in behind if "guidance" in node.inputs)
+        scale = next((value for value in values if value is not None), None)
         self._builder.set_field("guidance_scale", self._value("cfg") if scale is None else scale)
         begin, end = self._value("start_at_step"), self._value("end_at_step")
         if begin not in (None, 0):

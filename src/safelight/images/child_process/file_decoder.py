@@ -57,10 +57,10 @@ def run_in_child_process(
         try:
             request = {"task": task, "limits": asdict(limits), "shrink_to": shrink_to, "size": len(data)}
             _send(child.stdin, request, data)
-            while (told := _read_message(child.stdout))["kind"] == "frame":
-                yield _read_frame(child.stdout, told)
-            if told["kind"] == "error":
-                raise _rebuild_error(told)
+            while (header := _read_message(child.stdout))["kind"] == "frame":
+                yield _read_frame(child.stdout, header)
+            if header["kind"] == "error":
+                raise _rebuild_error(header)
         finally:
             child.kill()
 

@@ -54,7 +54,7 @@ def _run_task(task: str, data: bytes, limits: DecodeLimits, shrink_to: int | Non
 
 def _write_frame(answers: IO[bytes], frame: Frame) -> None:
     image = frame.image
-    told: dict[str, Any] = {
+    message: dict[str, Any] = {
         "kind": "frame",
         "mode": image.mode,
         "stored": image.size,
@@ -63,7 +63,7 @@ def _write_frame(answers: IO[bytes], frame: Frame) -> None:
         "format": frame.format,
         "notes": frame.notes,
     }
-    answers.write(json.dumps(told).encode() + b"\n")
+    answers.write(json.dumps(message).encode() + b"\n")
     rows = max(1, CHUNK_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(top + rows, image.height)

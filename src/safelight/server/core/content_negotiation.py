@@ -98,9 +98,9 @@ def convert_inline(
     data: bytes, kind: FileFormat, limits: DecodeLimits, quality: int, lossless: bool
 ) -> bytes:
     """Convert an image file in this process, whatever memory that takes."""
-    told = read_metadata(data, limits=limits)
+    file_metadata = read_metadata(data, limits=limits)
     file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
-    metadata = Metadata(infotext=told.infotext, record=_record_with_file(told.record, file))
+    metadata = Metadata(infotext=file_metadata.infotext, record=_record_with_file(file_metadata.record, file))
     image = decode(data, limits=limits).image
     return encode_image(image, kind, metadata, quality=quality, lossless=lossless)
 

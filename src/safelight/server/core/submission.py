@@ -139,9 +139,9 @@ async def send_signal(app_state: AppState, job_id: str, signal: Signal, owner: s
     """
 
     def submit_in_thread() -> Job:
-        ledger = app_state.service.store
-        before = ledger.signals([job_id]).get(job_id)
-        job = ledger.send_signal(job_id, signal, owner)
+        store = app_state.service.store
+        before = store.signals([job_id]).get(job_id)
+        job = store.send_signal(job_id, signal, owner)
         if before != signal:  # once: repeated signals must not displace other entries of the log
             app_state.audit_log.write(f"job.{signal}", job_id=job.id)
         return job

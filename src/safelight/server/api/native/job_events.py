@@ -153,9 +153,9 @@ async def events_of(app_state: AppState, job: Job, after: int) -> AsyncGenerator
         job: The job.
         after: Id of the last event that is known; an id that does not exist yet counts as the newest one.
     """
-    ledger = app_state.service.store
-    after = min(after, await asyncio.to_thread(ledger.last_event))
-    if (await asyncio.to_thread(ledger.get, job.id)).state.final:
+    store = app_state.service.store
+    after = min(after, await asyncio.to_thread(store.last_event))
+    if (await asyncio.to_thread(store.get, job.id)).state.final:
         async for event in app_state.events.history(job.id, after):
             yield event
         return

@@ -67,8 +67,8 @@ async def live_socket(
         group.start_soon(_receive_signals, socket, app_state, group.cancel_scope)
         with suppress(WebSocketDisconnect):
             try:
-                async with broadcaster.subscribed(principal.scope, moderation_service) as inbox:
-                    await send_updates(socket, broadcaster, inbox)
+                async with broadcaster.subscribed(principal.scope, moderation_service) as messages:
+                    await send_updates(socket, broadcaster, messages)
             except DatabaseError as error:
                 await socket.send_text(encode_message("error", error=error.to_dict()))
         group.cancel_scope.cancel()
@@ -76,16 +76,16 @@ async def live_socket(
         await socket.close(WS_INTERNAL_ERROR)
 
 
-async def send_updates(socket: WebSocket, broadcaster: Broadcaster, inbox: CoalescingQueue) -> None:
+async def send_updates(socket: WebSocket, broadcaster: Broadcaster, messages: CoalescingQueue) -> None:
     """Send a snapshot of all jobs, then updates, as fast as the client reads.
 
     Raises:
         DatabaseError: The jobs cannot be read.
     """
     while True:
-        if inbox.overflowed:
-            await socket.send_text(await broadcaster.snapshot(inbox))
-        for text in await inbox.get_all():
+        if messages.overflowed:
+            await socket.send_text(await broadcaster.snapshot(messages))
+        for text in await messages.get_all():
             await socket.send_text(text)
         await asyncio.sleep(UPDATE_INTERVAL)
 

@@ -149,8 +149,8 @@ def variation_fields(
     form: CommonFields, checkpoint: SelectedCheckpoint, image: bytes, limits: DecodeLimits
 ) -> RequestFields:
     """The fields of our request for variations, with the image's own prompt where its metadata has one."""
-    told = parse_infotext(read_metadata(image, limits=limits).infotext or "")
-    words = {"prompt": told.prompt, "negative_prompt": told.negative_prompt}
+    infotext = parse_infotext(read_metadata(image, limits=limits).infotext or "")
+    words = {"prompt": infotext.prompt, "negative_prompt": infotext.negative_prompt}
     size = form.sides or fit_size(decode(image, limits=limits).image.size, checkpoint)
     return (
         common_fields(form, checkpoint)

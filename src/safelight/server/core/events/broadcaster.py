@@ -81,15 +81,15 @@ class Broadcaster:
         Raises:
             DatabaseError: Events could not be read for some seconds.
         """
-        inbox = CoalescingQueue(scope)
+        messages = CoalescingQueue(scope)
         self._moderation = moderation
-        self._subscribers.add(inbox)
+        self._subscribers.add(messages)
         self._has_subscribers.set()
         try:
             await self._wait_until_ready()
-            yield inbox
+            yield messages
         finally:
-            self._subscribers.discard(inbox)
+            self._subscribers.discard(messages)
 
     async def _wait_until_ready(self) -> None:
         try:
@@ -110,9 +110,9 @@ class Broadcaster:
         return text
 
     def _read_snapshot(self, scope: str | None) -> tuple[list[Job], str]:
-        ledger = self._get_app_state().service.store
-        last = ledger.last_event()  # read first: later events are sent as messages
-        jobs = ledger.overview(
+        store = self._get_app_state().service.store
+        last = store.last_event()  # read first: later events are sent as messages
+        jobs = store.overview(
             scope,
             waiting=MAX_WAITING,
             ended=MAX_ENDED,
@@ -194,8 +194,8 @@ class Broadcaster:
             for job in jobs:
                 self._remember_owner(job)
                 if (text := texts.get(job.id)) is not None:
-                    for inbox in self._subscribers_of(job.owner):
-                        inbox.put_job(job, text)
+                    for messages in self._subscribers_of(job.owner):
+                        messages.put_job(job, text)
         for gone in wanted.difference(job.id for job in jobs):
             self._forget(gone)
 
@@ -203,8 +203,8 @@ class Broadcaster:
         """Send all clients a new snapshot: they missed a change of some jobs, and a retry might fail alike."""
         for job_id in missed:
             self._forget(job_id)
-        for inbox in self._subscribers:
-            inbox.overflow()
+        for messages in self._subscribers:
+            messages.overflow()
 
     def _read_jobs(
         self, job_ids: Collection[str], scopes: Collection[str | None]
@@ -218,18 +218,19 @@ class Broadcaster:
         for job_id in self._progress.keys() & self._owners.keys():
             progress, eta = self._progress.pop(job_id), self._queue.eta(job_id)
             text = encode_message("progress", id=job_id, progress=progress, eta=eta)
-            for inbox in self._subscribers_of(self._owners[job_id]):
-                inbox.put(PROGRESS, job_id, text)
+            for messages in self._subscribers_of(self._owners[job_id]):
+                messages.put(PROGRESS, job_id, text)
 
     async def _send_queue(self) -> None:
         if not self._queue.is_due():
             return
         await self._queue.refresh(self._get_app_state().service.store)
         texts = {
-            scope: self._queue.message_for(scope) for scope in {inbox.scope for inbox in self._subscribers}
+            scope: self._queue.message_for(scope)
+            for scope in {messages.scope for messages in self._subscribers}
         }
-        for inbox in self._subscribers:
-            inbox.put_queue(texts[inbox.scope])
+        for messages in self._subscribers:
+            messages.put_queue(texts[messages.scope])
 
     async def _send_previews(self) -> None:
         """Send previews, in a task of its own: judging one can take longer than everything else."""
@@ -257,8 +258,8 @@ class Broadcaster:
         if data is None or self._previewing != job_id:  # blocked or missing, or the job moved on meanwhile
             return
         text = encode_message("preview", id=job_id, picture=picture, image=base64.b64encode(data).decode())
-        for inbox in self._subscribers_of(self._owners.get(job_id)):
-            inbox.put(PREVIEW, job_id, text)
+        for messages in self._subscribers_of(self._owners.get(job_id)):
+            messages.put(PREVIEW, job_id, text)
 
     def _remember_owner(self, job: Job) -> None:
         self._owners[job.id] = job.owner
@@ -267,4 +268,4 @@ class Broadcaster:
             self._owners.popitem(last=False)
 
     def _subscribers_of(self, owner: str | None) -> list[CoalescingQueue]:
-        return [inbox for inbox in self._subscribers if owner is not None and inbox.may_see(owner)]
+        return [messages for messages in self._subscribers if owner is not None and messages.may_see(owner)]

@@ -138,11 +138,11 @@ async def history(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[HistoryItem]:
     """The user's finished jobs, newest first."""
-    ledger = app_state.service.store
+    store = app_state.service.store
     if id is not None:
-        jobs = await asyncio.to_thread(_finished_job, ledger, principal.owner, id)
+        jobs = await asyncio.to_thread(_finished_job, store, principal.owner, id)
     else:
-        jobs = await asyncio.to_thread(_newest_finished, ledger, principal.owner, limit)
+        jobs = await asyncio.to_thread(_newest_finished, store, principal.owner, limit)
     made = await asyncio.to_thread(app_state.service.gallery.file_ids_by_job, [job.id for job in jobs])
     return [_history_item(job, made.get(job.id, ())) for job in jobs]
 
@@ -193,19 +193,19 @@ async def unload_checkpoint(app_state: CurrentAppState) -> dict[str, str]:
     return {}
 
 
-def _finished_job(ledger: JobStore, owner: str, job_id: str) -> list[Job]:
+def _finished_job(store: JobStore, owner: str, job_id: str) -> list[Job]:
     """An owner's job, if it made images and has ended."""
     with suppress(JobMissingError):
-        job = ledger.get(job_id, owner)
+        job = store.get(job_id, owner)
         return [job] if job.kind in IMAGE_JOB_KINDS and job.state.final else []
     return []
 
 
-def _newest_finished(ledger: JobStore, owner: str, limit: int) -> list[Job]:
+def _newest_finished(store: JobStore, owner: str, limit: int) -> list[Job]:
     """An owner's newest finished jobs that made images."""
     final = [state for state in JobState if state.final]
     found = [
-        job for kind in IMAGE_JOB_KINDS for job in ledger.find(owner, states=final, kind=kind, limit=limit)
+        job for kind in IMAGE_JOB_KINDS for job in store.find(owner, states=final, kind=kind, limit=limit)
     ]
     return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
 
