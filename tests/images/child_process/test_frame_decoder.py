@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -30,22 +27,17 @@ def files(make, name) -> list[bytes]:
     return [make.encode(make.image(), name), make.encode(clear, name), make.animation(5, name)]
 
 
-def children() -> list[psutil.Process]:
-    gc.collect()
-    return psutil.Process().children()
-
-
-def test_pixels_and_frames_are_the_same(files, name, monkeypatch):
+def test_pixels_and_frames_are_the_same(files, name, monkeypatch, new_children):
     before = [list(iter_frames(data)) for data in files]
     monkeypatch.setattr(MODULES[name], "_CHILD_PROCESS_PIXELS", 0)
     for data, here in zip(files, before, strict=True):
         there = list(iter_frames(data))
         assert [frame.notes for frame in there] == [frame.notes for frame in here]
         assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(here, there, strict=True))
-    assert not children()
+    assert not new_children()
 
 
-def test_errors_are_the_same(make, name, monkeypatch):
+def test_errors_are_the_same(make, name, monkeypatch, new_children):
     data = make.lossless(make.image(), name)
     # the structure is intact and the pixels are not
     damaged = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
@@ -54,10 +46,10 @@ def test_errors_are_the_same(make, name, monkeypatch):
     monkeypatch.setattr(MODULES[name], "_CHILD_PROCESS_PIXELS", 0)
     with pytest.raises(type(here.value)):
         decode(damaged)
-    assert not children()
+    assert not new_children()
 
 
-def test_a_child_that_dies_is_our_error(files, name):
+def test_a_child_that_dies_is_our_error(files, name, new_children):
     child = FrameDecoder(name, files[0])
     child._child.kill()
     child._child.wait()
@@ -67,5 +59,5 @@ def test_a_child_that_dies_is_our_error(files, name):
     with pytest.raises(ImageCorruptError, match="ended before"):
         child.decode_frame(0, 5)  # another size than announced
     del child
-    assert not children()
+    assert not new_children()
     assert frame_decoder._CHILD.is_file()
