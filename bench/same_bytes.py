@@ -10,6 +10,7 @@ A run that was interrupted continues where it was. It uses the public Python API
 starter model, and tiny checkpoints of every family with random weights. Everything runs on the CPU in fp32, where a
 seed gives the same bits on one machine with one version of torch and one number of threads (OMP_NUM_THREADS=1 is
 quickest for networks this small). The files hold the record and the infotext, so that those are compared as well.
+Kolors' tiny tokenizer is trained anew, and differently, by each process: of Kolors only the pixels can be compared.
 """
 
 from __future__ import annotations

@@ -254,10 +254,11 @@ class DenoisingPass:
     def _roles(self, rows: int) -> tuple[Role, ...]:
         """What the rows of the next call are conditioned on."""
         family = self.loaded.family
-        if not self.guided:
-            return (Role.POSITIVE,) * rows
-        if family.guidance == "cfg-separate":  # all pipelines compute the prompt's prediction first
+        if self.guided and family.guidance == "cfg-separate":
+            # All pipelines compute the prompt's prediction first.
             return (Role.NEGATIVE if self._calls_in_step else Role.POSITIVE,) * rows
+        if not self.guided or rows % 2:
+            return (Role.POSITIVE,) * rows
         pair = (
             (Role.NEGATIVE, Role.POSITIVE) if family.unconditional_first else (Role.POSITIVE, Role.NEGATIVE)
         )
