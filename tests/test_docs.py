@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from safelight.generation.fields import request_fields
+from safelight.generation.request import GenerationRequest
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -46,3 +49,9 @@ def test_every_bench_command_is_named_in_the_docs():
     text = (REPOSITORY / "docs" / "performance.md").read_text()
     for path in (REPOSITORY / "bench").glob("*.py"):
         assert f"bench/{path.name}" in text, path.name
+
+
+def test_every_field_of_a_request_is_in_the_docs():
+    text = (REPOSITORY / "docs" / "generation.md").read_text()
+    for field in request_fields(GenerationRequest):
+        assert f"| `{field.path}` |" in text, field.path
