@@ -38,21 +38,11 @@ _FILLS: Mapping[str, str] = MappingProxyType(
     {"fill": "blur", "original": "original", "latent noise": "noise"}
 )
 _MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area padding", "Masked content"})
-_SAFELIGHT_KEYS: Mapping[str, str] = MappingProxyType(
-    {"CFG start": "guidance_start", "CFG method": "guidance_method"}
-)
 _HIRES_KEYS = frozenset(
     {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
 )
 _DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
-_HANDLED_KEYS = (
-    _PROGRAM_KEYS
-    | _MASK_KEYS
-    | _HIRES_KEYS
-    | _SAFELIGHT_KEYS.keys()
-    | _DERIVED_KEYS
-    | {"Schedule type", _SIGMA_KEY}
-)
+_HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
 """Keys that are handled separately."""
 _ADAPTER_KEYS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
 
@@ -81,7 +71,7 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     for name, value in fields.items():
         builder.set_field(name, value)
     _set_image_options(builder, sound, fields)
-    _set_safelight_fields(builder, sound)
+    _set_outpaint(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
 
@@ -157,11 +147,8 @@ def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
     builder.set_nested("inpaint", inpaint)
 
 
-def _set_safelight_fields(builder: FieldBuilder, given: Mapping[str, str]) -> None:
-    """Set the fields for which only Safelight's infotexts have keys."""
-    for key, name in _SAFELIGHT_KEYS.items():
-        if key in given:
-            builder.set_field(name, given[key])
+def _set_outpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Set how far the image was extended, which only Safelight's infotexts say."""
     if words := given.get("Outpaint", "").split():
         if len(words) % 2:
             builder.add_unfilled("Outpaint", given["Outpaint"], "It is no list of sides and pixels.")
