@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from safelight.errors import UnsupportedFieldError
+from safelight.generation.fields import request_fields
 from safelight.generation.prompts.unsupported import distinct_texts, find_unsupported, remove_unsupported
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
@@ -140,9 +141,12 @@ def _common_fields(
         body.sampler_name or body.sampler_index, scheduler, checkpoint.kind, use_defaults=usual
     )
     width, height = requested_size(body) or (None, None)
-    fields: RequestFields = {
-        "prompt": body.prompt,
-        "negative_prompt": body.negative_prompt,
+    same = {
+        field.path: getattr(body, field.options.a1111)
+        for field in request_fields(GenerationRequest)
+        if field.options.a1111
+    }
+    fields: RequestFields = same | {
         "styles": tuple(body.styles or ()),
         "ignore_unsupported": True,
         "checkpoint": checkpoint.name,
@@ -150,14 +154,10 @@ def _common_fields(
         "count": body.count,
         "width": width,
         "height": height,
-        "steps": body.steps,
         "sampler": sampler,
         "schedule": schedule,
         "eta": samplers.eta_for(sampler, body.eta),
         "guidance_scale": _guidance_scale(body, checkpoint),
-        "guidance_end": body.cfg_end,
-        "guidance_rescale": body.diffusers_guidance_rescale,
-        "pag_scale": body.pag_scale,
         "pag_adaptive": _pag_adaptive(body),
         "clip_skip": options.clip_skip if body.clip_skip is None else _nearest_layer(body.clip_skip),
     }

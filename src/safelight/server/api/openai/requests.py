@@ -10,7 +10,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from safelight.errors import MaskError, UnsupportedFieldError
+from safelight.generation.fields import request_fields
 from safelight.generation.infotext import parse_infotext
+from safelight.generation.request import GenerationRequest
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
 from safelight.images.metadata.file_metadata import read_metadata
@@ -89,14 +91,11 @@ def generation_fields(form: GenerationFields, checkpoint: SelectedCheckpoint) ->
         UnsupportedFieldError: A quality is requested of a checkpoint whose default steps are unknown.
     """
     fields = {
-        "prompt": form.prompt,
-        "negative_prompt": form.negative_prompt,
-        "seed": form.seed,
-        "steps": form.steps or _steps_for_quality(form, checkpoint),
-        "guidance_scale": form.guidance_scale,
-        "sampler": form.sampler,
-        "schedule": form.schedule,
+        field.path: getattr(form, field.options.openai)
+        for field in request_fields(GenerationRequest)
+        if field.options.openai
     }
+    fields["steps"] = form.steps or _steps_for_quality(form, checkpoint)
     return common_fields(form, checkpoint) | _without_none(fields)
 
 
