@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -66,6 +67,12 @@ def test_every_field_that_changes_pixels_is_in_the_record() -> None:
     recorded = fields_by_path(ReproductionRecord).keys()
     for field in FIELDS.values():
         assert field.path in recorded or not field.options.changes_pixels or field.path == "checkpoint"
+
+
+def test_ranges_in_descriptions_are_the_fields() -> None:
+    for field in FIELDS.values():
+        for ends in re.findall(r"(\d+) to (\d+)", field.description):
+            assert [float(end) for end in ends] == [field.minimum, field.maximum], field.path
 
 
 def test_every_field_is_explained() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 from gradio import Blocks
@@ -15,6 +16,7 @@ from safelight.ui.page import PROMPTS, ROWS, Translations, build_page
 from safelight.ui.texts import LANGUAGES, load_texts
 
 CONTROLS = {each.name: each for each in form_controls()}
+FORM = {name: each for name, each in CONTROLS.items() if each.control != "editor"}
 
 
 def test_ranges_and_defaults_come_from_the_fields() -> None:
@@ -24,6 +26,9 @@ def test_ranges_and_defaults_come_from_the_fields() -> None:
     assert CONTROLS["strength"].initial == 0.75
     assert CONTROLS["guidance_method"].choices == ("cfg", "cfg-zero")
     assert CONTROLS["seed"].control == "text"
+    blur = CONTROLS["inpaint.blur"]
+    assert (blur.control, blur.minimum, blur.maximum, blur.initial) == ("editor", 0, 64, 4)
+    assert CONTROLS["outpaint.left"].maximum == 8192
 
 
 def test_what_is_not_sent_is_a_default_or_no_value_at_all() -> None:
@@ -43,15 +48,24 @@ def test_initial_values_are_permitted() -> None:
 def test_every_control_has_its_texts_in_every_language() -> None:
     for language in LANGUAGES:
         texts = load_texts(language)
-        for name in CONTROLS:
+        for name in FORM:
             assert texts.get(f"create.{name}"), f"{language}: {name}"
             assert texts.get(f"create.{name}.info"), f"{language}: {name}"
+
+
+def test_ranges_in_explanations_are_the_controls() -> None:
+    fields = fields_by_path(GenerationRequest)
+    for language in LANGUAGES:
+        texts = load_texts(language)
+        for name in FORM:
+            for ends in re.findall(r"(\d+) (?:to|bis|à) (\d+)", texts[f"create.{name}.info"]):
+                assert [float(end) for end in ends] == [fields[name].minimum, fields[name].maximum], name
 
 
 def test_the_layout_names_controls_that_exist() -> None:
     placed = [*PROMPTS, *(name for rows in ROWS.values() for row in rows for name in row)]
     assert len(placed) == len(set(placed))
-    assert set(placed) <= CONTROLS.keys()
+    assert set(placed) <= FORM.keys()
     for group, rows in ROWS.items():
         assert {CONTROLS[name].group for row in rows for name in row} == {group}
 
@@ -62,7 +76,7 @@ def test_the_page_has_a_component_for_every_control() -> None:
 
     page = run_in_thread(load())
     shown = {getattr(block, "elem_id", None) for block in page.blocks.values()}
-    for name in CONTROLS:
+    for name in FORM:
         assert f"sl-{name.replace('_', '-').replace('.', '-')}" in shown
 
 

@@ -165,7 +165,7 @@ class GenerateJob(BaseModel):
     height: int | None = None
     """Pixels."""
     steps: int | None = None
-    """Denoising steps; the family's default when not given."""
+    """Denoising steps, 1 to 1000; the family's default when not given."""
     sampler: str | None = None
     """safelight samplers lists them."""
     schedule: str | None = None
@@ -191,7 +191,7 @@ class GenerateJob(BaseModel):
     init_image: str | None = None
     """The picture to start from, in base64."""
     mask: str | None = None
-    """White where the picture is to be regenerated, in base64."""
+    """White where the picture is to be changed, in base64."""
     strength: float | None = None
     """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None

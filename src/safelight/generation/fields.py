@@ -25,7 +25,8 @@ from safelight.images.fields import ImageField
 
 Group = Literal["basic", "edit", "hires", "fine"]
 """Part of a form: what is always visible, starting from an image, the second pass, and fine tuning."""
-Control = Literal["slider", "text", "choice", "checkbox"]
+Control = Literal["slider", "text", "choice", "checkbox", "editor"]
+"""Kinds of controls; those of the image editor are its own."""
 Value = str | int | float | bool | None
 
 

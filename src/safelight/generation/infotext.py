@@ -77,7 +77,7 @@ class Infotext:
     def request_fields(self) -> dict[str, Any]:
         """Return fields for a ``GenerationRequest``.
 
-        The caller has to handle the checkpoint, the mask's fields, and a ``strength`` without an initial image.
+        The caller has to handle the checkpoint, the mask's other fields, and a ``strength`` without an initial image.
 
         Raises:
             RecordInvalidError: A value is not a number.

@@ -23,6 +23,10 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+MaskBlur = Annotated[int, Field(ge=0, le=256)]
+MaskPadding = Annotated[int, Field(ge=0, le=4096)]
+Extension = Annotated[int, Field(ge=0, le=8192)]
 MAX_PROMPT_LENGTH = 10_000
 """Maximum length of a prompt in characters, as written and as expanded."""
 PromptText = Annotated[str, Field(max_length=MAX_PROMPT_LENGTH, pattern="^[^\\x00]*$")]
@@ -30,6 +34,7 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
+MAX_HIRES_SCALE = 8
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
@@ -85,17 +90,24 @@ class Variation(RequestPart):
 class Inpaint(RequestPart):
     """How a masked part is generated."""
 
-    blur: Annotated[int, RequestField(group="edit", cli=CliOption("--blur", metavar="PIXELS"))] = Field(
-        4, ge=0, le=256, description="Gaussian blur of the mask's edge, in pixels."
-    )
-    padding: Annotated[
-        int,
+    blur: Annotated[
+        MaskBlur,
         RequestField(
-            group="edit", form=FormField(step=4, maximum=256), cli=CliOption("--padding", metavar="PIXELS")
+            group="edit",
+            form=FormField(control="editor", maximum=64),
+            infotext="Mask blur",
+            cli=CliOption("--blur", metavar="PIXELS"),
         ),
-    ] = Field(
-        32, ge=0, le=4096, description="Pixels around the mask that are generated too, with only_masked."
-    )
+    ] = Field(4, description="Gaussian blur of the mask's edge, in pixels.")
+    padding: Annotated[
+        MaskPadding,
+        RequestField(
+            group="edit",
+            form=FormField(step=4, maximum=256),
+            infotext="Masked area padding",
+            cli=CliOption("--padding", metavar="PIXELS"),
+        ),
+    ] = Field(32, description="Pixels around the mask that are generated too, with only_masked.")
     only_masked: Annotated[
         bool, RequestField(group="edit", form=FormField(), cli=CliOption("--only-masked"))
     ] = Field(False, description="Generate only the masked part, at full size.")
@@ -108,20 +120,20 @@ class Inpaint(RequestPart):
     )
 
 
+def _extension(side: str) -> RequestField:
+    return RequestField(
+        group="edit", form=FormField(control="editor"), cli=CliOption(f"--{side}", metavar="PIXELS")
+    )
+
+
 class Outpaint(RequestPart):
     """How far a picture is extended beyond its edges, in pixels."""
 
-    left: Annotated[int, RequestField(group="edit", cli=CliOption("--left", metavar="PIXELS"))] = Field(
-        0, ge=0, le=8192, description="Extend beyond the left edge."
-    )
-    right: Annotated[int, RequestField(group="edit", cli=CliOption("--right", metavar="PIXELS"))] = Field(
-        0, ge=0, le=8192, description="Extend beyond the right edge."
-    )
-    top: Annotated[int, RequestField(group="edit", cli=CliOption("--top", metavar="PIXELS"))] = Field(
-        0, ge=0, le=8192, description="Extend beyond the top edge."
-    )
-    bottom: Annotated[int, RequestField(group="edit", cli=CliOption("--bottom", metavar="PIXELS"))] = Field(
-        0, ge=0, le=8192, description="Extend beyond the bottom edge."
+    left: Annotated[Extension, _extension("left")] = Field(0, description="Extend beyond the left edge.")
+    right: Annotated[Extension, _extension("right")] = Field(0, description="Extend beyond the right edge.")
+    top: Annotated[Extension, _extension("top")] = Field(0, description="Extend beyond the top edge.")
+    bottom: Annotated[Extension, _extension("bottom")] = Field(
+        0, description="Extend beyond the bottom edge."
     )
 
     def enlarged_size(self, width: int, height: int) -> tuple[int, int]:
@@ -142,7 +154,11 @@ class Hires(RequestPart):
             cli=CliOption("--hires", metavar="FACTOR"),
         ),
     ] = Field(
-        2.0, gt=1, le=8, allow_inf_nan=False, description="Factor on width and height in a second pass."
+        2.0,
+        gt=1,
+        le=MAX_HIRES_SCALE,
+        allow_inf_nan=False,
+        description="Factor on width and height in a second pass.",
     )
     upscaler: Annotated[
         Name,
@@ -223,14 +239,14 @@ class PromptAndSampler(RequestPart):
     ] = Field(None, description="Seed of the noise; random when not given.")
     variation: Variation | None = None
     count: Annotated[
-        int,
+        Count,
         RequestField(
             group="basic",
             form=FormField(step=1, maximum=16),
             cli=CliOption("--count", "-c", "N"),
             changes_pixels=False,
         ),
-    ] = Field(1, ge=1, le=1000, description="How many pictures; picture i has the seed + i.")
+    ] = Field(1, description="How many pictures; picture i has the seed + i.")
     width: Annotated[
         Side | None,
         RequestField(
@@ -253,7 +269,7 @@ class PromptAndSampler(RequestPart):
             a1111="steps",
             cli=CliOption("--steps", metavar="N"),
         ),
-    ] = Field(None, description="Denoising steps; the family's default when not given.")
+    ] = Field(None, description="Denoising steps, 1 to 1000; the family's default when not given.")
     sampler: Annotated[
         Name | None,
         RequestField(

@@ -32,8 +32,8 @@ class FormControl:
         unset: The value that is not sent, since it is the field's default or stands for "not given"; None if all are.
         by_checkpoint: Whether the suitable value depends on the checkpoint.
         numeric: Whether its value is a number.
-        minimum: Lower end of a slider.
-        maximum: Upper end of a slider.
+        minimum: Lower end of the range that a slider or the editor has.
+        maximum: Its upper end.
         step: Step of a slider.
         choices: Values of a choice; empty where the server's models or samplers are the choices.
     """
@@ -68,7 +68,7 @@ def _control(field: FieldDescription, form: FormField) -> FormControl:
     control = form.control or ("choice" if field.choices else CONTROLS[kind])
     empty = "" if control in ("text", "choice") else None
     default = empty if field.default is None else field.default
-    slider = control == "slider"
+    has_range = control in ("slider", "editor")
     return FormControl(
         name=field.path,
         group=field.options.group,
@@ -77,8 +77,8 @@ def _control(field: FieldDescription, form: FormField) -> FormControl:
         unset=(None if field.info.is_required() else default) if form.unset is None else form.unset,
         by_checkpoint=form.by_checkpoint,
         numeric=kind in ("integer", "number"),
-        minimum=(field.minimum if form.minimum is None else form.minimum) if slider else None,
-        maximum=(field.maximum if form.maximum is None else form.maximum) if slider else None,
+        minimum=(field.minimum if form.minimum is None else form.minimum) if has_range else None,
+        maximum=(field.maximum if form.maximum is None else form.maximum) if has_range else None,
         step=form.step,
         choices=field.choices,
     )

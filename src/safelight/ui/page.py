@@ -124,7 +124,7 @@ def add_container(name: str, **data: object) -> None:
 def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:
     """The form: the main fields, and the others in accordions. Fields have the names of our API."""
     fields: dict[str, Field] = {}
-    controls = {each.name: each for each in form_controls()}
+    controls = {each.name: each for each in form_controls() if each.control != "editor"}
     choices = {
         "sampler": ["", *samplers],
         "schedule": ["", *schedules],

@@ -68,9 +68,10 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
         builder.set_hires(hires)
     if variation := fields.pop("variation", None):
         builder.set_nested("variation", variation)
+    inpaint = fields.pop("inpaint", {})
     for name, value in fields.items():
         builder.set_field(name, value)
-    _set_image_options(builder, sound, fields)
+    _set_image_options(builder, sound, fields, inpaint)
     _set_outpaint(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
@@ -120,21 +121,24 @@ def _scale(size: str, first: Mapping[str, Any]) -> float | None:
     return round(scales[0], 4) if scales and abs(scales[0] - scales[-1]) < _MAX_SCALE_DIFFERENCE else None
 
 
-def _set_image_options(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+def _set_image_options(
+    builder: FieldBuilder,
+    given: Mapping[str, str],
+    fields: Mapping[str, Any],
+    inpaint: Mapping[str, Any],
+) -> None:
     """Record that initial image and mask are not in the file, and set the inpainting options."""
     masked = _MASK_KEYS & given.keys()
     if masked or "strength" in fields or "Init image hash" in given:
         builder.add_unfilled("init_image", given.get("Init image hash", ""), IMAGE_NOT_IN_FILE)
     if masked:
         builder.add_unfilled("mask", "", "The mask is not in the file: add it again.")
-        _set_inpaint(builder, given)
+        _set_inpaint(builder, given, inpaint)
 
 
-def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
-    inpaint: dict[str, Any] = {}
-    for key, name in (("Mask blur", "blur"), ("Masked area padding", "padding")):
-        if key in given:
-            inpaint[name] = given[key]
+def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+    """Set the fields that have a key of their own, and those that are converted."""
+    inpaint: dict[str, Any] = {**fields}
     if "Inpaint area" in given:
         inpaint["only_masked"] = given["Inpaint area"].lower() == "only masked"
     if "Mask mode" in given:

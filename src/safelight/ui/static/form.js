@@ -1,5 +1,6 @@
 // The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
 
+import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { h, waitForElement } from "./core/dom.js";
@@ -8,21 +9,21 @@ import { toast } from "./core/toast.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
-/** @typedef {string | number | boolean | null} Value */
-/** @typedef {{name: string, group: string, control: string, initial: Value, unset: Value, by_checkpoint: boolean, numeric: boolean, minimum: number | null, maximum: number | null}} FormControl  see ui/form_fields.py */
+/** @typedef {import("./controls.js").Value} Value */
+/** @typedef {import("./controls.js").FormControl} FormControl */
 /** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 /** @typedef {"edit" | "hires" | "fine"} Accordion  a group of controls */
 
 const STORAGE_KEY = "safelight.form";
-/** The controls for a request's fields. @type {FormControl[]} */
-const CONTROLS = JSON.parse(document.querySelector("#sl-fields")?.textContent ?? "[]");
-const CONTROLS_BY_NAME = Object.fromEntries(CONTROLS.map((control) => [control.name, control]));
+/** The controls of the form; the others are the editor's. */
+const FORM_CONTROLS = CONTROLS.filter(({ control }) => control !== "editor");
 const HIRES_SWITCH = "hires.on"; // a control without a field: whether the request has hires
 /** Initial values; size, steps and guidance are then set from the checkpoint. @type {Record<string, Value>} */
-const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(CONTROLS.map(({ name, initial }) => [name, initial])) };
+const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.map(({ name, initial }) => [name, initial])) };
 /** @type {Accordion[]} */
 const ACCORDIONS = ["edit", "hires", "fine"];
+const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -221,7 +222,7 @@ export class Form {
     const mask = await editor?.mask();
     /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
     const parts = { hires: !!v[HIRES_SWITCH], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
-    const controls = CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
+    const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
     const values = controls.map((control) => [control.name, isNumberAsText(control) ? parseWhole(v[control.name]) : v[control.name]]);
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
     given.kind = "generate";
@@ -329,8 +330,8 @@ export class Form {
 /** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
 export function fitSize(width, height, defaults) {
   const step = defaults?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? 512) * (defaults?.height ?? 512) * 1.5) / (width * height)));
-  const round = (/** @type {number} */ side) => Math.max(64, Math.round((side * scale) / step) * step);
+  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? WIDTH.initial) * (defaults?.height ?? HEIGHT.initial) * 1.5) / (width * height)));
+  const round = (/** @type {number} */ side) => Math.max(WIDTH.minimum, Math.round((side * scale) / step) * step);
   return { width: round(width), height: round(height) };
 }
 

@@ -21,7 +21,7 @@ export interface GenerateJob {
   width?: number | null;
   /** Pixels. */
   height?: number | null;
-  /** Denoising steps; the family's default when not given. */
+  /** Denoising steps, 1 to 1000; the family's default when not given. */
   steps?: number | null;
   /** safelight samplers lists them. */
   sampler?: string | null;
@@ -47,7 +47,7 @@ export interface GenerateJob {
   clip_skip?: number;
   /** The picture to start from, in base64. */
   init_image?: string | null;
-  /** White where the picture is to be regenerated, in base64. */
+  /** White where the picture is to be changed, in base64. */
   mask?: string | null;
   /** Denoising strength: how much of the initial picture is changed, 0 to 1. */
   strength?: number | null;
