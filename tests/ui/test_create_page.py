@@ -229,7 +229,7 @@ def test_invalid_values_are_explained_and_kept(open_studio: Page) -> None:
 
 @pytest.mark.parametrize(("language", "draws"), [("de-DE", "Zeichnen"), ("fr-FR", "Dessiner")])
 def test_other_languages(page: Page, studio: ServeProcess, language: str, draws: str) -> None:
-    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language[:2]}')")
+    page.add_init_script(f"localStorage.setItem('safelight.language', '{language[:2]}')")
     open_page(page, studio.url)
     expect(page.locator("#sl-draw-button")).to_have_text(draws)
     expect(page.locator("html")).to_have_attribute("lang", language[:2])

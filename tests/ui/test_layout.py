@@ -65,7 +65,7 @@ SQUEEZED = """() => {
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: ServeProcess, language: str) -> None:
     job = studio.submit(9300, count=8, steps=1)
-    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
+    page.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
     open_page(page, studio.url)
     expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
     wrong: list[Any] = []
