@@ -46,3 +46,8 @@ def register_commands(registry: Registry[Any]) -> None:
 @hookspec
 def register_api_families(registry: Registry[Any]) -> None:
     """Register APIs of the server: ``server.core.api_families.ApiFamily``."""
+
+
+@hookspec
+def register_tasks(registry: Registry[Any]) -> None:
+    """Register job kinds: ``jobs.task.Task``."""

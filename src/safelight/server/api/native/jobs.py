@@ -13,6 +13,7 @@ from safelight.errors import (
     IdempotencyConflictError,
     ImageFormatError,
     JobEndedError,
+    JobKindUnknownError,
     JobMissingError,
     JobNotSkippableError,
     PriorityError,
@@ -20,7 +21,8 @@ from safelight.errors import (
     UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
-from safelight.jobs.job import Job, JobKind, JobState, Signal
+from safelight.jobs.job import Job, JobState, Signal
+from safelight.jobs.task import TASKS
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
 from safelight.server.api.native.schemas.jobs import JobBody, JobPage
@@ -85,7 +87,7 @@ async def submit_job(
     job = await submit(
         app_state,
         principal,
-        JobKind(body.kind),
+        body.kind,
         fields,
         priority=body.priority,
         timeout=body.timeout,
@@ -96,17 +98,22 @@ async def submit_job(
 
 
 @router.get(
-    "", operation_id="list_jobs", summary="List jobs", responses=error_responses() | example_response(JOBS)
+    "",
+    operation_id="list_jobs",
+    summary="List jobs",
+    responses=error_responses(JobKindUnknownError) | example_response(JOBS),
 )
 async def list_jobs(
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
     state: Annotated[list[JobState], Query(description="Only those in one of these states.")] = [],  # noqa: B006
-    kind: Annotated[JobKind | None, Query(description="Only those of a kind.")] = None,
+    kind: Annotated[str | None, Query(description="Only those of a kind.")] = None,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
     """The user's jobs, newest first; administrators see those of all users. Only a single job includes its result."""
+    if kind is not None and kind not in TASKS:
+        raise JobKindUnknownError(hint=f"There are {', '.join(TASKS)}.")
     found = await asyncio.to_thread(
         app_state.service.store.find, principal.scope, states=state, kind=kind, before=before, limit=limit + 1
     )
