@@ -35,7 +35,7 @@ def register_upscalers(registry: Registry[Any]) -> None:
 
 @hookspec
 def register_classifiers(registry: Registry[Any]) -> None:
-    """Register classifiers with weights in a package: ``moderation.definition.PackagedClassifier``."""
+    """Register classifiers with weights in a package: ``moderation.classifiers.definition.PackagedClassifier``."""
 
 
 @hookspec
