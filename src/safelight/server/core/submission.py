@@ -41,7 +41,7 @@ async def submit(
     Args:
         app_state: The application's state.
         principal: The principal; the job is charged to its limits first.
-        kind: The kind of job.
+        kind: The job kind.
         fields: The request's fields, with images as bytes.
         priority: Jobs of higher priority run first; users may not go above 0.
         timeout: Maximum seconds of running time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
 
@@ -21,16 +21,17 @@ from safelight.errors import (
     UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
+from safelight.images.fields import find_images, replace_images
 from safelight.jobs.job import Job, JobState, Signal
 from safelight.jobs.task import TASKS
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
-from safelight.server.api.native.schemas.jobs import JobBody, JobPage
+from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
+from safelight.server.api.native.schemas.jobs import JobBody, JobOptions, JobPage
 from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
-from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
-from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.request_bodies.multipart import FormRoute
-from safelight.server.core.request_bodies.payload_decoding import decode_fields
+from safelight.server.core.request_bodies.payload_decoding import image_inputs
 from safelight.server.core.submission import send_signal, submit
 from safelight.server.security.allowlist import with_allowed_names
 from safelight.server.security.dependencies import CurrentPrincipal, Role
@@ -82,7 +83,7 @@ async def submit_job(
     """
     if body.priority > 0 and principal.role is not Role.ADMIN:
         raise PriorityError
-    given = await decode_fields(body, app_state)
+    given = await _decode_fields(body, app_state)
     fields = await asyncio.to_thread(with_allowed_names, given, app_state.service.settings)
     job = await submit(
         app_state,
@@ -167,6 +168,22 @@ async def finish_job(job_id: JobId, app_state: CurrentAppState, principal: Curre
 async def skip_picture(job_id: JobId, app_state: CurrentAppState, principal: CurrentPrincipal) -> Job:
     """Discard the picture in progress and continue with the next. A queued job is cancelled."""
     return await send_signal(app_state, job_id, Signal.SKIP, principal.scope)
+
+
+async def _decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:
+    """The fields that were given, as ``submission.submit`` takes them.
+
+    Args:
+        body: The body, with images as text or bytes.
+        app_state: The application's state.
+
+    Raises:
+        ImageError, RequestError: An image is invalid or too large.
+    """
+    fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout"})
+    inputs, model = image_inputs(app_state), type(body)
+    images = {found.path: await inputs.read(found.value) for found in find_images(model, fields)}
+    return replace_images(model, fields, lambda found: images[found.path])
 
 
 router.include_router(job_events.router)
