@@ -51,3 +51,13 @@ def register_api_families(registry: Registry[Any]) -> None:
 @hookspec
 def register_tasks(registry: Registry[Any]) -> None:
     """Register job kinds: ``jobs.task.Task``."""
+
+
+@hookspec
+def register_panels(registry: Registry[Any]) -> None:
+    """Register panels of the page in the browser: ``ui.panels.Panel``."""
+
+
+@hookspec
+def register_vector_stores(registry: Registry[Any]) -> None:
+    """Register vector stores: ``search.store.VectorStoreType``."""
