@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from safelight.models.families import FAMILIES
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.plugins import PLUGINS, Registry, hookimpl, hookspecs
 from safelight.runtime.backends import BACKENDS
+from safelight.search import VECTOR_STORES
 from safelight.server.core.api_families import API_FAMILIES
+from safelight.ui.panels import PANELS
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "register_samplers": SAMPLERS,
@@ -26,6 +30,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "register_commands": COMMANDS,
     "register_api_families": API_FAMILIES,
     "register_tasks": TASKS,
+    "register_panels": PANELS,
+    "register_vector_stores": VECTOR_STORES,
 }
 
 
@@ -48,6 +54,13 @@ def test_a_plugin_that_implements_a_hook_is_called_with_its_registry(hook: str) 
     with PLUGINS.registered(Listening(), "listening"):
         assert len(REGISTRIES[hook])
     assert called == [REGISTRIES[hook]]
+
+
+@pytest.mark.parametrize("hook", REGISTRIES)
+def test_every_hook_names_the_class_of_its_items(hook: str) -> None:
+    (name,) = re.findall(r"``(\w[\w.]*)``", getattr(hookspecs, hook).__doc__)
+    module, _, item = name.rpartition(".")
+    assert inspect.isclass(resolve_name(f"safelight.{module}:{item}"))
 
 
 @pytest.mark.parametrize("hook", REGISTRIES)

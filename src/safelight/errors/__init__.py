@@ -136,6 +136,14 @@ from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
 )
+from safelight.errors.search import (
+    VectorInvalidError,
+    VectorMismatchError,
+    VectorStoreDamagedError,
+    VectorStoreError,
+    VectorStoreLockedError,
+    VectorStoreUnknownError,
+)
 from safelight.errors.security import (
     DeniedError,
     HostRefusedError,
@@ -275,6 +283,12 @@ __all__ = [
     "UnsupportedRouteError",
     "UpscalerUnknownError",
     "UsageError",
+    "VectorInvalidError",
+    "VectorMismatchError",
+    "VectorStoreDamagedError",
+    "VectorStoreError",
+    "VectorStoreLockedError",
+    "VectorStoreUnknownError",
     "WildcardError",
     "WorkerLostError",
     "WorkerMissingError",
