@@ -345,5 +345,6 @@ def test_lists_leave_out_large_fields(client: TestClient, bench: JobDriver, serv
 def test_a_list_of_an_unknown_kind_is_refused(standing: TestClient) -> None:
     answer = standing.get("/v1/jobs", params={"kind": "dream"})
     assert answer.status_code == 422
-    assert answer.json()["error"]["code"] == "job.kind"
+    error = answer.json()["error"]
+    assert (error["code"], error["message"]) == ("job.kind", "There is no job kind 'dream'.")
     assert "upscale" in answer.json()["error"]["hint"]
