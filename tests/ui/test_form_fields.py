@@ -13,6 +13,7 @@ from safelight.generation.fields import fields_by_path
 from safelight.generation.request import GenerationRequest
 from safelight.ui.form_fields import controls_json, form_controls
 from safelight.ui.page import PROMPTS, ROWS, Translations, build_page
+from safelight.ui.panels import PageContext
 from safelight.ui.texts import LANGUAGES, load_texts
 
 CONTROLS = {each.name: each for each in form_controls()}
@@ -72,7 +73,7 @@ def test_the_layout_names_controls_that_exist() -> None:
 
 def test_the_page_has_a_component_for_every_control() -> None:
     async def load() -> Blocks:  # as in the server: where no loop runs, Gradio leaves one open
-        return build_page(["Euler"], ["karras"], Translations())
+        return build_page(PageContext(["Euler"], ["karras"], Translations()))
 
     page = run_in_thread(load())
     shown = {getattr(block, "elem_id", None) for block in page.blocks.values()}
