@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight import __version__
+from safelight.ui.form_fields import controls_json
 from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
 from safelight.ui.panels import PageContext
 from safelight.ui.paths import STATIC_PATH, UI_PATH
@@ -70,7 +71,8 @@ def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         theme=build_theme(),
         i18n=translations.i18n,
     )
-    return RestrictedGradio(inner, HEAD_HTML.format(static=STATIC_PATH, version=__version__, styles=styles))
+    head = HEAD_HTML.format(static=STATIC_PATH, version=__version__, styles=styles, fields=controls_json())
+    return RestrictedGradio(inner, head)
 
 
 class RestrictedGradio:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 import gradio as gr
 from gradio.i18n import I18nData
 
 from safelight.gallery.thumbnails import MAX_SIDE
+from safelight.generation.fields import Group
 from safelight.plugins import Registry, hookimpl
+from safelight.ui.form_fields import FormControl, form_controls
 from safelight.ui.panels import PANELS, PageContext, Panel
 from safelight.ui.texts import LANGUAGES, load_texts
 
@@ -29,8 +33,30 @@ HEAD_HTML = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <script src="{static}/preferences.js?{version}"></script>
 {styles}
+<script type="application/json" id="sl-fields">{fields}</script>
 <script type="module" src="{static}/main.js?{version}"></script>
 """
+PROMPTS = ("prompt", "negative_prompt")
+"""Fields that are placed one by one, not in rows."""
+ROWS: Mapping[Group, Sequence[tuple[str, ...]]] = {
+    "basic": (
+        ("width", "height"),
+        ("steps", "guidance_scale"),
+        ("sampler", "checkpoint"),
+        ("seed", "count"),
+    ),
+    "edit": (("strength",), ("inpaint.fill", "inpaint.padding"), ("inpaint.only_masked",)),
+    "hires": (("hires.scale", "hires.strength"), ("hires.upscaler", "hires.steps")),
+    "fine": (
+        ("schedule", "clip_skip"),
+        ("guidance_rescale", "guidance_method"),
+        ("guidance_start", "guidance_end"),
+        ("pag_scale", "eta"),
+        ("variation.seed", "variation.strength"),
+    ),
+}
+"""Fields of each row, by group; fields that are not listed follow in pairs at the end of their group."""
+PLACEHOLDERS = {"seed": "create.seed.random", "eta": "create.default"}
 STYLE_SHEETS = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
 
 
@@ -48,6 +74,11 @@ class Translations:
     def field_texts(self, name: str) -> dict[str, Any]:
         """A field's label and its description, as arguments of a component."""
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
+
+    def choice(self, name: str, value: str) -> tuple[I18nData | str, str]:
+        """A choice's label and value; a value without a translated label is its own label."""
+        key = f"create.{name}.{value}"
+        return (self(key) if key in load_texts(LANGUAGES[0]) else value), value
 
 
 def build_page(context: PageContext) -> gr.Blocks:
@@ -106,79 +137,71 @@ def _build_scripted(name: str, context: PageContext) -> None:  # noqa: ARG001  t
 def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:
     """The form: the main fields, and the others in accordions. Fields have the names of our API."""
     fields: dict[str, Field] = {}
+    controls = {each.name: each for each in form_controls() if each.control != "editor"}
+    choices = {
+        "sampler": ["", *samplers],
+        "schedule": ["", *schedules],
+        "checkpoint": [""],
+        "hires.upscaler": ["latent", "lanczos"],
+    }
 
-    def field(name: str, kind: type[Field], *args: Any, **options: Any) -> None:
-        defaults: dict[str, Any] = {
-            "elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}",
-            "interactive": True,
-        }
-        if kind is gr.Slider:
-            defaults["buttons"] = []
-        fields[name] = kind(*args, **(defaults | t.field_texts(name) | options))
+    def field(name: str, **options: Any) -> None:
+        fields[name] = _component(t, controls[name], choices.get(name), options)
+
+    def rows(group: Group) -> None:
+        """Add a group's fields: those in ``ROWS``, then all others."""
+        placed = [*PROMPTS, *(name for row in ROWS[group] for name in row)]
+        others = [name for name, each in controls.items() if each.group == group and name not in placed]
+        for row in [*ROWS[group], *zip_longest(others[::2], others[1::2])]:
+            names = [name for name in row if name]
+            with gr.Row(elem_classes="sl-pair") if len(names) > 1 else nullcontext():
+                for name in names:
+                    field(name, **({"placeholder": t(PLACEHOLDERS[name])} if name in PLACEHOLDERS else {}))
 
     add_container("form-head")
-    field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=t("create.prompt.example"))
+    field("prompt", lines=3, max_lines=14, placeholder=t("create.prompt.example"))
     add_container("prompt-says")
-    field("negative_prompt", gr.Textbox, lines=1, max_lines=8)
+    field("negative_prompt", max_lines=8)
     add_container("negative-says")
     add_container("chips")
-    with gr.Row(elem_classes="sl-pair"):
-        field("width", gr.Slider, 64, 2048, 128, step=8)
-        field("height", gr.Slider, 64, 2048, 128, step=8)
-    with gr.Row(elem_classes="sl-pair"):
-        field("steps", gr.Slider, 1, 150, 20, step=1)
-        field("guidance_scale", gr.Slider, 1, 30, 4, step=0.5)
-    with gr.Row(elem_classes="sl-pair"):
-        field("sampler", gr.Dropdown, ["", *samplers], value="")
-        field("checkpoint", gr.Dropdown, [""], value="")
-    with gr.Row(elem_classes="sl-pair"):
-        field("seed", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.seed.random"))
-        field("count", gr.Slider, 1, 16, 1, step=1)
+    rows("basic")
     with gr.Accordion(t("create.edit"), open=False, elem_id="sl-fold-edit"):
         add_container("editor")
-        field("strength", gr.Slider, 0, 1, 0.6, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field(
-                "inpaint.fill",
-                gr.Dropdown,
-                _choices(t, "fill", ("original", "blur", "noise")),
-                value="original",
-            )
-            field("inpaint.padding", gr.Slider, 0, 256, 32, step=4)
-        field("inpaint.only_masked", gr.Checkbox, False)
+        rows("edit")
     with gr.Accordion(t("create.hires"), open=False, elem_id="sl-fold-hires"):
-        field("hires.on", gr.Checkbox, False)
-        with gr.Row(elem_classes="sl-pair"):
-            field("hires.scale", gr.Slider, 1.25, 4, 2, step=0.25)
-            field("hires.strength", gr.Slider, 0, 1, 0.6, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field("hires.upscaler", gr.Dropdown, ["latent", "lanczos"], value="latent")
-            field("hires.steps", gr.Slider, 0, 100, 0, step=1)
+        fields["hires.on"] = gr.Checkbox(False, **_common_options(t, "hires.on"))
+        rows("hires")
     with gr.Accordion(t("create.fine"), open=False, elem_id="sl-fold-fine"):
-        with gr.Row(elem_classes="sl-pair"):
-            field("schedule", gr.Dropdown, ["", *schedules], value="")
-            field("clip_skip", gr.Slider, 1, 12, 1, step=1)
-        with gr.Row(elem_classes="sl-pair"):
-            field("guidance_rescale", gr.Slider, 0, 1, 0, step=0.05)
-            field("guidance_method", gr.Dropdown, ["cfg", "cfg-zero"], value="cfg")
-        with gr.Row(elem_classes="sl-pair"):
-            field("guidance_start", gr.Slider, 0, 1, 0, step=0.05)
-            field("guidance_end", gr.Slider, 0, 1, 1, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field("pag_scale", gr.Slider, 0, 10, 0, step=0.5)
-            field("eta", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.default"))
-        with gr.Row(elem_classes="sl-pair"):
-            field("variation.seed", gr.Textbox, lines=1, max_lines=1)
-            field("variation.strength", gr.Slider, 0, 1, 0, step=0.05)
-    limits = {
-        name: (field.minimum, field.maximum) for name, field in fields.items() if isinstance(field, gr.Slider)
-    }
-    add_container("draw", limits=limits)
+        rows("fine")
+    add_container("draw")
     return fields
 
 
-def _choices(t: Translations, name: str, values: Sequence[str]) -> list[tuple[I18nData, str]]:
-    return [(t(f"create.{name}.{value}"), value) for value in values]
+def _common_options(t: Translations, name: str) -> dict[str, Any]:
+    """Arguments that the components of all fields have."""
+    element_id = f"sl-{name.replace('_', '-').replace('.', '-')}"
+    return {"elem_id": element_id, "interactive": True, **t.field_texts(name)}
+
+
+def _component(
+    t: Translations, control: FormControl, choices: Sequence[str] | None, options: Mapping[str, Any]
+) -> Field:
+    """The component of a control."""
+    arguments: dict[str, Any] = _common_options(t, control.name) | {"value": control.initial, **options}
+    if control.control == "slider":
+        slider: dict[str, Any] = {
+            "minimum": control.minimum,
+            "maximum": control.maximum,
+            "step": control.step,
+        }
+        return gr.Slider(buttons=[], **arguments, **slider)
+    if control.control == "choice":
+        name = control.name.rpartition(".")[2]
+        labelled: list[Any] = [t.choice(name, value) for value in control.choices]
+        return gr.Dropdown(choices or labelled, **arguments)
+    if control.control == "checkbox":
+        return gr.Checkbox(**arguments)
+    return gr.Textbox(**{"lines": 1, "max_lines": 1, **arguments})
 
 
 def _connect_events(fields: Mapping[str, Field]) -> None:

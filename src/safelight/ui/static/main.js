@@ -52,7 +52,6 @@ async function start() {
 
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-fill");
-  form.limits = JSON.parse((await waitForElement("#sl-draw")).dataset.limits ?? "{}");
   form.restore();
 }
 

@@ -28,7 +28,7 @@ class GenerateJob(JobOptions, GenerationRequest):
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
     init_image: EncodedImage | None = Field(None, description="The picture to start from, in base64.")
     mask: EncodedImage | None = Field(
-        None, description="White where the picture is to be regenerated, in base64."
+        None, description="White where the picture is to be changed, in base64."
     )
 
 
