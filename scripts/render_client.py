@@ -61,8 +61,8 @@ def strip_validation(document: dict[str, Any]) -> dict[str, Any]:
     """A document of the schemas that are sent and received, without the validation rules."""
     schemas = document["components"]["schemas"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    sent = _referenced_schemas([operation.get("requestBody") for operation in operations], schemas)
-    received = _referenced_schemas([operation["responses"] for operation in operations], schemas)
+    sent = referenced_schemas([operation.get("requestBody") for operation in operations], schemas)
+    received = referenced_schemas([operation["responses"] for operation in operations], schemas)
     kept = {name: _without_rules(schemas[name]) for name in sorted(sent | received)}
     for name in received - sent:
         kept[name].pop("additionalProperties", None)
@@ -74,7 +74,7 @@ def strip_validation(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _referenced_schemas(part: Any, schemas: dict[str, Any]) -> set[str]:
+def referenced_schemas(part: Any, schemas: dict[str, Any]) -> set[str]:
     """Names of the schemas that a part of the document refers to, directly or indirectly."""
     found: set[str] = set()
     waiting = list(_references(part))

@@ -1,10 +1,11 @@
-"""Generate the pages of docs/ that come from the code: errors, settings, command line. A test checks them.
+"""Generate what comes from the code in docs/: errors, settings, command line, fields of a request. A test checks them.
 
 `make docs` runs it; with --check it only reports whether a page is out of date.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 from safelight.errors import SafelightError, catalogue
+from safelight.generation.fields import FieldDescription, request_fields
+from safelight.generation.request import MAX_SEED, GenerationRequest
 from safelight.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -20,6 +23,16 @@ CLI_INTRODUCTION = """# Command line
 Every command takes `--json`: one JSON object on stdout, or one on each line, and nothing else; progress goes to stderr.
 Exit status: 0 done and nothing flagged, 1 something was flagged, 2 wrong usage or input, 3 a failure of Safelight.
 """
+FIELDS_START = "<!-- The fields of a request, by scripts/render_docs.py -->"
+FIELDS_END = "<!-- End of the fields -->"
+VALUE_NAMES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true, false",
+    "array": "list",
+    "image": "picture",
+}
 COMMANDS = [
     ["demo"],
     ["generate"],
@@ -94,7 +107,38 @@ def _help(words: list[str]) -> str:
     return re.sub(r"[ \t]+\n", "\n", done.stdout).strip()
 
 
-PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": cli_page}
+def generation_page() -> str:
+    """The page on generation with the table of all fields of a request between its two marks."""
+    before, rest = (DOCS / "generation.md").read_text().split(FIELDS_START)
+    table = "| field | value | default | meaning |\n|---|---|---|---|\n" + "".join(
+        _field_row(field) for field in request_fields(GenerationRequest)
+    )
+    return f"{before}{FIELDS_START}\n\n{table}\n{FIELDS_END}{rest.partition(FIELDS_END)[2]}"
+
+
+def _field_row(field: FieldDescription) -> str:
+    default = field.default
+    shown = "" if default in (None, "", ()) else f"`{json.dumps(default)}`"
+    return f"| `{field.path}` | {_value_text(field)} | {shown} | {field.description.replace('<', '&lt;')} |\n"
+
+
+def _value_text(field: FieldDescription) -> str:
+    if field.choices:
+        return ", ".join(f"`{choice}`" for choice in field.choices)
+    name = VALUE_NAMES[field.schema["type"]]
+    if field.minimum is None or field.maximum is None:
+        return name
+    above = "above " if "exclusiveMinimum" in field.schema else ""
+    most = "2^63 - 1" if field.maximum == MAX_SEED else f"{field.maximum:g}"
+    return f"{name}, {above}{field.minimum:g} to {most}"
+
+
+PAGES = {
+    "generation.md": generation_page,
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> int:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from safelight.generation.fields import request_fields
+from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, Mode
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -46,3 +49,14 @@ def test_every_bench_command_is_named_in_the_docs():
     text = (REPOSITORY / "docs" / "performance.md").read_text()
     for path in (REPOSITORY / "bench").glob("*.py"):
         assert f"bench/{path.name}" in text, path.name
+
+
+def test_every_field_of_a_request_is_in_the_docs():
+    text = (REPOSITORY / "docs" / "generation.md").read_text()
+    for field in request_fields(GenerationRequest):
+        assert f"| `{field.path}` |" in text, field.path
+
+
+def test_the_default_strengths_in_the_docs_are_those_of_the_code():
+    strengths = f"{DEFAULT_STRENGTH[Mode.IMAGE]:g}, and {DEFAULT_STRENGTH[Mode.INPAINT]:g} with a mask"
+    assert f"when not given, {strengths}" in (REPOSITORY / "docs" / "generation.md").read_text()

@@ -172,7 +172,7 @@ def test_all_joined_threads_are_one_call() -> None:
         1: 4,
         2: 6,
     }
-    assert {company for _, company in party.results.values()} == {3}
+    assert {batch_size for _, batch_size in party.results.values()} == {3}
 
 
 def test_incompatible_calls_are_computed_one_after_the_other() -> None:

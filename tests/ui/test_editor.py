@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
+from safelight.ui.form_fields import controls_json
+
 SIZE = (320, 240)
 HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
 <link rel="stylesheet" href="style.css"><link rel="stylesheet" href="editor.css">
 <textarea aria-label="elsewhere"></textarea><main id="editor" style="width: 700px; max-width: 100%"></main>
+<script type="application/json" id="sl-fields">FIELDS</script>
 <script type="module">
   import { base64 } from "./core/api.js";
   import { Editor } from "./editor.js";
@@ -23,7 +26,7 @@ HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
   window.blob = (text, type) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], { type });
   window.editor = new Editor(document.querySelector("#editor"), {
     onchange: () => window.changes++, onsize: ({ width, height }) => window.sizes.push([width, height]) });
-</script></html>"""
+</script></html>""".replace("FIELDS", controls_json())
 
 
 @pytest.fixture

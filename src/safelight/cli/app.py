@@ -47,7 +47,7 @@ def build_app() -> typer.Typer:
         if isinstance(command.run, typer.Typer):
             app.add_typer(command.run, name=name, hidden=command.hidden)
         else:
-            app.command(name, hidden=command.hidden)(command.run)
+            app.command(name, cls=command.cls, hidden=command.hidden)(command.run)
     return app
 
 

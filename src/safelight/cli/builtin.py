@@ -16,6 +16,7 @@ from safelight.cli import (
     models,
     moderate,
     reproduce,
+    request_options,
     samplers,
     scan,
     serve,
@@ -27,8 +28,8 @@ from safelight.plugins import Registry, hookimpl
 
 _COMMANDS = {
     "demo": Command(demo.demo),
-    "generate": Command(generate.generate),
-    "edit": Command(edit.edit),
+    "generate": Command(generate.generate, cls=request_options.TextToImageCommand),
+    "edit": Command(edit.edit, cls=request_options.ImageToImageCommand),
     "upscale": Command(upscale.upscale),
     "info": Command(info.info),
     "reproduce": Command(reproduce.reproduce),

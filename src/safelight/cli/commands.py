@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
+from typer.core import TyperCommand
 
 from safelight.errors import UsageError
 from safelight.plugins import Registry
@@ -21,10 +22,12 @@ class Command:
     Args:
         run: A function as typer takes it, whose docstring is the help; or a ``Typer`` with subcommands.
         hidden: Whether --help leaves it out.
+        cls: The class of a function's command; the usual one if None.
     """
 
     run: Callable[..., None] | typer.Typer
     hidden: bool = False
+    cls: type[TyperCommand] | None = None
 
 
 COMMANDS = Registry[Command]("command", "register_commands", UsageError, ("safelight.cli.builtin",))

@@ -8,31 +8,15 @@ import typer
 
 from safelight.cli import generation, remote
 from safelight.cli.console import JsonOption, PolicyOption, print_json, print_line, print_stderr
+from safelight.cli.request_options import given_fields
 
 if TYPE_CHECKING:
     from safelight.settings import Settings
 
 
 def generate(
+    ctx: typer.Context,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to generate.", show_default=False)],
-    negative: generation.NegativeOption = "",
-    style: generation.StyleOption = None,
-    checkpoint: generation.CheckpointOption = None,
-    seed: generation.SeedOption = None,
-    steps: generation.StepsOption = None,
-    sampler: generation.SamplerOption = None,
-    schedule: generation.ScheduleOption = None,
-    guidance: generation.GuidanceOption = None,
-    size: generation.SizeOption = None,
-    count: generation.CountOption = 1,
-    clip_skip: generation.ClipSkipOption = 1,
-    hires: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Second pass at this multiple of the size.")
-    ] = None,
-    hires_upscaler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="latent, lanczos, or an upscaler's name.")
-    ] = None,
-    hires_strength: Annotated[float | None, typer.Option(metavar="X", help="0 to 1.")] = None,
     set_field: generation.SetOption = None,
     policy: PolicyOption = None,
     out: generation.OutOption = generation.DEFAULT_FOLDER,
@@ -53,22 +37,10 @@ def generate(
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
 
+    fields = given_fields(ctx)
+    checkpoint = fields.pop("checkpoint", None)
     settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
-    second = generation.without_none(scale=hires, upscaler=hires_upscaler, strength=hires_strength)
-    fields = generation.without_none(
-        negative_prompt=negative,
-        styles=tuple(style or ()),
-        seed=seed,
-        steps=steps,
-        sampler=sampler,
-        schedule=schedule,
-        guidance_scale=guidance,
-        count=count,
-        clip_skip=clip_skip,
-        hires=second or None,
-    )
-    asked = {"prompt": prompt, **fields, **generation.parse_size(size)}
-    request = GenerationRequest.parse(**generation.apply_set_options(asked, set_field))
+    request = GenerationRequest.parse(**generation.apply_set_options({"prompt": prompt, **fields}, set_field))
     if settings.server:
         remote.check_no_local_options(settings, policy=policy, explain_prompt=explain_prompt)
     if explain_prompt:

@@ -28,28 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = Path("safelight-pictures")
 
-NegativeOption = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to avoid.")]
-StyleOption = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="A prompt style; can be repeated.")
-]
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option("--checkpoint", "-m", metavar="NAME", help="Checkpoint: a name, folder, file or hub id."),
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", "-s", metavar="N", help="Random when not given.")]
-StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps, 1 to 1000.")]
-SamplerOption = Annotated[str | None, typer.Option(metavar="NAME", help="safelight samplers lists them.")]
-ScheduleOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Sigma schedule: karras, exponential …")
-]
-GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", "-g", metavar="X", help="Guidance scale; 1 is off.")
-]
-SizeOption = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels: 128x128.")]
-CountOption = Annotated[
-    int, typer.Option("--count", "-c", metavar="N", help="How many, each with its own seed.")
-]
-ClipSkipOption = Annotated[int, typer.Option(metavar="N", help="1: use the text encoder's last layer.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of a request; can be repeated."),
@@ -108,11 +86,6 @@ def apply_set_options(fields: dict[str, Any], assignments: list[str] | None) -> 
         else:
             raise UsageError(f"--set {setting}: {group} was given as {before!r}.")
     return merged
-
-
-def without_none(**fields: Any) -> dict[str, Any]:
-    """The fields that are not None."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass

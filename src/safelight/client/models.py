@@ -165,10 +165,11 @@ class GenerateJob(BaseModel):
     height: int | None = None
     """Pixels."""
     steps: int | None = None
+    """Denoising steps, 1 to 1000; the family's default when not given."""
     sampler: str | None = None
     """safelight samplers lists them."""
     schedule: str | None = None
-    """Sigma schedule: karras, exponential, beta, sgm-uniform …"""
+    """Sigma schedule: karras, exponential, beta …"""
     eta: float | None = None
     """How much fresh noise DDIM-like samplers add, 0 to 1."""
     guidance_scale: float | None = None
@@ -190,7 +191,7 @@ class GenerateJob(BaseModel):
     init_image: str | None = None
     """The picture to start from, in base64."""
     mask: str | None = None
-    """White where the picture is to be regenerated, in base64."""
+    """White where the picture is to be changed, in base64."""
     strength: float | None = None
     """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None
@@ -263,7 +264,7 @@ class Hires(BaseModel):
         extra="forbid",
     )
     scale: float = 2.0
-    """Factor on width and height."""
+    """Factor on width and height in a second pass."""
     upscaler: str = "latent"
     """latent, lanczos, or an upscaler's name."""
     strength: float = 0.6
@@ -283,15 +284,15 @@ class Inpaint(BaseModel):
         extra="forbid",
     )
     blur: int = 4
-    """Gaussian blur of the mask's edge, in pixels of the picture."""
+    """Gaussian blur of the mask's edge, in pixels."""
     padding: int = 32
-    """Pixels around the mask that are generated with it (only_masked)."""
+    """Pixels around the mask that are generated too, with only_masked."""
     only_masked: bool = False
-    """Generate only the masked part, at the request's full size."""
+    """Generate only the masked part, at full size."""
     fill: Literal["original", "blur", "noise"] = "original"
-    """What the masked part contains before it is generated."""
+    """What the masked part contains at first: original, blur or noise."""
     invert: bool = False
-    """Change what the mask leaves black instead."""
+    """Generate where the mask is black instead."""
 
 
 class Job(BaseModel):
@@ -300,8 +301,8 @@ class Job(BaseModel):
     id: str
     owner: str
     """Owner of the key it was submitted with; local without keys."""
-    kind: Literal["generate", "upscale", "scan"]
-    """The kind of a job, which determines the function that runs it."""
+    kind: str
+    """generate, upscale, scan, or one of a plug-in."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     """The state of a job; the last three states are final."""
     request: dict[str, Any]
@@ -454,9 +455,13 @@ class Outpaint(BaseModel):
         extra="forbid",
     )
     left: int = 0
+    """Extend beyond the left edge."""
     right: int = 0
+    """Extend beyond the right edge."""
     top: int = 0
+    """Extend beyond the top edge."""
     bottom: int = 0
+    """Extend beyond the bottom edge."""
 
 
 class PictureVerdict(BaseModel):

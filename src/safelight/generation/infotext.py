@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import RecordInvalidError
+from safelight.generation.fields import FieldDescription, nest, request_fields
 from safelight.generation.record import ReproductionRecord
+from safelight.generation.request import GenerationRequest
 
 Value = str | int | float
 NEGATIVE_PREFIX = "Negative prompt:"
@@ -74,16 +77,18 @@ class Infotext:
     def request_fields(self) -> dict[str, Any]:
         """Return fields for a ``GenerationRequest``.
 
-        The caller has to handle the checkpoint, the mask's fields, and a ``strength`` without an initial image.
+        The caller has to handle the checkpoint, the mask's other fields, and a ``strength`` without an initial image.
 
         Raises:
             RecordInvalidError: A value is not a number.
         """
         fields: dict[str, Any] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
-        fields |= self._numbers(_NUMBERS) | self._sampler() | self._size()
-        if variation := self._numbers(_VARIATION):
+        found = nest(self._values())
+        variation, hires = found.pop("variation", None), found.pop("hires", None)
+        fields |= found | self._sampler() | self._size()
+        if variation:
             fields["variation"] = {"seed": 0, "strength": 0.0} | variation
-        if hires := self._numbers(_HIRES):
+        if hires:
             # With one strength, A1111 always writes it under the same key.
             if "strength" in fields and "strength" not in hires:
                 hires["strength"] = fields.pop("strength")
@@ -96,12 +101,13 @@ class Infotext:
         ours = self.parameters.get("Version", "").startswith("Safelight")
         return not ours or self.parameters.get(_ALL_STEPS_KEY) == "True"
 
-    def _numbers(self, table: Mapping[str, tuple[str, Callable[[str], Value]]]) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
+        """Values of the fields that have a key of their own, by path."""
         found: dict[str, Any] = {}
-        for key, (name, convert) in table.items():
+        for key, known in fields_by_key().items():
             if key in self.parameters:
                 try:
-                    found[name] = convert(self.parameters[key])
+                    found[known.path] = _TYPES[known.schema["type"]](self.parameters[key])
                 except ValueError as error:
                     raise RecordInvalidError(f"{key}: {self.parameters[key][:40]!r} is no number.") from error
         return found
@@ -121,38 +127,23 @@ class Infotext:
         return {"width": int(size[1]), "height": int(size[2])} if size else {}
 
 
-_NUMBERS: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
-    {
-        "Steps": ("steps", int),
-        "Seed": ("seed", int),
-        "CFG scale": ("guidance_scale", float),
-        "CFG rescale": ("guidance_rescale", float),
-        "CFG end": ("guidance_end", float),
-        "CLiP-skip": ("clip_skip", int),
-        "Clip skip": ("clip_skip", int),
-        "Eta": ("eta", float),
-        "PAG scale": ("pag_scale", float),
-        "PAG adaptive": ("pag_adaptive", float),
-        "Denoising strength": ("strength", float),
-    }
+_TYPES: Mapping[str, Callable[[str], Value]] = MappingProxyType(
+    {"integer": int, "number": float, "string": str, "boolean": lambda text: text.lower() == "true"}
 )
-_VARIATION: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
-    {
-        "Variation seed": ("seed", int),
-        "Variation strength": ("strength", float),
-        "Variation seed strength": ("strength", float),
-    }
-)
-_HIRES: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
-    {
-        "Hires scale": ("scale", float),
-        "Hires upscale": ("scale", float),
-        "Hires steps": ("steps", int),
-        "Hires strength": ("strength", float),
-        "Hires sampler": ("sampler", str),
-        "Hires upscaler": ("upscaler", str),
-    }
-)
+"""What reads a value, by the type of its field in JSON."""
+
+
+@cache
+def fields_by_key() -> Mapping[str, FieldDescription]:
+    """The fields that have a key of their own in infotexts, under each key that is read as theirs."""
+    return MappingProxyType(
+        {
+            key: field
+            for field in request_fields(GenerationRequest)
+            for key in (*field.options.infotext_aliases, field.options.infotext)
+            if key
+        }
+    )
 
 
 def format_infotext(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | None]) -> str:
@@ -173,13 +164,12 @@ def format_infotext(prompt: str, negative_prompt: str, parameters: Mapping[str, 
 
 def infotext_from_record(record: ReproductionRecord) -> str:
     """Return the infotext of a record: A1111's keys in A1111's order, then Safelight's own keys, then the version."""
+    placed = _main_parameters(record) | _inpainting_parameters(record) | _hires_parameters(record)
+    others = {key: value for key, value in _field_parameters(record).items() if key not in placed}
     return format_infotext(
         record.expanded_prompt,
         record.expanded_negative_prompt,
-        _main_parameters(record)
-        | _inpainting_parameters(record)
-        | _hires_parameters(record)
-        | _safelight_parameters(record),
+        placed | others | _safelight_parameters(record),
     )
 
 
@@ -200,27 +190,37 @@ def parse_infotext(text: str) -> Infotext:
 
 
 def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
-    variation = record.variation
     strength = (
         record.strength if record.hires is None or record.strength is not None else record.hires.strength
     )
+    given = _field_parameters(record)
     return {
-        "Steps": record.steps,
+        **_taken(given, "Steps"),
         "Sampler": record.sampler,
         "Schedule type": record.schedule and _schedule_label(record.schedule),
-        "CFG scale": record.guidance_scale,
-        "Seed": record.seed,
+        **_taken(given, "CFG scale", "Seed"),
         "Size": f"{record.width}x{record.height}",
         "Model hash": record.checkpoint.digest[:10],
         "Model": record.checkpoint.name.translate(
             _REMOVED_FROM_NAMES
         ),  # as A1111 does: simple parsers split at commas
-        "Variation seed": variation.seed if variation else None,
-        "Variation seed strength": variation.strength if variation else None,
+        **_taken(given, "Variation seed", "Variation seed strength"),
         "Denoising strength": strength,
-        "Clip skip": record.clip_skip if record.clip_skip > 1 else None,
-        "Eta": record.eta,
+        **_taken(given, "Clip skip", "Eta"),
     }
+
+
+def _field_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
+    """Values of the fields that have a key of their own; None where a value is the field's default."""
+    named = (field for field in request_fields(GenerationRequest) if field.options.infotext)
+    return {
+        field.options.infotext: None if (value := field.value_in(record)) == field.default else value
+        for field in named
+    }
+
+
+def _taken(values: Mapping[str, Value | None], *keys: str) -> dict[str, Value | None]:
+    return {key: values[key] for key in keys}
 
 
 def _inpainting_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
@@ -237,6 +237,7 @@ def _inpainting_parameters(record: ReproductionRecord) -> dict[str, Value | None
 
 
 def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
+    """The second pass, defaults included."""
     hires = record.hires
     if hires is None:
         return {}
@@ -254,12 +255,6 @@ def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]
     sides = " ".join(f"{side} {pixels}" for side, pixels in record.outpaint or () if pixels)
     adapters = ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.adapters)
     return {
-        "CFG rescale": record.guidance_rescale or None,
-        "CFG start": record.guidance_start or None,
-        "CFG end": record.guidance_end if record.guidance_end < 1 else None,
-        "CFG method": record.guidance_method if record.guidance_method != "cfg" else None,
-        "PAG scale": record.pag_scale or None,
-        "PAG adaptive": record.pag_adaptive or None,
         "Outpaint": sides,
         "Lora hashes": adapters,
         LEFT_OUT_KEY: " ".join(record.left_out),

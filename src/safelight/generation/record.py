@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError
 
 from safelight.errors import RecordInvalidError
+from safelight.generation.fields import RequestField, request_fields
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.request import (
     Fraction,
@@ -24,6 +25,7 @@ from safelight.generation.request import (
     Mode,
     Outpaint,
     RequestPart,
+    SamplingOptions,
     Scale,
     Seed,
     Side,
@@ -50,7 +52,7 @@ class CheckpointRef(RequestPart):
     name: str
     family: str = Field(description="A key of models/families.py.")
     digest: Digest = Field(description="SHA-256 of the weights.")
-    configs: Digest | None = Field(
+    configs: Annotated[Digest | None, RequestField(omitted_at_default=True)] = Field(
         None,
         description="SHA-256 of configs and tokenizers; None for a single file, which has none of its own.",
     )
@@ -101,8 +103,8 @@ class FileRef(RequestPart):
     lossless: bool = False
 
 
-class ReproductionRecord(RequestPart):
-    """How one picture was made: every value that was used, defaults included."""
+class RecordHead(RequestPart):
+    """The first fields of a record: what it ran on, prompts, size and sampler."""
 
     format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
     versions: Versions
@@ -121,7 +123,7 @@ class ReproductionRecord(RequestPart):
         description="With styles, wildcards and variants expanded: what was generated."
     )
     expanded_negative_prompt: str = ""
-    left_out: tuple[str, ...] = Field(
+    left_out: Annotated[tuple[str, ...], RequestField(omitted_at_default=True)] = Field(
         (),
         description="Unsupported parts of both prompts that were ignored, as they were written: <lora:…>, AND …",
     )
@@ -135,13 +137,10 @@ class ReproductionRecord(RequestPart):
     schedule: str | None = Field(None, description="None where the sampler has but one.")
     eta: Fraction | None = None
     guidance_scale: Scale
-    guidance_rescale: Fraction = 0.0
-    guidance_start: Fraction = 0.0
-    guidance_end: Fraction = 1.0
-    guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
-    pag_scale: Scale = 0.0
-    pag_adaptive: Fraction = 0.0
-    clip_skip: int = Field(1, ge=1, le=12)
+
+
+class ReproductionRecord(SamplingOptions, RecordHead):
+    """How one picture was made: every value that was used, defaults included."""
 
     init_image: Digest | None = Field(None, description="``pixels_digest`` of the initial picture, decoded.")
     mask: Digest | None = Field(None, description="``pixels_digest`` of the mask, decoded.")
@@ -149,7 +148,9 @@ class ReproductionRecord(RequestPart):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
-    upscaler: Digest | None = Field(None, description="SHA-256 of the upscaler's network between two passes.")
+    upscaler: Annotated[Digest | None, RequestField(omitted_at_default=True)] = Field(
+        None, description="SHA-256 of the upscaler's network between two passes."
+    )
 
     verdict: RecordedVerdict | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
@@ -179,14 +180,10 @@ class ReproductionRecord(RequestPart):
         Fields of later versions are omitted where they are empty, so that older pictures reproduce to the same file.
         """
         body = self.model_dump(mode="json")
-        if self.upscaler is None:
-            del body["upscaler"]
-        if not self.left_out:
-            del body["left_out"]
-        if not self.pag_adaptive:
-            del body["pag_adaptive"]
-        if self.checkpoint.configs is None:
-            del body["checkpoint"]["configs"]
+        for field in request_fields(type(self)):
+            holder = body[field.part] if field.part else body
+            if field.options.omitted_at_default and field.value_in(self) == field.default and holder:
+                del holder[field.name]
         return body
 
     def to_request(

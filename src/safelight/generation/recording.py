@@ -9,7 +9,7 @@ import torch
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
-from safelight.generation.request import Mode
+from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
 
 
@@ -66,13 +66,7 @@ def make_record(
         schedule=None if plan.sampler_choice.schedule == AUTOMATIC else plan.sampler_choice.schedule,
         eta=plan.eta,
         guidance_scale=plan.guidance_scale,
-        guidance_rescale=request.guidance_rescale,
-        guidance_start=request.guidance_start,
-        guidance_end=request.guidance_end,
-        guidance_method=request.guidance_method,
-        pag_scale=request.pag_scale,
-        pag_adaptive=request.pag_adaptive,
-        clip_skip=request.clip_skip,
+        **{name: getattr(request, name) for name in SamplingOptions.model_fields},
         init_image=init_image,
         mask=mask,
         strength=plan.strength,

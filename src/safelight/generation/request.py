@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from safelight.errors import RequestError
+from safelight.generation.fields import CliOption, FormField, RequestField
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
@@ -22,6 +23,10 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+MaskBlur = Annotated[int, Field(ge=0, le=256)]
+MaskPadding = Annotated[int, Field(ge=0, le=4096)]
+Extension = Annotated[int, Field(ge=0, le=8192)]
 MAX_PROMPT_LENGTH = 10_000
 """Maximum length of a prompt in characters, as written and as expanded."""
 PromptText = Annotated[str, Field(max_length=MAX_PROMPT_LENGTH, pattern="^[^\\x00]*$")]
@@ -29,6 +34,7 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
+MAX_HIRES_SCALE = 8
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
@@ -61,10 +67,17 @@ class RequestPart(BaseModel):
 class Variation(RequestPart):
     """A mixture with another seed's noise (A1111's subseed)."""
 
-    seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
-    strength: Fraction = Field(
-        description="Fraction of the other seed's noise, 0 to 1; spherically interpolated."
+    seed: Annotated[Seed, RequestField(form=FormField(control="text"), infotext="Variation seed")] = Field(
+        description="The other seed; picture i of a batch takes seed + i."
     )
+    strength: Annotated[
+        Fraction,
+        RequestField(
+            form=FormField(step=0.05, initial=0),
+            infotext="Variation seed strength",
+            infotext_aliases=("Variation strength",),
+        ),
+    ] = Field(description="Fraction of the other seed's noise, 0 to 1; spherically interpolated.")
     same_seed: bool = Field(
         False, description="Keep the request's own seed for all pictures, so that only this one counts up."
     )
@@ -77,26 +90,51 @@ class Variation(RequestPart):
 class Inpaint(RequestPart):
     """How a masked part is generated."""
 
-    blur: int = Field(
-        4, ge=0, le=256, description="Gaussian blur of the mask's edge, in pixels of the picture."
+    blur: Annotated[
+        MaskBlur,
+        RequestField(
+            group="edit",
+            form=FormField(control="editor", maximum=64),
+            infotext="Mask blur",
+            cli=CliOption("--blur", metavar="PIXELS"),
+        ),
+    ] = Field(4, description="Gaussian blur of the mask's edge, in pixels.")
+    padding: Annotated[
+        MaskPadding,
+        RequestField(
+            group="edit",
+            form=FormField(step=4, maximum=256),
+            infotext="Masked area padding",
+            cli=CliOption("--padding", metavar="PIXELS"),
+        ),
+    ] = Field(32, description="Pixels around the mask that are generated too, with only_masked.")
+    only_masked: Annotated[
+        bool, RequestField(group="edit", form=FormField(), cli=CliOption("--only-masked"))
+    ] = Field(False, description="Generate only the masked part, at full size.")
+    fill: Annotated[
+        Literal["original", "blur", "noise"],
+        RequestField(group="edit", form=FormField(), cli=CliOption("--fill", metavar="NAME")),
+    ] = Field("original", description="What the masked part contains at first: original, blur or noise.")
+    invert: Annotated[bool, RequestField(group="edit", cli=CliOption("--invert"))] = Field(
+        False, description="Generate where the mask is black instead."
     )
-    padding: int = Field(
-        32, ge=0, le=4096, description="Pixels around the mask that are generated with it (only_masked)."
+
+
+def _extension(side: str) -> RequestField:
+    return RequestField(
+        group="edit", form=FormField(control="editor"), cli=CliOption(f"--{side}", metavar="PIXELS")
     )
-    only_masked: bool = Field(False, description="Generate only the masked part, at the request's full size.")
-    fill: Literal["original", "blur", "noise"] = Field(
-        "original", description="What the masked part contains before it is generated."
-    )
-    invert: bool = Field(False, description="Change what the mask leaves black instead.")
 
 
 class Outpaint(RequestPart):
     """How far a picture is extended beyond its edges, in pixels."""
 
-    left: int = Field(0, ge=0, le=8192)
-    right: int = Field(0, ge=0, le=8192)
-    top: int = Field(0, ge=0, le=8192)
-    bottom: int = Field(0, ge=0, le=8192)
+    left: Annotated[Extension, _extension("left")] = Field(0, description="Extend beyond the left edge.")
+    right: Annotated[Extension, _extension("right")] = Field(0, description="Extend beyond the right edge.")
+    top: Annotated[Extension, _extension("top")] = Field(0, description="Extend beyond the top edge.")
+    bottom: Annotated[Extension, _extension("bottom")] = Field(
+        0, description="Extend beyond the bottom edge."
+    )
 
     def enlarged_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a picture of this size after outpainting, in pixels."""
@@ -106,75 +144,220 @@ class Outpaint(RequestPart):
 class Hires(RequestPart):
     """A second pass at a larger size."""
 
-    scale: float = Field(2.0, gt=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
-    upscaler: Name = Field("latent", description="latent, lanczos, or an upscaler's name.")
-    strength: Fraction = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
-    steps: Steps | None = Field(
-        None, description="Steps of the second pass; as many as the first's when not given."
+    scale: Annotated[
+        float,
+        RequestField(
+            group="hires",
+            form=FormField(step=0.25, minimum=1.25, maximum=4),
+            infotext="Hires upscale",
+            infotext_aliases=("Hires scale",),
+            cli=CliOption("--hires", metavar="FACTOR"),
+        ),
+    ] = Field(
+        2.0,
+        gt=1,
+        le=MAX_HIRES_SCALE,
+        allow_inf_nan=False,
+        description="Factor on width and height in a second pass.",
     )
-    all_steps: bool = Field(
+    upscaler: Annotated[
+        Name,
+        RequestField(
+            group="hires",
+            form=FormField(control="choice"),
+            infotext="Hires upscaler",
+            cli=CliOption("--hires-upscaler", metavar="NAME"),
+        ),
+    ] = Field("latent", description="latent, lanczos, or an upscaler's name.")
+    strength: Annotated[
+        Fraction,
+        RequestField(
+            group="hires",
+            form=FormField(step=0.05),
+            infotext="Hires strength",
+            cli=CliOption("--hires-strength", metavar="X"),
+        ),
+    ] = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
+    steps: Annotated[
+        Steps | None,
+        RequestField(
+            group="hires",
+            form=FormField(step=1, minimum=0, maximum=100, initial=0, unset=0),
+            infotext="Hires steps",
+        ),
+    ] = Field(None, description="Steps of the second pass; as many as the first's when not given.")
+    all_steps: Annotated[bool, RequestField(group="hires")] = Field(
         False,
         description="Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength.",
     )
-    sampler: Name | None = Field(
+    sampler: Annotated[Name | None, RequestField(group="hires", infotext="Hires sampler")] = Field(
         None,
         description="Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); "
         "sampler and schedule of the first when not given.",
     )
 
 
-class GenerationRequest(RequestPart):
-    """What to generate. Fields that are None take the default of the checkpoint's family."""
+class PromptAndSampler(RequestPart):
+    """The first fields of a request: prompts, checkpoint, size and sampler."""
 
-    prompt: PromptText = Field(description="What to generate; docs/prompts.md has the syntax.")
-    negative_prompt: PromptText = Field("", description="What to avoid.")
-    styles: tuple[Name, ...] = Field(
-        (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
-    )
-    ignore_unsupported: bool = Field(
+    prompt: Annotated[
+        PromptText, RequestField(group="basic", form=FormField(), a1111="prompt", openai="prompt")
+    ] = Field(description="What to generate; docs/prompts.md has the syntax.")
+    negative_prompt: Annotated[
+        PromptText,
+        RequestField(
+            group="basic",
+            form=FormField(),
+            a1111="negative_prompt",
+            openai="negative_prompt",
+            cli=CliOption("--negative", "-n", "TEXT"),
+        ),
+    ] = Field("", description="What to avoid.")
+    styles: Annotated[
+        tuple[Name, ...], RequestField(group="basic", cli=CliOption("--style", metavar="NAME"))
+    ] = Field((), max_length=MAX_STYLES, description="Prompt styles to apply, in order.")
+    ignore_unsupported: Annotated[bool, RequestField(changes_pixels=False)] = Field(
         False,
         description="Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them.",
     )
-    checkpoint: CheckpointName | None = Field(
-        None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
-    )
+    checkpoint: Annotated[
+        CheckpointName | None,
+        RequestField(
+            group="basic", form=FormField(control="choice"), cli=CliOption("--checkpoint", "-m", "NAME")
+        ),
+    ] = Field(None, description="A checkpoint: a name, folder, file or hub id; the setting's when not given.")
 
-    seed: Seed | None = Field(None, description="Seed of the noise; random when not given.")
+    seed: Annotated[
+        Seed | None,
+        RequestField(
+            group="basic",
+            form=FormField(control="text"),
+            infotext="Seed",
+            openai="seed",
+            cli=CliOption("--seed", "-s", "N"),
+        ),
+    ] = Field(None, description="Seed of the noise; random when not given.")
     variation: Variation | None = None
-    count: int = Field(1, ge=1, le=1000, description="How many pictures; picture i has the seed + i.")
-    width: Side | None = Field(None, description="Pixels; the family says what it must be a multiple of.")
-    height: Side | None = Field(None, description="Pixels.")
+    count: Annotated[
+        Count,
+        RequestField(
+            group="basic",
+            form=FormField(step=1, maximum=16),
+            cli=CliOption("--count", "-c", "N"),
+            changes_pixels=False,
+        ),
+    ] = Field(1, description="How many pictures; picture i has the seed + i.")
+    width: Annotated[
+        Side | None,
+        RequestField(
+            group="basic", form=FormField(step=8, minimum=64, maximum=2048, initial=512, by_checkpoint=True)
+        ),
+    ] = Field(None, description="Pixels; the family says what it must be a multiple of.")
+    height: Annotated[
+        Side | None,
+        RequestField(
+            group="basic", form=FormField(step=8, minimum=64, maximum=2048, initial=512, by_checkpoint=True)
+        ),
+    ] = Field(None, description="Pixels.")
 
-    steps: Steps | None = None
-    sampler: Name | None = Field(None, description="safelight samplers lists them.")
-    schedule: Name | None = Field(
-        None, description="Sigma schedule: karras, exponential, beta, sgm-uniform …"
+    steps: Annotated[
+        Steps | None,
+        RequestField(
+            group="basic",
+            form=FormField(step=1, maximum=150, initial=20, by_checkpoint=True),
+            infotext="Steps",
+            a1111="steps",
+            cli=CliOption("--steps", metavar="N"),
+        ),
+    ] = Field(None, description="Denoising steps, 1 to 1000; the family's default when not given.")
+    sampler: Annotated[
+        Name | None,
+        RequestField(
+            group="basic",
+            form=FormField(control="choice", by_checkpoint=True),
+            openai="sampler",
+            cli=CliOption("--sampler", metavar="NAME"),
+        ),
+    ] = Field(None, description="safelight samplers lists them.")
+    schedule: Annotated[
+        Name | None,
+        RequestField(
+            form=FormField(control="choice", by_checkpoint=True),
+            openai="schedule",
+            cli=CliOption("--schedule", metavar="NAME"),
+        ),
+    ] = Field(None, description="Sigma schedule: karras, exponential, beta …")
+    eta: Annotated[Fraction | None, RequestField(form=FormField(control="text"), infotext="Eta")] = Field(
+        None, description="How much fresh noise DDIM-like samplers add, 0 to 1."
     )
-    eta: Fraction | None = Field(None, description="How much fresh noise DDIM-like samplers add, 0 to 1.")
 
-    guidance_scale: Scale | None = Field(None, description="Classifier-free guidance; 1 is none.")
-    guidance_rescale: Fraction = Field(
-        0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."
+    guidance_scale: Annotated[
+        Scale | None,
+        RequestField(
+            group="basic",
+            form=FormField(step=0.5, minimum=1, maximum=30, initial=5, by_checkpoint=True),
+            infotext="CFG scale",
+            openai="guidance_scale",
+            cli=CliOption("--guidance", "-g", "X"),
+        ),
+    ] = Field(None, description="Classifier-free guidance; 1 is none.")
+
+
+class SamplingOptions(RequestPart):
+    """Options of sampling that a request and the record of an image share, with the same meaning and default.
+
+    A new option belongs here, and is then in both.
+    """
+
+    guidance_rescale: Annotated[
+        Fraction,
+        RequestField(form=FormField(step=0.05), infotext="CFG rescale", a1111="diffusers_guidance_rescale"),
+    ] = Field(0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1.")
+    guidance_start: Annotated[Fraction, RequestField(form=FormField(step=0.05), infotext="CFG start")] = (
+        Field(0.0, description="Fraction of the steps after which guidance begins.")
     )
-    guidance_start: Fraction = Field(0.0, description="Fraction of the steps after which guidance begins.")
-    guidance_end: Fraction = Field(1.0, description="Fraction of the steps after which guidance ends.")
-    guidance_method: Literal["cfg", "cfg-zero"] = Field(
-        "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
-    )
-    pag_scale: Scale = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
-    pag_adaptive: Fraction = Field(
+    guidance_end: Annotated[
+        Fraction, RequestField(form=FormField(step=0.05), infotext="CFG end", a1111="cfg_end")
+    ] = Field(1.0, description="Fraction of the steps after which guidance ends.")
+    guidance_method: Annotated[
+        Literal["cfg", "cfg-zero"], RequestField(form=FormField(), infotext="CFG method")
+    ] = Field("cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025).")
+    pag_scale: Annotated[
+        Scale, RequestField(form=FormField(step=0.5, maximum=10), infotext="PAG scale", a1111="pag_scale")
+    ] = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
+    pag_adaptive: Annotated[Fraction, RequestField(infotext="PAG adaptive", omitted_at_default=True)] = Field(
         0.0,
         description="How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0.",
     )
-    clip_skip: int = Field(
-        1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …"
-    )
+    clip_skip: Annotated[
+        int,
+        RequestField(
+            form=FormField(step=1),
+            infotext="Clip skip",
+            infotext_aliases=("CLiP-skip",),
+            cli=CliOption("--clip-skip", metavar="N"),
+        ),
+    ] = Field(1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …")
 
-    init_image: InputImage = Field(None, description="The picture to start from.")
-    mask: InputMask = Field(None, description="White where the picture is to be changed.")
-    strength: Fraction | None = Field(
-        None, description="Denoising strength: how much of the initial picture is changed, 0 to 1."
+
+class GenerationRequest(SamplingOptions, PromptAndSampler):
+    """What to generate. Fields that are None take the default of the checkpoint's family."""
+
+    init_image: Annotated[InputImage, RequestField(group="edit")] = Field(
+        None, description="The picture to start from."
     )
+    mask: Annotated[InputMask, RequestField(group="edit", cli=CliOption("--mask", metavar="FILE"))] = Field(
+        None, description="White where the picture is to be changed."
+    )
+    strength: Annotated[
+        Fraction | None,
+        RequestField(
+            group="edit",
+            form=FormField(step=0.05, initial=DEFAULT_STRENGTH[Mode.IMAGE]),
+            infotext="Denoising strength",
+            cli=CliOption("--strength", metavar="X"),
+        ),
+    ] = Field(None, description="Denoising strength: how much of the initial picture is changed, 0 to 1.")
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
     hires: Hires | None = None

@@ -1,24 +1,30 @@
 """The page: its tabs and the form of the Create tab as Gradio components.
 
 Gradio renders the form. Our scripts send its values to our own API; nothing passes through Gradio's queue. So a picture
-is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other tab is an empty element
-that a script in ``static`` fills.
+is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other built-in tab is an empty
+element that a script in ``static`` fills.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 import gradio as gr
 from gradio.i18n import I18nData
 
 from safelight.gallery.thumbnails import MAX_SIDE
+from safelight.generation.fields import Group
+from safelight.plugins import Registry, hookimpl
+from safelight.ui.form_fields import FormControl, form_controls
+from safelight.ui.panels import PANELS, PageContext, Panel
 from safelight.ui.texts import LANGUAGES, load_texts
 
-TABS = ("create", "gallery", "moderate", "models", "system")
 Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
 CONTAINER_CLASS = "sl-place"
 """CSS class of the elements that scripts fill."""
@@ -27,8 +33,30 @@ HEAD_HTML = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <script src="{static}/preferences.js?{version}"></script>
 {styles}
+<script type="application/json" id="sl-fields">{fields}</script>
 <script type="module" src="{static}/main.js?{version}"></script>
 """
+PROMPTS = ("prompt", "negative_prompt")
+"""Fields that are placed one by one, not in rows."""
+ROWS: Mapping[Group, Sequence[tuple[str, ...]]] = {
+    "basic": (
+        ("width", "height"),
+        ("steps", "guidance_scale"),
+        ("sampler", "checkpoint"),
+        ("seed", "count"),
+    ),
+    "edit": (("strength",), ("inpaint.fill", "inpaint.padding"), ("inpaint.only_masked",)),
+    "hires": (("hires.scale", "hires.strength"), ("hires.upscaler", "hires.steps")),
+    "fine": (
+        ("schedule", "clip_skip"),
+        ("guidance_rescale", "guidance_method"),
+        ("guidance_start", "guidance_end"),
+        ("pag_scale", "eta"),
+        ("variation.seed", "variation.strength"),
+    ),
+}
+"""Fields of each row, by group; fields that are not listed follow in pairs at the end of their group."""
+PLACEHOLDERS = {"seed": "create.seed.random", "eta": "create.default"}
 STYLE_SHEETS = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
 
 
@@ -47,32 +75,33 @@ class Translations:
         """A field's label and its description, as arguments of a component."""
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
 
+    def choice(self, name: str, value: str) -> tuple[I18nData | str, str]:
+        """A choice's label and value; a value without a translated label is its own label."""
+        key = f"create.{name}.{value}"
+        return (self(key) if key in load_texts(LANGUAGES[0]) else value), value
 
-def build_page(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> gr.Blocks:
-    """Build the page.
 
-    Args:
-        samplers: Names of samplers to choose from; the scripts offer those that work with the checkpoint.
-        schedules: Names of schedules, likewise.
-        t: Translated texts.
-    """
+def build_page(context: PageContext) -> gr.Blocks:
+    """Build the page: a header, and a tab for each panel."""
     page: gr.Blocks
+    t = context.translations
     with gr.Blocks(title="Safelight", analytics_enabled=False, fill_width=True) as page:
         add_container("header")
         with gr.Tabs(elem_id="sl-tabs", selected="create"):
-            with (
-                gr.Tab(t("tab.create"), id="create", elem_id="sl-tab-create"),
-                gr.Row(elem_id="sl-create"),
-            ):
-                with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
-                    fields = _build_form(samplers, schedules, t)
-                with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
-                    add_container("jobs", thumbnail=MAX_SIDE)
-            for name in TABS[1:]:
-                with gr.Tab(t(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
-                    add_container(name)
-        _connect_events(fields)
+            for panel in sorted(PANELS.values(), key=lambda each: each.order):
+                title = panel.title or t(f"tab.{panel.name}")
+                with gr.Tab(title, id=panel.name, elem_id=f"sl-tab-{panel.name}"):
+                    panel.build(context)
     return page
+
+
+@hookimpl
+def register_panels(registry: Registry[Panel]) -> None:
+    """Register the built-in panels."""
+    registry.register("create", Panel("create", 100, _build_create))
+    for number, name in enumerate(("gallery", "moderate", "models", "system"), 2):
+        build = partial(_build_scripted, name)
+        registry.register(name, Panel(name, 100 * number, build))
 
 
 def add_container(name: str, **data: object) -> None:
@@ -90,82 +119,89 @@ def add_container(name: str, **data: object) -> None:
     )
 
 
+def _build_create(context: PageContext) -> None:
+    """The Create panel: the form, and the jobs beside it."""
+    with gr.Row(elem_id="sl-create"):
+        with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
+            fields = _build_form(context.samplers, context.schedules, context.translations)
+        with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
+            add_container("jobs", thumbnail=MAX_SIDE)
+    _connect_events(fields)
+
+
+def _build_scripted(name: str, context: PageContext) -> None:  # noqa: ARG001  the script asks the API
+    """A panel that a script in ``static`` fills."""
+    add_container(name)
+
+
 def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:
     """The form: the main fields, and the others in accordions. Fields have the names of our API."""
     fields: dict[str, Field] = {}
+    controls = {each.name: each for each in form_controls() if each.control != "editor"}
+    choices = {
+        "sampler": ["", *samplers],
+        "schedule": ["", *schedules],
+        "checkpoint": [""],
+        "hires.upscaler": ["latent", "lanczos"],
+    }
 
-    def field(name: str, kind: type[Field], *args: Any, **options: Any) -> None:
-        defaults: dict[str, Any] = {
-            "elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}",
-            "interactive": True,
-        }
-        if kind is gr.Slider:
-            defaults["buttons"] = []
-        fields[name] = kind(*args, **(defaults | t.field_texts(name) | options))
+    def field(name: str, **options: Any) -> None:
+        fields[name] = _component(t, controls[name], choices.get(name), options)
+
+    def rows(group: Group) -> None:
+        """Add a group's fields: those in ``ROWS``, then all others."""
+        placed = [*PROMPTS, *(name for row in ROWS[group] for name in row)]
+        others = [name for name, each in controls.items() if each.group == group and name not in placed]
+        for row in [*ROWS[group], *zip_longest(others[::2], others[1::2])]:
+            names = [name for name in row if name]
+            with gr.Row(elem_classes="sl-pair") if len(names) > 1 else nullcontext():
+                for name in names:
+                    field(name, **({"placeholder": t(PLACEHOLDERS[name])} if name in PLACEHOLDERS else {}))
 
     add_container("form-head")
-    field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=t("create.prompt.example"))
+    field("prompt", lines=3, max_lines=14, placeholder=t("create.prompt.example"))
     add_container("prompt-says")
-    field("negative_prompt", gr.Textbox, lines=1, max_lines=8)
+    field("negative_prompt", max_lines=8)
     add_container("negative-says")
     add_container("chips")
-    with gr.Row(elem_classes="sl-pair"):
-        field("width", gr.Slider, 64, 2048, 128, step=8)
-        field("height", gr.Slider, 64, 2048, 128, step=8)
-    with gr.Row(elem_classes="sl-pair"):
-        field("steps", gr.Slider, 1, 150, 20, step=1)
-        field("guidance_scale", gr.Slider, 1, 30, 4, step=0.5)
-    with gr.Row(elem_classes="sl-pair"):
-        field("sampler", gr.Dropdown, ["", *samplers], value="")
-        field("checkpoint", gr.Dropdown, [""], value="")
-    with gr.Row(elem_classes="sl-pair"):
-        field("seed", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.seed.random"))
-        field("count", gr.Slider, 1, 16, 1, step=1)
+    rows("basic")
     with gr.Accordion(t("create.edit"), open=False, elem_id="sl-fold-edit"):
         add_container("editor")
-        field("strength", gr.Slider, 0, 1, 0.6, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field(
-                "inpaint.fill",
-                gr.Dropdown,
-                _choices(t, "fill", ("original", "blur", "noise")),
-                value="original",
-            )
-            field("inpaint.padding", gr.Slider, 0, 256, 32, step=4)
-        field("inpaint.only_masked", gr.Checkbox, False)
+        rows("edit")
     with gr.Accordion(t("create.hires"), open=False, elem_id="sl-fold-hires"):
-        field("hires.on", gr.Checkbox, False)
-        with gr.Row(elem_classes="sl-pair"):
-            field("hires.scale", gr.Slider, 1.25, 4, 2, step=0.25)
-            field("hires.strength", gr.Slider, 0, 1, 0.6, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field("hires.upscaler", gr.Dropdown, ["latent", "lanczos"], value="latent")
-            field("hires.steps", gr.Slider, 0, 100, 0, step=1)
+        fields["hires.on"] = gr.Checkbox(False, **_common_options(t, "hires.on"))
+        rows("hires")
     with gr.Accordion(t("create.fine"), open=False, elem_id="sl-fold-fine"):
-        with gr.Row(elem_classes="sl-pair"):
-            field("schedule", gr.Dropdown, ["", *schedules], value="")
-            field("clip_skip", gr.Slider, 1, 12, 1, step=1)
-        with gr.Row(elem_classes="sl-pair"):
-            field("guidance_rescale", gr.Slider, 0, 1, 0, step=0.05)
-            field("guidance_method", gr.Dropdown, ["cfg", "cfg-zero"], value="cfg")
-        with gr.Row(elem_classes="sl-pair"):
-            field("guidance_start", gr.Slider, 0, 1, 0, step=0.05)
-            field("guidance_end", gr.Slider, 0, 1, 1, step=0.05)
-        with gr.Row(elem_classes="sl-pair"):
-            field("pag_scale", gr.Slider, 0, 10, 0, step=0.5)
-            field("eta", gr.Textbox, lines=1, max_lines=1, placeholder=t("create.default"))
-        with gr.Row(elem_classes="sl-pair"):
-            field("variation.seed", gr.Textbox, lines=1, max_lines=1)
-            field("variation.strength", gr.Slider, 0, 1, 0, step=0.05)
-    limits = {
-        name: (field.minimum, field.maximum) for name, field in fields.items() if isinstance(field, gr.Slider)
-    }
-    add_container("draw", limits=limits)
+        rows("fine")
+    add_container("draw")
     return fields
 
 
-def _choices(t: Translations, name: str, values: Sequence[str]) -> list[tuple[I18nData, str]]:
-    return [(t(f"create.{name}.{value}"), value) for value in values]
+def _common_options(t: Translations, name: str) -> dict[str, Any]:
+    """Arguments that the components of all fields have."""
+    element_id = f"sl-{name.replace('_', '-').replace('.', '-')}"
+    return {"elem_id": element_id, "interactive": True, **t.field_texts(name)}
+
+
+def _component(
+    t: Translations, control: FormControl, choices: Sequence[str] | None, options: Mapping[str, Any]
+) -> Field:
+    """The component of a control."""
+    arguments: dict[str, Any] = _common_options(t, control.name) | {"value": control.initial, **options}
+    if control.control == "slider":
+        slider: dict[str, Any] = {
+            "minimum": control.minimum,
+            "maximum": control.maximum,
+            "step": control.step,
+        }
+        return gr.Slider(buttons=[], **arguments, **slider)
+    if control.control == "choice":
+        name = control.name.rpartition(".")[2]
+        labelled: list[Any] = [t.choice(name, value) for value in control.choices]
+        return gr.Dropdown(choices or labelled, **arguments)
+    if control.control == "checkbox":
+        return gr.Checkbox(**arguments)
+    return gr.Textbox(**{"lines": 1, "max_lines": 1, **arguments})
 
 
 def _connect_events(fields: Mapping[str, Field]) -> None:

@@ -225,7 +225,7 @@ def test_a1111_with_a_mask() -> None:
     assert fields_that_need_image(found).keys() == {"init_image", "mask"}
     nothing = recall_text(text.replace("latent noise", "latent nothing").replace("blur: 8", "blur: x"), HERE)
     assert nothing.fields["inpaint"].keys() == {"padding", "only_masked", "invert"}
-    assert fields_that_need_image(nothing).keys() == {"init_image", "mask", "Masked content", "inpaint.blur"}
+    assert fields_that_need_image(nothing).keys() == {"init_image", "mask", "Masked content", "Mask blur"}
 
 
 def test_sdnext() -> None:

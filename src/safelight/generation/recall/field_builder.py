@@ -13,17 +13,18 @@ from pydantic import TypeAdapter, ValidationError
 from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUnknownError
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
 from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
-from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, RequestPart, Variation
+from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
+from safelight.images.fields import models_in
 from safelight.validation import first_problem
 
 Source = Literal["safelight", "a1111", "sdnext", "comfyui", "none"]
 NESTED_FIELDS: Mapping[str, type[RequestPart]] = {
-    "variation": Variation,
-    "inpaint": Inpaint,
-    "outpaint": Outpaint,
-    "hires": Hires,
+    name: part
+    for name, info in GenerationRequest.model_fields.items()
+    for part in models_in(info.annotation)
+    if issubclass(part, RequestPart)
 }
 """Fields with nested fields."""
 NO_SUCH_FIELD = "Safelight has no such field."

@@ -38,21 +38,11 @@ _FILLS: Mapping[str, str] = MappingProxyType(
     {"fill": "blur", "original": "original", "latent noise": "noise"}
 )
 _MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area padding", "Masked content"})
-_SAFELIGHT_KEYS: Mapping[str, str] = MappingProxyType(
-    {"CFG start": "guidance_start", "CFG method": "guidance_method"}
-)
 _HIRES_KEYS = frozenset(
     {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
 )
 _DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
-_HANDLED_KEYS = (
-    _PROGRAM_KEYS
-    | _MASK_KEYS
-    | _HIRES_KEYS
-    | _SAFELIGHT_KEYS.keys()
-    | _DERIVED_KEYS
-    | {"Schedule type", _SIGMA_KEY}
-)
+_HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
 """Keys that are handled separately."""
 _ADAPTER_KEYS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
 
@@ -78,10 +68,11 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
         builder.set_hires(hires)
     if variation := fields.pop("variation", None):
         builder.set_nested("variation", variation)
+    inpaint = fields.pop("inpaint", {})
     for name, value in fields.items():
         builder.set_field(name, value)
-    _set_image_options(builder, sound, fields)
-    _set_safelight_fields(builder, sound)
+    _set_image_options(builder, sound, fields, inpaint)
+    _set_outpaint(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
 
@@ -130,21 +121,24 @@ def _scale(size: str, first: Mapping[str, Any]) -> float | None:
     return round(scales[0], 4) if scales and abs(scales[0] - scales[-1]) < _MAX_SCALE_DIFFERENCE else None
 
 
-def _set_image_options(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+def _set_image_options(
+    builder: FieldBuilder,
+    given: Mapping[str, str],
+    fields: Mapping[str, Any],
+    inpaint: Mapping[str, Any],
+) -> None:
     """Record that initial image and mask are not in the file, and set the inpainting options."""
     masked = _MASK_KEYS & given.keys()
     if masked or "strength" in fields or "Init image hash" in given:
         builder.add_unfilled("init_image", given.get("Init image hash", ""), IMAGE_NOT_IN_FILE)
     if masked:
         builder.add_unfilled("mask", "", "The mask is not in the file: add it again.")
-        _set_inpaint(builder, given)
+        _set_inpaint(builder, given, inpaint)
 
 
-def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
-    inpaint: dict[str, Any] = {}
-    for key, name in (("Mask blur", "blur"), ("Masked area padding", "padding")):
-        if key in given:
-            inpaint[name] = given[key]
+def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+    """Set the fields that have a key of their own, and those that are converted."""
+    inpaint: dict[str, Any] = {**fields}
     if "Inpaint area" in given:
         inpaint["only_masked"] = given["Inpaint area"].lower() == "only masked"
     if "Mask mode" in given:
@@ -157,11 +151,8 @@ def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
     builder.set_nested("inpaint", inpaint)
 
 
-def _set_safelight_fields(builder: FieldBuilder, given: Mapping[str, str]) -> None:
-    """Set the fields for which only Safelight's infotexts have keys."""
-    for key, name in _SAFELIGHT_KEYS.items():
-        if key in given:
-            builder.set_field(name, given[key])
+def _set_outpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Set how far the image was extended, which only Safelight's infotexts say."""
     if words := given.get("Outpaint", "").split():
         if len(words) % 2:
             builder.add_unfilled("Outpaint", given["Outpaint"], "It is no list of sides and pixels.")

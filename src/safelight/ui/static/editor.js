@@ -1,5 +1,6 @@
 // The editor: open a picture, paint a mask on it, or extend its sides.
 
+import { numberControl } from "./controls.js";
 import { h } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
 import { toast } from "./core/toast.js";
@@ -18,7 +19,7 @@ import { Toolbar } from "./editor/toolbar.js";
 /** @typedef {import("./editor/picture.js").Size} Size */
 /** @typedef {import("./editor/scene.js").EditedPicture} EditedPicture */
 
-const DEFAULT_BLUR = 4, MAX_BLUR = 64; // pixels of the picture
+const BLUR = numberControl("inpaint.blur"); // pixels of the picture
 const ZOOM_STEP = 1.5; // factor per press
 const SHAPE_TOLERANCE = 0.01; // relative difference of the aspect ratios of a picture and its mask
 
@@ -27,7 +28,7 @@ export class Editor {
   #edited = null;
   /** @type {import("./editor/toolbar.js").Tool} */
   #tool = "brush";
-  #blur = DEFAULT_BLUR;
+  #blur = BLUR.initial;
   #loadCount = 0; // number of pictures opened, so that the last one wins
   /** The last values passed to onsize. @type {{picture: EditedPicture["picture"] | null} & Size} */
   #reportedArea = { picture: null, width: 0, height: 0 };
@@ -49,7 +50,7 @@ export class Editor {
     this.handles = new Handles({ change: (side, pixels) => this.#setSide(side, pixels), end: () => this.#finishExpand() });
     this.scene = new Scene(this.handles, this.help.id);
     this.brush = new Brush(this.scene, { onpainted: () => this.#onEdited(), announce: (text) => this.#announce(text) });
-    this.sliders = makeSliders({
+    this.sliders = makeSliders(BLUR.maximum, {
       size: (pixels) => ((this.brush.width = pixels), this.#render()),
       blur: (pixels) => (this.blur = pixels),
     });
@@ -141,13 +142,13 @@ export class Editor {
     return this.#edited.mask.empty ? "image" : "inpaint";
   }
 
-  /** Softness of the mask's edge, in pixels of the picture: 0 to 64. */
+  /** Softness of the mask's edge, in pixels of the picture. */
   get blur() {
     return this.#blur;
   }
 
   set blur(pixels) {
-    this.#blur = Math.min(MAX_BLUR, Math.max(0, Math.round(pixels)));
+    this.#blur = Math.min(BLUR.maximum, Math.max(BLUR.minimum, Math.round(pixels)));
     this.#onEdited();
   }
 

@@ -1,5 +1,6 @@
 // The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
 
+import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { h, waitForElement } from "./core/dom.js";
@@ -8,26 +9,21 @@ import { toast } from "./core/toast.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
-/** @typedef {string | number | boolean | null} Value */
+/** @typedef {import("./controls.js").Value} Value */
+/** @typedef {import("./controls.js").FormControl} FormControl */
 /** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
+/** @typedef {"edit" | "hires" | "fine"} Accordion  a group of controls */
 
 const STORAGE_KEY = "safelight.form";
+/** The controls of the form; the others are the editor's. */
+const FORM_CONTROLS = CONTROLS.filter(({ control }) => control !== "editor");
+const HIRES_SWITCH = "hires.on"; // a control without a field: whether the request has hires
 /** Initial values; size, steps and guidance are then set from the checkpoint. @type {Record<string, Value>} */
-const DEFAULTS = {
-  prompt: "", negative_prompt: "", width: 512, height: 512, steps: 20, guidance_scale: 5, sampler: "", checkpoint: "", seed: "", count: 1,
-  strength: 0.6, "inpaint.fill": "original", "inpaint.padding": 32, "inpaint.only_masked": false,
-  "hires.on": false, "hires.scale": 2, "hires.strength": 0.6, "hires.upscaler": "latent", "hires.steps": 0,
-  schedule: "", clip_skip: 1, guidance_rescale: 0, guidance_method: "cfg", guidance_start: 0, guidance_end: 1, pag_scale: 0, eta: "",
-  "variation.seed": "", "variation.strength": 0,
-};
-const CHECKPOINT_FIELDS = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // values that are reset when another checkpoint is selected
-const NUMBERS_AS_TEXT = ["seed", "eta", "variation.seed"]; // numbers that are entered in text fields
-const ACCORDIONS = {
-  edit: ["strength", "inpaint."],
-  hires: ["hires."],
-  fine: ["schedule", "clip_skip", "guidance_rescale", "guidance_method", "guidance_start", "guidance_end", "pag_scale", "eta", "variation."],
-};
+const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.map(({ name, initial }) => [name, initial])) };
+/** @type {Accordion[]} */
+const ACCORDIONS = ["edit", "hires", "fine"];
+const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -37,8 +33,6 @@ export class Form {
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** Minimum and maximum of each slider. @type {Record<string, [number, number]>} */
-  limits = {};
   /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
   editor = null;
   /** @type {CompatibleChoice[]} */
@@ -159,7 +153,7 @@ export class Form {
     const typed = Object.fromEntries([...this.#changedEarly].map((name) => [name, this.values[name]]));
     const checkpoint = this.#checkpointValue(String(values.checkpoint ?? ""));
     const currentCheckpoint = this.#findCheckpoint(checkpoint)?.id ?? "";
-    const stored = Object.fromEntries(Object.entries(values).filter(([name]) => name in DEFAULTS && (drawn === currentCheckpoint || !CHECKPOINT_FIELDS.includes(name))));
+    const stored = Object.fromEntries(Object.entries(values).filter(([name]) => name in DEFAULTS && (drawn === currentCheckpoint || !CONTROLS_BY_NAME[name]?.by_checkpoint)));
     this.styles = styles;
     this.#setCompatibleChoices(checkpoint);
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...stored, checkpoint, ...typed });
@@ -192,10 +186,10 @@ export class Form {
     if (this.editor && typeof blur === "number") this.editor.blur = blur;
     this.styles = styles;
     this.#setCompatibleChoices(checkpoint);
-    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...fillable, checkpoint, "hires.on": !!fields.hires });
-    for (const [accordion, names] of Object.entries(ACCORDIONS)) {
-      const used = Object.keys(fillable).some((name) => fillable[name] !== DEFAULTS[name] && names.some((each) => name.startsWith(each)));
-      if (used) void this.openAccordion(/** @type {keyof typeof ACCORDIONS} */ (accordion));
+    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...fillable, checkpoint, [HIRES_SWITCH]: !!fields.hires });
+    for (const accordion of ACCORDIONS) {
+      const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== DEFAULTS[name]);
+      if (used) void this.openAccordion(accordion);
     }
     this.#reportRecall([...unfilled, ...outOfRange], before);
     return true;
@@ -212,7 +206,7 @@ export class Form {
     this.fill(fitSize(width, height, this.checkpoint?.draws));
   }
 
-  /** Open an accordion. @param {keyof typeof ACCORDIONS} accordion */
+  /** Open an accordion. @param {Accordion} accordion */
   async openAccordion(accordion) {
     const bar = await waitForElement(`#sl-fold-${accordion} > button`);
     if (!bar.classList.contains("open")) bar.click();
@@ -226,40 +220,21 @@ export class Form {
     const v = this.values;
     const editor = this.editor?.picture ? this.editor : null;
     const mask = await editor?.mask();
-    const given = {
-      kind: "generate",
-      prompt: v.prompt,
-      negative_prompt: v.negative_prompt || undefined,
-      styles: this.styles.length ? this.styles : undefined,
-      checkpoint: v.checkpoint || undefined,
-      width: v.width, height: v.height, steps: v.steps, guidance_scale: v.guidance_scale,
-      sampler: v.sampler || undefined,
-      schedule: v.schedule || undefined,
-      seed: parseWhole(v.seed),
-      count: v.count,
-      clip_skip: v.clip_skip === 1 ? undefined : v.clip_skip,
-      guidance_rescale: v.guidance_rescale || undefined,
-      guidance_method: v.guidance_method === "cfg" ? undefined : v.guidance_method,
-      guidance_start: v.guidance_start || undefined,
-      guidance_end: v.guidance_end === 1 ? undefined : v.guidance_end,
-      pag_scale: v.pag_scale || undefined,
-      eta: v.eta === "" ? undefined : v.eta,
-      variation: v["variation.strength"]
-        ? { seed: parseWhole(v["variation.seed"]) ?? Math.floor(Math.random() * 2 ** 32), strength: v["variation.strength"] }
-        : undefined,
-      hires: v["hires.on"]
-        ? { scale: v["hires.scale"], strength: v["hires.strength"], upscaler: v["hires.upscaler"], steps: v["hires.steps"] || undefined }
-        : undefined,
-    };
+    /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
+    const parts = { hires: !!v[HIRES_SWITCH], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
+    const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
+    const values = controls.map((control) => [control.name, isNumberAsText(control) ? parseWhole(v[control.name]) : v[control.name]]);
+    const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
+    given.kind = "generate";
+    if (this.styles.length) given.styles = this.styles;
+    if (parts.hires) given.hires ??= {};
+    if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
     if (!editor) return given;
-    const inpaint = { padding: v["inpaint.padding"], only_masked: v["inpaint.only_masked"], fill: v["inpaint.fill"], blur: editor.blur };
-    return {
-      ...given,
-      init_image: await base64(/** @type {Blob} */ (editor.picture)),
-      strength: v.strength,
-      ...(mask ? { mask: await base64(mask), inpaint: inpaint } : {}),
-      ...(editor.outpaint ? { outpaint: editor.outpaint, inpaint: { ...inpaint, only_masked: false } } : {}),
-    };
+    given.init_image = await base64(/** @type {Blob} */ (editor.picture));
+    if (parts.inpaint) given.inpaint = { ...given.inpaint, blur: editor.blur };
+    if (mask) given.mask = await base64(mask);
+    if (editor.outpaint) Object.assign(given, { outpaint: editor.outpaint, inpaint: { ...given.inpaint, only_masked: false } });
+    return given;
   }
 
   /** Remove the form's values from localStorage. */
@@ -309,10 +284,11 @@ export class Form {
     const outOfRange = [];
     for (const [name, value] of Object.entries(given)) {
       if (value === null || (!(name in DEFAULTS) && !value)) continue;
-      const [min, max] = this.limits[name] ?? [-Infinity, Infinity];
+      const control = CONTROLS_BY_NAME[name];
+      const [min, max] = [control?.minimum ?? -Infinity, control?.maximum ?? Infinity];
       if (!(name in DEFAULTS)) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
       else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
-      else fillable[name] = NUMBERS_AS_TEXT.includes(name) ? String(value) : value;
+      else fillable[name] = control && isNumberAsText(control) ? String(value) : value;
     }
     return { fillable, outOfRange };
   }
@@ -354,8 +330,8 @@ export class Form {
 /** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
 export function fitSize(width, height, defaults) {
   const step = defaults?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? 512) * (defaults?.height ?? 512) * 1.5) / (width * height)));
-  const round = (/** @type {number} */ side) => Math.max(64, Math.round((side * scale) / step) * step);
+  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? WIDTH.initial) * (defaults?.height ?? HEIGHT.initial) * 1.5) / (width * height)));
+  const round = (/** @type {number} */ side) => Math.max(WIDTH.minimum, Math.round((side * scale) / step) * step);
   return { width: round(width), height: round(height) };
 }
 
@@ -376,6 +352,21 @@ function flatten(fields) {
   return Object.fromEntries(parts.flat());
 }
 
+/** The inverse: values by names with dots as a request's fields; undefined values are left out. @param {unknown[][]} pairs @returns {Record<string, any>} */
+function nest(pairs) {
+  /** @type {Record<string, any>} */
+  const fields = {};
+  for (const [path, value] of pairs) {
+    const [name, key] = String(path).split(".");
+    if (value === undefined) continue;
+    else if (key) (fields[name] ??= {})[key] = value;
+    else fields[name] = value;
+  }
+  return fields;
+}
+
+/** Whether a number is entered in a text field. @param {FormControl} control */
+const isNumberAsText = ({ control, numeric }) => numeric && control === "text";
 /** @param {Model} model @returns {[string, string]} */
 const modelChoice = (model) => [model.id, model.id];
 /** @param {string} name @returns {[string, string]} */

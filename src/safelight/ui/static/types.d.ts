@@ -134,7 +134,7 @@ export interface Session {
 }
 
 /** Fields of a GenerationRequest. */
-export type Fields = Record<string, any>;
+export type Fields = Partial<import("./request").GenerateJob>;
 
 export interface RecallResult {
   source: "safelight" | "a1111" | "sdnext" | "comfyui" | "none";

@@ -7,20 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from safelight.errors import UnsupportedFieldError
+from safelight.generation.fields import request_fields
 from safelight.generation.prompts.unsupported import distinct_texts, find_unsupported, remove_unsupported
-from safelight.generation.request import GenerationRequest
+from safelight.generation.request import MAX_HIRES_SCALE, GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.server.api.a1111 import samplers as samplers
 from safelight.server.api.a1111.options import OptionValues
-from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
+from safelight.server.api.a1111.schemas import (
+    DENOISING_STRENGTH,
+    MASK_BLUR,
+    GenerationParameters,
+    Img2ImgBody,
+    Txt2ImgBody,
+)
 from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
 from safelight.server.api.a1111.unsupported import check_unsupported, ineffective_fields
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.image_resizing import Size
 from safelight.server.api.upscaler_names import hires_upscaler
 
-HIRES_STRENGTH = 0.75
-"""Default denoising strength of a second pass, as in A1111."""
 FILL_MODES = ("blur", "original", "noise")
 """Meaning of A1111's numbers in ``inpainting_fill``."""
 DISTILLED_GUIDANCE_FIELDS = ("distilled_cfg_scale", "hr_distilled_cfg")
@@ -140,9 +145,12 @@ def _common_fields(
         body.sampler_name or body.sampler_index, scheduler, checkpoint.kind, use_defaults=usual
     )
     width, height = requested_size(body) or (None, None)
-    fields: RequestFields = {
-        "prompt": body.prompt,
-        "negative_prompt": body.negative_prompt,
+    same = {
+        field.path: getattr(body, field.options.a1111)
+        for field in request_fields(GenerationRequest)
+        if field.options.a1111
+    }
+    fields: RequestFields = same | {
         "styles": tuple(body.styles or ()),
         "ignore_unsupported": True,
         "checkpoint": checkpoint.name,
@@ -150,14 +158,10 @@ def _common_fields(
         "count": body.count,
         "width": width,
         "height": height,
-        "steps": body.steps,
         "sampler": sampler,
         "schedule": schedule,
         "eta": samplers.eta_for(sampler, body.eta),
         "guidance_scale": _guidance_scale(body, checkpoint),
-        "guidance_end": body.cfg_end,
-        "guidance_rescale": body.diffusers_guidance_rescale,
-        "pag_scale": body.pag_scale,
         "pag_adaptive": _pag_adaptive(body),
         "clip_skip": options.clip_skip if body.clip_skip is None else _nearest_layer(body.clip_skip),
     }
@@ -215,9 +219,9 @@ def _hires_fields(
     name, scale = _hires_scale(body)
     if scale == 1:
         return None
-    if not 1 < scale <= 8:
+    if not 1 < scale <= MAX_HIRES_SCALE:
         raise UnsupportedFieldError(
-            f"{name}: a second pass is 1 to 8 times as large as the first, not {scale:g}.",
+            f"{name}: a second pass is 1 to {MAX_HIRES_SCALE} times as large as the first, not {scale:g}.",
             field=name,
             hint="Give a larger size, or enable_hr false.",
         )
@@ -227,7 +231,7 @@ def _hires_fields(
     return {
         "scale": scale,
         "upscaler": hires_upscaler(body.hr_upscaler, upscalers),
-        "strength": HIRES_STRENGTH if strength is None else strength,
+        "strength": DENOISING_STRENGTH if strength is None else strength,
         "steps": body.hr_second_pass_steps or None,
         "all_steps": True,
         "sampler": _hires_sampler(body, first.get("sampler"), options, checkpoint),
@@ -298,8 +302,8 @@ def _inpaint_fields(body: Img2ImgBody) -> RequestFields:
 def _mask_blur(body: Img2ImgBody) -> int:
     across, down = body.mask_blur_x, body.mask_blur_y
     if body.mask_blur is not None or (across is None and down is None):
-        return 4 if body.mask_blur is None else body.mask_blur
-    given = {4 if blur is None else blur for blur in (across, down)}
+        return MASK_BLUR if body.mask_blur is None else body.mask_blur
+    given = {MASK_BLUR if blur is None else blur for blur in (across, down)}
     if len(given) > 1:
         raise UnsupportedFieldError(
             "mask_blur_x: a mask is blurred alike in both directions.",

@@ -7,12 +7,24 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from safelight.generation.request import Fraction, PromptText, Side, Steps
+from safelight.generation.request import (
+    MAX_HIRES_SCALE,
+    MAX_SEED,
+    Count,
+    Fraction,
+    MaskBlur,
+    MaskPadding,
+    PromptText,
+    Scale,
+    Side,
+    Steps,
+)
 
-Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-SeedField = Annotated[int, Field(ge=-1, le=2**63 - 1)]
+SeedField = Annotated[int, Field(ge=-1, le=MAX_SEED)]
 PixelCount = Annotated[int, Field(ge=0, le=16384)]
-Count = Annotated[int, Field(ge=1, le=1000)]
+DENOISING_STRENGTH = 0.75
+MASK_BLUR = 4
+"""A1111's defaults, the blur in pixels."""
 Name = Annotated[str, Field(max_length=500)]
 Base64 = Annotated[str, Field(min_length=1, description="Base64 or a data URI.")]
 
@@ -99,11 +111,15 @@ class Txt2ImgBody(GenerationParameters):
     """The body of txt2img."""
 
     denoising_strength: Fraction | None = Field(
-        None, description="Of the second pass, 0 to 1; 0.75 when not given."
+        None, description=f"Of the second pass, 0 to 1; {DENOISING_STRENGTH} when not given."
     )
     enable_hr: bool = Field(False, description="Run a second pass at a larger size.")
     hr_scale: float = Field(
-        2.0, ge=0, le=8, allow_inf_nan=False, description="Factor on width and height; 1: no second pass."
+        2.0,
+        ge=0,
+        le=MAX_HIRES_SCALE,
+        allow_inf_nan=False,
+        description="Factor on width and height; 1: no second pass.",
     )
     hr_upscaler: Name | None = Field(None, description="Latent, Lanczos, or from /sdapi/v1/upscalers.")
     hr_second_pass_steps: int = Field(
@@ -130,14 +146,14 @@ class Img2ImgBody(GenerationParameters):
 
     init_images: list[Base64] = Field(min_length=1, description="One picture.")
     resize_mode: int = Field(0, ge=0, le=3, description="0: stretch, 1: crop, 2: fill; 3 is refused.")
-    denoising_strength: Fraction = Field(0.75, description="Denoising strength, 0 to 1.")
+    denoising_strength: Fraction = Field(DENOISING_STRENGTH, description="Denoising strength, 0 to 1.")
     mask: Base64 | None = Field(None, description="White, or opaque, where the picture is repainted.")
-    mask_blur: int | None = Field(None, ge=0, le=256, description="Pixels; 4 when not given.")
-    mask_blur_x: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_y.")
-    mask_blur_y: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_x.")
+    mask_blur: MaskBlur | None = Field(None, description=f"Pixels; {MASK_BLUR} when not given.")
+    mask_blur_x: MaskBlur | None = Field(None, description="Equal to mask_blur_y.")
+    mask_blur_y: MaskBlur | None = Field(None, description="Equal to mask_blur_x.")
     mask_round: bool = Field(True, description="Threshold the mask's opacity to fully opaque or transparent.")
     inpainting_fill: int = Field(0, ge=0, le=3, description="0: fill, 1: original, 2: noise; 3 is refused.")
     inpaint_full_res: bool = Field(True, description="Generate only the masked part, at the full size.")
-    inpaint_full_res_padding: int = Field(0, ge=0, le=4096, description="Pixels around the masked part.")
+    inpaint_full_res_padding: MaskPadding = Field(0, description="Pixels around the masked part.")
     inpainting_mask_invert: int = Field(0, ge=0, le=1, description="1: repaint where the mask is black.")
     include_init_images: bool = Field(False, description="Return the initial picture in parameters.")

@@ -10,7 +10,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from safelight.errors import MaskError, UnsupportedFieldError
+from safelight.generation.fields import request_fields
 from safelight.generation.infotext import parse_infotext
+from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, Mode
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
 from safelight.images.metadata.file_metadata import read_metadata
@@ -27,7 +29,9 @@ STEP_FACTORS: Mapping[str, float] = MappingProxyType(
 """Steps by quality, as multiples of the default steps of the checkpoint's family."""
 QUALITY_ALIASES: Mapping[str, str] = MappingProxyType({"auto": "medium", "standard": "medium", "hd": "high"})
 """Older names of qualities, and auto."""
-FIDELITY_STRENGTHS: Mapping[str | None, float] = MappingProxyType({None: 0.75, "low": 0.75, "high": 0.5})
+FIDELITY_STRENGTHS: Mapping[str | None, float] = MappingProxyType(
+    {None: DEFAULT_STRENGTH[Mode.IMAGE], "low": 0.75, "high": 0.5}
+)
 """Denoising strength of an edit without a mask."""
 VARIATION_STRENGTH = 0.6
 """Denoising strength of a variation."""
@@ -89,14 +93,11 @@ def generation_fields(form: GenerationFields, checkpoint: SelectedCheckpoint) ->
         UnsupportedFieldError: A quality is requested of a checkpoint whose default steps are unknown.
     """
     fields = {
-        "prompt": form.prompt,
-        "negative_prompt": form.negative_prompt,
-        "seed": form.seed,
-        "steps": form.steps or _steps_for_quality(form, checkpoint),
-        "guidance_scale": form.guidance_scale,
-        "sampler": form.sampler,
-        "schedule": form.schedule,
+        field.path: getattr(form, field.options.openai)
+        for field in request_fields(GenerationRequest)
+        if field.options.openai
     }
+    fields["steps"] = form.steps or _steps_for_quality(form, checkpoint)
     return common_fields(form, checkpoint) | _without_none(fields)
 
 

@@ -1,5 +1,6 @@
 // Outpainting: how far each side is extended, and the handles to drag it.
 
+import { numberControl } from "../controls.js";
 import { h } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
 
@@ -16,7 +17,7 @@ const SIDES = /** @type {const} */ ({
 });
 const SIDE_NAMES = /** @type {Side[]} */ (Object.keys(SIDES));
 const STEP = 8, LARGE_STEP = 64; // pixels of the picture
-const MAX_FACTOR = 2, MAX_LENGTH = 8192; // limits of one side: a multiple of the picture's own length, and pixels
+const MAX_FACTOR = 2; // limit of one side: a multiple of the picture's own length
 
 /** @returns {Sides} */
 export const zeroSides = () => ({ left: 0, right: 0, top: 0, bottom: 0 });
@@ -25,7 +26,7 @@ export const isExpanded = (sides) => SIDE_NAMES.some((side) => sides[side] > 0);
 
 /** The maximum extension of a side, in pixels. @param {Side} side @param {Size} size */
 function maxLength(side, { width, height }) {
-  const max = Math.min(MAX_LENGTH, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
+  const max = Math.min(numberControl(`outpaint.${side}`).maximum, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
   return Math.floor(max / STEP) * STEP;
 }
 

@@ -5,14 +5,13 @@ import { formatNumber, t } from "../core/text.js";
 
 const SIZE_STEPS = 100; // positions of the size slider
 const MIN_WIDTH = 1; // pixels of the picture
-const MAX_BLUR = 64; // pixels of the picture
 
-/** @param {{size: (pixels: number) => void, blur: (pixels: number) => void}} handlers */
-export function makeSliders(handlers) {
+/** @param {number} maxBlur  in pixels of the picture @param {{size: (pixels: number) => void, blur: (pixels: number) => void}} handlers */
+export function makeSliders(maxBlur, handlers) {
   let widest = 512; // pixels of the picture
   const width = (/** @type {number} */ step) => MIN_WIDTH * (widest / MIN_WIDTH) ** (step / SIZE_STEPS);
   const size = slider("editor.size", SIZE_STEPS, (step) => handlers.size(width(step)));
-  const blur = slider("editor.blur", MAX_BLUR, handlers.blur);
+  const blur = slider("editor.blur", maxBlur, handlers.blur);
   return {
     element: h("div", { class: "sl-editor-sliders" }, size.element, blur.element),
     /** @param {{brush: number, blur: number, widest: number}} state  in pixels of the picture */

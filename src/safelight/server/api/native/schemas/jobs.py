@@ -13,7 +13,7 @@ from safelight.server.api.native.schemas.base import EncodedImage, ListedName, R
 
 
 class JobOptions(RequestPart):
-    """Options of every kind of job, besides its request."""
+    """Options of every job kind, besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
     timeout: Timeout | None = Field(
@@ -28,7 +28,7 @@ class GenerateJob(JobOptions, GenerationRequest):
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
     init_image: EncodedImage | None = Field(None, description="The picture to start from, in base64.")
     mask: EncodedImage | None = Field(
-        None, description="White where the picture is to be regenerated, in base64."
+        None, description="White where the picture is to be changed, in base64."
     )
 
 

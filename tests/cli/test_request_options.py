@@ -1,0 +1,83 @@
+"""Options for the fields of a request; what comes of them in a picture is in test_generate.py and test_edit.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+from safelight.cli.request_options import (
+    ORDER,
+    SIZE,
+    ImageToImageCommand,
+    RequestCommand,
+    TextToImageCommand,
+    given_fields,
+)
+from safelight.generation.fields import fields_by_path
+from safelight.generation.request import GenerationRequest
+
+SHARED = (
+    *("--negative", "--style", "--checkpoint", "--seed", "--steps", "--sampler", "--schedule", "--guidance"),
+    *("--size", "--count", "--clip-skip"),
+)
+PICTURE = (
+    *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
+    *("--left", "--right", "--top", "--bottom"),
+)
+HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
+
+
+def fields_from(command: type[RequestCommand], *arguments: str) -> dict[str, Any]:
+    app = typer.Typer(add_completion=False)
+    found: dict[str, Any] = {}
+
+    @app.command(cls=command)
+    def run(ctx: typer.Context, words: str, own: int = 1) -> None:
+        found.update(given_fields(ctx))
+
+    app([*arguments, "words"], standalone_mode=False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [(TextToImageCommand, SHARED + HIRES), (ImageToImageCommand, PICTURE + SHARED)],
+)
+def test_the_options_and_their_order_are_part_of_the_command_line(
+    command: type[RequestCommand], names: tuple[str, ...]
+) -> None:
+    made = command("x", params=[])
+    parameters = made.get_params(made.make_context("x", []))
+    assert [each.opts[0] for each in parameters[:-1]] == list(names)  # the last is --help
+
+
+def test_the_order_names_options_that_exist() -> None:
+    fields = fields_by_path(GenerationRequest)
+    assert [path for path in ORDER if path != SIZE and fields[path].options.cli is None] == []
+
+
+def test_only_options_that_are_given_become_fields() -> None:
+    assert fields_from(TextToImageCommand) == {}
+    assert fields_from(ImageToImageCommand, "--own", "2") == {}
+    given = fields_from(
+        *(TextToImageCommand, "--seed", "0", "--style", "a", "--style", "b", "--guidance", "0"),
+        *("--size", "64x32", "--hires", "2", "-n", "", "-c", "1"),
+    )
+    assert given == {
+        "negative_prompt": "",
+        "styles": ["a", "b"],
+        "seed": 0,
+        "guidance_scale": 0.0,
+        "count": 1,
+        "width": 64,
+        "height": 32,
+        "hires": {"scale": 2.0},
+    }
+
+
+def test_edges_of_no_width_are_no_outpainting() -> None:
+    assert fields_from(ImageToImageCommand, "--left", "0") == {}
+    extended = fields_from(ImageToImageCommand, "--left", "0", "--top", "8", "--only-masked")
+    assert extended == {"outpaint": {"left": 0, "top": 8}, "inpaint": {"only_masked": True}}

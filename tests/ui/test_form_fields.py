@@ -1,0 +1,87 @@
+"""The form's controls are those of the request's fields, and the page has all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+
+from gradio import Blocks
+from tests.asgi_requests import run_in_thread
+
+from safelight.generation.fields import fields_by_path
+from safelight.generation.request import GenerationRequest
+from safelight.ui.form_fields import controls_json, form_controls
+from safelight.ui.page import PROMPTS, ROWS, Translations, build_page
+from safelight.ui.panels import PageContext
+from safelight.ui.texts import LANGUAGES, load_texts
+
+CONTROLS = {each.name: each for each in form_controls()}
+FORM = {name: each for name, each in CONTROLS.items() if each.control != "editor"}
+
+
+def test_ranges_and_defaults_come_from_the_fields() -> None:
+    clip_skip = CONTROLS["clip_skip"]
+    assert (clip_skip.minimum, clip_skip.maximum, clip_skip.initial) == (1, 12, 1)
+    assert (CONTROLS["width"].minimum, CONTROLS["width"].maximum) == (64, 2048)
+    assert CONTROLS["strength"].initial == 0.75
+    assert CONTROLS["guidance_method"].choices == ("cfg", "cfg-zero")
+    assert CONTROLS["seed"].control == "text"
+    blur = CONTROLS["inpaint.blur"]
+    assert (blur.control, blur.minimum, blur.maximum, blur.initial) == ("editor", 0, 64, 4)
+    assert CONTROLS["outpaint.left"].maximum == 8192
+
+
+def test_what_is_not_sent_is_a_default_or_no_value_at_all() -> None:
+    fields = fields_by_path(GenerationRequest)
+    for control in CONTROLS.values():
+        if control.unset is not None and control.unset != fields[control.name].default:
+            assert fields[control.name].default is None, control.name
+
+
+def test_initial_values_are_permitted() -> None:
+    for control in CONTROLS.values():
+        if control.control == "slider":
+            assert isinstance(control.initial, int | float)
+            assert (control.minimum or 0) <= control.initial <= (control.maximum or 0), control.name
+
+
+def test_every_control_has_its_texts_in_every_language() -> None:
+    for language in LANGUAGES:
+        texts = load_texts(language)
+        for name in FORM:
+            assert texts.get(f"create.{name}"), f"{language}: {name}"
+            assert texts.get(f"create.{name}.info"), f"{language}: {name}"
+
+
+def test_ranges_in_explanations_are_the_controls() -> None:
+    fields = fields_by_path(GenerationRequest)
+    for language in LANGUAGES:
+        texts = load_texts(language)
+        for name in FORM:
+            for ends in re.findall(r"(\d+) (?:to|bis|à) (\d+)", texts[f"create.{name}.info"]):
+                assert [float(end) for end in ends] == [fields[name].minimum, fields[name].maximum], name
+
+
+def test_the_layout_names_controls_that_exist() -> None:
+    placed = [*PROMPTS, *(name for rows in ROWS.values() for row in rows for name in row)]
+    assert len(placed) == len(set(placed))
+    assert set(placed) <= FORM.keys()
+    for group, rows in ROWS.items():
+        assert {CONTROLS[name].group for row in rows for name in row} == {group}
+
+
+def test_the_page_has_a_component_for_every_control() -> None:
+    async def load() -> Blocks:  # as in the server: where no loop runs, Gradio leaves one open
+        return build_page(PageContext(["Euler"], ["karras"], Translations()))
+
+    page = run_in_thread(load())
+    shown = {getattr(block, "elem_id", None) for block in page.blocks.values()}
+    for name in FORM:
+        assert f"sl-{name.replace('_', '-').replace('.', '-')}" in shown
+
+
+def test_the_scripts_get_the_same_controls() -> None:
+    text = controls_json()
+    assert "<" not in text
+    assert json.loads(text) == json.loads(json.dumps([asdict(each) for each in CONTROLS.values()]))
