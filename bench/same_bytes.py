@@ -10,6 +10,7 @@ A run that was interrupted continues where it was. It uses the public Python API
 starter model, and tiny checkpoints of every family with random weights. Everything runs on the CPU in fp32, where a
 seed gives the same bits on one machine with one version of torch and one number of threads (OMP_NUM_THREADS=1 is
 quickest for networks this small). The files hold the record and the infotext, so that those are compared as well.
+Kolors' tiny tokenizer is trained anew, and differently, by each process: of Kolors only the pixels can be compared.
 """
 
 from __future__ import annotations
@@ -74,9 +75,45 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pag": {"pag_scale": 3.0},
     "adaptive pag": {"pag_scale": 3.0, "pag_adaptive": 0.5},
     "guidance window": {"guidance_rescale": 0.5, "guidance_start": 0.2, "guidance_end": 0.8},
+    "pag and schedule": {
+        "prompt": "a [cat:dog:0.5]",
+        "negative_prompt": "[blue:red:0.3]",
+        "pag_scale": 3.0,
+        "steps": 6,
+        "sampler": "Euler a",
+    },
+    "pag and hires": {"count": 2, "pag_scale": 2.0, "hires": {"scale": 1.5, "strength": 0.7}},
+    "pag and Heun": {"pag_scale": 2.0, "pag_adaptive": 0.002, "sampler": "Heun"},
+    "pag and eta": {"pag_scale": 2.0, "sampler": "DDIM", "eta": 0.5, "clip_skip": 2},
+    "window alone": {"guidance_start": 0.3, "guidance_end": 0.7, "steps": 6},
+    "window and schedule": {
+        "prompt": "a [cat:dog:0.4]",
+        "guidance_end": 0.5,
+        "guidance_rescale": 0.3,
+        "steps": 5,
+        "sampler": "Heun",
+    },
+    "window and hires": {"guidance_start": 0.4, "hires": {"scale": 1.5, "strength": 0.7}},
+    "rescale alone": {"guidance_rescale": 0.7},
+    "schedule and hires": {"prompt": "a [cat:dog:0.5] [a|b]", "hires": {"scale": 1.5, "strength": 0.7}},
+    "refused pag and window": {"pag_scale": 2.0, "guidance_start": 0.5},
+    "refused CFG-Zero*": {"guidance_method": "cfg-zero"},
     "clip skip": {"clip_skip": 2},
     "eta": {"sampler": "DDIM", "eta": 0.5},
     "ignored words": {"prompt": "a cat <lora:nobody:0.8>", "ignore_unsupported": True},
+}
+FLOW_VARIANTS: dict[str, dict[str, Any]] = {
+    "CFG-Zero*": {"guidance_method": "cfg-zero"},
+    "CFG-Zero*, rescale": {"guidance_method": "cfg-zero", "guidance_rescale": 0.6},
+    "CFG-Zero*, rescale, window": {
+        "guidance_method": "cfg-zero",
+        "guidance_rescale": 0.6,
+        "guidance_end": 0.6,
+        "steps": 5,
+    },
+    "CFG-Zero*, late window": {"guidance_method": "cfg-zero", "guidance_start": 0.4},
+    "window and rescale": {"guidance_rescale": 0.6, "guidance_start": 0.3},
+    "adaptive pag": {"pag_scale": 3.0, "pag_adaptive": 0.002},
 }
 
 
@@ -85,11 +122,21 @@ def requests(home: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in TINY:
         checkpoint = {"checkpoint": build_tiny(name, home / "checkpoints" / name).name}
         for mode in FAMILIES[name.removesuffix("-base")].modes:
-            yield f"{name}, {mode}", checkpoint | MODES[mode] | {"negative_prompt": "blue"}
+            usual = checkpoint | MODES[mode] | {"negative_prompt": "blue"}
+            yield f"{name}, {mode}", usual
+            yield f"{name}, {mode}, pag", usual | {"pag_scale": 2.0}
+            yield f"{name}, {mode}, pag without guidance", usual | {"pag_scale": 2.0, "guidance_scale": 1.0}
+            yield f"{name}, {mode}, window", usual | {"guidance_start": 0.2, "guidance_end": 0.8}
+            yield f"{name}, {mode}, rescale", usual | {"guidance_rescale": 0.5}
     for name in ("sd1", "sdxl", "sd3"):
         checkpoint = {"checkpoint": name}
         for sampler in SAMPLERS:
             yield f"{name}, {sampler}", checkpoint | {"sampler": sampler}
+    for name in ("sd3", "sana", "auraflow"):
+        for what, fields in FLOW_VARIANTS.items():
+            yield f"{name}, {what}", {"checkpoint": name} | fields
+    for what in ("adaptive pag", "pag and schedule", "window and schedule", "pag and hires"):
+        yield f"sdxl, {what}", {"checkpoint": "sdxl"} | VARIANTS[what]
     for what, fields in VARIANTS.items():
         yield f"sd1, {what}", {"checkpoint": "sd1"} | fields
     yield "sdxl, hires network", {"checkpoint": "sdxl"} | VARIANTS["hires network"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -119,6 +122,49 @@ def test_incompatible_calls(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 def test_calls_of_two_networks_are_incompatible() -> None:
     assert not make_call(EchoDenoiser()).can_join(make_call(EchoDenoiser()))
+
+
+@dataclass(frozen=True)
+class Louder:
+    """A patch that adds to the network's results."""
+
+    identity: str
+    more: float = 1.0
+
+    @contextmanager
+    def apply(self, network: nn.Module) -> Iterator[None]:
+        handle = network.register_forward_hook(lambda _net, _args, result: (result[0] + self.more,))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def test_a_patch_is_in_effect_for_its_calls_only() -> None:
+    net = EchoDenoiser()
+    plain, patched = (replace(make_call(net, width=4), patches=patches) for patches in ((), (Louder("a"),)))
+    (before,) = compute_calls([plain])
+    (louder,) = compute_calls([patched])
+    (after,) = compute_calls([plain])
+    assert isinstance(before, tuple)
+    assert isinstance(louder, tuple)
+    assert isinstance(after, tuple)
+    assert torch.equal(louder[0], before[0] + 1)
+    assert torch.equal(after[0], before[0])
+
+
+def test_only_calls_with_equal_patches_are_joined() -> None:
+    net = EchoDenoiser()
+    one, equal, other, reverse, none = (
+        replace(make_call(net, seed=seed), patches=tuple(map(Louder, names)))
+        for seed, names in enumerate(("ab", "ab", "a", "ba", ""))
+    )
+    assert one.can_join(equal)
+    assert not any(one.can_join(each) for each in (other, reverse, none))
+    joined, first = compute_calls([one, equal]), compute_calls([one])[0]
+    assert isinstance(joined[0], tuple)
+    assert isinstance(first, tuple)
+    assert torch.equal(joined[0][0], first[0])
 
 
 def test_batch_arguments_are_joined_and_others_kept() -> None:

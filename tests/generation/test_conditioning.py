@@ -30,12 +30,12 @@ def test_a_prompt_changes_at_its_step(
     name: str, family: str, sampler: str, draw: GenerateImages, tiny: Tiny, in_memory: Memory
 ) -> None:
     """From step 2 of 4 on the prompt is another: the stock pipeline gets its embeddings from a callback."""
-    from safelight.generation.conditioning import make_conditioning
+    from safelight.generation.conditioning import EncoderCall, make_conditioning
     from safelight.generation.plan import ExpandedPrompts
     from safelight.generation.prompts.embedding_cache import EmbeddingCache
 
     prompts = make_conditioning(in_memory(name), EmbeddingCache(10**6))
-    (later,) = prompts.phases(ExpandedPrompts("a blue cat", ""), 1, 1)
+    (later,) = prompts.phases(EncoderCall(ExpandedPrompts("a blue cat", ""), 1))
     changed = {"prompt_embeds": torch.cat([later.negative.embeddings, later.positive.embeddings])}
     if later.positive.pooled is not None:
         changed["add_text_embeds"] = torch.cat([later.negative.pooled, later.positive.pooled])

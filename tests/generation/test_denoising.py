@@ -12,9 +12,8 @@ from tests.generation.conftest import SIDE, GenerateImages, to_array
 from tests.tiny import TINY
 
 from safelight.errors import NonFiniteError, RunStoppedError
-from safelight.generation.conditioning import make_conditioning
+from safelight.generation.conditioning import EncoderCall, make_conditioning
 from safelight.generation.denoising import DenoisingPass
-from safelight.generation.modifiers.guidance import GuidanceOptions
 from safelight.generation.noise import make_generator
 from safelight.generation.plan import ExpandedPrompts
 from safelight.generation.previews import unpack_latents
@@ -56,10 +55,10 @@ def text_pass(
         "steps": steps,
         "scheduler": build_scheduler(choice, loaded.scheduler_config, [7]),
         "generator": make_generator(7),
-        "guidance": GuidanceOptions(3.0),
+        "guidance_scale": 3.0,
         "guided": family.guidance in ("cfg-batched", "cfg-separate"),
         "text": prompts.plain(words),
-        "phases": prompts.phases(words, steps, 1),
+        "phases": prompts.phases(EncoderCall(words, steps)),
     }
     return DenoisingPass(**(usual | changes))
 

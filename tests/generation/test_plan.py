@@ -211,8 +211,9 @@ def test_the_second_passes_sampler_names_its_own_schedule() -> None:
 
 
 def test_an_impossible_second_pass_is_refused_before_the_first() -> None:
-    with pytest.raises(UnsupportedError, match="perturbed-attention guidance for image-to-image"):
-        resolve_plan("kolors", pag_scale=2, hires={})
+    with pytest.raises(UnsupportedError, match="Sana has no image-to-image, which a second pass needs"):
+        resolve_plan("sana", pag_scale=2, hires={})
+    assert resolve_plan("kolors", pag_scale=2, hires={}).hires_steps > 0
     learnt = DIFFUSION | {"prediction_type": "sample"}
     request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
     with pytest.raises(

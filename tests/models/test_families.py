@@ -80,8 +80,8 @@ class DenoiserSpy:
         self.batches.append(len(first))
 
 
-def parameters(family: Family, mode: str, *, pag: bool = False) -> set[str]:
-    kind = getattr(diffusers, family.pipeline_name(mode, pag=pag))
+def parameters(family: Family, mode: str) -> set[str]:
+    kind = getattr(diffusers, family.pipeline_name(mode))
     return set(inspect.signature(kind.__call__).parameters)
 
 
@@ -104,8 +104,6 @@ def test_the_pipelines_accept_the_tables_arguments(name: str) -> None:
         assert ({"image", "mask_image", "strength"} <= takes) or mode != INPAINT
         assert ({"image", "strength"} <= takes) or mode != IMAGE
         assert "negative_prompt" in takes or not family.supports_negative
-    for mode in family.pag:
-        assert {"pag_scale", "pag_adaptive_scale"} <= parameters(family, mode, pag=True)
 
 
 @EVERY
@@ -160,16 +158,6 @@ def see_timesteps(spy: DenoiserSpy, family: Family, *, dynamic: bool) -> None:
     assert ("mu" in spy.timestep_arguments) == (
         family.passes_mu == "always" or (family.passes_mu == "dynamic" and dynamic)
     )
-
-
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.pag])
-def test_every_mode_runs_with_perturbed_attention(
-    name: str, loaded: Callable[[str], LoadedCheckpoint]
-) -> None:
-    model = loaded(name)
-    for mode in model.family.pag:
-        latents = generate_array(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
-        assert np.isfinite(latents).all()
 
 
 @EVERY
@@ -258,8 +246,6 @@ def test_an_unsupported_mode_lists_the_supported_ones() -> None:
     with pytest.raises(UnsupportedError, match="PixArt-alpha has no image-to-image") as caught:
         FAMILIES["pixart-alpha"].pipeline_name(IMAGE)
     assert "text-to-image" in caught.value.hint
-    with pytest.raises(UnsupportedError, match="perturbed-attention"):
-        FAMILIES["flux"].pipeline_name(TEXT, pag=True)
 
 
 def test_an_unknown_family_lists_the_known_ones() -> None:

@@ -14,7 +14,7 @@ import pytest
 from safelight.errors import CheckpointFamilyError, DuplicateNameError
 from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.families import FAMILIES, Family
-from safelight.models.families.family import NO_PIPELINES, pipeline_classes
+from safelight.models.families.family import pipeline_classes
 from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.settings import Settings
 from safelight.studio import Studio
@@ -33,7 +33,7 @@ class Toy:
             key=self.key,
             title="Toy",
             pipelines=pipeline_classes("StableDiffusionPanoramaPipeline"),
-            pag=NO_PIPELINES,
+            pag=None,
         )
         registry.register(family.name, family)
 

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from safelight.runtime.component import Patch
+from safelight.runtime.patching import patched
+
 SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
 """Arguments that hold positions, not rows, whatever their length."""
 
@@ -30,11 +33,13 @@ class Call:
         network: The network.
         args: Positional arguments.
         kwargs: Keyword arguments.
+        patches: Changes of the network that are in effect while the call is computed.
     """
 
     network: nn.Module
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
+    patches: tuple[Patch, ...] = ()
 
     @cached_property
     def arguments(self) -> dict[str, object]:
@@ -49,12 +54,21 @@ class Call:
         return len(first)
 
     def can_join(self, other: Call) -> bool:
-        """Whether both can be computed as one: the same network, and shapes that differ at most in their rows."""
-        return self.network is other.network and self._pattern == other._pattern
+        """Whether both can be computed as one: the same network and patches, and shapes that differ at most in rows."""
+        return (
+            self.network is other.network
+            and self._patch_identities == other._patch_identities
+            and self._pattern == other._pattern
+        )
 
     def compute(self) -> object:
-        """The network's result."""
-        return self.network(*self.args, **self.kwargs)
+        """The result of the network with the patches."""
+        with patched(self.network, self.patches):
+            return self.network(*self.args, **self.kwargs)
+
+    @property
+    def _patch_identities(self) -> tuple[str, ...]:
+        return tuple(patch.identity for patch in self.patches)
 
     @cached_property
     def _pattern(self) -> object:
@@ -75,7 +89,7 @@ def compute_calls(calls: Sequence[Call]) -> list[object]:
 def join_calls(calls: Sequence[Call]) -> Call:
     """One call with the rows of all calls, in order."""
     arguments: Any = _join_values("", [call.arguments for call in calls], [call.rows for call in calls])
-    return Call(calls[0].network, (), arguments)
+    return Call(calls[0].network, (), arguments, calls[0].patches)
 
 
 @dataclass(frozen=True, eq=False)

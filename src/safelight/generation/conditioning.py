@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from safelight.errors import UnsupportedError
@@ -20,6 +20,26 @@ from safelight.generation.prompts.encode import (
 from safelight.generation.prompts.schedule import is_scheduled, is_weighted, segments_at
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.models.tokenizers.prompt_limit import PromptLimit, prompt_limit_of
+from safelight.runtime.component import Patch
+
+
+@dataclass(frozen=True)
+class EncoderCall:
+    """What the text encoders encode for one pass.
+
+    Args:
+        prompts: Prompt and negative prompt.
+        steps: Steps of this pass.
+        clip_skip: 1 is the text encoder's last layer.
+        previous_steps: Steps of the previous pass.
+        patches: Patches of the text encoders that are in effect, by component.
+    """
+
+    prompts: ExpandedPrompts
+    steps: int
+    clip_skip: int = 1
+    previous_steps: int = 0
+    patches: Mapping[str, tuple[Patch, ...]] = field(default_factory=dict)
 
 
 class PromptConditioning(Protocol):
@@ -28,17 +48,8 @@ class PromptConditioning(Protocol):
     def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt as plain text, for pipelines that encode text themselves."""
 
-    def phases(
-        self, prompts: ExpandedPrompts, steps: int, clip_skip: int, previous_steps: int = 0
-    ) -> Sequence[ConditioningPhase]:
-        """Embeddings by step; empty for pipelines that encode text themselves.
-
-        Args:
-            prompts: Prompt and negative prompt.
-            steps: Steps of this pass.
-            clip_skip: 1 is the text encoder's last layer.
-            previous_steps: Steps of the previous pass.
-        """
+    def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:
+        """Embeddings by step; empty for pipelines that encode text themselves."""
 
     def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """Notes on parts that have another effect than their syntax suggests."""
@@ -46,21 +57,28 @@ class PromptConditioning(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddingConditioning:
-    """For CLIP text encoders: weights, chunks, breaks and schedules have an effect."""
+    """For CLIP text encoders: weights, chunks, breaks and schedules have an effect.
+
+    Args:
+        encoder: Encodes with all text encoders.
+        components: The text encoders' component names, in the encoder's order.
+    """
 
     encoder: PromptEncoder
+    components: tuple[str, ...]
 
     def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt unchanged; the pipeline uses the embeddings."""
         return prompts.prompt, prompts.negative_prompt
 
-    def phases(
-        self, prompts: ExpandedPrompts, steps: int, clip_skip: int, previous_steps: int = 0
-    ) -> Sequence[ConditioningPhase]:
+    def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:
         """Embeddings by step."""
-        positive = prompt_phases(parse_prompt(prompts.prompt), steps, previous_steps=previous_steps)
-        negative = prompt_phases(parse_prompt(prompts.negative_prompt), steps, previous_steps=previous_steps)
-        return self.encoder.encode_phases(positive, negative, clip_skip=clip_skip)
+        positive, negative = (
+            prompt_phases(parse_prompt(text), call.steps, previous_steps=call.previous_steps)
+            for text in (call.prompts.prompt, call.prompts.negative_prompt)
+        )
+        encoder = self.encoder.patched([call.patches.get(name, ()) for name in self.components])
+        return encoder.encode_phases(positive, negative, clip_skip=call.clip_skip)
 
     def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes."""
@@ -87,13 +105,7 @@ class TextConditioning:
         """
         return self._plain_text(prompts.prompt), self._plain_text(prompts.negative_prompt)
 
-    def phases(
-        self,
-        prompts: ExpandedPrompts,  # noqa: ARG002  the protocol's
-        steps: int,  # noqa: ARG002
-        clip_skip: int,  # noqa: ARG002
-        previous_steps: int = 0,  # noqa: ARG002
-    ) -> Sequence[ConditioningPhase]:
+    def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:  # noqa: ARG002  the protocol's
         """None: the pipeline encodes the text."""
         return ()
 
@@ -146,14 +158,13 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
     ]
     if family.text_encoding == "clip":
-        return EmbeddingConditioning(
-            sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint)
-        )
+        encoder = sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint)
+        return EmbeddingConditioning(encoder, family.text_encoders)
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
         tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint
     )
-    return EmbeddingConditioning(encoder)
+    return EmbeddingConditioning(encoder, family.text_encoders)
 
 
 def _parser_notes(prompts: ExpandedPrompts) -> tuple[str, ...]:

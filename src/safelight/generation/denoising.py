@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,12 +16,15 @@ from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
 from safelight.generation.batching import BatchMember, DenoiserProxy
-from safelight.generation.modifiers.guidance import DenoiserHooks, GuidanceOptions
+from safelight.generation.calls import Call
+from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
+from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
 from safelight.generation.plan import executed_steps
 from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
+from safelight.runtime.patching import patched
 
 
 class LoadedCheckpoint(Protocol):
@@ -34,7 +38,7 @@ class LoadedCheckpoint(Protocol):
     def components(self) -> Mapping[str, Any]:
         """The components by name."""
 
-    def pipeline(self, mode: str, scheduler: Any, *, pag: bool = False) -> Any:
+    def pipeline(self, mode: str, scheduler: Any) -> Any:
         """A pipeline over the shared components with its own scheduler."""
 
 
@@ -57,18 +61,17 @@ class DenoisingPass:
         steps: Steps before the strength reduces them.
         scheduler: Used by this pass only.
         generator: The picture's own.
-        guidance: Scale and interval.
+        guidance_scale: As in diffusers; 1 is no guidance.
         guided: Whether the network also runs on the negative prompt.
         text: Prompt and negative prompt as plain text, for families that encode text themselves.
-        phases: Text embeddings by step, for families whose text encoders are CLIPs.
+        phases: Text embeddings by step, for families whose text encoders are CLIPs; the pipeline gets the first.
+        modifiers: What changes the calls of the denoiser, the outermost first.
         noise: Initial noise, (1, channels, rows, columns); None to let the pipeline make it.
         image: The initial image: a picture, or (1, channels, rows, columns) latents.
         mask: Mode L, white where the picture is changed.
         strength: Denoising strength, 0 to 1; None without an initial image.
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
         clip_skip: 1 is the last layer.
-        pag_scale: Perturbed-attention guidance; 0 is none.
-        pag_adaptive: Reduction of its scale per timestep.
         latents_out: Return latents instead of a picture.
         previewer: Returns the map from latents to colours; called when a preview is first wanted.
         member: Computes calls of the denoiser; by default without batching.
@@ -89,18 +92,17 @@ class DenoisingPass:
     steps: int
     scheduler: Any
     generator: Generator
-    guidance: GuidanceOptions
+    guidance_scale: float
     guided: bool
     text: tuple[str, str]
     phases: Sequence[ConditioningPhase] = ()
+    modifiers: Sequence[Modifier] = ()
     noise: Tensor | None = None
     image: Image.Image | Tensor | None = None
     mask: Image.Image | None = None
     strength: float | None = None
     eta: float | None = None
     clip_skip: int = 1
-    pag_scale: float = 0.0
-    pag_adaptive: float = 0.0
     latents_out: bool = False
     previewer: Callable[[], LatentToRGB]
     member: BatchMember = field(default_factory=BatchMember)
@@ -111,6 +113,7 @@ class DenoisingPass:
     stopped_at: int | None = field(default=None, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
     _call_count: int = field(default=0, init=False)
+    _calls_in_step: int = field(default=0, init=False)
     _steps_done: int = field(default=0, init=False)
 
     def run(self) -> Image.Image | Tensor:
@@ -128,24 +131,22 @@ class DenoisingPass:
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._can_keep_partial = self.keep_partial and can_interrupt
-        stop = (lambda: False) if self._can_keep_partial else self.should_stop
-        denoiser = getattr(self._pipeline, family.denoiser)
-        self._hooks = DenoiserHooks(denoiser, self.guidance, self.guided, self.phases, self._executed, stop)
-        with torch.no_grad(), self.member, self._hooks:
+        with torch.no_grad(), self.member:
             result = self._pipeline(**self._pipeline_arguments())[0]
         return result if self.latents_out else _to_image(result)
 
     def _prepare_pipeline(self) -> Any:
         """A pipeline whose scheduler reports each step."""
         family = self.loaded.family
-        pipeline = self.loaded.pipeline(self.mode, self.scheduler, pag=self.pag_scale > 0)
+        pipeline = self.loaded.pipeline(self.mode, self.scheduler)
         if isinstance(self.image, Tensor):
             # Pipelines recognize latents by the number of channels, and some assume that it is four.
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
-        if self.pag_scale == 0:  # with PAG, the pipeline patches its own copy of the denoiser
-            network = getattr(pipeline, family.denoiser)
-            setattr(pipeline, family.denoiser, DenoiserProxy(network, self.member.compute))
+        setattr(
+            pipeline, family.denoiser, DenoiserProxy(getattr(pipeline, family.denoiser), self._compute_call)
+        )
+        self._patch_text_encoders(pipeline)
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps
@@ -168,8 +169,6 @@ class DenoisingPass:
             "width": self.width,
             "height": self.height,
             "eta": self.eta,
-            "pag_scale": self.pag_scale or None,
-            "pag_adaptive_scale": self.pag_adaptive or None,
             "strength": self.strength,
             "image": self.image,
             "mask_image": self.mask,
@@ -184,7 +183,7 @@ class DenoisingPass:
         family = self.loaded.family
         if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
             return {}
-        scale = self.guidance.scale if family.guidance == "embedded" or self.guided else 1.0
+        scale = self.guidance_scale if family.guidance == "embedded" or self.guided else 1.0
         value = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
         return {family.guidance_parameter: value}
 
@@ -210,6 +209,61 @@ class DenoisingPass:
             embeddings |= negatives
         return embeddings
 
+    def _patch_text_encoders(self, pipeline: Any) -> None:
+        """Keep the modifiers' patches in effect while the pipeline encodes text itself."""
+        networks = [(getattr(pipeline, name, None), name) for name in self.loaded.family.text_encoders]
+        patches = [(network, component_patches(self.modifiers, name)) for network, name in networks]
+        if self.phases or not any(own for _, own in patches):
+            return
+        encode = pipeline.encode_prompt
+
+        @functools.wraps(encode)
+        def encode_patched(*args: Any, **kwargs: Any) -> Any:
+            with ExitStack() as stack:
+                for network, own in patches:
+                    stack.enter_context(patched(network, own))
+                return encode(*args, **kwargs)
+
+        pipeline.encode_prompt = encode_patched
+
+    def _compute_call(self, call: Call) -> object:
+        """The denoiser's result for a call of the pipeline.
+
+        Raises:
+            RunStoppedError: The run was stopped.
+        """
+        if not self._can_keep_partial and self.should_stop():
+            raise RunStoppedError
+        roles = self._roles(call.rows)
+        self._calls_in_step += 1
+        if not self.modifiers:
+            return self.member.compute(call)
+
+        def compute(changed: DenoiserCall) -> Tensor:
+            result: Any = self.member.compute(Call(call.network, (), changed.arguments, changed.patches))
+            return as_tensor(result[0])
+
+        patches = component_patches(self.modifiers, self.loaded.family.denoiser)
+        step = min(self._steps_done, self._executed - 1)
+        original = DenoiserCall(call.arguments, roles, step, self._executed, patches)
+        prediction = predict_with(self.modifiers, original, compute)
+        # Pipelines use the first value only; a network that takes its rows as a list returns them as a list.
+        takes_list = isinstance(next(iter(call.arguments.values())), list)
+        return (list(prediction) if takes_list else prediction,)
+
+    def _roles(self, rows: int) -> tuple[Role, ...]:
+        """What the rows of the next call are conditioned on."""
+        family = self.loaded.family
+        if self.guided and family.guidance == "cfg-separate":
+            # All pipelines compute the prompt's prediction first.
+            return (Role.NEGATIVE if self._calls_in_step else Role.POSITIVE,) * rows
+        if not self.guided or rows % 2:
+            return (Role.POSITIVE,) * rows
+        pair = (
+            (Role.NEGATIVE, Role.POSITIVE) if family.unconditional_first else (Role.POSITIVE, Role.NEGATIVE)
+        )
+        return tuple(role for role in pair for _ in range(rows // 2))
+
     def _wrap_step(self, scheduler: Any) -> Callable[..., Any]:
         """The scheduler's step, which every pipeline calls in the same way; it stores the prediction and reports."""
         step = scheduler.step
@@ -220,6 +274,7 @@ class DenoisingPass:
             model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
             self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
             result = step(output, timestep, sample, *args, **kwargs)
+            self._calls_in_step = 0
             self._after_call(scheduler.order)
             return result
 
@@ -233,7 +288,6 @@ class DenoisingPass:
         if done == self._steps_done:
             return
         self._steps_done = done
-        self._hooks.step = min(done, self._executed - 1)
         if done == self._executed:
             self.member.leave()
         self.on_step(done, self._executed, self._make_preview())

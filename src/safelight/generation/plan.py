@@ -157,7 +157,7 @@ def make_plan(
             a value.
     """
     mode = request.mode
-    family.pipeline_name(mode, pag=request.pag_scale > 0)
+    family.pipeline_name(mode)
     _check_guidance(request, family)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
@@ -257,7 +257,6 @@ def _resolve_hires_choice(
         raise UnsupportedError(
             "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
         )
-    family.pipeline_name(Mode.IMAGE, pag=request.pag_scale > 0)
     if hires.upscaler == "latent" and family.latent_layout != "spatial":
         raise UnsupportedError(
             f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
@@ -267,6 +266,11 @@ def _resolve_hires_choice(
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
     """Check that the family supports the guidance options."""
+    if request.pag_scale > 0 and family.pag is None:
+        raise UnsupportedError(
+            f"{family.title} has no perturbed-attention guidance for {request.mode}.",
+            hint="Leave pag_scale at 0.",
+        )
     special = _special_guidance(request)
     if special and not (family.guidance == "cfg-batched" and family.unconditional_first):
         raise UnsupportedError(f"{family.title} does not take {special[0]}.", hint="Leave it at its default.")

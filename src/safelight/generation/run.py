@@ -7,7 +7,7 @@ are leased for one picture at a time (see ``engine.py``), so that other runs can
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,13 +23,15 @@ from safelight.errors import RunStoppedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher, BatchMember
 from safelight.generation.canvas.init_image import InitImage, make_init_image
-from safelight.generation.conditioning import PromptConditioning
+from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
-from safelight.generation.modifiers.guidance import GuidanceOptions
+from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
+from safelight.generation.modifiers.registry import PassContext, build_modifiers
 from safelight.generation.noise import make_generator, varied_noise
 from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
+from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
 from safelight.generation.recording import make_record
 from safelight.generation.request import Hires, Mode
@@ -134,6 +136,7 @@ class _PictureGeneration:
         start = self._make_init_image()
         first = self._first_pass(start)
         stage, result, stopped_at = Stage.FIRST_PASS, first.run(), first.stopped_at
+        modifiers = [*first.modifiers]
         if hires is not None and stopped_at is None:
             try:
                 second = self._second_pass(hires, first, result)
@@ -143,12 +146,14 @@ class _PictureGeneration:
                 stopped_at = executed_steps(plan.steps, plan.strength, plan.family)
             else:
                 stage, result, stopped_at = Stage.SECOND_PASS, second.run(), second.stopped_at
+                modifiers += second.modifiers
         if isinstance(result, Tensor):  # latents without a picture
             raise RunStoppedError
         image = start.finished(result)
         seconds = time.perf_counter() - started
-        note = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
-        record = self._make_record(() if stopped_at is None else (note,))
+        notes = dict.fromkeys(note for modifier in modifiers for note in modifier.notes)
+        unfinished = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
+        record = self._make_record((*notes, *(() if stopped_at is None else (unfinished,))))
         return Artifact(image, record, seconds, self.index, stopped_at)
 
     @cached_property
@@ -187,6 +192,9 @@ class _PictureGeneration:
     def _first_pass(self, start: InitImage) -> DenoisingPass:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
         generator = make_generator(self._seed)
+        modifiers, phases = self._conditioned(
+            Stage.FIRST_PASS, executed_steps(plan.steps, plan.strength, plan.family)
+        )
         latents_out = request.hires is not None and request.hires.upscaler == "latent"
         return DenoisingPass(
             loaded=self._loaded,
@@ -196,26 +204,17 @@ class _PictureGeneration:
             steps=plan.steps,
             scheduler=self._build_scheduler(plan.sampler_choice),
             generator=generator,
-            guidance=GuidanceOptions(
-                plan.guidance_scale,
-                request.guidance_rescale,
-                request.guidance_start,
-                request.guidance_end,
-                request.guidance_method == "cfg-zero",
-            ),
+            guidance_scale=plan.guidance_scale,
             guided=plan.guided,
             text=prompts.plain(self._prompts),
-            phases=prompts.phases(
-                self._prompts, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
-            ),
+            phases=phases,
+            modifiers=modifiers,
             noise=self._make_noise(generator),
             image=start.image,
             mask=start.mask,
             strength=plan.strength,
             eta=plan.eta,
             clip_skip=request.clip_skip,
-            pag_scale=request.pag_scale,
-            pag_adaptive=request.pag_adaptive,
             latents_out=latents_out,
             previewer=self.components.previewer,
             member=self._member,
@@ -230,6 +229,9 @@ class _PictureGeneration:
         plan = self.run.plan
         width, height = plan.hires_size
         steps = plan.hires_steps
+        modifiers, phases = self._conditioned(
+            Stage.SECOND_PASS, executed_steps(steps, hires.strength, plan.family), previous_steps=plan.steps
+        )
         return replace(
             first,
             mode=Mode.IMAGE,
@@ -238,12 +240,8 @@ class _PictureGeneration:
             steps=steps,
             scheduler=self._build_scheduler(plan.hires_sampler_choice or plan.sampler_choice),
             eta=(plan.hires_sampler_choice or plan.sampler_choice).sampler.eta if hires.sampler else plan.eta,
-            phases=self.components.prompts.phases(
-                self._prompts,
-                executed_steps(steps, hires.strength, plan.family),
-                first.clip_skip,
-                previous_steps=plan.steps,
-            ),
+            phases=phases,
+            modifiers=modifiers,
             noise=None,
             image=self._upscale(hires, result, (width, height)),
             strength=hires.strength,
@@ -251,6 +249,22 @@ class _PictureGeneration:
             on_step=self._reporter(Stage.SECOND_PASS),
             keep_partial=self.run.watcher.keep_partial,
         )
+
+    def _conditioned(
+        self, stage: Stage, steps: int, previous_steps: int = 0
+    ) -> tuple[Sequence[Modifier], Sequence[ConditioningPhase]]:
+        """The modifiers of a pass, and its text embeddings.
+
+        Args:
+            stage: The pass.
+            steps: Its steps that run.
+            previous_steps: Steps of the previous pass.
+        """
+        plan, conditioning = self.run.plan, self.components.prompts
+        modifiers = build_modifiers(PassContext(plan, self.index, self._prompts, stage, steps, self._loaded))
+        patches = {name: component_patches(modifiers, name) for name in plan.family.text_encoders}
+        call = EncoderCall(self._prompts, steps, plan.request.clip_skip, previous_steps, patches)
+        return modifiers, encode_with(modifiers, call, conditioning.phases)
 
     def _reporter(self, stage: Stage) -> Callable[[int, int, Callable[[], Image.Image]], None]:
         """A function that reports a pass's steps to the watcher."""

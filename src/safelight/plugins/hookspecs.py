@@ -19,6 +19,11 @@ def register_samplers(registry: Registry[Any]) -> None:
 
 
 @hookspec
+def register_modifiers(registry: Registry[Any]) -> None:
+    """Register what changes the passes of a run: ``generation.modifiers.registry.ModifierFactory``."""
+
+
+@hookspec
 def register_families(registry: Registry[Any]) -> None:
     """Register families of checkpoints and their variants: ``models.families.Family``."""
 

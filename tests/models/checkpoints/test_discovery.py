@@ -301,8 +301,9 @@ def test_an_unknown_pipeline_is_refused_by_its_name(sd1: Path) -> None:
         describe_checkpoint(sd1, "a")
 
 
-def test_the_pipeline_class_of_another_mode_gives_the_same_family(sd1: Path) -> None:
-    edit(sd1 / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
+@pytest.mark.parametrize("kind", ["StableDiffusionImg2ImgPipeline", "StableDiffusionPAGInpaintPipeline"])
+def test_the_pipeline_class_of_another_mode_gives_the_same_family(kind: str, sd1: Path) -> None:
+    edit(sd1 / "model_index.json", _class_name=kind)
     assert describe_checkpoint(sd1, "a").family is FAMILIES["sd1"]
 
 

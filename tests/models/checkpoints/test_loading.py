@@ -62,22 +62,6 @@ def test_four_threads_generate_the_same_as_one(tiny: Tiny) -> None:
     assert all(np.array_equal(picture, alone) for picture in pictures)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_perturbed_attention_stays_in_its_own_pipeline(tiny: Tiny) -> None:
-    loaded = load_checkpoint(describe_checkpoint(tiny("sdxl"), "a"))
-    alone = generate_array(loaded.pipeline(), loaded.family, TEXT)
-    guided = loaded.pipeline(pag=True)
-
-    def stop(*_: object) -> dict[str, object]:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        generate_array(guided, loaded.family, TEXT, pag_scale=3.0, callback_on_step_end=stop)
-    assert np.array_equal(generate_array(loaded.pipeline(), loaded.family, TEXT), alone)
-    weights = {parameter.data_ptr() for parameter in loaded.components["unet"].parameters()}
-    assert {parameter.data_ptr() for parameter in guided.unet.parameters()} == weights
-
-
 def test_half_precision_files_load_as_single_precision(tmp_path: Path) -> None:
     folder = build_tiny("sd1", tmp_path / "half", dtype=torch.float16)
     checkpoint = describe_checkpoint(folder, "half")

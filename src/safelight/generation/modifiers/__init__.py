@@ -1,1 +1,1 @@
-"""Modifiers: what changes the denoiser calls of a run, such as guidance."""
+"""Modifiers: each file changes how a pass conditions or computes its denoiser calls; ``registry.py`` lists them."""

@@ -6,6 +6,7 @@ follows AUTOMATIC1111's web UI: long prompts are split into chunks, and weights 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.schedule import Phase, Segments
 from safelight.generation.prompts.tree import Break
+from safelight.runtime.component import Patch
+from safelight.runtime.patching import patched
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -120,6 +123,13 @@ class CLIPEncoder:
         self._layer = layer
         self._final_norm = final_norm
         self._restore_mean = restore_mean
+        self.patches: tuple[Patch, ...] = ()
+
+    def patched(self, patches: tuple[Patch, ...]) -> CLIPEncoder:
+        """The same encoder with patches of its network, which are in effect while it encodes."""
+        encoder = copy.copy(self)
+        encoder.patches = patches
+        return encoder
 
     def chunks(self, segments: Segments) -> tuple[Chunk, ...]:
         """Split weighted text into chunks of this encoder's tokens, at least one."""
@@ -148,7 +158,7 @@ class CLIPEncoder:
             RequestError: There is no such layer.
         """
         self.check_clip_skip(clip_skip)
-        with torch.no_grad():
+        with torch.no_grad(), patched(self._encoder, self.patches):
             hidden, pooled = zip(*(self._encode_chunk(chunk, clip_skip) for chunk in chunks), strict=True)
         return Conditioning(torch.cat(hidden, dim=1), pooled[0])
 
@@ -214,6 +224,12 @@ class PromptEncoder:
         self._identity = identity
         self.cache = EmbeddingCache[Conditioning](CACHE_BYTES) if cache is None else cache
 
+    def patched(self, patches: Sequence[tuple[Patch, ...]]) -> PromptEncoder:
+        """The same encoder with patches of its networks, those of each text encoder in order; it shares the cache."""
+        encoder = copy.copy(self)
+        encoder._encoders = tuple(one.patched(own) for one, own in zip(self._encoders, patches, strict=True))
+        return encoder
+
     def count_chunks(self, segments: Segments) -> int:
         """Return how many chunks the text needs, at least 1."""
         return max(len(encoder.chunks(segments)) for encoder in self._encoders)
@@ -230,7 +246,8 @@ class PromptEncoder:
             RequestError: The text encoders have no such layer.
         """
         count = max(min_chunks, self.count_chunks(segments))
-        key = (self._identity, segments, clip_skip, count)
+        patches = tuple(tuple(patch.identity for patch in encoder.patches) for encoder in self._encoders)
+        key = (self._identity, patches, segments, clip_skip, count)
         return self.cache.get_or_compute(key, lambda: self._encode(segments, clip_skip, count))
 
     def encode_pair(

@@ -24,7 +24,8 @@ def detect_folder(folder: DiffusersFolder) -> Family:
         CheckpointFamilyError: No known family has its pipeline class.
         CheckpointInvalidError: A config that is needed to decide is missing or damaged.
     """
-    key = _keys_by_pipeline().get(folder.pipeline_class)
+    # Folders that were saved from a pipeline with perturbed-attention guidance have the same components.
+    key = _keys_by_pipeline().get(folder.pipeline_class.replace("PAG", ""))
     if key is None:
         raise CheckpointFamilyError(
             f"{folder.path} is for {folder.pipeline_class}, which Safelight does not support."
@@ -52,11 +53,7 @@ def detect_unet_variant(in_channels: int, out_channels: int) -> str:
 
 def _keys_by_pipeline() -> Mapping[str, str]:
     """Family keys by pipeline class."""
-    found = {
-        name: family.key
-        for family in FAMILIES.values()
-        for name in (*family.pipelines.values(), *family.pag.values())
-    }
+    found = {name: family.key for family in FAMILIES.values() for name in family.pipelines.values()}
     return found | _LCM_CLASSES
 
 

@@ -6,7 +6,6 @@ schedulers are thread-safe. Nothing here uses the network.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import warnings
@@ -72,21 +71,18 @@ class LoadedCheckpoint:
             return self.family.side
         return sample * pixels_per_latent(vae)
 
-    def pipeline(
-        self, mode: str = TEXT, scheduler: SchedulerMixin | None = None, *, pag: bool = False
-    ) -> DiffusionPipeline:
+    def pipeline(self, mode: str = TEXT, scheduler: SchedulerMixin | None = None) -> DiffusionPipeline:
         """Build a new pipeline from the shared components.
 
         Args:
             mode: text-to-image, image-to-image or inpainting.
             scheduler: The pipeline's scheduler, not used by any other pipeline; by default a new one of the
                 checkpoint's class.
-            pag: Use perturbed-attention guidance; the denoiser is then a copy that shares the weights.
 
         Raises:
             UnsupportedError: The family has no such pipeline.
         """
-        kind = getattr(diffusers, self.family.pipeline_name(mode, pag=pag))
+        kind = getattr(diffusers, self.family.pipeline_name(mode))
         parameters = inspect.signature(kind.__init__).parameters
         own = scheduler or type(self._scheduler).from_config(self._scheduler.config)
         given = {
@@ -95,8 +91,6 @@ class LoadedCheckpoint:
             **_ALWAYS_OFF,
             "scheduler": _with_pipeline_defaults(own, self.family),
         }
-        if pag:
-            given[self.family.denoiser] = _copy_sharing_weights(given[self.family.denoiser])
         optional = {name: None for name, p in parameters.items() if p.default is inspect.Parameter.empty}
         arguments = optional | {name: value for name, value in given.items() if name in parameters}
         arguments.pop("self", None)
@@ -247,18 +241,6 @@ def _with_pipeline_defaults(scheduler: SchedulerMixin, family: Family) -> Schedu
             if name in scheduler.config and scheduler.config[name] != value:
                 scheduler.register_to_config(**{name: value})
     return scheduler
-
-
-def _copy_sharing_weights(network: object) -> object:
-    """Copy a network's modules but share its weights.
-
-    Perturbed-attention pipelines replace the denoiser's attention processors while they run, which would affect every
-    other run, and do not restore them when they are stopped.
-    """
-    assert isinstance(network, torch.nn.Module)
-    return copy.deepcopy(
-        network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    )
 
 
 def _networks(components: Mapping[str, object]) -> list[torch.nn.Module]:

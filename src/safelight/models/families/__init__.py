@@ -8,10 +8,10 @@ with a checkpoint of random weights.
 from __future__ import annotations
 
 from safelight.errors import CheckpointFamilyError
-from safelight.models.families.family import IMAGE, INPAINT, TEXT, Family
+from safelight.models.families.family import IMAGE, INPAINT, TEXT, Family, PerturbedAttention
 from safelight.plugins import Registry
 
-__all__ = ["FAMILIES", "IMAGE", "INPAINT", "TEXT", "Family"]
+__all__ = ["FAMILIES", "IMAGE", "INPAINT", "TEXT", "Family", "PerturbedAttention"]
 
 _ARCHITECTURES = (
     "sd1",

@@ -21,8 +21,6 @@ embedded: the scale is an input of a guidance-distilled network, which is called
 none: the network takes no guidance scale.
 """
 
-NO_PIPELINES: Mapping[str, str] = MappingProxyType({})
-
 
 def pipeline_classes(
     text: str | None = None, image: str | None = None, inpaint: str | None = None
@@ -30,6 +28,21 @@ def pipeline_classes(
     """Pipeline classes of diffusers by mode; modes that are not given are left out."""
     given = {TEXT: text, IMAGE: image, INPAINT: inpaint}
     return MappingProxyType({mode: name for mode, name in given.items() if name})
+
+
+@dataclass(frozen=True)
+class PerturbedAttention:
+    """How a family's denoiser computes perturbed-attention guidance.
+
+    Args:
+        layers: A regular expression that the names of the perturbed self-attention layers contain.
+        guided: diffusers' attention processor for the rows negative prompt, prompt, perturbed prompt.
+        unguided: The same without classifier-free guidance: prompt, perturbed prompt.
+    """
+
+    layers: str
+    guided: str = "PAGCFGIdentitySelfAttnProcessor2_0"
+    unguided: str = "PAGIdentitySelfAttnProcessor2_0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +54,7 @@ class Family:
         title: The name users know it by.
         variant: Empty for the family itself.
         pipelines: diffusers' pipeline class by mode; a missing mode is not supported.
-        pag: The pipeline class with perturbed-attention guidance by mode.
+        pag: How perturbed-attention guidance is computed; None if it is not supported.
         denoiser: The component that is called at each step.
         prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
@@ -87,7 +100,7 @@ class Family:
     supports_negative: bool = True
     clip_skip: bool = False
     variant: str = ""
-    pag: Mapping[str, str] = field(default_factory=lambda: NO_PIPELINES)
+    pag: PerturbedAttention | None = None
     steps: int = 28
     min_steps: int = 1
     guidance_scale: float = 5.0
@@ -115,19 +128,15 @@ class Family:
         """The supported modes."""
         return tuple(self.pipelines)
 
-    def pipeline_name(self, mode: str, *, pag: bool = False) -> str:
+    def pipeline_name(self, mode: str) -> str:
         """The name of the diffusers pipeline class for a mode.
 
         Args:
             mode: text-to-image, image-to-image or inpainting.
-            pag: Choose the class with perturbed-attention guidance.
 
         Raises:
             UnsupportedError: The family has no pipeline for that.
         """
-        classes = self.pag if pag else self.pipelines
-        if mode in classes:
-            return classes[mode]
-        what = f"perturbed-attention guidance for {mode}" if pag else mode
-        hint = f"It can do: {', '.join(classes)}." if classes else "Leave pag_scale at 0."
-        raise UnsupportedError(f"{self.title} has no {what}.", hint=hint)
+        if mode in self.pipelines:
+            return self.pipelines[mode]
+        raise UnsupportedError(f"{self.title} has no {mode}.", hint=f"It can do: {', '.join(self.modes)}.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.plugins import Registry, hookimpl
 
 HUNYUAN_DIT = Family(
     key="hunyuan-dit",
     title="Hunyuan-DiT",
     pipelines=pipeline_classes("HunyuanDiTPipeline"),
-    pag=pipeline_classes("HunyuanDiTPAGPipeline"),
+    pag=PerturbedAttention("blocks.1", "PAGCFGHunyuanAttnProcessor2_0", "PAGHunyuanAttnProcessor2_0"),
     max_prompt_tokens=256,
     prediction_process="diffusion",
     text_encoders=("text_encoder", "text_encoder_2"),

@@ -13,7 +13,6 @@ KOLORS = replace(
     key="kolors",
     title="Kolors",
     pipelines=pipeline_classes("KolorsPipeline", "KolorsImg2ImgPipeline"),
-    pag=pipeline_classes("KolorsPAGPipeline"),
     text_encoding="plain",
     text_encoders=("text_encoder",),
     clip_skip=False,

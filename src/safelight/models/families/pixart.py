@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.plugins import Registry, hookimpl
 
 PIXART_ALPHA = Family(
@@ -29,7 +29,7 @@ PIXART_SIGMA = replace(
     min_steps=1,
     title="PixArt-sigma",
     pipelines=pipeline_classes("PixArtSigmaPipeline"),
-    pag=pipeline_classes("PixArtSigmaPAGPipeline"),
+    pag=PerturbedAttention("blocks.1"),
 )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.plugins import Registry, hookimpl
 
 SANA = Family(
     key="sana",
     title="Sana",
     pipelines=pipeline_classes("SanaPipeline"),
-    pag=pipeline_classes("SanaPAGPipeline"),
+    pag=PerturbedAttention(
+        "transformer_blocks.0", "PAGCFGSanaLinearAttnProcessor2_0", "PAGIdentitySanaLinearAttnProcessor2_0"
+    ),
     prediction_process="flow",
     steps=20,
     guidance_scale=4.5,

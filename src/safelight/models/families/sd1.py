@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import NO_PIPELINES, Family, pipeline_classes
+from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.plugins import Registry, hookimpl
 
 SD1 = Family(
@@ -13,9 +13,7 @@ SD1 = Family(
     pipelines=pipeline_classes(
         "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"
     ),
-    pag=pipeline_classes(
-        "StableDiffusionPAGPipeline", "StableDiffusionPAGImg2ImgPipeline", "StableDiffusionPAGInpaintPipeline"
-    ),
+    pag=PerturbedAttention("mid"),
     prediction_process="diffusion",
     denoiser="unet",
     text_encoding="clip",
@@ -44,7 +42,6 @@ SD1_INPAINT = replace(
     variant="inpaint",
     title="Stable Diffusion 1 inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionInpaintPipeline"),
-    pag=pipeline_classes(inpaint="StableDiffusionPAGInpaintPipeline"),
 )
 SD1_LCM = replace(
     SD1,
@@ -52,7 +49,7 @@ SD1_LCM = replace(
     title="Latent Consistency Model (Stable Diffusion 1)",
     guidance="embedded",
     supports_negative=False,
-    pag=NO_PIPELINES,
+    pag=None,
     steps=4,
     guidance_scale=8.5,
     sampler="LCM",

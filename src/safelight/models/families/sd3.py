@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.plugins import Registry, hookimpl
 
 SD3 = Family(
@@ -11,7 +11,7 @@ SD3 = Family(
     pipelines=pipeline_classes(
         "StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"
     ),
-    pag=pipeline_classes("StableDiffusion3PAGPipeline", "StableDiffusion3PAGImg2ImgPipeline"),
+    pag=PerturbedAttention("blocks.1", "PAGCFGJointAttnProcessor2_0", "PAGJointAttnProcessor2_0"),
     prediction_process="flow",
     text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
     clip_skip=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import NO_PIPELINES, Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 from safelight.models.families.sd1 import SD1
 from safelight.plugins import Registry, hookimpl
 
@@ -15,11 +15,6 @@ SDXL = replace(
     pipelines=pipeline_classes(
         "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"
     ),
-    pag=pipeline_classes(
-        "StableDiffusionXLPAGPipeline",
-        "StableDiffusionXLPAGImg2ImgPipeline",
-        "StableDiffusionXLPAGInpaintPipeline",
-    ),
     text_encoding="clip-xl",
     text_encoders=("text_encoder", "text_encoder_2"),
     side=1024,
@@ -29,7 +24,6 @@ SDXL_INPAINT = replace(
     variant="inpaint",
     title="Stable Diffusion XL inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionXLInpaintPipeline"),
-    pag=pipeline_classes(inpaint="StableDiffusionXLPAGInpaintPipeline"),
 )
 SDXL_LCM = replace(
     SDXL,
@@ -37,7 +31,7 @@ SDXL_LCM = replace(
     title="Latent Consistency Model (SDXL)",
     guidance="embedded",
     supports_negative=False,
-    pag=NO_PIPELINES,
+    pag=None,
     steps=4,
     guidance_scale=8.0,
     sampler="LCM",
@@ -67,7 +61,6 @@ SDXL_REFINER = replace(
     variant="refiner",
     title="Stable Diffusion XL refiner",
     pipelines=pipeline_classes(None, "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
-    pag=pipeline_classes(None, "StableDiffusionXLPAGImg2ImgPipeline", "StableDiffusionXLPAGInpaintPipeline"),
     text_encoders=("text_encoder_2",),
 )
 

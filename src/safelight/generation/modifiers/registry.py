@@ -1,0 +1,101 @@
+"""The registry of modifiers: which there are, in which order they apply, and how those of a pass are built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from safelight.errors import PluginInvalidError, UnsupportedError
+from safelight.generation.modifiers.modifier import Modifier
+from safelight.generation.plan import ExpandedPrompts, Plan
+from safelight.generation.progress import Stage
+from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.plugins import Registry
+
+
+class Layer(IntEnum):
+    """Where a modifier applies, from the outermost to the innermost; within a layer, in the order of registration."""
+
+    CONDITIONING = 0
+    """Chooses or changes what each row is conditioned on: prompt schedules, IP-Adapters."""
+    GUIDANCE = 1
+    """Chooses the rows that are computed, and combines their predictions."""
+    CONTROL = 2
+    """Adds inputs to the rows that are computed: ControlNets."""
+    NETWORK = 3
+    """Patches or replaces the network: LoRAs, step caches."""
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """The pass that a modifier is built for.
+
+    Args:
+        plan: What is generated.
+        index: Which picture of the request, from 0.
+        prompts: Its expanded prompts.
+        stage: The first or the second pass.
+        steps: Steps that run.
+        loaded: The checkpoint.
+    """
+
+    plan: Plan
+    index: int
+    prompts: ExpandedPrompts
+    stage: Stage
+    steps: int
+    loaded: LoadedCheckpoint
+
+
+@dataclass(frozen=True)
+class ModifierFactory:
+    """A kind of modifier.
+
+    Args:
+        layer: Where it applies.
+        build: Builds the modifier of a pass; returns None for a pass that it does not change.
+    """
+
+    layer: Layer
+    build: Callable[[PassContext], Modifier | None]
+
+
+_BUILT_IN = (
+    "prompt_schedule",
+    "guidance_interval",
+    "guidance_rescale",
+    "cfg_zero",
+    "perturbed_attention",
+)
+"""The order within a layer matters: rescaling combines the rows that CFG-Zero* has changed."""
+
+MODIFIERS = Registry[ModifierFactory](
+    "modifier",
+    "register_modifiers",
+    UnsupportedError,
+    tuple(f"safelight.generation.modifiers.{name}" for name in _BUILT_IN),
+)
+"""Every kind of modifier by name."""
+
+
+def build_modifiers(context: PassContext) -> tuple[Modifier, ...]:
+    """The modifiers of a pass, the outermost first.
+
+    Raises:
+        PluginInvalidError: A modifier patches a component that the checkpoint's family does not have.
+    """
+    family = context.plan.family
+    patchable = {family.denoiser, *family.text_encoders}
+    found = []
+    for name, factory in sorted(MODIFIERS.items(), key=lambda item: item[1].layer):
+        modifier = factory.build(context)
+        if modifier is None:
+            continue
+        if unknown := sorted(modifier.patches.keys() - patchable):
+            raise PluginInvalidError(
+                f"The modifier {name!r} patches {unknown[0]!r}; "
+                f"{family.title} has {', '.join(sorted(patchable))}."
+            )
+        found.append(modifier)
+    return tuple(found)
