@@ -531,3 +531,18 @@ def test_reduced_precision_generates_and_varies(name: str, tiny: Tiny, drawing_h
     (other,) = engine.generate(GenerationRequest.parse(**fields, **far))
     distances = [np.abs(to_array(each).astype(int) - to_array(plain)).mean() for each in (varied, other)]
     assert distances[0] < distances[1]
+
+
+def test_the_record_says_what_the_denoiser_ran_on(engine: Engine, tiny: Tiny) -> None:
+    run = engine.start(
+        GenerationRequest.parse(prompt="", count=2, steps=1, checkpoint=str(tiny("sd1")), **SIZE)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        more = run.generate(0).record.machine
+    finally:
+        torch.set_num_threads(before)
+    same = run.generate(1).record.machine
+    assert (more.threads, same.threads) == (before + 1, before)
+    assert (same.device, same.precision, same.backend) == ("cpu", "fp32", "eager")

@@ -147,11 +147,11 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
     ]
     if family.text_encoding == "clip":
         return EmbeddingConditioning(
-            sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint)
+            sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.text_identity)
         )
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
-        tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint
+        tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.text_identity
     )
     return EmbeddingConditioning(encoder)
 

@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
-from safelight.generation.batching import BatchMember, DenoiserProxy
 from safelight.generation.modifiers.guidance import DenoiserHooks, GuidanceOptions
 from safelight.generation.plan import executed_steps
 from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
+from safelight.runtime.component import Component
+from safelight.runtime.executor import BatchMember, DenoiserProxy
 
 
 class LoadedCheckpoint(Protocol):
@@ -33,6 +34,10 @@ class LoadedCheckpoint(Protocol):
     @property
     def components(self) -> Mapping[str, Any]:
         """The components by name."""
+
+    @property
+    def denoiser(self) -> Component:
+        """The U-Net or transformer."""
 
     def pipeline(self, mode: str, scheduler: Any, *, pag: bool = False) -> Any:
         """A pipeline over the shared components with its own scheduler."""
@@ -50,7 +55,7 @@ class DenoisingPass:
     """One pass through a pipeline; call ``run`` once.
 
     Args:
-        loaded: The checkpoint. Other threads may use it whenever this pass waits for the batcher or reports a step.
+        loaded: The checkpoint. Other threads may use it whenever this pass waits for the executor or reports a step.
         mode: Selects the family's pipeline.
         width: Pixels.
         height: Pixels.
@@ -144,8 +149,7 @@ class DenoisingPass:
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
         if self.pag_scale == 0:  # with PAG, the pipeline patches its own copy of the denoiser
-            network = getattr(pipeline, family.denoiser)
-            setattr(pipeline, family.denoiser, DenoiserProxy(network, self.member.compute))
+            setattr(pipeline, family.denoiser, DenoiserProxy(self.loaded.denoiser, self.member.compute))
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps

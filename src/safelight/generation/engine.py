@@ -1,7 +1,7 @@
 """The engine: owns the device, the loaded networks and the caches, and starts runs.
 
-Pictures of one request are generated one by one. Runs of several threads are batched (``batching.py``); a picture
-that is computed alone is the same, bit for bit, as when its seed is requested alone.
+Pictures of one request are generated one by one. Runs of several threads are batched (``runtime/executor.py``); a
+picture that is computed alone is the same, bit for bit, as when its seed is requested alone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from PIL import Image
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Batcher
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
-from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import RunProgress, Watcher
@@ -41,44 +39,48 @@ from safelight.models.checkpoints.checkpoint_cache import CheckpointCache
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.checkpoints.loading import (
     LoadedCheckpoint,
-    load_checkpoint,
+    describe_parts,
     load_tokenizer,
     scheduler_config,
 )
 from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.runtime.backends import checkpoint_backend
+from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.executor import Executor
+from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.settings import Settings
 
 PAUSE_POLL_INTERVAL = 0.05
 """Seconds between two checks whether a paused picture may go on."""
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
     """Generates pictures. Thread-safe: pictures of several threads are batched, up to the setting max_batch_size.
 
     Args:
-        settings: Device, precision, memory budget, data directory.
+        settings: Device, precision, backend, memory budget, data directory.
 
     Raises:
-        BackendError: This machine does not have the device.
+        BackendError: This machine does not have the device, or there is no such backend in this precision.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
         self._precision = resolve_precision(settings.generation_precision, self._device)
+        self._backend = checkpoint_backend(settings.generation_backend, self._precision)
         self._cache = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
             self.memory_budget, self._load, self._weight_bytes
         )
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[Checkpoint, LatentToRGB] = {}
         self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
-        # Threads take these in this order: a concurrency slot, memory, the lock (see batching.py).
+        # Threads take these in this order: a concurrency slot, memory, the lock (see runtime/executor.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
-        self._batcher = Batcher(self._lock, settings.batch_timeout / 1000, self._release_threads)
+        self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
 
     @property
     def memory_budget(self) -> int:
@@ -123,11 +125,11 @@ class Engine:
 
     @property
     def machine(self) -> Machine:
-        """The hardware and arithmetic of the networks, for the record."""
+        """The hardware and arithmetic that the settings ask for; a record has what a picture's denoiser ran on."""
         return Machine(
             device=str(self._device),
             precision=self._precision,
-            backend="eager",
+            backend=self._backend.name,
             threads=torch.get_num_threads(),
         )
 
@@ -201,14 +203,13 @@ class Engine:
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(checkpoint),
-            machine=self.machine,
             lease=lambda: self._lease(checkpoint, upscaler, image_bytes),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
-            batcher=None if unbatched else self._batcher,
+            executor=None if unbatched else self._executor,
             pause=lambda: self._pause(watcher),
         )
 
@@ -352,7 +353,15 @@ class Engine:
             try:
                 if isinstance(key, UpscalerFile):
                     return key.load(self._settings.cache_folder, self._device)
-                return load_checkpoint(key, DTYPES[self._precision], self._device)
+                parts = describe_parts(
+                    key,
+                    self._precision,
+                    self._device,
+                    backend=self._backend.name,
+                    cache=self._settings.cache_folder,
+                )
+                parts.read_tools()
+                return parts.assemble({name: source.load() for name, source in parts.sources.items()})
             finally:
                 self._release_threads()
 
@@ -360,7 +369,7 @@ class Engine:
         """The map from latents to colours of a checkpoint, fitted for the first preview."""
         key = loaded.checkpoint
         if key not in self._previewers:
-            self._previewers[key] = fit_latent_to_rgb(loaded.components["vae"])
+            self._previewers[key] = fit_latent_to_rgb(loaded.vae.network)
         return self._previewers[key]
 
     def _weight_bytes(self, key: Checkpoint | UpscalerFile) -> int:
@@ -399,11 +408,9 @@ def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
     """
-    vae: Any = loaded.components["vae"]
-    widths = (
-        vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels") or (128, 256)
-    )
-    return int(width * height * max(widths[:2]) * next(vae.parameters()).element_size() * 3)
+    config = loaded.vae.config
+    widths = config.get("block_out_channels") or config.get("decoder_block_out_channels") or (128, 256)
+    return int(width * height * max(widths[:2]) * loaded.vae.dtype.itemsize * 3)
 
 
 def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> tuple[int, int] | None:

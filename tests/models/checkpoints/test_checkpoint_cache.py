@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ from safelight.errors import CheckpointInvalidError, MemoryBudgetError
 from safelight.models.checkpoints import checkpoint_cache
 from safelight.models.checkpoints.checkpoint_cache import CheckpointCache, release_freed_memory
 from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
-from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from safelight.models.checkpoints.loading import load_checkpoint
 
 Tiny = Callable[[str], Path]
 
@@ -46,6 +46,14 @@ def three(tiny: Tiny) -> list[Checkpoint]:
     ]
 
 
+@dataclass(frozen=True)
+class Empty:
+    """A loaded checkpoint without networks."""
+
+    checkpoint: Checkpoint
+    nbytes: int
+
+
 class Loader:
     """Returns empty models of 100 bytes, and records its calls."""
 
@@ -53,10 +61,10 @@ class Loader:
         self.nbytes, self.seconds = nbytes, seconds
         self.asked: list[str] = []
 
-    def __call__(self, checkpoint: Checkpoint) -> LoadedCheckpoint:
+    def __call__(self, checkpoint: Checkpoint) -> Empty:
         self.asked.append(checkpoint.name)
         time.sleep(self.seconds)
-        return LoadedCheckpoint(checkpoint, {}, {}, self.nbytes)
+        return Empty(checkpoint, self.nbytes)
 
 
 def models(budget: int, loader: Loader, estimate: int = 100) -> CheckpointCache:
@@ -179,7 +187,7 @@ def test_threads_that_need_two_do_not_deadlock_with_one_each(three: list[Checkpo
 def test_two_threads_get_the_same_one(three: list[Checkpoint]) -> None:
     loader = Loader(seconds=0.05)
     pool = models(300, loader)
-    got: list[LoadedCheckpoint] = []
+    got: list[Empty] = []
     threads = [threading.Thread(target=lambda: got.append(pool.get(three[0]))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -193,10 +201,10 @@ def test_loading_one_does_not_block_another(three: list[Checkpoint]) -> None:
     a, b, _ = three
     release = threading.Event()
 
-    def slow(checkpoint: Checkpoint) -> LoadedCheckpoint:
+    def slow(checkpoint: Checkpoint) -> Empty:
         if checkpoint is b:
             assert release.wait(5)
-        return LoadedCheckpoint(checkpoint, {}, {}, 100)
+        return Empty(checkpoint, 100)
 
     pool = CheckpointCache(300, slow, lambda _: 100)
     pool.get(a)
@@ -210,7 +218,7 @@ def test_loading_one_does_not_block_another(three: list[Checkpoint]) -> None:
 
 
 def test_a_failed_load_leaves_no_trace(three: list[Checkpoint]) -> None:
-    def fail(_: Checkpoint) -> LoadedCheckpoint:
+    def fail(_: Checkpoint) -> Empty:
         raise CheckpointInvalidError("damaged")
 
     pool = CheckpointCache(300, fail, lambda _: 100)
@@ -335,10 +343,10 @@ def test_a_deadlock_is_an_error(three: list[Checkpoint]) -> None:
     """Two checkpoints turn out larger than they seemed, so that neither fits beside the other."""
     both, outcomes = threading.Barrier(2), list[str]()
 
-    def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
+    def load(checkpoint: Checkpoint) -> Empty:
         if checkpoint is not three[2]:
             both.wait(10)
-        return LoadedCheckpoint(checkpoint, {}, {}, 250)
+        return Empty(checkpoint, 250)
 
     pool = CheckpointCache(450, load, lambda _: 50)
 
