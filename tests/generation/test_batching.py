@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.generation.conftest import SIDE, same_pixels, to_array
+from tests.generation.conftest import SIDE, loaded_checkpoint, same_pixels, to_array
 from tests.tiny.generation import INIT_IMAGE, MASK
 from torch import nn
 
@@ -57,7 +57,7 @@ def recorded_calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
     rows: list[int] = []
     handles = []
     for name in names:
-        loaded = engine._cache.get(engine.checkpoint(str(name)))
+        loaded = loaded_checkpoint(engine, name)
         denoiser: Any = loaded.components[loaded.family.denoiser]
 
         def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ def failing_large_calls(engine: Engine, checkpoint: Path, most: int, error: Exce
         if len(next(iter((*args, *kwargs.values())))) > most:
             raise error
 
-    unet: Any = engine._cache.get(engine.checkpoint(str(checkpoint))).components["unet"]
+    unet: Any = loaded_checkpoint(engine, checkpoint).components["unet"]
     handle = unet.register_forward_pre_hook(fail, with_kwargs=True)
     yield
     handle.remove()
@@ -308,7 +308,7 @@ def test_two_checkpoints_in_a_budget_for_one(ask: Ask, engine: Engine, drawing_h
     names = ("sd1", "sd2")
     requests = [ask(name, seed=seed, width=32, height=32) for seed in range(3) for name in names]
     expected = generate_alone(engine, requests)
-    loaded = [engine._cache.get(engine.checkpoint(str(request.checkpoint))) for request in requests[:2]]
+    loaded = [loaded_checkpoint(engine, request.checkpoint) for request in requests[:2]]
     room = decoding_bytes(loaded[0], 32, 32)
     budget = max(each.nbytes for each in loaded) + 2 * room + min(each.nbytes for each in loaded) // 2
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
@@ -322,7 +322,7 @@ def test_the_batch_size_is_limited(
     limit: str, most: int, ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
     requests = [ask(seed=seed) for seed in range(6)]
-    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    loaded = loaded_checkpoint(engine, tiny("sd1"))
     room = decoding_bytes(loaded, SIDE, SIDE)
     chosen: dict[str, Any] = {
         "memory": {"memory_budget": loaded.nbytes + 2 * room + room // 2},
@@ -343,7 +343,7 @@ def test_the_batch_size_is_limited(
 def test_an_image_too_large_for_the_memory_is_refused_while_others_run(
     ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
-    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    loaded = loaded_checkpoint(engine, tiny("sd1"))
     budget = loaded.nbytes + decoding_bytes(loaded, SIDE, SIDE)
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     errors: list[Exception] = []
@@ -369,7 +369,7 @@ def test_a_single_image_waits_for_no_other(engine: Engine, ask: Ask) -> None:
 def test_an_image_that_is_decoded_is_not_waited_for(
     stop_after: int, engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
-    vae: Any = engine._cache.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
+    vae: Any = loaded_checkpoint(engine, tiny("sd1")).components["vae"]
     told: list[Any] = []
     members: list[int] = []
     handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._executor._member_count))

@@ -12,8 +12,9 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,15 @@ class CheckpointParts:
     tokenizers_digest: str
     _tools: dict[str, object] = field(default_factory=dict, repr=False)
 
+    @property
+    def keys(self) -> frozenset[ComponentKey]:
+        """What identifies its networks."""
+        return frozenset(source.key for source in self.sources.values())
+
+    def within(self, context: Callable[[], AbstractContextManager[object]]) -> CheckpointParts:
+        """The parts, each loaded within a context such as a lock."""
+        return replace(self, sources={name: source.within(context) for name, source in self.sources.items()})
+
     def read_tools(self) -> None:
         """Read tokenizers and scheduler once, before any weights. Called by one thread at a time.
 
@@ -184,12 +194,13 @@ class CheckpointParts:
                 tools = {files.name: _load_tool(files) for files in found}
             self._tools = {name: make_thread_safe(tool) for name, tool in tools.items()}
 
-    def assemble(self, networks: Mapping[str, Component]) -> LoadedCheckpoint:
-        """The checkpoint with its networks loaded. Called by one thread at a time.
+    def assemble(self, components: Sequence[Component]) -> LoadedCheckpoint:
+        """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time.
 
         Raises:
             CheckpointInvalidError: A tokenizer or scheduler cannot be read.
         """
+        networks = dict(zip(self.sources, components, strict=True))
         self.read_tools()
         if not isinstance(self.files, SingleFileLoader):
             options = _index_options(self.files)
@@ -284,7 +295,7 @@ def load_checkpoint(
     """
     parts = describe_parts(checkpoint, precision, device, configs=configs)
     parts.read_tools()
-    return parts.assemble({name: source.load() for name, source in parts.sources.items()})
+    return parts.assemble([source.load() for source in parts.sources.values()])
 
 
 @dataclass(frozen=True)
