@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     memory_budget: int = Field(
         0,
         ge=0,
-        description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
+        description="Bytes that loaded networks and a picture may take; 0: most of the device's memory.",
     )
     max_batch_size: int = Field(
         8,

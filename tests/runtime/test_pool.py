@@ -128,7 +128,7 @@ def test_a_component_in_use_is_not_evicted() -> None:
 
 def test_a_component_larger_than_the_budget_is_refused_before_it_is_loaded() -> None:
     a, *_ = sources(loader := Loader())
-    with pytest.raises(MemoryBudgetError, match=r"needs 0.00 GB, and the budget is"):
+    with pytest.raises(MemoryBudgetError, match=r"need 0.00 GB, and the budget is"):
         ModelPool(50).load(a)
     assert loader.loaded == []
 

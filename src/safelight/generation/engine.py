@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
 import torch
 from PIL import Image
 
@@ -48,7 +47,7 @@ from safelight.runtime.component import ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.openmp import thread_team_releaser
-from safelight.runtime.pool import ModelPool
+from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
 
 PAUSE_POLL_INTERVAL = 0.05
@@ -60,17 +59,19 @@ class Engine:
 
     Args:
         settings: Device, precision, backend, memory budget, data directory.
+        pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
         self._precision = resolve_precision(settings.generation_precision, self._device)
         self._backend = checkpoint_backend(settings.generation_backend, self._precision)
-        self._pool = ModelPool(self.memory_budget)
+        self._pool = pool or ModelPool(0)
+        self._pool.budget = self._find_budget()
         self._parts: dict[Checkpoint, CheckpointParts] = {}
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[ComponentKey, LatentToRGB] = {}
@@ -84,11 +85,7 @@ class Engine:
     @property
     def memory_budget(self) -> int:
         """Bytes that weights and pictures in progress may take together."""
-        if self._settings.memory_budget:
-            return self._settings.memory_budget
-        if self._device.type == "cuda":
-            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
-        return int(0.8 * psutil.virtual_memory().total)
+        return self._pool.budget
 
     def preload(self, name: str) -> None:
         """Load a checkpoint before it is needed.
@@ -373,6 +370,11 @@ class Engine:
         kept = {each: known for each, known in self._parts.items() if not known.keys.isdisjoint(in_memory)}
         self._parts = kept | {checkpoint: parts}
         return parts
+
+    def _find_budget(self) -> int:
+        if self._device.type == "cuda" and not self._settings.memory_budget:
+            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
+        return host_budget(self._settings.memory_budget)
 
     def _loaded(self) -> set[Checkpoint]:
         """The checkpoints of which all components are in memory."""

@@ -71,12 +71,12 @@ class Component:
     @property
     def dtype(self) -> torch.dtype:
         """The data type of a torch network's input."""
-        return self.network.dtype  # type: ignore[no-any-return]
+        return self.network.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of a torch network's input."""
-        return self.network.device  # type: ignore[no-any-return]
+        return self.network.device
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

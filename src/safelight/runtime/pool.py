@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+import psutil
+
 from safelight.errors import MemoryBudgetError
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 
@@ -56,7 +58,7 @@ class ModelPool:
         budget: Bytes that all weights, and the room that is asked for beside them, may take together.
 
     Attributes:
-        budget: It may change; what is in use is not evicted for it.
+        budget: The same; it may change, and what is in use is not evicted for it.
     """
 
     def __init__(self, budget: int) -> None:
@@ -189,7 +191,7 @@ class ModelPool:
         whole = nbytes + sum(self._size_of(key, source) for key, source in sources.items())
         if whole > self.budget:
             raise MemoryBudgetError(
-                f"The checkpoint needs {_format_gigabytes(whole)}, and the budget is "
+                f"The networks need {_format_gigabytes(whole)}, and the budget is "
                 f"{_format_gigabytes(self.budget)}."
             )
         evicted = False
@@ -223,7 +225,7 @@ class ModelPool:
         holders = {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
         if self._leased_bytes(me) + nbytes > self.budget or holders <= self._waiting | {me}:
             raise MemoryBudgetError(
-                f"The checkpoint needs {_format_gigabytes(nbytes)} beside those in use, and the budget is "
+                f"The networks need {_format_gigabytes(nbytes)} beside those in use, and the budget is "
                 f"{_format_gigabytes(self.budget)}."
             )
         self._waiting.add(me)
@@ -240,6 +242,11 @@ class ModelPool:
     def _leased_bytes(self, thread_id: int) -> int:
         """Bytes that a thread leases, each component counted once."""
         return sum(entry.used_bytes for entry in self._entries.values() if entry.is_leased_by(thread_id))
+
+
+def host_budget(setting: int) -> int:
+    """The budget of a pool in the machine's memory: the setting memory_budget, or most of the memory if it is 0."""
+    return setting or int(0.8 * psutil.virtual_memory().total)
 
 
 def release_freed_memory() -> None:

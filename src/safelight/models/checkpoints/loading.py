@@ -405,7 +405,7 @@ def _read_network(files: ComponentFiles, family: Family, dtype: torch.dtype) -> 
     network: torch.nn.Module = _load_with(files, lambda kind: _load_network(files, kind, dtype))
     if family.key == "chroma" and files.name == "transformer":
         # diffusers 0.42's ChromaInpaintPipeline reads Flux's option.
-        network.register_to_config(guidance_embeds=False)  # type: ignore[operator]
+        network.register_to_config(guidance_embeds=False)
     return network
 
 
