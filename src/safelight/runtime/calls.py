@@ -7,7 +7,6 @@ Tensors and lists with as many rows belong to the batch and are joined; all othe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from safelight.runtime.component import Component, ComponentKey, Patch
+from safelight.runtime.patching import patched
 
 SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
 """Arguments that hold positions, not rows, whatever their length."""
@@ -62,10 +62,7 @@ class Call:
 
     def compute(self) -> object:
         """The network's result; the patches are applied before it is computed, and undone after it."""
-        network = self.component.network
-        with ExitStack() as applied:
-            for patch in self.patches:
-                applied.enter_context(patch.apply(network))
+        with patched(network := self.component.network, self.patches):
             return network(*self.args, **self.kwargs)
 
     @cached_property
