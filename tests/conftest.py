@@ -89,8 +89,12 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory whose cache lasts for the session."""
-    return tmp_path_factory.mktemp("home")
+    """A data directory; its cache lasts for the session and is shared by all test processes."""
+    home = tmp_path_factory.mktemp("home")
+    cache = shared_folder(tmp_path_factory) / "cache"
+    cache.mkdir(exist_ok=True)
+    (home / "cache").symlink_to(cache)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def fill_tables(engine: Engine, home: Path) -> None:
 
 
 def _fill_jobs(engine: Engine) -> None:
-    ledger = JobStore(engine)
+    store = JobStore(engine)
 
     def submit(kind: JobKind, key: str | None = None, **fields: object) -> str:
         request, pictures = store_request(parse_request(kind, fields))
@@ -91,21 +91,21 @@ def _fill_jobs(engine: Engine) -> None:
             checkpoint=checkpoint,
             request_id="r-1",
         )
-        return ledger.submit(given, pictures).id
+        return store.submit(given, pictures).id
 
     for seed in range(2):
         submit(JobKind.GENERATE, prompt=f"a red apple, {seed}", seed=seed)
-        job = ledger.claim("here:cpu:0")
+        job = store.claim("here:cpu:0")
         assert job is not None
         if seed:
-            ledger.fail(job, RequestError("0 steps are too few; it's no error of ours."))
+            store.fail(job, RequestError("0 steps are too few; it's no error of ours."))
         else:
-            ledger.succeed(job, {"pictures": [{"id": "1", "url": None, "scores": {"sfw": 0.875}}]}, 1.5)
-    ledger.send_signal(submit(JobKind.UPSCALE, image=b"a picture"), Signal.CANCEL)
+            store.succeed(job, {"pictures": [{"id": "1", "url": None, "scores": {"sfw": 0.875}}]}, 1.5)
+    store.send_signal(submit(JobKind.UPSCALE, image=b"a picture"), Signal.CANCEL)
     submit(JobKind.GENERATE, prompt="a kitchen; a table\nand 'chairs' \\ 100 %", seed=7)
-    job = ledger.claim("here:cpu:0")
+    job = store.claim("here:cpu:0")
     assert job is not None
-    ledger.report(
+    store.report(
         job, Progress(stage="first pass", step=3, steps=20, fraction=0.15, seconds=0.5), b"\x00webp\xff"
     )
     submit(JobKind.GENERATE, "again-1", prompt="ein grüner Apfel", init_image=b"another picture")

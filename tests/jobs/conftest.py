@@ -27,7 +27,7 @@ def database(database_settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def ledger(database: Engine) -> JobStore:
+def store(database: Engine) -> JobStore:
     return JobStore(database, limits=QueueLimits(capacity=50))
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 from safelight.errors import ImageError, JobTooLargeError
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images.types import DecodeLimits
-from safelight.jobs.cost import NETWORK_COST, JobSize, check_size, estimate_size
+from safelight.jobs.cost import NETWORK_COST, JobSize, check_size
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.task import TASKS
 
 
 def image_file(width: int, height: int, kind: str = "PNG", frames: int = 1) -> bytes:
@@ -18,6 +19,12 @@ def image_file(width: int, height: int, kind: str = "PNG", frames: int = 1) -> b
     first, *others = [Image.new("RGB", (width, height), (number, 0, 0)) for number in range(frames)]
     first.save(out, kind, **({"save_all": True, "append_images": others} if others else {}))
     return out.getvalue()
+
+
+def estimate_size(request: RequestPart, limits: DecodeLimits) -> JobSize:
+    (task,) = (task for task in TASKS.values() if task.request is type(request))
+    size: JobSize = task.size(request, limits)
+    return size
 
 
 def cost(request: RequestPart) -> float:

@@ -27,26 +27,26 @@ FORMER = {
 }
 
 
-def add_dbos_tables(shop: WorkerProcesses, *rows: dict[str, object]) -> None:
+def add_dbos_tables(workers: WorkerProcesses, *rows: dict[str, object]) -> None:
     """Add what an older version left in a database: DBOS's tables with rows, and jobs without a notification."""
-    if shop.service.engine.dialect.name == "sqlite":
-        with sqlite3.connect(shop.settings.home / "safelight.db") as database:
+    if workers.service.engine.dialect.name == "sqlite":
+        with sqlite3.connect(workers.settings.home / "safelight.db") as database:
             database.executescript((BEFORE / "dbos.sqlite.sql").read_text())
         database.close()
     else:
-        with write_transaction(shop.service.engine) as connection:
+        with write_transaction(workers.service.engine) as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.execute((BEFORE / "dbos.postgresql.sql").read_text())
-    with write_transaction(shop.service.engine) as connection:
+    with write_transaction(workers.service.engine) as connection:
         for number, job in enumerate(rows):
             values = FORMER | {"turn": 1.0 + number, "created": seconds_ago(60)} | job
             connection.execute(insert(jobs).values(**values))
 
 
-def virtual_times(shop: WorkerProcesses) -> int:
-    schema = "" if shop.service.engine.dialect.name == "sqlite" else "dbos."
-    with read_transaction(shop.service.engine) as connection:
+def virtual_times(workers: WorkerProcesses) -> int:
+    schema = "" if workers.service.engine.dialect.name == "sqlite" else "dbos."
+    with read_transaction(workers.service.engine) as connection:
         return connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
 
 
@@ -54,7 +54,7 @@ def virtual_times(shop: WorkerProcesses) -> int:
 def test_queued_and_running_jobs_are_done(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """DBOS's tables are neither read nor changed."""
     url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
-    with run_workers(tmp_path / "home", url) as shop:
+    with run_workers(tmp_path / "home", url) as workers:
         waiting = {"id": "1a227618c11b865a7b13624a37c", "state": "queued"}
         interrupted = {
             "id": "1a227618c4d7b4a619df54e9087",
@@ -63,13 +63,13 @@ def test_queued_and_running_jobs_are_done(kind: str, request: pytest.FixtureRequ
             "worker": "w",
             "lease": seconds_ago(-10),
         }
-        add_dbos_tables(shop, waiting, interrupted)
-        before = virtual_times(shop)
+        add_dbos_tables(workers, waiting, interrupted)
+        before = virtual_times(workers)
         assert before == 2
-        shop.start()
+        workers.start()
         ids = [str(job["id"]) for job in (waiting, interrupted)]
-        wait_for(lambda: all(shop.state(job_id).final for job_id in ids))
-        assert [shop.state(job_id) for job_id in ids] == [JobState.SUCCEEDED] * 2
-        assert [shop.job(job_id).attempt for job_id in ids] == [1, 2]
-        assert virtual_times(shop) == before
-        assert shop.terminate() == 0
+        wait_for(lambda: all(workers.state(job_id).final for job_id in ids))
+        assert [workers.state(job_id) for job_id in ids] == [JobState.SUCCEEDED] * 2
+        assert [workers.job(job_id).attempt for job_id in ids] == [1, 2]
+        assert virtual_times(workers) == before
+        assert workers.terminate() == 0

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +14,6 @@ from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images.fields import ImageField
 from safelight.jobs.job import JobKind
 from safelight.jobs.payloads import (
-    REQUEST_TYPES,
     ScanRequest,
     blob_digests,
     load_request,
@@ -20,6 +21,8 @@ from safelight.jobs.payloads import (
     store_request,
     with_seed,
 )
+from safelight.jobs.task import Task
+from safelight.plugins import PLUGINS, Registry, hookimpl
 
 
 def test_pictures_are_stored_in_the_database_and_loaded_again(database: Engine) -> None:
@@ -90,23 +93,34 @@ class Controlled(GenerationRequest):
     references: tuple[Annotated[bytes, ImageField()], ...] = ()
 
 
-def test_pictures_within_parts_of_a_request_are_loaded_too(
-    database: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(REQUEST_TYPES, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]
+class ControlledJobs:
+    """A plug-in with a job kind for such requests."""
+
+    @hookimpl
+    def register_tasks(self, registry: Registry[Task[Any]]) -> None:
+        registry.register("controlled", replace(registry[JobKind.GENERATE], request=Controlled))
+
+
+@pytest.fixture
+def controlled() -> Iterator[None]:
+    with PLUGINS.registered(ControlledJobs(), "controlled"):
+        yield
+
+
+def test_pictures_within_parts_of_a_request_are_loaded_too(database: Engine, controlled: None) -> None:
     fields = {
         "prompt": "a hat",
         "init_image": b"one",
         "control": ({"kind": "depth", "image": b"two"}, {"kind": "edges", "image": b"one"}),
         "references": (b"three",),
     }
-    request = parse_request(JobKind.GENERATE, fields)
+    request = parse_request("controlled", fields)
     body, pictures = store_request(request)
     assert set(pictures.values()) == {b"one", b"two", b"three"}
     assert set(blob_digests(body)) == set(pictures)
     with write_transaction(database) as connection:
         blobs.put_many(connection, pictures)
-        again = load_request(connection, JobKind.GENERATE, body)
+        again = load_request(connection, "controlled", body)
     assert again == request
     assert isinstance(again, Controlled)
     assert [each.image for each in again.control] == [b"two", b"one"]

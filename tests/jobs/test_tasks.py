@@ -37,7 +37,7 @@ from safelight.studio.upscaled import Upscaled
 
 
 @pytest.fixture
-def desk(database: Engine, tmp_path: Path) -> JobContext:
+def context(database: Engine, tmp_path: Path) -> JobContext:
     migrate(database, [gallery_tables.SCHEMA])
     settings = Settings(home=tmp_path, backend="onnxruntime", precision="fp32")
     return JobContext(Studio(settings), Gallery(database, tmp_path), AuditLog(tmp_path))
@@ -59,9 +59,9 @@ def entry(index: int, decision: Decision) -> NewEntry:
     )
 
 
-def test_blocked_images_are_audited(desk: JobContext) -> None:
-    blocked = desk.add_entry(entry(0, Decision.BLOCK))
-    (line,) = [json.loads(text) for text in desk.audit.path.read_text().splitlines()]
+def test_blocked_images_are_audited(context: JobContext) -> None:
+    blocked = context.add_entry(entry(0, Decision.BLOCK))
+    (line,) = [json.loads(text) for text in context.audit.path.read_text().splitlines()]
     assert (line["event"], line["owner"], line["job_id"], line["entry_id"]) == (
         "picture.blocked",
         "anna",
@@ -71,9 +71,9 @@ def test_blocked_images_are_audited(desk: JobContext) -> None:
 
 
 @pytest.fixture
-def running(ledger: JobStore) -> RunningJob:
-    ledger.submit(submission(kind=JobKind.UPSCALE))
-    return RunningJob(claim_job(ledger), ledger)
+def running(store: JobStore) -> RunningJob:
+    store.submit(submission(kind=JobKind.UPSCALE))
+    return RunningJob(claim_job(store), store)
 
 
 @pytest.fixture
@@ -83,67 +83,67 @@ def picture() -> UpscaleRequest:
     return UpscaleRequest(image=buffer.getvalue())
 
 
-def count_entries(desk: JobContext, running: RunningJob) -> bool:
-    return desk.gallery.find(running.job.id, 0) is not None
+def count_entries(context: JobContext, running: RunningJob) -> bool:
+    return context.gallery.find(running.job.id, 0) is not None
 
 
-def test_upscaling(desk: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
-    assert upscale(desk, running, picture).pictures
-    assert count_entries(desk, running)
+def test_upscaling(context: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
+    assert upscale(context, running, picture).pictures
+    assert count_entries(context, running)
     assert not running.interrupted
     assert not running.partial
-    assert upscale(desk, running, picture).pictures
+    assert upscale(context, running, picture).pictures
     assert running.partial  # it was in the gallery
 
 
 def test_an_embedding_is_stored_with_its_classifier(
-    desk: JobContext, running: RunningJob, picture: UpscaleRequest
+    context: JobContext, running: RunningJob, picture: UpscaleRequest
 ) -> None:
-    upscale(desk, running, picture)
-    classifier = desk.studio.moderator().classifier.info
-    (stored,) = desk.gallery.embeddings(classifier.digest)
+    upscale(context, running, picture)
+    classifier = context.studio.moderator().classifier.info
+    (stored,) = context.gallery.embeddings(classifier.digest)
     assert stored.embedding.classifier == classifier.name
     assert stored.embedding.vector.shape == (classifier.embedding_dim,)
-    assert desk.gallery.find(running.job.id, 0) == desk.gallery.get(stored.entry_id)
+    assert context.gallery.find(running.job.id, 0) == context.gallery.get(stored.entry_id)
 
 
 @pytest.mark.parametrize("how", ["told", "leaving", "late"])
-def test_upscaling_stops(desk: JobContext, ledger: JobStore, picture: UpscaleRequest, how: str) -> None:
-    ledger.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))
-    running = RunningJob(claim_job(ledger), ledger)
+def test_upscaling_stops(context: JobContext, store: JobStore, picture: UpscaleRequest, how: str) -> None:
+    store.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))
+    running = RunningJob(claim_job(store), store)
     if how == "told":
         running.receive_signal(Signal.CANCEL, 0)
     running.worker_stopping = how == "leaving"
-    assert upscale(desk, running, picture) == JobResult.from_pictures([])
+    assert upscale(context, running, picture) == JobResult.from_pictures([])
     assert running.interrupted
-    assert not count_entries(desk, running)
+    assert not count_entries(context, running)
 
 
-def paused(ledger: JobStore, job_id: str) -> bool:
-    progress = ledger.get(job_id).progress
+def paused(store: JobStore, job_id: str) -> bool:
+    progress = store.get(job_id).progress
     return progress is not None and progress.stage == PAUSED
 
 
 def test_upscaling_pauses_between_two_tiles(
-    desk: JobContext, ledger: JobStore, running: RunningJob, picture: UpscaleRequest
+    context: JobContext, store: JobStore, running: RunningJob, picture: UpscaleRequest
 ) -> None:
     running.paused = True
     with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(upscale, desk, running, picture)
-        wait_for(lambda: paused(ledger, running.job.id))
-        assert not count_entries(desk, running)
+        working = pool.submit(upscale, context, running, picture)
+        wait_for(lambda: paused(store, running.job.id))
+        assert not count_entries(context, running)
         running.paused = False
         assert working.result(60).pictures
 
 
 def test_scanning_pauses_between_two_pictures(
-    desk: JobContext, ledger: JobStore, picture: UpscaleRequest
+    context: JobContext, store: JobStore, picture: UpscaleRequest
 ) -> None:
-    ledger.submit(submission(kind=JobKind.SCAN))
-    running = RunningJob(claim_job(ledger), ledger, paused=True)
+    store.submit(submission(kind=JobKind.SCAN))
+    running = RunningJob(claim_job(store), store, paused=True)
     with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(scan, desk, running, ScanRequest(images=(picture.image,) * 3))
-        wait_for(lambda: paused(ledger, running.job.id))
+        working = pool.submit(scan, context, running, ScanRequest(images=(picture.image,) * 3))
+        wait_for(lambda: paused(store, running.job.id))
         assert not working.done()
         running.paused = False
         verdicts = working.result(60).verdicts
@@ -151,7 +151,7 @@ def test_scanning_pauses_between_two_pictures(
 
 
 def test_generation_pauses_between_two_images(
-    desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+    context: JobContext, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No image is begun meanwhile, and a job that is stopped begins no further one."""
     drawn: list[int] = []
@@ -162,16 +162,16 @@ def test_generation_pauses_between_two_images(
         running.paused = True
 
     monkeypatch.setattr("safelight.jobs.tasks._generate", draw)
-    ledger.submit(submission())
-    running = RunningJob(claim_job(ledger), ledger)
+    store.submit(submission())
+    running = RunningJob(claim_job(store), store)
     with ThreadPoolExecutor(1) as pool:
         request = GenerationRequest(prompt="x", seed=1, count=3)
-        working = pool.submit(generate, desk, running, request)
+        working = pool.submit(generate, context, running, request)
         for number in (1, 2):
-            wait_for(lambda: paused(ledger, running.job.id))
+            wait_for(lambda: paused(store, running.job.id))
             assert len(drawn) == number
             if number == 1:
-                ledger.report(running.job, Progress(stage="gone on"))
+                store.report(running.job, Progress(stage="gone on"))
                 running.paused = False
         running.receive_signal(Signal.CANCEL, 0)
         assert working.result(60) == JobResult.from_pictures([])
@@ -180,7 +180,7 @@ def test_generation_pauses_between_two_images(
 
 
 def test_upscaling_cancelled_at_its_end_stores_nothing(
-    desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+    context: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Studio.upscale
 
@@ -190,13 +190,13 @@ def test_upscaling_cancelled_at_its_end_stores_nothing(
         return enlarged
 
     monkeypatch.setattr(Studio, "upscale", told_meanwhile)
-    assert upscale(desk, running, picture) == JobResult.from_pictures([])
+    assert upscale(context, running, picture) == JobResult.from_pictures([])
     assert running.interrupted
-    assert not count_entries(desk, running)
+    assert not count_entries(context, running)
 
 
 def test_a_finished_image_waits_for_the_database(
-    desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+    context: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
     whole, failures = Gallery.add, [DatabaseBusyError(), DatabaseBusyError()]
@@ -207,7 +207,7 @@ def test_a_finished_image_waits_for_the_database(
         return whole(gallery, new)
 
     monkeypatch.setattr(Gallery, "add", add)
-    assert upscale(desk, running, picture).pictures
+    assert upscale(context, running, picture).pictures
     assert not failures
 
 
@@ -228,7 +228,7 @@ class CallCounter:
 
 
 def test_a_job_of_many_images_is_one_run_and_is_resumed(
-    desk: JobContext, ledger: JobStore, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+    context: JobContext, store: JobStore, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its initial image is judged once, it is planned once, its upscaler is read once; existing images are kept."""
     from safelight.generation import engine
@@ -252,15 +252,15 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
         "hires": {"scale": 2, "upscaler": "starter-2x", "strength": 0.9},
     }
     request = GenerationRequest.parse(**fields)
-    ledger.submit(submission())
-    running = RunningJob(claim_job(ledger), ledger)
-    result = generate(desk, running, request)
+    store.submit(submission())
+    running = RunningJob(claim_job(store), store)
+    result = generate(context, running, request)
     assert [each.seed for each in result.pictures] == [3, 4, 5]
     assert all(each.seconds and each.verdict and each.verdict.classifier for each in result.pictures)
     assert counting.done == {"judge": 3, "start": 1, "find_checkpoint": 1, "make_plan": 2, "read_network": 1}
 
-    desk.gallery.delete(result.pictures[1].id)
-    again = generate(desk, running, request)
+    context.gallery.delete(result.pictures[1].id)
+    again = generate(context, running, request)
     assert [each.sha256 for each in again.pictures] == [each.sha256 for each in result.pictures]
     assert [each.seconds is None for each in again.pictures] == [True, False, True]
     assert running.partial
@@ -268,18 +268,18 @@ def test_a_job_of_many_images_is_one_run_and_is_resumed(
     assert counting.done["read_network"] == 1, "it lives in the pool"
 
     edit = GenerationRequest.parse(prompt="a red ball", seed=3, count=2, steps=2, init_image=picture.image)
-    ledger.submit(submission())
+    store.submit(submission())
     counting.done.clear()
-    generate(desk, RunningJob(claim_job(ledger), ledger), edit)
+    generate(context, RunningJob(claim_job(store), store), edit)
     assert counting.done["judge"] == 3, "the initial picture once, and both results"
 
 
 def test_a_job_whose_images_all_exist_starts_no_run(
-    desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+    context: JobContext, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.submit(submission())
-    running = RunningJob(claim_job(ledger), ledger)
-    desk.add_entry(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
+    store.submit(submission())
+    running = RunningJob(claim_job(store), store)
+    context.add_entry(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
     monkeypatch.setattr(Studio, "start", lambda *_, **__: pytest.fail("a run"))
-    (shown,) = generate(desk, running, GenerationRequest(prompt="x", seed=1)).pictures
+    (shown,) = generate(context, running, GenerationRequest(prompt="x", seed=1)).pictures
     assert shown.decision is Decision.BLOCK

@@ -60,7 +60,7 @@ class WorkerProcesses:
 
     def submit(self, prompt: str = "a red apple", owner: str = "local", **fields: object) -> str:
         """Queue a small generation job; returns its id."""
-        request = {"prompt": prompt, "steps": 2, "seed": 1, **fields}
+        request = {"prompt": prompt, "steps": 2, "seed": 1, "width": 64, "height": 64, **fields}
         submission = Submission(
             kind=JobKind.GENERATE, request=request, owner=owner, checkpoint="starter", cost=1.0
         )

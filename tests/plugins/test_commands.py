@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Annotated
 
 import pytest
@@ -70,3 +72,12 @@ def test_an_unknown_command_has_near_names() -> None:
     with pytest.raises(UsageError) as caught:
         COMMANDS["genrate"]
     assert caught.value.hint.startswith("Did you mean generate")
+
+
+def test_help_fills_no_other_registry() -> None:
+    code = (
+        "import sys, safelight.cli.app as app; app.run(['--help']);"
+        "sys.exit(any(name.startswith(('safelight.generation', 'safelight.models', 'safelight.jobs'))"
+        " for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

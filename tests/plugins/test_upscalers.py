@@ -13,7 +13,7 @@ from safelight.errors import DuplicateNameError, UpscalerUnknownError
 from safelight.generation.upscaling import UPSCALERS, Upscaler, find_upscalers
 from safelight.generation.upscaling.resampling import ResamplingUpscaler
 from safelight.images import DecodeLimits
-from safelight.jobs.cost import RESAMPLING_COST, estimate_size
+from safelight.jobs.cost import RESAMPLING_COST, upscale_size
 from safelight.jobs.payloads import UpscaleRequest
 from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.settings import Settings
@@ -58,7 +58,7 @@ def test_its_jobs_cost_as_little_as_those_without_a_network(tmp_path: Path) -> N
     request = UpscaleRequest(image=(tmp_path / "a.png").read_bytes(), by=1, upscaler="mirroring")
     limits = DecodeLimits()
     with PLUGINS.registered(Toy(), "toy"):
-        assert estimate_size(request, limits).cost == pytest.approx(RESAMPLING_COST)
+        assert upscale_size(request, limits).cost == pytest.approx(RESAMPLING_COST)
 
 
 def test_a_built_in_name_is_taken() -> None:

@@ -51,24 +51,24 @@ class CallSequence:
         self.right = 0
         self.error: Exception | None = None
 
-    def run(self, floor: FifoLock, executor: Executor, net: nn.Module) -> None:
+    def run(self, lock: FifoLock, executor: Executor, net: nn.Module) -> None:
         try:
-            with floor, BatchMember(executor) as seat:
-                stand_in = DenoiserProxy(component_of(net), seat.compute)
+            with lock, BatchMember(executor) as member:
+                proxy = DenoiserProxy(component_of(net), member.compute)
                 for step, (rows, width, pause) in enumerate(self.steps):
-                    with floor.released():
+                    with lock.released():
                         time.sleep(pause)
                     if step == self.fails_at:
                         raise ZeroDivisionError
                     sample = torch.full((rows, width), float(100 * self.number + step))
-                    (answer,) = stand_in(sample, torch.tensor(step))
+                    (answer,) = proxy(sample, torch.tensor(step))
                     assert torch.equal(answer, 2 * sample + step)
                     self.right += 1
         except ZeroDivisionError as error:
             self.error = error
 
 
-VISITS = st.lists(
+RUNS = st.lists(
     st.tuples(
         st.lists(
             st.tuples(st.integers(1, 2), st.integers(1, 2), st.sampled_from([0, 0, 0.001, 0.004])), max_size=6
@@ -80,30 +80,28 @@ VISITS = st.lists(
 )
 
 
-@given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
+@given(RUNS, st.sampled_from([0.0, 0.002, 5.0]))
 @settings(max_examples=example_count(40))
 def test_threads_that_join_and_leave_get_their_own_results(
     plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
 ) -> None:
-    floor, net = FifoLock(), Doubler()
-    executor = Executor(floor, wait)
-    visits = [CallSequence(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
-    threads = [
-        threading.Thread(target=visit.run, args=(floor, executor, net), daemon=True) for visit in visits
-    ]
+    lock, net = FifoLock(), Doubler()
+    executor = Executor(lock, wait)
+    runs = [CallSequence(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
+    threads = [threading.Thread(target=run.run, args=(lock, executor, net), daemon=True) for run in runs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
-    for visit in visits:
-        fails = visit.fails_at is not None and visit.fails_at < len(visit.steps)
-        assert visit.right == (visit.fails_at if fails else len(visit.steps))
-        assert (visit.error is not None) == fails
-    assert sum(net.rows) == sum(rows for visit in visits for rows, _, _ in visit.steps[: visit.right])
+    for run in runs:
+        fails = run.fails_at is not None and run.fails_at < len(run.steps)
+        assert run.right == (run.fails_at if fails else len(run.steps))
+        assert (run.error is not None) == fails
+    assert sum(net.rows) == sum(rows for run in runs for rows, _, _ in run.steps[: run.right])
     assert executor._member_count == 0
     assert executor._waiting == []
-    assert floor.acquire(blocking=False)
+    assert lock.acquire(blocking=False)
 
 
 class JoinedThreads:
@@ -111,8 +109,8 @@ class JoinedThreads:
 
     def __init__(self, net: nn.Module, wait: float) -> None:
         self.net: Any = net
-        self.floor = FifoLock()
-        self.executor = Executor(self.floor, wait)
+        self.lock = FifoLock()
+        self.executor = Executor(self.lock, wait)
         self.results: dict[int, Any] = {}
 
     def run(self, calls: Sequence[tuple[Any, ...] | None], patches: Sequence[tuple[Patch, ...]] = ()) -> None:
@@ -120,9 +118,9 @@ class JoinedThreads:
         ready = threading.Barrier(len(calls))
 
         def work(number: int, arguments: tuple[Any, ...] | None) -> None:
-            with self.floor:
+            with self.lock:
                 self.executor.join()
-                with self.floor.released():
+                with self.lock.released():
                     ready.wait(PATIENCE)
                 try:
                     if arguments is not None:
@@ -130,7 +128,7 @@ class JoinedThreads:
                         call = Call(component_of(self.net), arguments, {}, own)
                         self.results[number] = self.executor.compute(call)
                     else:
-                        with self.floor.released():
+                        with self.lock.released():
                             time.sleep(0.1)
                 except Exception as error:  # noqa: BLE001  the test checks it
                     self.results[number] = error
@@ -153,37 +151,37 @@ def make_row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def test_all_joined_threads_are_one_call() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
+    joined = JoinedThreads(net := Doubler(), wait=PATIENCE)
+    joined.run([make_row(1), make_row(2), make_row(3)])
     assert net.rows == [3]
-    assert {number: float(answer[0].mean()) for number, (answer, _) in party.results.items()} == {
+    assert {number: float(answer[0].mean()) for number, (answer, _) in joined.results.items()} == {
         0: 2,
         1: 4,
         2: 6,
     }
-    assert {company for _, company in party.results.values()} == {3}
+    assert {batch_size for _, batch_size in joined.results.values()} == {3}
 
 
 def test_incompatible_calls_are_computed_one_after_the_other() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2, width=4), make_row(3), make_row(4, width=4)])
+    joined = JoinedThreads(net := Doubler(), wait=PATIENCE)
+    joined.run([make_row(1), make_row(2, width=4), make_row(3), make_row(4, width=4)])
     assert net.rows == [2, 2]
-    assert {answer[0].shape[1] for answer, _ in party.results.values()} == {3, 4}
+    assert {answer[0].shape[1] for answer, _ in joined.results.values()} == {3, 4}
 
 
 def test_a_thread_that_leaves_is_not_waited_for() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
+    joined = JoinedThreads(net := Doubler(), wait=PATIENCE)
     began = time.monotonic()
-    party.run([make_row(1), make_row(2), None])
+    joined.run([make_row(1), make_row(2), None])
     assert net.rows == [2]
     assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_a_slow_thread_is_waited_for_up_to_the_timeout() -> None:
-    party = JoinedThreads(net := Doubler(), wait=0.02)
-    party.run([make_row(1), make_row(2), None])
+    joined = JoinedThreads(net := Doubler(), wait=0.02)
+    joined.run([make_row(1), make_row(2), None])
     assert sum(net.rows) == 2
-    assert party.executor._member_count == 0
+    assert joined.executor._member_count == 0
 
 
 def test_a_row_that_makes_a_common_call_fail_fails_alone() -> None:
@@ -193,10 +191,10 @@ def test_a_row_that_makes_a_common_call_fail_fails_alone() -> None:
                 raise ValueError("broken")
             return super().forward(sample, timestep)
 
-    party = JoinedThreads(Picky(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
-    assert str(party.results[1]) == "broken"
-    assert [float(party.results[number][0][0].mean()) for number in (0, 2)] == [2, 6]
+    joined = JoinedThreads(Picky(), wait=PATIENCE)
+    joined.run([make_row(1), make_row(2), make_row(3)])
+    assert str(joined.results[1]) == "broken"
+    assert [float(joined.results[number][0][0].mean()) for number in (0, 2)] == [2, 6]
 
 
 @pytest.mark.parametrize(
@@ -209,12 +207,12 @@ def test_a_batch_too_large_for_the_memory_is_computed_row_by_row(error: RuntimeE
                 raise error
             return super().forward(sample, timestep)
 
-    party = JoinedThreads(net := Small(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
+    joined = JoinedThreads(net := Small(), wait=PATIENCE)
+    joined.run([make_row(1), make_row(2), make_row(3)])
     assert net.rows == [1, 1]
-    assert [float(party.results[number][0][0].mean()) for number in (0, 1)] == [2, 4]
-    assert [party.results[number][1] for number in (0, 1)] == [1, 1]
-    assert party.results[2] is error
+    assert [float(joined.results[number][0][0].mean()) for number in (0, 1)] == [2, 4]
+    assert [joined.results[number][1] for number in (0, 1)] == [1, 1]
+    assert joined.results[2] is error
 
 
 def test_ctrl_c_in_one_thread_does_not_affect_the_calls_of_others() -> None:
@@ -225,54 +223,54 @@ def test_ctrl_c_in_one_thread_does_not_affect_the_calls_of_others() -> None:
                 raise KeyboardInterrupt
             return super().forward(sample, timestep)
 
-    floor, net = FifoLock(), Interrupted()
-    executor = Executor(floor, 0.05)
-    floor.acquire()
+    lock, net = FifoLock(), Interrupted()
+    executor = Executor(lock, 0.05)
+    lock.acquire()
     executor.join()
     executor.join()
     answers: list[Any] = []
 
     def other() -> None:
-        with floor:
+        with lock:
             answers.append(executor.compute(Call(component_of(net), make_row(2), {})))
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
-    with floor.released():
+    with lock.released():
         time.sleep(0.01)  # the other one waits now, or will
     with pytest.raises(KeyboardInterrupt):
         executor.compute(Call(component_of(net), make_row(1), {}))
     executor.leave()
-    floor.release()
+    lock.release()
     thread.join(PATIENCE)
     assert float(answers[0][0][0].mean()) == 4
 
 
 def test_a_thread_releases_its_lock_only_while_it_waits_for_others() -> None:
-    let_go: list[str] = []
-    floor, net = FifoLock(), Doubler()
-    executor = Executor(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
-    with floor:
+    released: list[str] = []
+    lock, net = FifoLock(), Doubler()
+    executor = Executor(lock, 0.01, lambda: released.append(threading.current_thread().name))
+    with lock:
         executor.join()
         executor.compute(Call(component_of(net), make_row(1), {}))
-        assert let_go == []
+        assert released == []
         executor.join()  # a thread that makes no call
         executor.compute(Call(component_of(net), make_row(1), {}))
-    assert set(let_go) == {threading.current_thread().name}
+    assert set(released) == {threading.current_thread().name}
 
 
 def test_a_proxy_stands_for_the_network() -> None:
     torch.manual_seed(0)
     net = nn.Linear(3, 2)
-    stand_in = DenoiserProxy(component_of(net), Call.compute)
-    assert stand_in.in_features == 3
-    assert next(stand_in.parameters()) is net.weight
-    assert torch.equal(stand_in(torch.ones(1, 3)), net(torch.ones(1, 3)))
-    stand_in.register_forward_hook(lambda *_: "hooked")
-    assert stand_in(torch.ones(1, 3)) == "hooked"
+    proxy = DenoiserProxy(component_of(net), Call.compute)
+    assert proxy.in_features == 3
+    assert next(proxy.parameters()) is net.weight
+    assert torch.equal(proxy(torch.ones(1, 3)), net(torch.ones(1, 3)))
+    proxy.register_forward_hook(lambda *_: "hooked")
+    assert proxy(torch.ones(1, 3)) == "hooked"
     assert isinstance(net(torch.ones(1, 3)), Tensor)
     with pytest.raises(AttributeError):
-        _ = stand_in.nonsense
+        _ = proxy.nonsense
 
 
 @dataclass(frozen=True)
@@ -314,19 +312,19 @@ class Scale(nn.Module):
 
 def test_pictures_with_different_patches_share_no_call_and_each_gets_its_own() -> None:
     log: list[str] = []
-    party = JoinedThreads(Scale(log), wait=PATIENCE)
+    joined = JoinedThreads(Scale(log), wait=PATIENCE)
     double, triple = Scaled(2, log), Scaled(3, log)
     rows = [(torch.full((1, 1), float(number)),) for number in range(1, 6)]
-    party.run(rows, [(double,), (), (Scaled(2, log),), (triple, double), ()])
-    found = {number: (float(answer[0]), together) for number, (answer, together) in party.results.items()}
+    joined.run(rows, [(double,), (), (Scaled(2, log),), (triple, double), ()])
+    found = {number: (float(answer[0]), together) for number, (answer, together) in joined.results.items()}
     assert found == {0: (2, 2), 1: (2, 2), 2: (6, 2), 3: (24, 1), 4: (5, 2)}
     assert sorted(log) == sorted(
         ["on 2", "computed 2", "off 2", "computed 2", "on 3", "on 2", "computed 1", "off 2", "off 3"]
     )
-    joined = " ".join(log)
-    assert "on 2 computed 2 off 2" in joined
-    assert "on 3 on 2 computed 1 off 2 off 3" in joined
-    assert float(party.net.weight) == 1
+    history = " ".join(log)
+    assert "on 2 computed 2 off 2" in history
+    assert "on 3 on 2 computed 1 off 2 off 3" in history
+    assert float(joined.net.weight) == 1
 
 
 def test_a_patch_is_undone_where_the_network_fails() -> None:

@@ -59,7 +59,7 @@ class FakeWorker(threading.Thread):
         self._service.close()
 
     def _result(self, job: Job) -> dict[str, Any]:
-        if job.kind is JobKind.SCAN:
+        if job.kind == JobKind.SCAN:
             return {"verdicts": []}
         return job_result([self._service.gallery.add(self._new_entry(job))]).to_dict()
 

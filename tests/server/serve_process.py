@@ -91,7 +91,8 @@ class ServeProcess:
 
     def submit(self, seed: int, **fields: Any) -> str:
         """Queue a small generation job, with an idempotency key so that a retry does no harm."""
-        body = {"kind": "generate", "prompt": f"a red apple {seed}", "steps": 2, "seed": seed, **fields}
+        small = {"kind": "generate", "steps": 2, "width": 64, "height": 64}
+        body = {**small, "prompt": f"a red apple {seed}", "seed": seed, **fields}
         response = self.request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": f"job {seed}"})
         assert response.status_code == 202, response.text
         return str(response.json()["id"])

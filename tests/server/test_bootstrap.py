@@ -30,11 +30,11 @@ class RecordingApp:
 
 
 @asynccontextmanager
-async def run_lifespan(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
+async def run_lifespan(bootstrap: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
     """Run the lifespan of an application, as a server does."""
     steps: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
-    life = asyncio.create_task(doorway({"type": "lifespan", "state": state}, steps.get, said.put))
+    life = asyncio.create_task(bootstrap({"type": "lifespan", "state": state}, steps.get, said.put))
     await steps.put({"type": "lifespan.startup"})
     assert (await said.get())["type"] == "lifespan.startup.complete"
     yield
@@ -43,7 +43,7 @@ async def run_lifespan(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIte
     await life
 
 
-async def asked(doorway: BootstrapApp, path: str, kind: str = "http") -> list[Message]:
+async def asked(bootstrap: BootstrapApp, path: str, kind: str = "http") -> list[Message]:
     said: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -52,7 +52,7 @@ async def asked(doorway: BootstrapApp, path: str, kind: str = "http") -> list[Me
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    await doorway({"type": kind, "path": path}, receive, send)
+    await bootstrap({"type": kind, "path": path}, receive, send)
     return said
 
 
@@ -71,20 +71,20 @@ def test_requests_before_and_after_loading() -> None:
     inner, problems, state = RecordingApp(), list[Exception](), dict[str, Any]()
 
     async def run() -> None:
-        doorway, there = make_bootstrap(inner, problems)
-        async with run_lifespan(doorway, state):
-            start, body = await asked(doorway, "/health/live")
+        bootstrap, there = make_bootstrap(inner, problems)
+        async with run_lifespan(bootstrap, state):
+            start, body = await asked(bootstrap, "/health/live")
             assert (start["status"], json.loads(body["body"])) == (200, {"status": "live"})
-            start, body = await asked(doorway, "/health/ready")
+            start, body = await asked(bootstrap, "/health/ready")
             assert (start["status"], json.loads(body["body"])["missing"]) == (503, ["server"])
-            start, _ = await asked(doorway, "/v1/jobs")
+            start, _ = await asked(bootstrap, "/v1/jobs")
             assert (start["status"], (b"retry-after", b"1") in start["headers"]) == (503, True)
-            assert (await asked(doorway, "/v1/jobs/1/ws", "websocket"))[0]["type"] == "websocket.close"
+            assert (await asked(bootstrap, "/v1/jobs/1/ws", "websocket"))[0]["type"] == "websocket.close"
             there.set()
             while "open" not in state:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)
-            assert (await asked(doorway, "/v1/jobs"))[0]["status"] == 299
+            assert (await asked(bootstrap, "/v1/jobs"))[0]["status"] == 299
 
     asyncio.run(run())
     assert inner.seen == ["lifespan.startup", "lifespan.shutdown"]
@@ -95,8 +95,8 @@ def test_a_shutdown_while_it_loads() -> None:
     inner, problems = RecordingApp(), list[Exception]()
 
     async def run() -> None:
-        doorway, there = make_bootstrap(inner, problems)
-        async with run_lifespan(doorway, {}):
+        bootstrap, there = make_bootstrap(inner, problems)
+        async with run_lifespan(bootstrap, {}):
             asyncio.get_running_loop().call_later(0.1, there.set)
 
     asyncio.run(run())
@@ -117,11 +117,11 @@ def test_a_loading_error_fails_the_startup(where: str) -> None:
         return broken
 
     async def run() -> None:
-        doorway = BootstrapApp(load, problems.append)
-        async with run_lifespan(doorway, {}):
+        bootstrap = BootstrapApp(load, problems.append)
+        async with run_lifespan(bootstrap, {}):
             while not problems:
                 await asyncio.sleep(0.01)
-            assert (await asked(doorway, "/v1/jobs"))[0]["status"] == 503
+            assert (await asked(bootstrap, "/v1/jobs"))[0]["status"] == 503
 
     asyncio.run(run())
     assert [str(problem) for problem in problems] == [where]

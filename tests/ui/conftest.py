@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Response,
+    WebError,
+    expect,
+    sync_playwright,
+)
 from tests.server.serve_process import ServeProcess, run_serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -31,18 +40,49 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=program, args=FLAGS)
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser context without stored data; a script error in one of its pages fails the test."""
-    problems: list[str] = []
+@pytest.fixture(scope="session")
+def shared_context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser context for all tests: it keeps the files that the page loads, compiled."""
     context = browser.new_context(
         viewport={"width": 1360, "height": 900}, locale="en-US", accept_downloads=True
     )
     context.set_default_timeout(60_000)
-    context.on("weberror", lambda error: problems.append(str(error.error)))
     yield context
     context.close()
+
+
+@pytest.fixture
+def context(shared_context: BrowserContext) -> Iterator[BrowserContext]:
+    """A browser context without stored data; a script error in one of its pages fails the test."""
+    problems: list[str] = []
+    visited: set[str] = set()
+
+    def on_error(error: WebError) -> None:
+        problems.append(str(error.error))
+
+    def on_response(response: Response) -> None:
+        visited.add("{0.scheme}://{0.netloc}".format(urlsplit(response.url)))
+
+    shared_context.on("weberror", on_error)
+    shared_context.on("response", on_response)
+    yield shared_context
+    shared_context.remove_listener("weberror", on_error)
+    shared_context.remove_listener("response", on_response)
+    clear_stored_data(shared_context, visited)
     assert not problems
+
+
+def clear_stored_data(context: BrowserContext, origins: set[str]) -> None:
+    """Close all pages, and delete cookies and whatever else pages of these origins have stored."""
+    for page in context.pages:
+        page.close()
+    context.clear_cookies()
+    context.clear_permissions()
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    for origin in origins:
+        session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    page.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.ui.generation import (
 
 def test_generate_and_watch_the_progress(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
-    shown = submit_prompt(page, "a (red apple:1.2), 3d style", steps=80, count=2, seed="7")
+    shown = submit_prompt(page, "a (red apple:1.2), 3d style", steps=40, count=2, seed="7")
     preview = shown.locator("img.sl-preview").first
     expect(preview).to_be_visible(timeout=GENERATION_TIMEOUT)
     first = preview.get_attribute("src")
@@ -144,7 +144,7 @@ def test_recall_by_drop(open_studio: Page, studio: ServeProcess) -> None:
 
 def test_a_reload_during_a_job_and_a_second_tab(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
-    shown = submit_prompt(page, "a boat, sticker style", steps=100, count=2)
+    shown = submit_prompt(page, "a boat, sticker style", steps=50, count=2)
     job_id = shown.get_attribute("data-job") or ""
     wait_for_state(shown, "running")
     page.reload()
@@ -158,7 +158,7 @@ def test_a_reload_during_a_job_and_a_second_tab(open_studio: Page, studio: Serve
 
 
 def test_the_worker_is_killed_during_a_job(open_studio: Page, studio: ServeProcess) -> None:
-    shown = submit_prompt(open_studio, "a tree, cartoon style", steps=100, count=2)
+    shown = submit_prompt(open_studio, "a tree, cartoon style", steps=40, count=2)
     expect(shown.locator("img.sl-preview").first).to_be_visible(timeout=GENERATION_TIMEOUT)
     studio.kill("0")
     expect(shown.locator(".sl-card-status")).to_contain_text("begun again", timeout=GENERATION_TIMEOUT)
@@ -229,7 +229,7 @@ def test_invalid_values_are_explained_and_kept(open_studio: Page) -> None:
 
 @pytest.mark.parametrize(("language", "draws"), [("de-DE", "Zeichnen"), ("fr-FR", "Dessiner")])
 def test_other_languages(page: Page, studio: ServeProcess, language: str, draws: str) -> None:
-    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language[:2]}')")
+    page.add_init_script(f"localStorage.setItem('safelight.language', '{language[:2]}')")
     open_page(page, studio.url)
     expect(page.locator("#sl-draw-button")).to_have_text(draws)
     expect(page.locator("html")).to_have_attribute("lang", language[:2])

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 
-from safelight.ui.page import TABS
+from safelight.ui.panels import PANELS
 from safelight.ui.texts import LANGUAGES
 
 WIDTHS = (1360, 1024, 768, 414, 390, 360, 320)
@@ -65,11 +65,11 @@ SQUEEZED = """() => {
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: ServeProcess, language: str) -> None:
     job = studio.submit(9300, count=8, steps=1)
-    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
+    page.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
     open_page(page, studio.url)
     expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
     wrong: list[Any] = []
-    for tab in TABS:
+    for tab in PANELS:
         page.set_viewport_size({"width": WIDTHS[0], "height": 844})
         page.locator(f"#sl-tab-{tab}-button").click()
         if tab == "gallery":

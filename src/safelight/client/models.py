@@ -300,8 +300,8 @@ class Job(BaseModel):
     id: str
     owner: str
     """Owner of the key it was submitted with; local without keys."""
-    kind: Literal["generate", "upscale", "scan"]
-    """The kind of a job, which determines the function that runs it."""
+    kind: str
+    """generate, upscale, scan, or one of a plug-in."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     """The state of a job; the last three states are final."""
     request: dict[str, Any]

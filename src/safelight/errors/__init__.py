@@ -81,6 +81,7 @@ from safelight.errors.jobs import (
     IdempotencyConflictError,
     JobEndedError,
     JobError,
+    JobKindUnknownError,
     JobMissingError,
     JobNotSkippableError,
     JobTimeoutError,
@@ -134,6 +135,14 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+)
+from safelight.errors.search import (
+    VectorInvalidError,
+    VectorMismatchError,
+    VectorStoreDamagedError,
+    VectorStoreError,
+    VectorStoreLockedError,
+    VectorStoreUnknownError,
 )
 from safelight.errors.security import (
     DeniedError,
@@ -208,6 +217,7 @@ __all__ = [
     "InternalError",
     "JobEndedError",
     "JobError",
+    "JobKindUnknownError",
     "JobMissingError",
     "JobNotSkippableError",
     "JobTimeoutError",
@@ -273,6 +283,12 @@ __all__ = [
     "UnsupportedRouteError",
     "UpscalerUnknownError",
     "UsageError",
+    "VectorInvalidError",
+    "VectorMismatchError",
+    "VectorStoreDamagedError",
+    "VectorStoreError",
+    "VectorStoreLockedError",
+    "VectorStoreUnknownError",
     "WildcardError",
     "WorkerLostError",
     "WorkerMissingError",

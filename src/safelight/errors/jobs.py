@@ -12,6 +12,15 @@ class JobError(InputError):
     summary = "The job cannot be used like this."
 
 
+class JobKindUnknownError(JobError):
+    """There is no such job kind."""
+
+    code = "job.kind"
+    summary = "There is no job kind of that name."
+    default_hint = "A plug-in that registers it may be missing."
+    http_status = 422
+
+
 class JobMissingError(JobError):
     """There is no such job, or it belongs to another owner."""
 

@@ -17,6 +17,7 @@ from safelight.errors import (
     plugins,
     records,
     runtime,
+    search,
     security,
     server,
 )
@@ -32,6 +33,7 @@ DOMAINS = (
     runtime,
     jobs,
     gallery,
+    search,
     database,
     server,
     security,

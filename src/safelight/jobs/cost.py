@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
-from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, RequestPart
+from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
@@ -41,25 +41,21 @@ class JobSize:
     cost: float
 
 
-def estimate_size(request: RequestPart, limits: DecodeLimits) -> JobSize:
-    """Estimate the size of a request without decoding its pictures.
-
-    Args:
-        request: The request, with pictures as bytes.
-        limits: Limits on a picture.
+def upscale_size(request: UpscaleRequest, limits: DecodeLimits) -> JobSize:
+    """Estimate the size of an upscaling without decoding the picture.
 
     Raises:
-        ImageError: The initial picture cannot be read, or is too large.
+        ImageError: The picture cannot be read, or is too large.
     """
-    if isinstance(request, ScanRequest):
-        return JobSize(len(request.images), 0, sum(_judging_cost(image, limits) for image in request.images))
-    if isinstance(request, UpscaleRequest):
-        header = read_header(request.image, limits=limits)
-        pixels = int(header.width * header.height * request.by**2)
-        rate = RESAMPLING_COST if request.upscaler in UPSCALERS else NETWORK_COST
-        return JobSize(1, pixels, max(MIN_COST, rate * pixels / 1e6))
-    assert isinstance(request, GenerationRequest)
-    return _generation_size(request, limits)
+    header = read_header(request.image, limits=limits)
+    pixels = int(header.width * header.height * request.by**2)
+    rate = RESAMPLING_COST if request.upscaler in UPSCALERS else NETWORK_COST
+    return JobSize(1, pixels, max(MIN_COST, rate * pixels / 1e6))
+
+
+def scan_size(request: ScanRequest, limits: DecodeLimits) -> JobSize:
+    """Estimate the size of a scan without decoding its pictures; one that cannot be read counts as one frame."""
+    return JobSize(len(request.images), 0, sum(_judging_cost(image, limits) for image in request.images))
 
 
 def check_size(size: JobSize, max_work: float) -> None:
@@ -78,7 +74,12 @@ def check_size(size: JobSize, max_work: float) -> None:
     )
 
 
-def _generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
+def generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
+    """Estimate the size of a generation without decoding its initial picture, which is given as bytes.
+
+    Raises:
+        ImageError: The initial picture cannot be read, or is too large.
+    """
     canvas = _canvas(request, limits)
     masked_only = request.mask is not None and request.inpaint.only_masked
     width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or masked_only else canvas

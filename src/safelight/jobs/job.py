@@ -15,7 +15,7 @@ Timeout = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 
 
 class JobKind(StrEnum):
-    """The kind of a job, which determines the function that runs it."""
+    """The job kinds that are built in; plug-ins register more (``jobs.task``)."""
 
     GENERATE = "generate"
     UPSCALE = "upscale"
@@ -99,7 +99,7 @@ class Job(FrozenModel):
 
     id: str
     owner: str = Field(description="Owner of the key it was submitted with; local without keys.")
-    kind: JobKind
+    kind: str = Field(description="generate, upscale, scan, or one of a plug-in.")
     state: JobState
     request: JsonObject = Field(description="The request, with every picture as {blob: SHA-256}.")
     priority: Priority = 0
@@ -131,7 +131,7 @@ class Job(FrozenModel):
 class Submission(FrozenModel):
     """A job to be submitted."""
 
-    kind: JobKind
+    kind: str
     request: JsonObject
     owner: str = "local"
     priority: Priority = 0

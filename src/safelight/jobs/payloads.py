@@ -15,7 +15,8 @@ from safelight.database import blobs
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Name, RequestPart
 from safelight.images.fields import FoundImage, ImageField, replace_images
-from safelight.jobs.job import JobKind, JsonObject
+from safelight.jobs.job import JsonObject
+from safelight.jobs.task import TASKS
 from safelight.validation import first_problem
 
 JudgedImage = Annotated[bytes, ImageField()]
@@ -35,26 +36,21 @@ class ScanRequest(RequestPart):
     images: tuple[JudgedImage, ...] = Field(min_length=1, max_length=10_000)
 
 
-REQUEST_TYPES: Mapping[JobKind, type[RequestPart]] = {
-    JobKind.GENERATE: GenerationRequest,
-    JobKind.UPSCALE: UpscaleRequest,
-    JobKind.SCAN: ScanRequest,
-}
-
-
-def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> RequestPart:
+def parse_request(kind: str, fields: Mapping[str, Any]) -> RequestPart:
     """Make a request from untyped values, with pictures as bytes.
 
     Raises:
         RequestError: A field is unknown, of the wrong type or out of range.
+        JobKindUnknownError: There is no such job kind.
     """
-    model = REQUEST_TYPES[kind]
+    model = TASKS[kind].request
     if issubclass(model, GenerationRequest):
         return model.parse(**fields)
     try:
-        return model(**fields)
+        request: RequestPart = model(**fields)
     except ValidationError as error:
         raise RequestError(f"{first_problem(error)}.") from error
+    return request
 
 
 def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationRequest:
@@ -84,13 +80,13 @@ def store_request(request: RequestPart) -> tuple[JsonObject, dict[str, bytes]]:
     return loaded, images
 
 
-def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> RequestPart:
+def load_request(connection: Connection, kind: str, request: JsonObject) -> RequestPart:
     """The request that ``store_request`` converted, with its images as bytes.
 
     Raises:
         BlobMissingError: An image has been deleted.
     """
-    model = REQUEST_TYPES[kind]
+    model = TASKS[kind].request
     return parse_request(
         kind, replace_images(model, request, lambda found: blobs.get(connection, found.value["blob"]))
     )

@@ -1,29 +1,31 @@
-"""The work of a job: one function per job kind. A restarted job continues where the last attempt stopped."""
+"""The built-in job kinds: one function for each. A restarted job continues where the last attempt stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safelight.audit_log import AuditLog
 from safelight.errors import RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
+from safelight.jobs.cost import generation_size, scan_size, upscale_size
 from safelight.jobs.gallery_entries import generated_entry, image_result, upscaled_entry
 from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
+from safelight.jobs.task import Task
 from safelight.moderation.policy import Decision
+from safelight.plugins import Registry, hookimpl
 from safelight.runtime.machine import usable_cores
 
 if TYPE_CHECKING:
     from safelight.generation.progress import RunProgress as RunProgress
     from safelight.generation.progress import Watcher
-    from safelight.generation.request import RequestPart
     from safelight.jobs.worker.running_job import RunningJob
     from safelight.studio import Studio
     from safelight.studio.judged_run import JudgedRun
@@ -45,12 +47,11 @@ class JobContext:
         return entry
 
 
-def generate(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
+def generate(context: JobContext, running: RunningJob, request: GenerationRequest) -> JobResult:
     """Generate a request's pictures and add each to the gallery; pictures of an earlier attempt are kept.
 
     All pictures are one run: it is planned, and its input pictures are judged, when the first picture is needed.
     """
-    assert isinstance(request, GenerationRequest)
     results: list[GeneratedImage] = []
     run = cache(lambda: context.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
@@ -127,9 +128,8 @@ def _generate(
     return image_result(_add_entry(context, running, generated_entry(running.job, picture, index)), picture)
 
 
-def upscale(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
+def upscale(context: JobContext, running: RunningJob, request: UpscaleRequest) -> JobResult:
     """Upscale one picture. The job has no partial result, so FINISH lets it continue."""
-    assert isinstance(request, UpscaleRequest)
     if earlier := _find_earlier(context, running, 0):
         return JobResult.from_pictures([earlier])
     running.report(Progress(stage=Stage.UPSCALING))
@@ -149,9 +149,8 @@ def upscale(context: JobContext, running: RunningJob, request: RequestPart) -> J
     return JobResult.from_pictures([])
 
 
-def scan(context: JobContext, running: RunningJob, request: RequestPart) -> JobResult:
+def scan(context: JobContext, running: RunningJob, request: ScanRequest) -> JobResult:
     """Judge pictures; one that cannot be read does not end the job."""
-    assert isinstance(request, ScanRequest)
     total, verdicts = len(request.images), list[PictureVerdict]()
     named_images = ((str(index), image) for index, image in enumerate(request.images))
     for judgement in context.studio.moderator().judge_many(named_images, workers=usable_cores()):
@@ -168,9 +167,20 @@ def scan(context: JobContext, running: RunningJob, request: RequestPart) -> JobR
     return JobResult.from_verdicts(verdicts)
 
 
-TASKS: Mapping[JobKind, Callable[[JobContext, RunningJob, RequestPart], JobResult]] = {
-    JobKind.GENERATE: generate,
-    JobKind.UPSCALE: upscale,
-    JobKind.SCAN: scan,
-}
-"""The function of each job kind. The result of a job that was stopped holds what was completed until then."""
+@hookimpl
+def register_tasks(registry: Registry[Task[Any]]) -> None:
+    """Register the built-in job kinds."""
+    for task in (
+        Task(
+            JobKind.GENERATE,
+            GenerationRequest,
+            generation_size,
+            generate,
+            batch_by=("checkpoint", "width", "height"),
+            uses_checkpoint=True,
+            skippable=True,
+        ),
+        Task(JobKind.UPSCALE, UpscaleRequest, upscale_size, upscale),
+        Task(JobKind.SCAN, ScanRequest, scan_size, scan),
+    ):
+        registry.register(task.kind, task)

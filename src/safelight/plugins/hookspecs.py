@@ -35,7 +35,7 @@ def register_upscalers(registry: Registry[Any]) -> None:
 
 @hookspec
 def register_classifiers(registry: Registry[Any]) -> None:
-    """Register classifiers with weights in a package: ``moderation.definition.PackagedClassifier``."""
+    """Register classifiers with weights in a package: ``moderation.classifiers.definition.PackagedClassifier``."""
 
 
 @hookspec
@@ -46,3 +46,18 @@ def register_commands(registry: Registry[Any]) -> None:
 @hookspec
 def register_api_families(registry: Registry[Any]) -> None:
     """Register APIs of the server: ``server.core.api_families.ApiFamily``."""
+
+
+@hookspec
+def register_tasks(registry: Registry[Any]) -> None:
+    """Register job kinds: ``jobs.task.Task``."""
+
+
+@hookspec
+def register_panels(registry: Registry[Any]) -> None:
+    """Register panels of the page in the browser: ``ui.panels.Panel``."""
+
+
+@hookspec
+def register_vector_stores(registry: Registry[Any]) -> None:
+    """Register vector stores: ``search.store.VectorStoreType``."""

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight import __version__
 from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
+from safelight.ui.panels import PageContext
 from safelight.ui.paths import STATIC_PATH, UI_PATH
 from safelight.ui.theme import build_theme
 
@@ -56,7 +57,7 @@ def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
     inner = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         inner,
-        build_page(samplers, schedules, translations),
+        build_page(PageContext(samplers, schedules, translations)),
         path="/",
         root_path=UI_PATH,
         footer_links=[],

@@ -1,14 +1,15 @@
 """The page: its tabs and the form of the Create tab as Gradio components.
 
 Gradio renders the form. Our scripts send its values to our own API; nothing passes through Gradio's queue. So a picture
-is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other tab is an empty element
-that a script in ``static`` fills.
+is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other built-in tab is an empty
+element that a script in ``static`` fills.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -16,9 +17,10 @@ import gradio as gr
 from gradio.i18n import I18nData
 
 from safelight.gallery.thumbnails import MAX_SIDE
+from safelight.plugins import Registry, hookimpl
+from safelight.ui.panels import PANELS, PageContext, Panel
 from safelight.ui.texts import LANGUAGES, load_texts
 
-TABS = ("create", "gallery", "moderate", "models", "system")
 Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
 CONTAINER_CLASS = "sl-place"
 """CSS class of the elements that scripts fill."""
@@ -48,31 +50,27 @@ class Translations:
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
 
 
-def build_page(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> gr.Blocks:
-    """Build the page.
-
-    Args:
-        samplers: Names of samplers to choose from; the scripts offer those that work with the checkpoint.
-        schedules: Names of schedules, likewise.
-        t: Translated texts.
-    """
+def build_page(context: PageContext) -> gr.Blocks:
+    """Build the page: a header, and a tab for each panel."""
     page: gr.Blocks
+    t = context.translations
     with gr.Blocks(title="Safelight", analytics_enabled=False, fill_width=True) as page:
         add_container("header")
         with gr.Tabs(elem_id="sl-tabs", selected="create"):
-            with (
-                gr.Tab(t("tab.create"), id="create", elem_id="sl-tab-create"),
-                gr.Row(elem_id="sl-create"),
-            ):
-                with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
-                    fields = _build_form(samplers, schedules, t)
-                with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
-                    add_container("jobs", thumbnail=MAX_SIDE)
-            for name in TABS[1:]:
-                with gr.Tab(t(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
-                    add_container(name)
-        _connect_events(fields)
+            for panel in sorted(PANELS.values(), key=lambda each: each.order):
+                title = panel.title or t(f"tab.{panel.name}")
+                with gr.Tab(title, id=panel.name, elem_id=f"sl-tab-{panel.name}"):
+                    panel.build(context)
     return page
+
+
+@hookimpl
+def register_panels(registry: Registry[Panel]) -> None:
+    """Register the built-in panels."""
+    registry.register("create", Panel("create", 100, _build_create))
+    for number, name in enumerate(("gallery", "moderate", "models", "system"), 2):
+        build = partial(_build_scripted, name)
+        registry.register(name, Panel(name, 100 * number, build))
 
 
 def add_container(name: str, **data: object) -> None:
@@ -88,6 +86,21 @@ def add_container(name: str, **data: object) -> None:
         elem_classes="sl-html",
         apply_default_css=False,
     )
+
+
+def _build_create(context: PageContext) -> None:
+    """The Create panel: the form, and the jobs beside it."""
+    with gr.Row(elem_id="sl-create"):
+        with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
+            fields = _build_form(context.samplers, context.schedules, context.translations)
+        with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
+            add_container("jobs", thumbnail=MAX_SIDE)
+    _connect_events(fields)
+
+
+def _build_scripted(name: str, context: PageContext) -> None:  # noqa: ARG001  the script asks the API
+    """A panel that a script in ``static`` fills."""
+    add_container(name)
 
 
 def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:

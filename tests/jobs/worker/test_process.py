@@ -26,183 +26,183 @@ from safelight.models.checkpoints.discovery import STARTER_PATH
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
     """Worker processes that all tests here share: one worker, which each test leaves idle."""
     with run_workers(tmp_path_factory.mktemp("home")) as opened:
         opened.start()
         yield opened
 
 
-def wait_for_end(shop: WorkerProcesses, *job_ids: str) -> bool:
-    return all(shop.state(job_id).final for job_id in job_ids)
+def wait_for_end(workers: WorkerProcesses, *job_ids: str) -> bool:
+    return all(workers.state(job_id).final for job_id in job_ids)
 
 
-def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: WorkerProcesses) -> None:
-    job_id = shop.submit("a red apple", count=2, seed=7)
-    wait_for(lambda: wait_for_end(shop, job_id))
-    job = shop.job(job_id)
+def test_a_job_is_done_and_its_picture_is_in_the_gallery(workers: WorkerProcesses) -> None:
+    job_id = workers.submit("a red apple", count=2, seed=7)
+    wait_for(lambda: wait_for_end(workers, job_id))
+    job = workers.job(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.worker == "w"
     assert job.result is not None
     first, second = job.result["pictures"]  # type: ignore[misc]
     assert (first["seed"], second["seed"]) == (7, 8)  # type: ignore[index, call-overload]
-    data = shop.service.gallery.read(first["id"])  # type: ignore[index, call-overload, arg-type]
+    data = workers.service.gallery.read(first["id"])  # type: ignore[index, call-overload, arg-type]
     assert data.startswith(b"\x89PNG")
     assert b"a red apple" in data
 
 
-def test_the_same_job_gives_the_same_pictures(shop: WorkerProcesses) -> None:
-    one = shop.submit(seed=3, count=2)
-    wait_for(lambda: wait_for_end(shop, one))
-    two = shop.submit(seed=4)  # not batched: batched images are the same only within a tolerance
-    wait_for(lambda: wait_for_end(shop, two))
-    assert shop.image_digests(one)[1] == shop.image_digests(two)[0]
+def test_the_same_job_gives_the_same_pictures(workers: WorkerProcesses) -> None:
+    one = workers.submit(seed=3, count=2)
+    wait_for(lambda: wait_for_end(workers, one))
+    two = workers.submit(seed=4)  # not batched: batched images are the same only within a tolerance
+    wait_for(lambda: wait_for_end(workers, two))
+    assert workers.image_digests(one)[1] == workers.image_digests(two)[0]
 
 
-def test_progress_and_previews_are_stored_while_it_runs(shop: WorkerProcesses) -> None:
-    job_id = shop.submit(steps=150)
+def test_progress_and_previews_are_stored_while_it_runs(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=150)
 
     seen: list[bytes] = []
 
     def previewed() -> bool:
-        seen.extend(filter(None, [shop.service.store.preview(job_id)]))
+        seen.extend(filter(None, [workers.service.store.preview(job_id)]))
         return bool(seen)
 
     wait_for(previewed)
-    progress = shop.job(job_id).progress
+    progress = workers.job(job_id).progress
     assert progress is not None
     assert progress.stage == "first pass"
     assert 0 < progress.fraction < 1
     with Image.open(BytesIO(seen[0])) as preview:
         assert preview.format == "WEBP"
         preview.load()
-    shop.service.store.send_signal(job_id, Signal.CANCEL)
-    wait_for(lambda: wait_for_end(shop, job_id))
+    workers.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(workers, job_id))
 
 
-def test_cancelling_stops_within_a_step(shop: WorkerProcesses) -> None:
-    job_id = shop.submit(steps=1000)
-    wait_for(lambda: shop.has_begun_denoising(job_id))
-    shop.service.store.send_signal(job_id, Signal.CANCEL)
+def test_cancelling_stops_within_a_step(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=1000)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    workers.service.store.send_signal(job_id, Signal.CANCEL)
     told = time.monotonic()
-    wait_for(lambda: wait_for_end(shop, job_id))
+    wait_for(lambda: wait_for_end(workers, job_id))
     assert time.monotonic() - told < 5  # a tenth of a second for the signal and a step, on a busy machine
-    job = shop.job(job_id)
+    job = workers.job(job_id)
     assert job.state is JobState.CANCELLED
     assert job.result == {"version": 2, "pictures": []}
 
 
-def test_cancelling_keeps_finished_images(shop: WorkerProcesses) -> None:
-    job_id = shop.submit(steps=100, count=200)
-    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
-    shop.service.store.send_signal(job_id, Signal.CANCEL)
-    wait_for(lambda: wait_for_end(shop, job_id))
-    assert shop.state(job_id) is JobState.CANCELLED
-    assert len(shop.image_digests(job_id)) >= 1
+def test_cancelling_keeps_finished_images(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=100, count=200)
+    wait_for(lambda: (workers.job(job_id).progress or None) and workers.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
+    workers.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(workers, job_id))
+    assert workers.state(job_id) is JobState.CANCELLED
+    assert len(workers.image_digests(job_id)) >= 1
 
 
-def test_finishing_returns_the_partial_image(shop: WorkerProcesses) -> None:
-    job_id = shop.submit(steps=1000)
-    wait_for(lambda: shop.has_begun_denoising(job_id))
-    shop.service.store.send_signal(job_id, Signal.FINISH)
-    wait_for(lambda: wait_for_end(shop, job_id))
-    assert shop.state(job_id) is JobState.SUCCEEDED
-    assert len(shop.image_digests(job_id)) == 1
+def test_finishing_returns_the_partial_image(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=1000)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    workers.service.store.send_signal(job_id, Signal.FINISH)
+    wait_for(lambda: wait_for_end(workers, job_id))
+    assert workers.state(job_id) is JobState.SUCCEEDED
+    assert len(workers.image_digests(job_id)) == 1
 
 
-def test_skipping_continues_with_the_next_image(shop: WorkerProcesses) -> None:
-    job_id = shop.submit(steps=150, count=2, seed=20)
-    wait_for(lambda: shop.has_begun_denoising(job_id))
-    shop.service.store.send_signal(job_id, Signal.SKIP)
-    wait_for(lambda: wait_for_end(shop, job_id))
-    job = shop.job(job_id)
+def test_skipping_continues_with_the_next_image(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=150, count=2, seed=20)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    workers.service.store.send_signal(job_id, Signal.SKIP)
+    wait_for(lambda: wait_for_end(workers, job_id))
+    job = workers.job(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.result is not None
     assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
 
 
-def test_a_long_job_lets_other_owners_in(shop: WorkerProcesses) -> None:
+def test_a_long_job_lets_other_owners_in(workers: WorkerProcesses) -> None:
     """However much its owner has queued: another owner's image starts within seconds, and the long job continues."""
     long = {"owner": "anna", "steps": 1000, "count": 1000, "width": 64, "height": 64}
-    flood = [shop.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
-    wait_for(lambda: shop.has_begun_denoising(flood[0]))
-    short, asked = shop.submit(owner="berta", steps=1, width=128, height=128), time.monotonic()
-    assert (shop.job(short).position or 0) <= 20
-    wait_for(lambda: wait_for_end(shop, short))
+    flood = [workers.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
+    wait_for(lambda: workers.has_begun_denoising(flood[0]))
+    short, asked = workers.submit(owner="berta", steps=1, width=128, height=128), time.monotonic()
+    assert (workers.job(short).position or 0) <= 20
+    wait_for(lambda: wait_for_end(workers, short))
     assert time.monotonic() - asked < 15
-    paused = shop.service.store.events(0, flood[0], limit=100_000)
+    paused = workers.service.store.events(0, flood[0], limit=100_000)
     assert [event for event in paused if event.data.get("stage") == PAUSED]
-    before = shop.job(flood[0]).progress
+    before = workers.job(flood[0]).progress
     assert before is not None
-    wait_for(lambda: shop.job(flood[0]).progress.step > before.step)  # type: ignore[union-attr]
-    job = shop.job(flood[0])
+    wait_for(lambda: workers.job(flood[0]).progress.step > before.step)  # type: ignore[union-attr]
+    job = workers.job(flood[0])
     assert (job.state, job.attempt, job.lost) == (JobState.RUNNING, 1, 0)
     for job_id in reversed(flood):
-        shop.service.store.send_signal(job_id, Signal.CANCEL)
-    wait_for(lambda: wait_for_end(shop, *flood))
+        workers.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(workers, *flood))
 
 
-def test_unused_checkpoints_are_unloaded_on_command(shop: WorkerProcesses) -> None:
+def test_unused_checkpoints_are_unloaded_on_command(workers: WorkerProcesses) -> None:
     def loaded() -> list[str]:
-        return [name for worker in shop.service.workers() for name in worker["checkpoints"]]
+        return [name for worker in workers.service.workers() for name in worker["checkpoints"]]
 
-    before = shop.submit()
-    wait_for(lambda: wait_for_end(shop, before) and loaded())
-    shop.service.request_unload()
+    before = workers.submit()
+    wait_for(lambda: wait_for_end(workers, before) and loaded())
+    workers.service.request_unload()
     wait_for(lambda: not loaded())
-    again = shop.submit()
-    wait_for(lambda: wait_for_end(shop, again))
-    assert shop.image_digests(again) == shop.image_digests(before)
+    again = workers.submit()
+    wait_for(lambda: wait_for_end(workers, again))
+    assert workers.image_digests(again) == workers.image_digests(before)
 
 
-def test_a_checkpoint_is_loaded_and_unloaded_between_two_jobs(shop: WorkerProcesses) -> None:
+def test_a_checkpoint_is_loaded_and_unloaded_between_two_jobs(workers: WorkerProcesses) -> None:
     """And the images generated meanwhile are unchanged."""
-    copy_starter(shop, "apples")
+    copy_starter(workers, "apples")
 
     def how() -> dict[str, Any]:
-        (worker,) = shop.service.workers()
+        (worker,) = workers.service.workers()
         return worker
 
-    whole = shop.submit(steps=60)
-    wait_for(lambda: wait_for_end(shop, whole))
-    beside = shop.submit(steps=60)
-    wait_for(lambda: shop.has_begun_denoising(beside))
-    shop.service.request_load("apples")
+    whole = workers.submit(steps=60)
+    wait_for(lambda: wait_for_end(workers, whole))
+    beside = workers.submit(steps=60)
+    wait_for(lambda: workers.has_begun_denoising(beside))
+    workers.service.request_load("apples")
     wait_for(lambda: how()["loading"] == "apples")
-    assert (how()["state"], shop.state(beside)) == ("busy", JobState.RUNNING)
+    assert (how()["state"], workers.state(beside)) == ("busy", JobState.RUNNING)
     wait_for(lambda: "apples" in how()["checkpoints"])
-    assert shop.state(beside) is JobState.SUCCEEDED
-    assert shop.image_digests(beside) == shop.image_digests(whole)
+    assert workers.state(beside) is JobState.SUCCEEDED
+    assert workers.image_digests(beside) == workers.image_digests(whole)
     wait_for(lambda: (how()["state"], how()["loading"]) == ("idle", None))
     assert how()["checkpoints"] == ["apples", "starter"]
-    shop.service.request_unload("apples")
+    workers.service.request_unload("apples")
     wait_for(lambda: how()["checkpoints"] == ["starter"])
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_reported(shop: WorkerProcesses) -> None:
+def test_a_checkpoint_that_cannot_be_loaded_is_reported(workers: WorkerProcesses) -> None:
     def error() -> dict[str, Any] | None:
-        return shop.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
+        return workers.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
 
-    shop.service.request_load("nothing")
+    workers.service.request_load("nothing")
     wait_for(error)
     assert error() == error() | {"code": "checkpoint.missing", "checkpoint": "nothing"}  # type: ignore[operator]
-    shop.service.request_load("starter")
+    workers.service.request_load("starter")
     wait_for(lambda: error() is None)
 
 
-def copy_starter(shop: WorkerProcesses, name: str) -> None:
+def copy_starter(workers: WorkerProcesses, name: str) -> None:
     """Copy the starter under another name."""
-    folder = shop.settings.home / "checkpoints" / name
+    folder = workers.settings.home / "checkpoints" / name
     shutil.copytree(
         STARTER_PATH, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
     )
 
 
-def test_two_jobs_are_batched(shop: WorkerProcesses) -> None:
-    jobs = [shop.submit(seed=seed, steps=60) for seed in range(2)]
-    wait_for(lambda: wait_for_end(shop, *jobs))
+def test_two_jobs_are_batched(workers: WorkerProcesses) -> None:
+    jobs = [workers.submit(seed=seed, steps=60) for seed in range(2)]
+    wait_for(lambda: wait_for_end(workers, *jobs))
     for job_id in jobs:
-        entry = shop.service.gallery.find(job_id, 0)
+        entry = workers.service.gallery.find(job_id, 0)
         assert entry is not None
         assert entry.record is not None
         assert json.loads(entry.record)["batched"] is True
@@ -214,24 +214,24 @@ def small(colour: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_upscaling(shop: WorkerProcesses) -> None:
-    job_id = shop.submit_request(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
-    wait_for(lambda: wait_for_end(shop, job_id))
-    assert shop.state(job_id) is JobState.SUCCEEDED
-    entry = shop.service.gallery.find(job_id, 0)
+def test_upscaling(workers: WorkerProcesses) -> None:
+    job_id = workers.submit_request(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
+    wait_for(lambda: wait_for_end(workers, job_id))
+    assert workers.state(job_id) is JobState.SUCCEEDED
+    entry = workers.service.gallery.find(job_id, 0)
     assert entry is not None
     assert (entry.width, entry.height) == (128, 96)
 
 
-def test_a_cancelled_scan_keeps_its_verdicts(shop: WorkerProcesses) -> None:
+def test_a_cancelled_scan_keeps_its_verdicts(workers: WorkerProcesses) -> None:
     pictures = tuple(small(number % 256) for number in range(3000))
-    job_id = shop.submit_request(JobKind.SCAN, ScanRequest(images=pictures))
-    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
+    job_id = workers.submit_request(JobKind.SCAN, ScanRequest(images=pictures))
+    wait_for(lambda: (workers.job(job_id).progress or None) and workers.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
     with pytest.raises(JobNotSkippableError):
-        shop.service.store.send_signal(job_id, Signal.SKIP)
-    shop.service.store.send_signal(job_id, Signal.CANCEL)
-    wait_for(lambda: wait_for_end(shop, job_id))
-    job = shop.job(job_id)
+        workers.service.store.send_signal(job_id, Signal.SKIP)
+    workers.service.store.send_signal(job_id, Signal.CANCEL)
+    wait_for(lambda: wait_for_end(workers, job_id))
+    job = workers.job(job_id)
     assert job.state is JobState.CANCELLED
     assert job.result is not None
     verdicts = job.result["verdicts"]
@@ -239,110 +239,110 @@ def test_a_cancelled_scan_keeps_its_verdicts(shop: WorkerProcesses) -> None:
     assert 0 < len(verdicts) < len(pictures)
 
 
-def test_a_job_that_runs_too_long_fails(shop: WorkerProcesses) -> None:
+def test_a_job_that_runs_too_long_fails(workers: WorkerProcesses) -> None:
     request = {"prompt": "a cat", "steps": 1000, "seed": 1}
-    job = shop.service.store.submit(
+    job = workers.service.store.submit(
         Submission(kind=JobKind.GENERATE, request=request, checkpoint="starter", timeout=0.5)
     )
-    wait_for(lambda: wait_for_end(shop, job.id))
-    error = shop.job(job.id).error
+    wait_for(lambda: wait_for_end(workers, job.id))
+    error = workers.job(job.id).error
     assert error is not None
     assert error.code == "job.timeout"
 
 
-def test_an_invalid_request_fails_and_the_worker_continues(shop: WorkerProcesses) -> None:
-    bad, good = shop.submit(sampler="Nonsense"), shop.submit()
-    wait_for(lambda: wait_for_end(shop, bad, good))
-    error = shop.job(bad).error
+def test_an_invalid_request_fails_and_the_worker_continues(workers: WorkerProcesses) -> None:
+    bad, good = workers.submit(sampler="Nonsense"), workers.submit()
+    wait_for(lambda: wait_for_end(workers, bad, good))
+    error = workers.job(bad).error
     assert error is not None
     assert error.code == "sampler.unknown"
-    assert shop.state(good) is JobState.SUCCEEDED
-    assert shop.workers["w"].poll() is None
+    assert workers.state(good) is JobState.SUCCEEDED
+    assert workers.workers["w"].poll() is None
 
 
-def test_a_locked_database_is_waited_for(shop: WorkerProcesses) -> None:
+def test_a_locked_database_is_waited_for(workers: WorkerProcesses) -> None:
     """Another program holds the write lock during a generation: the result is written once it is released."""
-    job_id = shop.submit(steps=40)
-    wait_for(lambda: shop.has_begun_denoising(job_id))
-    other = sqlite3.connect(shop.settings.home / "safelight.db", isolation_level=None)
+    job_id = workers.submit(steps=40)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    other = sqlite3.connect(workers.settings.home / "safelight.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     time.sleep(6)
-    assert shop.state(job_id) is JobState.RUNNING
+    assert workers.state(job_id) is JobState.RUNNING
     other.execute("ROLLBACK")
     other.close()
-    wait_for(lambda: wait_for_end(shop, job_id))
-    assert shop.state(job_id) is JobState.SUCCEEDED
-    assert len(shop.image_digests(job_id)) == 1
+    wait_for(lambda: wait_for_end(workers, job_id))
+    assert workers.state(job_id) is JobState.SUCCEEDED
+    assert len(workers.image_digests(job_id)) == 1
 
 
 def test_a_killed_worker_restarts_and_redoes_its_job(tmp_path: Path) -> None:
-    with run_workers(tmp_path) as shop:
-        shop.start()
-        whole = shop.submit(seed=5, steps=30)
-        wait_for(lambda: wait_for_end(shop, whole))
-        interrupted = shop.submit(seed=5, steps=30, count=3)
-        waiting = shop.submit(seed=6, width=64, height=64)  # does not fit beside the other
-        wait_for(lambda: (found := shop.job(interrupted).progress) and found.picture == 1)
-        shop.kill()
-        assert shop.state(interrupted) is JobState.RUNNING
-        shop.start()
-        wait_for(lambda: wait_for_end(shop, interrupted, waiting))
-        assert shop.job(interrupted).attempt == 2
-        pictures = shop.image_digests(interrupted)
-        assert pictures[0] == shop.image_digests(whole)[0]
+    with run_workers(tmp_path) as workers:
+        workers.start()
+        whole = workers.submit(seed=5, steps=30)
+        wait_for(lambda: wait_for_end(workers, whole))
+        interrupted = workers.submit(seed=5, steps=30, count=3)
+        waiting = workers.submit(seed=6, width=64, height=64)  # does not fit beside the other
+        wait_for(lambda: (found := workers.job(interrupted).progress) and found.picture == 1)
+        workers.kill()
+        assert workers.state(interrupted) is JobState.RUNNING
+        workers.start()
+        wait_for(lambda: wait_for_end(workers, interrupted, waiting))
+        assert workers.job(interrupted).attempt == 2
+        pictures = workers.image_digests(interrupted)
+        assert pictures[0] == workers.image_digests(whole)[0]
         assert len(set(pictures)) == 3
         assert len(list((tmp_path / "gallery").rglob("*.png"))) == 5
-        assert shop.terminate() == 0
+        assert workers.terminate() == 0
 
 
 def test_a_stopped_worker_returns_its_job(tmp_path: Path) -> None:
-    with run_workers(tmp_path) as shop:
-        shop.start()
-        job_id = shop.submit(steps=1000, count=5)
-        wait_for(lambda: shop.has_begun_denoising(job_id))
-        assert shop.terminate() == 0
-        job = shop.job(job_id)
+    with run_workers(tmp_path) as workers:
+        workers.start()
+        job_id = workers.submit(steps=1000, count=5)
+        wait_for(lambda: workers.has_begun_denoising(job_id))
+        assert workers.terminate() == 0
+        job = workers.job(job_id)
         assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
-        assert shop.service.workers() == []
+        assert workers.service.workers() == []
 
 
 @pytest.mark.slow
 def test_a_stopping_worker_claims_no_jobs(tmp_path: Path) -> None:
     """While it waits for its job, all others stay in the queue; and the next worker runs them together."""
-    with run_workers(tmp_path) as shop:
-        shop.start()
-        running = shop.submit(steps=1000)
-        others = [shop.submit(seed=seed, steps=60, width=64, height=64) for seed in range(40)]
-        wait_for(lambda: shop.has_begun_denoising(running))
-        assert shop.terminate() == 0
-        assert {shop.state(job_id) for job_id in others} == {JobState.QUEUED}
-        shop.service.store.send_signal(running, Signal.CANCEL)
-        shop.start()
-        wait_for(lambda: len(shop.running()) > 2)
+    with run_workers(tmp_path) as workers:
+        workers.start()
+        running = workers.submit(steps=1000)
+        others = [workers.submit(seed=seed, steps=60, width=64, height=64) for seed in range(40)]
+        wait_for(lambda: workers.has_begun_denoising(running))
+        assert workers.terminate() == 0
+        assert {workers.state(job_id) for job_id in others} == {JobState.QUEUED}
+        workers.service.store.send_signal(running, Signal.CANCEL)
+        workers.start()
+        wait_for(lambda: len(workers.running()) > 2)
         for job_id in others[8:]:
             with suppress(JobEndedError):
-                shop.service.store.send_signal(job_id, Signal.CANCEL)
-        wait_for(lambda: wait_for_end(shop, *others))
-        assert shop.state(others[0]) is JobState.SUCCEEDED
+                workers.service.store.send_signal(job_id, Signal.CANCEL)
+        wait_for(lambda: wait_for_end(workers, *others))
+        assert workers.state(others[0]) is JobState.SUCCEEDED
 
 
 @pytest.mark.slow
 def test_a_job_that_kills_workers_fails_alone(tmp_path: Path) -> None:
     """The others ran beside it once; then it runs alone, and fails after its third worker."""
-    with run_workers(tmp_path) as shop:
-        shop.start()
-        killer = shop.submit(steps=1000)
-        beside = [shop.submit(seed=seed, steps=40) for seed in range(2, 4)]
-        wait_for(lambda: len(shop.running()) == 3)
+    with run_workers(tmp_path) as workers:
+        workers.start()
+        killer = workers.submit(steps=1000)
+        beside = [workers.submit(seed=seed, steps=40) for seed in range(2, 4)]
+        wait_for(lambda: len(workers.running()) == 3)
         for attempt in range(1, 4):
-            wait_for(lambda: shop.has_begun_denoising(killer) and shop.job(killer).attempt == attempt)  # noqa: B023
-            shop.kill()
-            shop.start()
-        wait_for(lambda: wait_for_end(shop, killer, *beside))
-        error = shop.job(killer).error
+            wait_for(lambda: workers.has_begun_denoising(killer) and workers.job(killer).attempt == attempt)  # noqa: B023
+            workers.kill()
+            workers.start()
+        wait_for(lambda: wait_for_end(workers, killer, *beside))
+        error = workers.job(killer).error
         assert error is not None
         assert error.code == "worker.lost"
-        assert {shop.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
+        assert {workers.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
 
 
 @contextmanager
@@ -363,54 +363,54 @@ def memory_group() -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
     """The job that needs too much fails with a reason after its third worker; the others are done."""
-    with memory_group() as group, run_workers(tmp_path) as shop:
+    with memory_group() as group, run_workers(tmp_path) as workers:
         within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
-        shop.start("w", *within)
-        small = shop.submit()
-        wait_for(lambda: wait_for_end(shop, small))
+        workers.start("w", *within)
+        small = workers.submit()
+        wait_for(lambda: wait_for_end(workers, small))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         (group / "memory.limit_in_bytes").write_text(str(int(stat["total_rss"]) + 250 * 2**20))
-        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        large, after = workers.submit(width=2048, height=2048), workers.submit(seed=9)
         for _ in range(3):
-            assert shop.workers["w"].wait(START_TIMEOUT) == -signal.SIGKILL
-            shop.start("w", *within)
-        wait_for(lambda: wait_for_end(shop, large, after))
-        error = shop.job(large).error
+            assert workers.workers["w"].wait(START_TIMEOUT) == -signal.SIGKILL
+            workers.start("w", *within)
+        wait_for(lambda: wait_for_end(workers, large, after))
+        error = workers.job(large).error
         assert error is not None
         assert error.code == "worker.lost"
         assert "more memory than there is" in error.hint
-        assert shop.state(after) is JobState.SUCCEEDED
-        shop.kill()
+        assert workers.state(after) is JobState.SUCCEEDED
+        workers.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 def test_a_worker_out_of_memory_fails_the_job_and_survives(tmp_path: Path) -> None:
     """Its address space is limited so that the checkpoint loads, and a large image does not fit."""
-    with run_workers(tmp_path) as shop:
-        process = shop.start()
-        small = shop.submit()
-        wait_for(lambda: wait_for_end(shop, small))
+    with run_workers(tmp_path) as workers:
+        process = workers.start()
+        small = workers.submit()
+        wait_for(lambda: wait_for_end(workers, small))
         used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
         import resource
 
         resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))
-        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
-        wait_for(lambda: wait_for_end(shop, large, after))
-        error = shop.job(large).error
+        large, after = workers.submit(width=2048, height=2048), workers.submit(seed=9)
+        wait_for(lambda: wait_for_end(workers, large, after))
+        error = workers.job(large).error
         assert error is not None
         assert error.code == "memory.budget"
-        assert shop.state(after) is JobState.SUCCEEDED
+        assert workers.state(after) is JobState.SUCCEEDED
         assert process.poll() is None
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It is full when an image is written: nothing is lost or half written, and the job continues with free space."""
-    with small_disk(tmp_path, 200), run_workers(tmp_path) as shop:
-        shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
-        before = shop.submit(seed=1)
-        wait_for(lambda: wait_for_end(shop, before))
-        job_id = shop.submit(seed=2, steps=150)
-        wait_for(lambda: shop.has_begun_denoising(job_id))
+    with small_disk(tmp_path, 200), run_workers(tmp_path) as workers:
+        workers.start(XDG_CACHE_HOME=str(tmp_path.parent))
+        before = workers.submit(seed=1)
+        wait_for(lambda: wait_for_end(workers, before))
+        job_id = workers.submit(seed=2, steps=150)
+        wait_for(lambda: workers.has_begun_denoising(job_id))
         said = ""
 
         def waits() -> bool:
@@ -421,13 +421,13 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[
         with full_disk(tmp_path):
             wait_for(waits)
             time.sleep(1.5)  # and it tries again
-            assert shop.workers["w"].poll() is None
-        wait_for(lambda: wait_for_end(shop, job_id))
-        after = shop.submit(seed=3)
-        wait_for(lambda: wait_for_end(shop, after))
-        assert shop.state(job_id) is shop.state(after) is JobState.SUCCEEDED
-        assert len(shop.image_digests(job_id)) == 1
-        assert shop.job(job_id).lost == 0
-        for entry in shop.service.gallery.search(Search()).entries:
-            assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
+            assert workers.workers["w"].poll() is None
+        wait_for(lambda: wait_for_end(workers, job_id))
+        after = workers.submit(seed=3)
+        wait_for(lambda: wait_for_end(workers, after))
+        assert workers.state(job_id) is workers.state(after) is JobState.SUCCEEDED
+        assert len(workers.image_digests(job_id)) == 1
+        assert workers.job(job_id).lost == 0
+        for entry in workers.service.gallery.search(Search()).entries:
+            assert workers.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
         assert not list((tmp_path / "gallery" / "coming").glob("*"))

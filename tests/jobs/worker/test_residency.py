@@ -51,7 +51,7 @@ def service(tmp_path: Path) -> Iterator[QueueService]:
 
 
 @pytest.fixture
-def shelf(service: QueueService) -> FakeStudio:
+def studio(service: QueueService) -> FakeStudio:
     return FakeStudio(service.settings)
 
 
@@ -62,214 +62,214 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def keeper(service: QueueService, shelf: FakeStudio, told: list[str]) -> Residency:
-    return Residency(service, shelf, lambda: told.append("."))
+def residency(service: QueueService, studio: FakeStudio, told: list[str]) -> Residency:
+    return Residency(service, studio, lambda: told.append("."))
 
 
 def go() -> bool:
     return False
 
 
-def pending_commands(keeper: Residency) -> list[tuple[bool, str | None]]:
+def pending_commands(residency: Residency) -> list[tuple[bool, str | None]]:
     """The commands that are received and not done yet."""
-    keeper.read_commands()
-    return [(order.load, order.checkpoint) for order in keeper.pending]
+    residency.read_commands()
+    return [(order.load, order.checkpoint) for order in residency.pending]
 
 
 def test_a_load_command_waits_for_a_gap_between_jobs(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
     service.request_load("a")
-    keeper.read_commands()
-    assert (shelf.held, keeper.loading) == ({}, "a")
-    keeper.execute_pending(go)
-    assert (set(shelf.held), keeper.loading, keeper.pending) == ({"a"}, None, [])
-    keeper.read_commands()
-    assert keeper.pending == []
+    residency.read_commands()
+    assert (studio.held, residency.loading) == ({}, "a")
+    residency.execute_pending(go)
+    assert (set(studio.held), residency.loading, residency.pending) == ({"a"}, None, [])
+    residency.read_commands()
+    assert residency.pending == []
 
 
 def test_unused_checkpoints_are_unloaded_at_once_and_others_between_jobs(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
-    shelf.held = {"a": True, "b": False}
+    studio.held = {"a": True, "b": False}
     service.request_unload()
-    keeper.read_commands()
-    assert set(shelf.held) == {"a"}
-    shelf.held = {"a": False}
-    keeper.read_commands()
-    assert set(shelf.held) == {"a"}  # not between two steps of the job that uses it, but between two jobs
-    keeper.execute_pending(go)
-    assert shelf.held == {}
+    residency.read_commands()
+    assert set(studio.held) == {"a"}
+    studio.held = {"a": False}
+    residency.read_commands()
+    assert set(studio.held) == {"a"}  # not between two steps of the job that uses it, but between two jobs
+    residency.execute_pending(go)
+    assert studio.held == {}
 
 
-def test_only_one_is_unloaded(service: QueueService, shelf: FakeStudio, keeper: Residency) -> None:
-    shelf.held = {"a": False, "b": False}
+def test_only_one_is_unloaded(service: QueueService, studio: FakeStudio, residency: Residency) -> None:
+    studio.held = {"a": False, "b": False}
     service.request_unload("a")
-    keeper.read_commands()
-    assert set(shelf.held) == {"b"}
+    residency.read_commands()
+    assert set(studio.held) == {"b"}
 
 
-def test_the_latest_command_wins(service: QueueService, shelf: FakeStudio, keeper: Residency) -> None:
+def test_the_latest_command_wins(service: QueueService, studio: FakeStudio, residency: Residency) -> None:
     service.request_load("a")
-    keeper.read_commands()
+    residency.read_commands()
     service.request_unload("a")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert shelf.held == {}
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert studio.held == {}
     service.request_load("a")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert set(shelf.held) == {"a"}
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert set(studio.held) == {"a"}
 
 
-def test_commands_from_before_its_start_are_ignored(service: QueueService, shelf: FakeStudio) -> None:
+def test_commands_from_before_its_start_are_ignored(service: QueueService, studio: FakeStudio) -> None:
     """The previous process may have died of one."""
     service.request_load("a")
-    keeper = Residency(service, shelf, lambda: None)
-    keeper.read_commands()
-    assert keeper.pending == []
+    residency = Residency(service, studio, lambda: None)
+    residency.read_commands()
+    assert residency.pending == []
 
 
 def test_an_error_is_shown_until_a_load_succeeds(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
-    shelf.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
+    studio.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
     for name in ("a", "b"):
         service.request_load(name)
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert keeper.pending == []
-    assert keeper.last_error is not None
-    assert (keeper.last_error["code"], keeper.last_error["checkpoint"]) == ("checkpoint.missing", "b")
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert residency.pending == []
+    assert residency.last_error is not None
+    assert (residency.last_error["code"], residency.last_error["checkpoint"]) == ("checkpoint.missing", "b")
     service.request_unload("a")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert keeper.last_error is not None
-    shelf.problem = None
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert residency.last_error is not None
+    studio.problem = None
     service.request_load("c")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert keeper.last_error is None
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert residency.last_error is None
 
 
 @pytest.mark.parametrize(
     ("problem", "code"), [(MemoryError(), MemoryBudgetError.code), (RuntimeError("shapes"), "internal")]
 )
 def test_no_file_content_ends_the_worker(
-    service: QueueService, shelf: FakeStudio, keeper: Residency, problem: Exception, code: str
+    service: QueueService, studio: FakeStudio, residency: Residency, problem: Exception, code: str
 ) -> None:
-    shelf.problem = problem
+    studio.problem = problem
     service.request_load("a")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert keeper.last_error is not None
-    assert keeper.last_error["code"] == code
-    assert not keeper.is_loading
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert residency.last_error is not None
+    assert residency.last_error["code"] == code
+    assert not residency.is_loading
 
 
-def test_changes_are_reported(service: QueueService, keeper: Residency, told: list[str]) -> None:
-    keeper.read_commands()
+def test_changes_are_reported(service: QueueService, residency: Residency, told: list[str]) -> None:
+    residency.read_commands()
     assert told == []
     service.request_load("a")
-    keeper.read_commands()
+    residency.read_commands()
     assert len(told) == 1
-    keeper.read_commands()
+    residency.read_commands()
     assert len(told) == 1
-    keeper.execute_pending(go)
+    residency.execute_pending(go)
     assert len(told) == 3
 
 
 def test_a_satisfied_command_is_done(
-    service: QueueService, shelf: FakeStudio, keeper: Residency, told: list[str]
+    service: QueueService, studio: FakeStudio, residency: Residency, told: list[str]
 ) -> None:
     """A job may run for minutes, and the next one would wait for it."""
-    shelf.held = {"starter": True, "idle": False}
+    studio.held = {"starter": True, "idle": False}
     service.request_unload("idle")
-    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter"})
+    assert (pending_commands(residency), set(studio.held)) == ([], {"starter"})
     service.request_load("starter")
     service.request_unload("nothing")
-    assert pending_commands(keeper) == []
-    shelf.held = {}
+    assert pending_commands(residency) == []
+    studio.held = {}
     service.request_unload()
-    assert pending_commands(keeper) == []
+    assert pending_commands(residency) == []
     assert len(told) == 3
 
 
 def test_a_command_that_was_done_early_is_not_repeated(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
-    shelf.held = {"starter": True}
+    studio.held = {"starter": True}
     service.request_load("a")
     service.request_unload("b")
-    assert pending_commands(keeper) == [(True, "a")]
-    shelf.held["b"] = False  # a job used it
-    keeper.execute_pending(go)
-    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
+    assert pending_commands(residency) == [(True, "a")]
+    studio.held["b"] = False  # a job used it
+    residency.execute_pending(go)
+    assert (pending_commands(residency), set(studio.held)) == ([], {"starter", "b", "a"})
 
 
 def test_a_command_that_others_may_undo_is_not_done_early(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
-    shelf.held = {"starter": True}
+    studio.held = {"starter": True}
     service.request_unload()
     service.request_load("starter")
-    assert pending_commands(keeper) == [(False, None), (True, "starter")]
-    shelf.held = {"starter": False}
-    keeper.execute_pending(go)
-    assert (pending_commands(keeper), set(shelf.held)) == ([], {"starter"})
+    assert pending_commands(residency) == [(False, None), (True, "starter")]
+    studio.held = {"starter": False}
+    residency.execute_pending(go)
+    assert (pending_commands(residency), set(studio.held)) == ([], {"starter"})
 
 
 def test_a_checkpoint_that_a_job_loads_meanwhile_satisfies_the_command(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
     service.request_load("a")
-    assert pending_commands(keeper) == [(True, "a")]
-    shelf.held = {"a": True}
-    assert (pending_commands(keeper), keeper.loading) == ([], None)
+    assert pending_commands(residency) == [(True, "a")]
+    studio.held = {"a": True}
+    assert (pending_commands(residency), residency.loading) == ([], None)
 
 
 def test_a_checkpoint_that_a_job_is_about_to_load_is_unloaded_after_it(
-    service: QueueService, shelf: FakeStudio
+    service: QueueService, studio: FakeStudio
 ) -> None:
     in_use = {"a"}
-    keeper = Residency(service, shelf, lambda: None, lambda: in_use)
+    residency = Residency(service, studio, lambda: None, lambda: in_use)
     service.request_unload("b")
     service.request_unload("a")
-    assert pending_commands(keeper) == [(False, "a")]
+    assert pending_commands(residency) == [(False, "a")]
     service.request_unload()
-    assert pending_commands(keeper) == [(False, None)]
+    assert pending_commands(residency) == [(False, None)]
     in_use.clear()
-    assert pending_commands(keeper) == []
+    assert pending_commands(residency) == []
 
 
 def test_a_checkpoint_that_is_loading_is_unloaded(
-    service: QueueService, shelf: FakeStudio, keeper: Residency, monkeypatch: pytest.MonkeyPatch
+    service: QueueService, studio: FakeStudio, residency: Residency, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it is not in memory yet, nothing seems to be left to do."""
     preload = FakeStudio.preload
 
-    def unloaded_meanwhile(shelf: FakeStudio, checkpoint: str | None = None) -> None:
+    def unloaded_meanwhile(studio: FakeStudio, checkpoint: str | None = None) -> None:
         service.request_unload("a")
-        assert pending_commands(keeper) == [(False, "a")]
-        preload(shelf, checkpoint)
+        assert pending_commands(residency) == [(False, "a")]
+        preload(studio, checkpoint)
 
     monkeypatch.setattr(FakeStudio, "preload", unloaded_meanwhile)
     service.request_load("a")
-    keeper.read_commands()
-    keeper.execute_pending(go)
-    assert (shelf.held, keeper.last_error) == ({}, None)
+    residency.read_commands()
+    residency.execute_pending(go)
+    assert (studio.held, residency.last_error) == ({}, None)
 
 
 def test_a_checkpoint_with_a_damaged_file_is_loaded(
-    service: QueueService, shelf: FakeStudio, keeper: Residency
+    service: QueueService, studio: FakeStudio, residency: Residency
 ) -> None:
     """It is in memory, and its file was damaged since: the load reports the error."""
-    shelf.held, shelf.problem = {"a": False}, RuntimeError("shapes")
+    studio.held, studio.problem = {"a": False}, RuntimeError("shapes")
     service.request_load("a")
-    assert pending_commands(keeper) == [(True, "a")]
-    keeper.execute_pending(go)
-    assert keeper.last_error is not None
-    shelf.problem = None
+    assert pending_commands(residency) == [(True, "a")]
+    residency.execute_pending(go)
+    assert residency.last_error is not None
+    studio.problem = None
     service.request_load("a")
-    assert pending_commands(keeper) == []
-    assert keeper.last_error is None
+    assert pending_commands(residency) == []
+    assert residency.last_error is None

@@ -15,9 +15,9 @@ from safelight.jobs.worker.running_job import RunningJob
 
 
 @pytest.fixture
-def running(ledger: JobStore) -> RunningJob:
-    ledger.submit(submission())
-    return RunningJob(claim_job(ledger), ledger)
+def running(store: JobStore) -> RunningJob:
+    store.submit(submission())
+    return RunningJob(claim_job(store), store)
 
 
 def test_cancelling_is_obeyed_after_a_skip(running: RunningJob) -> None:
@@ -29,27 +29,27 @@ def test_cancelling_is_obeyed_after_a_skip(running: RunningJob) -> None:
     assert running.signal is Signal.CANCEL
 
 
-def test_a_skip_is_obeyed_once(running: RunningJob, ledger: JobStore) -> None:
+def test_a_skip_is_obeyed_once(running: RunningJob, store: JobStore) -> None:
     """It was read just before it was obeyed, and is notified just after."""
-    ledger.send_signal(running.job.id, Signal.SKIP)
+    store.send_signal(running.job.id, Signal.SKIP)
     running.receive_signal(Signal.SKIP, running.skip_count)
     before = running.skip_count
-    read = ledger.signals([running.job.id])[running.job.id]
+    read = store.signals([running.job.id])[running.job.id]
     running.acknowledge_skip()
     running.receive_signal(read, before)
     assert running.signal is None
-    ledger.send_signal(running.job.id, Signal.SKIP)
-    running.receive_signal(ledger.signals([running.job.id])[running.job.id], running.skip_count)
+    store.send_signal(running.job.id, Signal.SKIP)
+    running.receive_signal(store.signals([running.job.id])[running.job.id], running.skip_count)
     assert running.signal is Signal.SKIP
 
 
-def test_cancelling_during_a_skip_is_not_lost(running: RunningJob, ledger: JobStore) -> None:
+def test_cancelling_during_a_skip_is_not_lost(running: RunningJob, store: JobStore) -> None:
     running.receive_signal(Signal.SKIP, 0)
-    ledger.send_signal(running.job.id, Signal.CANCEL)
+    store.send_signal(running.job.id, Signal.CANCEL)
     running.receive_signal(Signal.CANCEL, 0)
     running.acknowledge_skip()
     assert running.signal is Signal.CANCEL
-    assert ledger.signals([running.job.id]) == {running.job.id: Signal.CANCEL}
+    assert store.signals([running.job.id]) == {running.job.id: Signal.CANCEL}
 
 
 def locked() -> None:
@@ -77,14 +77,14 @@ def full() -> None:
 
 
 def test_a_full_disk_is_waited_for_and_shown_in_the_progress(
-    running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+    running: RunningJob, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_INTERVAL", 0.0)
     running.report(Progress(stage="first pass", step=3, steps=4, fraction=0.75))
     tries = iter([full, full, lambda: "done"])
     assert running.retry_database(lambda: next(tries)()) == "done"
     running.flush()
-    progress = ledger.get(running.job.id).progress
+    progress = store.get(running.job.id).progress
     assert progress is not None
     assert (progress.stage, progress.step, progress.fraction) == ("waiting for disk space", 3, 0.75)
 
@@ -96,13 +96,13 @@ def test_a_disk_that_stays_full_fails_the_job(running: RunningJob, monkeypatch: 
     assert not running.interrupted
 
 
-def test_important_progress_is_written(database: Engine, ledger: JobStore) -> None:
-    ledger.submit(submission())
-    ledger.reclaim(claim_job(ledger).worker)
-    again = RunningJob(claim_job(ledger), ledger)
+def test_important_progress_is_written(database: Engine, store: JobStore) -> None:
+    store.submit(submission())
+    store.reclaim(claim_job(store).worker)
+    again = RunningJob(claim_job(store), store)
     assert again.job.lost == 1
     again.reset_lost_count()
-    assert ledger.get(again.job.id).lost == 0
+    assert store.get(again.job.id).lost == 0
 
 
 class Clock:
@@ -120,10 +120,10 @@ def pausing(running: RunningJob, monkeypatch: pytest.MonkeyPatch, *meanwhile: Ca
     assert next(happening, None) is None
 
 
-def test_pauses_do_not_count_in_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_do_not_count_in_the_time_limit(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    ledger.submit(submission(timeout=60.0))
-    running = RunningJob(claim_job(ledger), ledger, _started_at=clock.now)
+    store.submit(submission(timeout=60.0))
+    running = RunningJob(claim_job(store), store, _started_at=clock.now)
     clock.now += 50.0
 
     def waited() -> None:
@@ -137,12 +137,12 @@ def test_pauses_do_not_count_in_the_time_limit(ledger: JobStore, monkeypatch: py
     assert running.timed_out
 
 
-def test_no_job_runs_longer_than_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_job_runs_longer_than_the_time_limit(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    ledger.submit(submission(timeout=600.0))
-    ledger.submit(submission())
+    store.submit(submission(timeout=600.0))
+    store.submit(submission())
     for limit in (100.0, 100.0):
-        running = RunningJob(claim_job(ledger), ledger, max_seconds=100.0, _started_at=clock.now)
+        running = RunningJob(claim_job(store), store, max_seconds=100.0, _started_at=clock.now)
         assert running.time_limit == limit
         clock.now += 99.0
         assert not running.timed_out
@@ -151,10 +151,10 @@ def test_no_job_runs_longer_than_the_time_limit(ledger: JobStore, monkeypatch: p
 
 
 def test_a_paused_job_reports_its_pause_and_its_end(
-    running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+    running: RunningJob, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stage() -> str:
-        progress = ledger.get(running.job.id).progress
+        progress = store.get(running.job.id).progress
         assert progress is not None
         return progress.stage
 
@@ -166,7 +166,7 @@ def test_a_paused_job_reports_its_pause_and_its_end(
         lambda: running.flush() or stage() == "paused" or 1 / 0,  # type: ignore[func-returns-value]
         lambda: setattr(running, "paused", False),
     )
-    stages = [event.data["stage"] for event in ledger.events(0, running.job.id) if event.kind == "progress"]
+    stages = [event.data["stage"] for event in store.events(0, running.job.id) if event.kind == "progress"]
     assert stages == ["first pass", "paused"]
     running.report(
         Progress(stage="first pass", step=8, steps=20, fraction=0.4)

@@ -197,10 +197,10 @@ def test_large_json_is_checked_outside_the_event_loop(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("patience", "expected"), [(0.05, [200, 200, 503, 200, 503, 200]), (30, [200, 200, 200, 200, 200, 200])]
+    ("timeout", "expected"), [(0.05, [200, 200, 503, 200, 503, 200]), (30, [200, 200, 200, 200, 200, 200])]
 )
 def test_all_bodies_share_a_budget(
-    patience: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+    timeout: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bytes in flight are bounded; an owner gets half of what the others leave; the rest waits."""
     monkeypatch.setattr(body_limits, "MEMORY_FACTOR", 4)
@@ -215,7 +215,7 @@ def test_all_bodies_share_a_budget(
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     bounded = BodyLimitMiddleware(
-        app, Settings(home="/nowhere", max_request_bytes=10_000, body_timeout=patience)
+        app, Settings(home="/nowhere", max_request_bytes=10_000, body_timeout=timeout)
     )
 
     async def asks(owner: str) -> int:

@@ -18,7 +18,7 @@ from safelight.database.engine import read_transaction, write_transaction
 from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyConflictError, JobEndedError, JobNotSkippableError
 from safelight.jobs.channels import Channel
-from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
+from safelight.jobs.job import Event, Job, JobState, Signal, Submission
 from safelight.jobs.payloads import blob_digests
 from safelight.jobs.queue.admission import QueueLimits, check_admission
 from safelight.jobs.queue.claims import Claims
@@ -28,6 +28,7 @@ from safelight.jobs.queue.projections import bounded_query, fetch_rows_within, l
 from safelight.jobs.queue.scheduling import next_virtual_time
 from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, previews, virtual_clock
 from safelight.jobs.queue.transitions import add_event, get_row
+from safelight.jobs.task import TASKS
 
 
 class JobStore(Claims):
@@ -168,7 +169,7 @@ class JobStore(Claims):
         owner: str | None = None,
         *,
         states: Collection[JobState] = (),
-        kind: JobKind | None = None,
+        kind: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
@@ -251,7 +252,7 @@ class JobStore(Claims):
             row = get_row(connection, job_id, owner, lock=True)
             if JobState(row["state"]).final:
                 raise JobEndedError(f"The job {job_id} has {row['state']} already.")
-            if signal is Signal.SKIP and row["kind"] != JobKind.GENERATE:
+            if signal is Signal.SKIP and not ((task := TASKS.get(row["kind"])) and task.skippable):
                 raise JobNotSkippableError
             if row["state"] == JobState.QUEUED:
                 self._finish(connection, row, JobState.CANCELLED)

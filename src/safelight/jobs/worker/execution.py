@@ -9,7 +9,8 @@ from safelight.jobs.job import JsonObject, Signal
 from safelight.jobs.payloads import load_request
 from safelight.jobs.queue_service import QueueService
 from safelight.jobs.retry import retry_transient
-from safelight.jobs.tasks import TASKS, JobContext
+from safelight.jobs.task import TASKS
+from safelight.jobs.tasks import JobContext
 from safelight.jobs.worker.failures import to_safelight_error
 from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.worker.running_jobs import RunningJobs
@@ -46,7 +47,7 @@ class JobRunner:
         self._log.info("job begins", kind=job.kind, attempt=job.attempt)
         try:
             request = running.retry_database(lambda: self._load_request(running))
-            result = TASKS[job.kind](self._context, running, request).to_dict()
+            result = TASKS[job.kind].run(self._context, running, request).to_dict()
         except Exception as error:  # noqa: BLE001  no error of a job ends the worker
             self.finish(running, error=to_safelight_error(error))
         else:

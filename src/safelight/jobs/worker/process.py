@@ -20,9 +20,9 @@ from safelight.audit_log import open_audit_log
 from safelight.database.named_lock import create_named_lock
 from safelight.errors import DatabaseError, SafelightError, WorkerNameError
 from safelight.jobs.channels import Channel
-from safelight.jobs.job import JobKind
 from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.jobs.retry import retry_transient
+from safelight.jobs.task import TASKS
 from safelight.jobs.tasks import JobContext
 from safelight.jobs.worker.capabilities import describe_worker
 from safelight.jobs.worker.claim_loop import ClaimLoop
@@ -151,7 +151,7 @@ class Worker:
         return frozenset(
             str(job.request.get("checkpoint") or self.settings.checkpoint)
             for job in jobs
-            if job.kind is JobKind.GENERATE
+            if (task := TASKS.get(job.kind)) and task.uses_checkpoint
         )
 
     def _on_replaced(self) -> None:

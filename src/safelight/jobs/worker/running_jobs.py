@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from safelight.jobs.job import Job, JobKind
+from safelight.jobs.job import Job
 from safelight.jobs.queue.scheduling import TIME_SLICE, Preemption
+from safelight.jobs.task import TASKS
 from safelight.jobs.worker.owner_usage import OwnerUsage
 from safelight.jobs.worker.running_job import RunningJob
 
@@ -193,7 +194,5 @@ def _priority(members: Sequence[RunningJob]) -> int:
 
 
 def _can_share_batch(job: Job, other: Job) -> bool:
-    equal_fields = ("checkpoint", "width", "height")
-    return job.kind == other.kind == JobKind.GENERATE and all(
-        job.request.get(name) == other.request.get(name) for name in equal_fields
-    )
+    task = TASKS.get(job.kind)
+    return task is not None and task.can_share_batch(job, other)

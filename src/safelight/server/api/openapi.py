@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 
 from safelight import __version__
-from safelight.server.api.native.common import etag_matches
+from safelight.server.core.etags import etag_matches
 from safelight.server.security.bind_policy import PUBLIC_PATHS
 from safelight.server.security.credentials import SESSION_COOKIE
 

@@ -16,10 +16,11 @@ from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images import DecodeLimits
 from safelight.images.fields import find_images
-from safelight.jobs.cost import JobSize, check_size, estimate_size
-from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
-from safelight.jobs.payloads import REQUEST_TYPES, parse_request, store_request, with_seed
+from safelight.jobs.cost import JobSize, check_size
+from safelight.jobs.job import Job, Priority, Signal, Submission, Timeout
+from safelight.jobs.payloads import parse_request, store_request, with_seed
 from safelight.jobs.queue.tables import jobs
+from safelight.jobs.task import TASKS
 from safelight.server.core.app_state import AppState
 from safelight.server.security.dependencies import Principal
 
@@ -27,7 +28,7 @@ from safelight.server.security.dependencies import Principal
 async def submit(
     app_state: AppState,
     principal: Principal,
-    kind: JobKind,
+    kind: str,
     fields: Mapping[str, Any],
     *,
     priority: Priority = 0,
@@ -40,7 +41,7 @@ async def submit(
     Args:
         app_state: The application's state.
         principal: The principal; the job is charged to its limits first.
-        kind: The kind of job.
+        kind: The job kind.
         fields: The request's fields, with images as bytes.
         priority: Jobs of higher priority run first; users may not go above 0.
         timeout: Maximum seconds of running time.
@@ -48,6 +49,7 @@ async def submit(
         request_id: The id of the HTTP request; that of the current context when not given.
 
     Raises:
+        JobKindUnknownError: There is no such job kind.
         RequestError, ImageError: A field or an image is invalid.
         JobTooLargeError: The job exceeds the maximum work of one job.
         RateLimitError, QuotaError: The principal's limits would be exceeded.
@@ -56,12 +58,13 @@ async def submit(
     """
 
     def submit_in_thread() -> Job:
+        task = TASKS[kind]
         _check_bytes(kind, fields)
         request = parse_request(kind, fields)
         if isinstance(request, GenerationRequest):
             request = with_seed(request, idempotency_key)
         settings = app_state.service.settings
-        size = estimate_size(request, DecodeLimits.of(settings))
+        size = task.size(request, DecodeLimits.of(settings))
         check_size(size, settings.max_job_work)
         checkpoint = getattr(request, "checkpoint", None) or settings.checkpoint
         body, pictures = store_request(request)
@@ -73,7 +76,7 @@ async def submit(
             timeout=timeout,
             idempotency_key=idempotency_key,
             request_id=current_request_id,
-            checkpoint=checkpoint if kind is JobKind.GENERATE else "",
+            checkpoint=checkpoint if task.uses_checkpoint else "",
             cost=size.cost,
         )
 
@@ -149,9 +152,9 @@ async def send_signal(app_state: AppState, job_id: str, signal: Signal, owner: s
     return await app_state.threads.run_write(submit_in_thread)
 
 
-def _check_bytes(kind: JobKind, fields: Mapping[str, Any]) -> None:
+def _check_bytes(kind: str, fields: Mapping[str, Any]) -> None:
     """Refuse an image that is given as text: from here on, text would be the path of a file."""
-    for found in find_images(REQUEST_TYPES[kind], fields):
+    for found in find_images(TASKS[kind].request, fields):
         if not isinstance(found.value, bytes):
             raise RequestError(f"{found.name}: a picture has to be its file's bytes.")
 

@@ -101,10 +101,10 @@ function mountHeader(root, { me, jobStore, actions }) {
 /** Restore the open tab after a reload. */
 function restoreTab() {
   const storedTab = sessionStorage.getItem(TAB_KEY);
-  if (storedTab && storedTab !== TABS[0]) showTab(storedTab);
+  if (storedTab && storedTab !== TABS[0]) showTab(storedTab); // of a plug-in too
   document.addEventListener("click", (event) => {
     const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
-    const name = tab && TABS.find((each) => tab.id === `sl-tab-${each}-button`);
+    const name = tab?.id.match(/^sl-tab-(.+)-button$/)?.[1];
     if (name) sessionStorage.setItem(TAB_KEY, name);
   });
 }

@@ -80,11 +80,11 @@ def test_events_after_one(client: TestClient, bench: JobDriver) -> None:
 
 def test_events_come_as_they_happen(client: TestClient, bench: JobDriver, service: QueueService) -> None:
     job = bench.start()
-    ledger = service.store
+    store = service.store
     with act_later(
         client,
-        lambda: ledger.report(job, Progress(stage="first pass", step=1, steps=2, fraction=0.5), webp()),
-        lambda: ledger.mark_cancelled(job),
+        lambda: store.report(job, Progress(stage="first pass", step=1, steps=2, fraction=0.5), webp()),
+        lambda: store.mark_cancelled(job),
     ):
         events = read_stream(client, job)
     assert [event["event"] for event in events] == ["state", "state", "progress", "preview", "state"]

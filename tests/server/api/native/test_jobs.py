@@ -340,3 +340,11 @@ def test_lists_leave_out_large_fields(client: TestClient, bench: JobDriver, serv
     whole = client.get(f"/v1/jobs/{scan.id}").json()
     assert (len(whole["request"]["images"]), len(whole["result"]["verdicts"])) == (500, 500)
     assert len(client.get(f"/v1/jobs/{scan.id}/result").json()["verdicts"]) == 500
+
+
+def test_a_list_of_an_unknown_kind_is_refused(standing: TestClient) -> None:
+    answer = standing.get("/v1/jobs", params={"kind": "dream"})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert (error["code"], error["message"]) == ("job.kind", "There is no job kind 'dream'.")
+    assert "upscale" in answer.json()["error"]["hint"]

@@ -458,8 +458,8 @@ class StuckSocket:
 class Hub:
     """A broadcaster that sends hello and nothing else."""
 
-    async def snapshot(self, inbox: CoalescingQueue) -> str:
-        inbox.reset()
+    async def snapshot(self, queue: CoalescingQueue) -> str:
+        queue.reset()
         return "hello"
 
 
@@ -468,17 +468,17 @@ def test_a_slow_reader_uses_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("safelight.server.core.events.coalescing_queue.MAX_CHARACTERS", 1000)
 
     async def run() -> None:
-        socket, inbox = StuckSocket(), CoalescingQueue(None)
-        task = asyncio.create_task(send_updates(socket, Hub(), inbox))  # type: ignore[arg-type]
+        socket, queue = StuckSocket(), CoalescingQueue(None)
+        task = asyncio.create_task(send_updates(socket, Hub(), queue))  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
         for number in range(10_000):
-            inbox.put("progress", "job", f"{number:0100}")
-        assert inbox._size == 100
+            queue.put("progress", "job", f"{number:0100}")
+        assert queue._size == 100
         for number in range(10_000):
-            inbox.put("progress", f"job {number}", f"{number:0100}")
-            assert inbox._size <= 1000
-            assert len(inbox._waiting) <= 10
-        assert inbox.overflowed
+            queue.put("progress", f"job {number}", f"{number:0100}")
+            assert queue._size <= 1000
+            assert len(queue._waiting) <= 10
+        assert queue.overflowed
         socket.reads.set()
         while socket.sent.count("hello") < 2:
             await asyncio.sleep(0.01)

@@ -26,9 +26,9 @@ def service(tmp_path: Path) -> Iterator[QueueService]:
 
 async def wait_through_an_outage(service: QueueService, broken: str, error: Exception) -> JobState:
     """Wait for a job while the listener's read of the database fails, twice."""
-    ledger = service.store
-    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
-    whole, failures = getattr(ledger, broken), []
+    store = service.store
+    job = store.submit(Submission(kind=JobKind.GENERATE, request={}))
+    whole, failures = getattr(store, broken), []
 
     def fail(*given: Any, **options: Any) -> Any:
         if len(failures) < 2 and len(given) < 2:  # the waiting request reads the events of its own job
@@ -36,15 +36,15 @@ async def wait_through_an_outage(service: QueueService, broken: str, error: Exce
             raise error
         return whole(*given, **options)
 
-    setattr(ledger, broken, fail)
-    async with asyncio.timeout(30), EventStream(ledger) as feed:
+    setattr(store, broken, fail)
+    async with asyncio.timeout(30), EventStream(store) as feed:
         waiting = asyncio.create_task(feed.wait_until_ended(job.id))
         while len(failures) < 2:
             await asyncio.sleep(0.01)
-        begun = ledger.claim("w")
+        begun = store.claim("w")
         assert begun is not None
         await asyncio.sleep(0.1)
-        ledger.succeed(begun, {})
+        store.succeed(begun, {})
         return (await waiting).state
 
 
@@ -62,12 +62,12 @@ def test_a_lasting_defect_is_raised_to_the_waiting_request(
 ) -> None:
     monkeypatch.setattr(event_stream, "RETRY_INTERVAL", 0.01)
     monkeypatch.setattr(event_stream, "ERROR_DEADLINE", 0.05)
-    ledger = service.store
-    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
-    monkeypatch.setattr(ledger, "last_event", lambda: 1 / 0)
+    store = service.store
+    job = store.submit(Submission(kind=JobKind.GENERATE, request={}))
+    monkeypatch.setattr(store, "last_event", lambda: 1 / 0)
 
     async def wait() -> None:
-        async with asyncio.timeout(30), EventStream(ledger) as watched:
+        async with asyncio.timeout(30), EventStream(store) as watched:
             await watched.wait_until_ended(job.id)
 
     with pytest.raises(InternalError, match="cannot be read"):
@@ -76,17 +76,17 @@ def test_a_lasting_defect_is_raised_to_the_waiting_request(
 
 def test_a_failing_listener_affects_no_other(service: QueueService) -> None:
     async def heard() -> list[Event]:
-        ledger = service.store
-        job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        store = service.store
+        job = store.submit(Submission(kind=JobKind.GENERATE, request={}))
         found: list[Event] = []
 
         def fail(_: Event) -> None:
             raise KeyError
 
-        async with asyncio.timeout(30), EventStream(ledger) as watched:
+        async with asyncio.timeout(30), EventStream(store) as watched:
             with watched.subscribed(fail, job.id), watched.subscribed(found.append):
                 await watched.wait_until_polling()
-                ledger.send_signal(job.id, Signal.CANCEL)
+                store.send_signal(job.id, Signal.CANCEL)
                 while not found:
                     await asyncio.sleep(0.01)
         return found
@@ -96,18 +96,18 @@ def test_a_failing_listener_affects_no_other(service: QueueService) -> None:
 
 def test_a_listener_gets_the_events_of_all_jobs_from_now_on(service: QueueService) -> None:
     async def heard() -> tuple[list[str], list[str]]:
-        ledger = service.store
-        old = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        store = service.store
+        old = store.submit(Submission(kind=JobKind.GENERATE, request={}))
         all_jobs: list[Event] = []
         one_job: list[Event] = []
-        async with asyncio.timeout(30), EventStream(ledger) as feed:
+        async with asyncio.timeout(30), EventStream(store) as feed:
             with feed.subscribed(all_jobs.append), feed.subscribed(one_job.append, old.id):
                 await feed.wait_until_polling()
-                new = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
-                ledger.send_signal(old.id, Signal.CANCEL)
+                new = store.submit(Submission(kind=JobKind.GENERATE, request={}))
+                store.send_signal(old.id, Signal.CANCEL)
                 while len(all_jobs) < 2:
                     await asyncio.sleep(0.01)
-            ledger.send_signal(new.id, Signal.CANCEL)
+            store.send_signal(new.id, Signal.CANCEL)
             await asyncio.sleep(0.2)
             names = {old.id: "old", new.id: "new"}
             return [names[event.job_id] for event in all_jobs], [names[event.job_id] for event in one_job]

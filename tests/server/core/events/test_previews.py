@@ -27,11 +27,11 @@ def webp() -> bytes:
 
 def read_preview(service: QueueService, data: bytes | None) -> bytes | None:
     """The preview of a job that clients get."""
-    ledger = service.store
-    ledger.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}))
-    running = ledger.claim("worker")
+    store = service.store
+    store.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}))
+    running = store.claim("worker")
     assert running is not None
-    ledger.report(running, Progress(stage="first pass", fraction=0.5), data)
+    store.report(running, Progress(stage="first pass", fraction=0.5), data)
     studio = Studio(service.settings)
     behind = AppState(service, None, studio, None, None, None, ThreadPools(), None, None, None)  # type: ignore[arg-type]
     judge = ModerationService(lambda: studio, lambda: behind.threads)

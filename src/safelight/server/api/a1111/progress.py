@@ -200,7 +200,7 @@ def status_of(queue: OwnerQueue, uptime: float, present: datetime) -> StatusResp
     started = job.started if job else None
     return StatusResponse(
         status="running" if running else "queued" if job else "idle",
-        task=job.kind.value if job else "",
+        task=job.kind if job else "",
         timestamp=present.timestamp(),
         current=(status_text(job) or "") if job else "",
         id=state.job,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Response
 
 from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.jobs.job import Job
@@ -26,12 +26,6 @@ async def visible_job(job_id: JobId, app_state: CurrentAppState, principal: Curr
 
 
 RequestedJob = Annotated[Job, Depends(visible_job)]
-
-
-def etag_matches(request: Request, tag: str) -> bool:
-    """Whether the client's If-None-Match holds this ETag."""
-    held = request.headers.get("if-none-match", "")
-    return held.strip() == "*" or tag in [part.strip().removeprefix("W/") for part in held.split(",")]
 
 
 def not_modified(tag: str) -> Response:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, Query, Request
 
 from safelight.errors import RoleRequiredError
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.system import LogLine, LogLines, MemoryHistory, MemorySample
 from safelight.server.api.openapi_examples import LOG, MEMORY
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.monitoring.log_buffer import MAX_LINES, LogBuffer
 from safelight.server.core.monitoring.memory_history import MemorySampler
 from safelight.server.security.dependencies import CurrentAdmin

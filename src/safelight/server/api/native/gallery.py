@@ -12,7 +12,8 @@ from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingEr
 from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import MAX_SIDE, MIN_SIDE
-from safelight.server.api.native.common import EntryId, etag_matches, image_response, not_modified
+from safelight.server.api.native.common import EntryId, image_response, not_modified
+from safelight.server.api.native.openapi_responses import error_responses, example_response, image_responses
 from safelight.server.api.native.schemas.gallery import (
     EntryMarks,
     EntryPage,
@@ -21,8 +22,8 @@ from safelight.server.api.native.schemas.gallery import (
     FacetsView,
 )
 from safelight.server.api.openapi_examples import ENTRIES, ENTRY, FACETS
-from safelight.server.api.openapi_responses import error_responses, example_response, image_responses
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.etags import etag_matches
 from safelight.server.core.executors.image_cost import decode_png_cost
 from safelight.server.security.dependencies import CurrentPrincipal
 

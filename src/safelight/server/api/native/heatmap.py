@@ -15,9 +15,9 @@ from safelight.errors import (
 )
 from safelight.server.api.charging import charge_images
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
+from safelight.server.api.native.openapi_responses import BINARY, error_responses, multipart_body
 from safelight.server.api.native.schemas.moderation import HeatmapRequest
 from safelight.server.api.openapi_examples import MODERATION
-from safelight.server.api.openapi_responses import BINARY, error_responses, multipart_body
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.content_negotiation import media_type
 from safelight.server.core.events.previews import CurrentModerationService

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query
 
 from safelight.errors import DownloadError, RequestError, RoleRequiredError
 from safelight.models.hub.repository_files import RepositoryFiles, list_cached_files, list_hub_files
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.models import HubFileView, HubView
 from safelight.server.api.openapi_examples import HUB
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.security.dependencies import CurrentAdmin
 

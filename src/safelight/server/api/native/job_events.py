@@ -26,7 +26,7 @@ from safelight.errors import (
 )
 from safelight.jobs.job import Event, Job, Signal
 from safelight.server.api.native.common import RequestedJob
-from safelight.server.api.openapi_responses import error_responses, image_responses
+from safelight.server.api.native.openapi_responses import error_responses, image_responses
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.events.previews import CurrentModerationService, load_preview
 from safelight.server.core.exception_handlers import WS_INTERNAL_ERROR

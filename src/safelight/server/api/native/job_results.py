@@ -17,9 +17,9 @@ from safelight.errors import (
 )
 from safelight.jobs.job import Job
 from safelight.jobs.result import GeneratedImage, JobResult
-from safelight.server.api.native.common import RequestedJob, etag_matches, image_response, not_modified
+from safelight.server.api.native.common import RequestedJob, image_response, not_modified
+from safelight.server.api.native.openapi_responses import error_responses, image_responses
 from safelight.server.api.openapi_examples import RESULT
-from safelight.server.api.openapi_responses import error_responses, image_responses
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.content_negotiation import (
     DEFAULT_QUALITY,
@@ -28,6 +28,7 @@ from safelight.server.core.content_negotiation import (
     convert_image,
     negotiate,
 )
+from safelight.server.core.etags import etag_matches
 from safelight.server.core.executors.image_cost import convert_cost
 from safelight.server.security.dependencies import CurrentPrincipal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
 
@@ -13,6 +13,7 @@ from safelight.errors import (
     IdempotencyConflictError,
     ImageFormatError,
     JobEndedError,
+    JobKindUnknownError,
     JobMissingError,
     JobNotSkippableError,
     PriorityError,
@@ -20,15 +21,17 @@ from safelight.errors import (
     UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
-from safelight.jobs.job import Job, JobKind, JobState, Signal
+from safelight.images.fields import find_images, replace_images
+from safelight.jobs.job import Job, JobState, Signal
+from safelight.jobs.task import TASKS
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
-from safelight.server.api.native.schemas.jobs import JobBody, JobPage
+from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
+from safelight.server.api.native.schemas.jobs import JobBody, JobOptions, JobPage
 from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
-from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
-from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.request_bodies.multipart import FormRoute
-from safelight.server.core.request_bodies.payload_decoding import decode_fields
+from safelight.server.core.request_bodies.payload_decoding import image_inputs
 from safelight.server.core.submission import send_signal, submit
 from safelight.server.security.allowlist import with_allowed_names
 from safelight.server.security.dependencies import CurrentPrincipal, Role
@@ -80,12 +83,12 @@ async def submit_job(
     """
     if body.priority > 0 and principal.role is not Role.ADMIN:
         raise PriorityError
-    given = await decode_fields(body, app_state)
+    given = await _decode_fields(body, app_state)
     fields = await asyncio.to_thread(with_allowed_names, given, app_state.service.settings)
     job = await submit(
         app_state,
         principal,
-        JobKind(body.kind),
+        body.kind,
         fields,
         priority=body.priority,
         timeout=body.timeout,
@@ -96,17 +99,22 @@ async def submit_job(
 
 
 @router.get(
-    "", operation_id="list_jobs", summary="List jobs", responses=error_responses() | example_response(JOBS)
+    "",
+    operation_id="list_jobs",
+    summary="List jobs",
+    responses=error_responses(JobKindUnknownError) | example_response(JOBS),
 )
 async def list_jobs(
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
     state: Annotated[list[JobState], Query(description="Only those in one of these states.")] = [],  # noqa: B006
-    kind: Annotated[JobKind | None, Query(description="Only those of a kind.")] = None,
+    kind: Annotated[str | None, Query(description="Only those of a kind.")] = None,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
     """The user's jobs, newest first; administrators see those of all users. Only a single job includes its result."""
+    if kind is not None:
+        kind = TASKS[kind].kind  # refuses an unknown one
     found = await asyncio.to_thread(
         app_state.service.store.find, principal.scope, states=state, kind=kind, before=before, limit=limit + 1
     )
@@ -160,6 +168,22 @@ async def finish_job(job_id: JobId, app_state: CurrentAppState, principal: Curre
 async def skip_picture(job_id: JobId, app_state: CurrentAppState, principal: CurrentPrincipal) -> Job:
     """Discard the picture in progress and continue with the next. A queued job is cancelled."""
     return await send_signal(app_state, job_id, Signal.SKIP, principal.scope)
+
+
+async def _decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:
+    """The fields that were given, as ``submission.submit`` takes them.
+
+    Args:
+        body: The body, with images as text or bytes.
+        app_state: The application's state.
+
+    Raises:
+        ImageError, RequestError: An image is invalid or too large.
+    """
+    fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout"})
+    inputs, model = image_inputs(app_state), type(body)
+    images = {found.path: await inputs.read(found.value) for found in find_images(model, fields)}
+    return replace_images(model, fields, lambda found: images[found.path])
 
 
 router.include_router(job_events.router)

@@ -13,9 +13,9 @@ from safelight.errors import (
     RoleRequiredError,
     WorkerMissingError,
 )
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.models import LoadModelRequest, ResidencyCommand, UnloadModelRequest
 from safelight.server.api.openapi_examples import MEMORY_COMMAND
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.security.allowlist import check_checkpoint, default_checkpoint_name
 from safelight.server.security.dependencies import CurrentAdmin

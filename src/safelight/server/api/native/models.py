@@ -11,6 +11,7 @@ from safelight.errors import ModelMissingError, PromptError
 from safelight.generation.prompts.styles import load_styles
 from safelight.generation.solvers.registry import SAMPLERS, PredictionProcess
 from safelight.server.api.native.catalog import build_catalog
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.models import (
     Model,
     ModelList,
@@ -23,7 +24,6 @@ from safelight.server.api.native.schemas.models import (
 )
 from safelight.server.api.openai_model_names import openai_model_kind
 from safelight.server.api.openapi_examples import MODEL, MODELS, SAMPLER_LIST, SCHEDULES, STYLES
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
 
 router = APIRouter(prefix="/v1", tags=["models"])

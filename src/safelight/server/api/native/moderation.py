@@ -19,9 +19,9 @@ from safelight.errors import (
 from safelight.jobs.result import PictureVerdict
 from safelight.moderation.verdict import Judgement
 from safelight.server.api.charging import charge_images
+from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.api.native.schemas.moderation import ModerationRequest, Verdicts
 from safelight.server.api.openapi_examples import MODERATION, VERDICTS
-from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.moderation_service import ModerationService
 from safelight.server.core.request_bodies.image_inputs import ImageInputs

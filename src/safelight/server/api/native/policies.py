@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from safelight.errors import PolicyError, SafelightError
 from safelight.logs import get_logger
 from safelight.moderation.policy import PRESETS, Policy
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.moderation import PolicyList, PolicyRules, ThresholdsView
 from safelight.server.api.openapi_examples import POLICIES
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import CurrentAppState
 
 router = APIRouter(prefix="/v1", tags=["moderation"])

@@ -19,6 +19,7 @@ from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.prompts.wildcards import find_wildcards, wildcard_names
 from safelight.jobs.cost import DEFAULT_STEPS
 from safelight.jobs.job import Failure
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.prompts import (
     ExplainedPrompt,
     ExplainedPrompts,
@@ -28,7 +29,6 @@ from safelight.server.api.native.schemas.prompts import (
     WildcardView,
 )
 from safelight.server.api.openapi_examples import EXPLAINED_PROMPTS, PROMPTS, WILDCARDS
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.tokenizer_cache import TokenizerCache
 from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT

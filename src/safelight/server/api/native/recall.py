@@ -26,9 +26,9 @@ from safelight.generation.upscaling.registry import find_upscalers
 from safelight.images import DecodeLimits
 from safelight.server.api.checkpoint_names import list_checkpoints
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
+from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.api.native.schemas.recall import RecalledRequest, RecallRequest
 from safelight.server.api.openapi_examples import RECALLED, RECALLS
-from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.api.upscaler_names import hires_upscaler
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.request_bodies.multipart import ImageRoute

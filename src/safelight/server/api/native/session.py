@@ -7,9 +7,9 @@ from typing import Literal, TypedDict
 from fastapi import APIRouter, Request, Response
 
 from safelight.errors import OriginRefusedError
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.session import SessionView, SignIn
 from safelight.server.api.openapi_examples import SESSION_OF_ANNA
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.security.bind_policy import requires_keys
 from safelight.server.security.browser_auth import SESSION_PATH

@@ -10,9 +10,9 @@ from fastapi import APIRouter
 
 from safelight import __version__
 from safelight.runtime.machine import inspect_machine, package_version
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.system import LimitsView, MachineView, SystemView, WorkerView
 from safelight.server.api.openapi_examples import SYSTEM
-from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.security.allowlist import public_name
 from safelight.server.security.dependencies import CurrentPrincipal, Principal, Role

@@ -1,29 +1,9 @@
-"""From a body on the wire to a request's fields, with images as bytes."""
+"""Images in request bodies as bytes."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from safelight.images.fields import find_images, replace_images
-from safelight.server.api.native.schemas.jobs import JobOptions
 from safelight.server.core.app_state import AppState
 from safelight.server.core.request_bodies.image_inputs import ImageInputs
-
-
-async def decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:
-    """The fields that were given, as ``submission.submit`` takes them.
-
-    Args:
-        body: The body, with images as text or bytes.
-        app_state: The server's open things, for its limits.
-
-    Raises:
-        ImageError, RequestError: An image is not what it claims to be, or too large.
-    """
-    fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout"})
-    intake, model = image_inputs(app_state), type(body)
-    images = {found.path: await intake.read(found.value) for found in find_images(model, fields)}
-    return replace_images(model, fields, lambda found: images[found.path])
 
 
 def image_inputs(app_state: AppState) -> ImageInputs:

@@ -32,7 +32,7 @@ def test_one_picture(client: TestClient, service: QueueService) -> None:
         answer = client.post(
             "/sdapi/v1/extra-single-image", json={"image": PICTURE, "upscaler_1": "Lanczos"}
         ).json()
-    assert begun[0].kind is JobKind.UPSCALE
+    assert begun[0].kind == JobKind.UPSCALE
     assert (begun[0].request["by"], begun[0].request["upscaler"]) == (2.0, "lanczos")
     assert sizes(answer["image"]) == [(64, 32)]
     assert answer["html_info"] == "<p>Postprocess upscale by: 2, Postprocess upscaler: lanczos</p>"

@@ -234,7 +234,7 @@ def _history_item(job: Job, made: Sequence[str]) -> HistoryItem:
     took = (job.ended - job.started).total_seconds() if job.ended and job.started else None
     return HistoryItem(
         id=job.id,
-        job=job.kind.value,
+        job=job.kind,
         op=job.state.value,
         timestamp=job.created,
         duration=took,

@@ -13,7 +13,7 @@ from safelight.server.api.native.schemas.base import EncodedImage, ListedName, R
 
 
 class JobOptions(RequestPart):
-    """Options of every kind of job, besides its request."""
+    """Options of every job kind, besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
     timeout: Timeout | None = Field(

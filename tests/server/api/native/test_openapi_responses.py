@@ -28,10 +28,10 @@ from safelight.server.api.native import (
     session,
     system,
 )
+from safelight.server.api.native.openapi_responses import COMMON_ERRORS, error_responses
 from safelight.server.api.native.schemas.jobs import JobBody
 from safelight.server.api.native.schemas.moderation import ModerationRequest
 from safelight.server.api.openapi_examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
-from safelight.server.api.openapi_responses import COMMON_ERRORS, error_responses
 from safelight.server.app import create_app
 
 OWN_FILES = (heatmap, policies, model_residency, hub, diagnostics, session, prompts, recall)

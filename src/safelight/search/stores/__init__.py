@@ -1,0 +1,1 @@
+"""Built-in vector stores, a module for each."""
