@@ -38,6 +38,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "checkpoint": "starter",
         "device": "auto",
         "generation_precision": "auto",
+        "generation_backend": "eager",
         "memory_budget": 0,
         "max_batch_size": 8,
         "batch_timeout": 20.0,

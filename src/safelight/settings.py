@@ -90,10 +90,14 @@ class Settings(BaseSettings):
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Arithmetic of generation; auto: fp32 on CPUs, fp16 elsewhere."
     )
+    generation_backend: str = Field(
+        "eager",
+        description="What computes checkpoints: eager, which is PyTorch as it is, or one of a plug-in.",
+    )
     memory_budget: int = Field(
         0,
         ge=0,
-        description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
+        description="Bytes that loaded networks and a picture may take; 0: most of the device's memory.",
     )
     max_batch_size: int = Field(
         8,

@@ -60,9 +60,15 @@ def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Lo
     """A tiny checkpoint as the engine has loaded it."""
 
     def get(name: str) -> LoadedCheckpoint:
-        return engine._cache.get(engine.checkpoint(str(tiny(name))))
+        return loaded_checkpoint(engine, tiny(name))
 
     return get
+
+
+def loaded_checkpoint(engine: Engine, path: Path | str | None) -> LoadedCheckpoint:
+    """A checkpoint as an engine has it in memory, loaded if need be."""
+    parts = engine._describe(engine.checkpoint(str(path)))
+    return parts.assemble(engine._pool.load(*parts.sources.values()))
 
 
 def to_array(drawn: Artifact) -> Pixels:

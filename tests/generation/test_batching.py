@@ -1,4 +1,4 @@
-"""Batching: which calls are batched, which are not, and that none waits for ever."""
+"""Batching of whole images: which are batched, which are not, and that each is what it would be alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tests.generation.conftest import SIDE, same_pixels, to_array
-from tests.hypothesis_profiles import example_count
+from tests.generation.conftest import SIDE, loaded_checkpoint, same_pixels, to_array
 from tests.tiny.generation import INIT_IMAGE, MASK
-from torch import Tensor, nn
+from torch import nn
 
 from safelight.errors import MemoryBudgetError, NonFiniteError, RunStoppedError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Batcher, BatchMember, DenoiserProxy
-from safelight.generation.calls import Call
 from safelight.generation.comparison import within_tolerance
 from safelight.generation.engine import Engine, decoding_bytes
-from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
 from safelight.settings import Settings
@@ -35,258 +29,6 @@ Tiny = Callable[[str], Path]
 PATIENCE = 30
 WAIT = 500
 """Milliseconds for which a step waits for others here: ample on a busy machine, and hardly ever used up."""
-
-# The batcher, with a network that is easy to check
-
-
-class Doubler(nn.Module):
-    """Returns twice each row plus its timestep; records the rows of each call and that calls never overlap."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[int] = []
-        self.inside = 0
-
-    def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
-        self.inside += 1
-        assert self.inside == 1
-        self.rows.append(len(sample))
-        time.sleep(0)
-        answer = (2 * sample + timestep.float().expand(len(sample))[:, None],)
-        self.inside -= 1
-        return answer
-
-
-class CallSequence:
-    """A thread's run: some calls, each of its own rows and width, with a pause before it."""
-
-    def __init__(self, number: int, steps: Sequence[tuple[int, int, float]], fails_at: int | None) -> None:
-        self.number, self.steps, self.fails_at = number, steps, fails_at
-        self.right = 0
-        self.error: Exception | None = None
-
-    def run(self, floor: FifoLock, rendezvous: Batcher, net: nn.Module) -> None:
-        try:
-            with floor, BatchMember(rendezvous) as seat:
-                stand_in = DenoiserProxy(net, seat.compute)
-                for step, (rows, width, pause) in enumerate(self.steps):
-                    with floor.released():
-                        time.sleep(pause)
-                    if step == self.fails_at:
-                        raise ZeroDivisionError
-                    sample = torch.full((rows, width), float(100 * self.number + step))
-                    (answer,) = stand_in(sample, torch.tensor(step))
-                    assert torch.equal(answer, 2 * sample + step)
-                    self.right += 1
-        except ZeroDivisionError as error:
-            self.error = error
-
-
-VISITS = st.lists(
-    st.tuples(
-        st.lists(
-            st.tuples(st.integers(1, 2), st.integers(1, 2), st.sampled_from([0, 0, 0.001, 0.004])), max_size=6
-        ),
-        st.none() | st.integers(0, 5),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
-@settings(max_examples=example_count(40))
-def test_threads_that_join_and_leave_get_their_own_results(
-    plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
-) -> None:
-    floor, net = FifoLock(), Doubler()
-    rendezvous = Batcher(floor, wait)
-    visits = [CallSequence(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
-    threads = [
-        threading.Thread(target=visit.run, args=(floor, rendezvous, net), daemon=True) for visit in visits
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not any(thread.is_alive() for thread in threads)
-    for visit in visits:
-        fails = visit.fails_at is not None and visit.fails_at < len(visit.steps)
-        assert visit.right == (visit.fails_at if fails else len(visit.steps))
-        assert (visit.error is not None) == fails
-    assert sum(net.rows) == sum(rows for visit in visits for rows, _, _ in visit.steps[: visit.right])
-    assert rendezvous._member_count == 0
-    assert rendezvous._waiting == []
-    assert floor.acquire(blocking=False)
-
-
-class JoinedThreads:
-    """Threads that all have joined before any of them makes its call, so that the outcome is certain."""
-
-    def __init__(self, net: nn.Module, wait: float) -> None:
-        self.net, self.floor = net, FifoLock()
-        self.rendezvous = Batcher(self.floor, wait)
-        self.results: dict[int, Any] = {}
-
-    def run(self, calls: Sequence[tuple[Any, ...] | None]) -> None:
-        """One thread for each call; a thread with None joins, makes no call, and leaves after a while."""
-        ready = threading.Barrier(len(calls))
-
-        def work(number: int, arguments: tuple[Any, ...] | None) -> None:
-            with self.floor:
-                self.rendezvous.join()
-                with self.floor.released():
-                    ready.wait(PATIENCE)
-                try:
-                    if arguments is not None:
-                        self.results[number] = self.rendezvous.compute(Call(self.net, arguments, {}))
-                    else:
-                        with self.floor.released():
-                            time.sleep(0.1)
-                except Exception as error:  # noqa: BLE001  the test checks it
-                    self.results[number] = error
-                finally:
-                    self.rendezvous.leave()
-
-        threads = [
-            threading.Thread(target=work, args=(number, arguments), daemon=True)
-            for number, arguments in enumerate(calls)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert not any(thread.is_alive() for thread in threads)
-
-
-def make_row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
-    return torch.full((1, width), float(value)), torch.tensor(0)
-
-
-def test_all_joined_threads_are_one_call() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
-    assert net.rows == [3]
-    assert {number: float(answer[0].mean()) for number, (answer, _) in party.results.items()} == {
-        0: 2,
-        1: 4,
-        2: 6,
-    }
-    assert {batch_size for _, batch_size in party.results.values()} == {3}
-
-
-def test_incompatible_calls_are_computed_one_after_the_other() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2, width=4), make_row(3), make_row(4, width=4)])
-    assert net.rows == [2, 2]
-    assert {answer[0].shape[1] for answer, _ in party.results.values()} == {3, 4}
-
-
-def test_a_thread_that_leaves_is_not_waited_for() -> None:
-    party = JoinedThreads(net := Doubler(), wait=PATIENCE)
-    began = time.monotonic()
-    party.run([make_row(1), make_row(2), None])
-    assert net.rows == [2]
-    assert time.monotonic() - began < PATIENCE / 2
-
-
-def test_a_slow_thread_is_waited_for_up_to_the_timeout() -> None:
-    party = JoinedThreads(net := Doubler(), wait=0.02)
-    party.run([make_row(1), make_row(2), None])
-    assert sum(net.rows) == 2
-    assert party.rendezvous._member_count == 0
-
-
-def test_a_row_that_makes_a_common_call_fail_fails_alone() -> None:
-    class Picky(Doubler):
-        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
-            if (sample == 2).any():
-                raise ValueError("broken")
-            return super().forward(sample, timestep)
-
-    party = JoinedThreads(Picky(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
-    assert str(party.results[1]) == "broken"
-    assert [float(party.results[number][0][0].mean()) for number in (0, 2)] == [2, 6]
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_a_batch_too_large_for_the_memory_is_computed_row_by_row(error: RuntimeError) -> None:
-    class Small(Doubler):
-        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
-            if len(sample) > 1 or float(sample.mean()) == 3:
-                raise error
-            return super().forward(sample, timestep)
-
-    party = JoinedThreads(net := Small(), wait=PATIENCE)
-    party.run([make_row(1), make_row(2), make_row(3)])
-    assert net.rows == [1, 1]
-    assert [float(party.results[number][0][0].mean()) for number in (0, 1)] == [2, 4]
-    assert [party.results[number][1] for number in (0, 1)] == [1, 1]
-    assert party.results[2] is error
-
-
-def test_ctrl_c_in_one_thread_does_not_affect_the_calls_of_others() -> None:
-    class Interrupted(Doubler):
-        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
-            if not self.rows:
-                self.rows.append(0)
-                raise KeyboardInterrupt
-            return super().forward(sample, timestep)
-
-    floor, net = FifoLock(), Interrupted()
-    rendezvous = Batcher(floor, 0.05)
-    floor.acquire()
-    rendezvous.join()
-    rendezvous.join()
-    answers: list[Any] = []
-
-    def other() -> None:
-        with floor:
-            answers.append(rendezvous.compute(Call(net, make_row(2), {})))
-
-    thread = threading.Thread(target=other, daemon=True)
-    thread.start()
-    with floor.released():
-        time.sleep(0.01)  # the other one waits now, or will
-    with pytest.raises(KeyboardInterrupt):
-        rendezvous.compute(Call(net, make_row(1), {}))
-    rendezvous.leave()
-    floor.release()
-    thread.join(PATIENCE)
-    assert float(answers[0][0][0].mean()) == 4
-
-
-def test_a_thread_releases_its_lock_only_while_it_waits_for_others() -> None:
-    let_go: list[str] = []
-    floor, net = FifoLock(), Doubler()
-    rendezvous = Batcher(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
-    with floor:
-        rendezvous.join()
-        rendezvous.compute(Call(net, make_row(1), {}))
-        assert let_go == []
-        rendezvous.join()  # a thread that makes no call
-        rendezvous.compute(Call(net, make_row(1), {}))
-    assert set(let_go) == {threading.current_thread().name}
-
-
-def test_a_proxy_stands_for_the_network() -> None:
-    torch.manual_seed(0)
-    net = nn.Linear(3, 2)
-    stand_in = DenoiserProxy(net, Call.compute)
-    assert stand_in.in_features == 3
-    assert next(stand_in.parameters()) is net.weight
-    assert torch.equal(stand_in(torch.ones(1, 3)), net(torch.ones(1, 3)))
-    stand_in.register_forward_hook(lambda *_: "hooked")
-    assert stand_in(torch.ones(1, 3)) == "hooked"
-    assert isinstance(net(torch.ones(1, 3)), Tensor)
-    with pytest.raises(AttributeError):
-        _ = stand_in.nonsense
-
-
-# Whole images
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +57,7 @@ def recorded_calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
     rows: list[int] = []
     handles = []
     for name in names:
-        loaded = engine._cache.get(engine.checkpoint(str(name)))
+        loaded = loaded_checkpoint(engine, name)
         denoiser: Any = loaded.components[loaded.family.denoiser]
 
         def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -502,7 +244,7 @@ def failing_large_calls(engine: Engine, checkpoint: Path, most: int, error: Exce
         if len(next(iter((*args, *kwargs.values())))) > most:
             raise error
 
-    unet: Any = engine._cache.get(engine.checkpoint(str(checkpoint))).components["unet"]
+    unet: Any = loaded_checkpoint(engine, checkpoint).components["unet"]
     handle = unet.register_forward_pre_hook(fail, with_kwargs=True)
     yield
     handle.remove()
@@ -566,7 +308,7 @@ def test_two_checkpoints_in_a_budget_for_one(ask: Ask, engine: Engine, drawing_h
     names = ("sd1", "sd2")
     requests = [ask(name, seed=seed, width=32, height=32) for seed in range(3) for name in names]
     expected = generate_alone(engine, requests)
-    loaded = [engine._cache.get(engine.checkpoint(str(request.checkpoint))) for request in requests[:2]]
+    loaded = [loaded_checkpoint(engine, request.checkpoint) for request in requests[:2]]
     room = decoding_bytes(loaded[0], 32, 32)
     budget = max(each.nbytes for each in loaded) + 2 * room + min(each.nbytes for each in loaded) // 2
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
@@ -580,7 +322,7 @@ def test_the_batch_size_is_limited(
     limit: str, most: int, ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
     requests = [ask(seed=seed) for seed in range(6)]
-    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    loaded = loaded_checkpoint(engine, tiny("sd1"))
     room = decoding_bytes(loaded, SIDE, SIDE)
     chosen: dict[str, Any] = {
         "memory": {"memory_budget": loaded.nbytes + 2 * room + room // 2},
@@ -601,7 +343,7 @@ def test_the_batch_size_is_limited(
 def test_an_image_too_large_for_the_memory_is_refused_while_others_run(
     ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
-    loaded = engine._cache.get(engine.checkpoint(str(tiny("sd1"))))
+    loaded = loaded_checkpoint(engine, tiny("sd1"))
     budget = loaded.nbytes + decoding_bytes(loaded, SIDE, SIDE)
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     errors: list[Exception] = []
@@ -627,10 +369,10 @@ def test_a_single_image_waits_for_no_other(engine: Engine, ask: Ask) -> None:
 def test_an_image_that_is_decoded_is_not_waited_for(
     stop_after: int, engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
-    vae: Any = engine._cache.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
+    vae: Any = loaded_checkpoint(engine, tiny("sd1")).components["vae"]
     told: list[Any] = []
     members: list[int] = []
-    handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._batcher._member_count))
+    handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._executor._member_count))
     next(engine.generate(ask(), Watcher(told.append, lambda: len(told) >= stop_after, keep_partial=True)))
     handle.remove()
     assert len(told) == min(stop_after, 4)

@@ -18,7 +18,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from spandrel.architectures.Compact import Compact
-from tests.generation.conftest import COLOURS, SIDE, GenerateImages, same_pixels, to_array
+from tests.generation.conftest import (
+    COLOURS,
+    SIDE,
+    GenerateImages,
+    loaded_checkpoint,
+    same_pixels,
+    to_array,
+)
 from tests.tiny.generation import INIT_IMAGE, MASK
 from tests.tiny.original_layout import write_single_file
 
@@ -43,6 +50,8 @@ from safelight.generation.engine import Engine, decoding_bytes
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.record import differences
 from safelight.generation.request import GenerationRequest, Hires
+from safelight.models import digests
+from safelight.models.checkpoints import loading
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.settings import Settings
 
@@ -128,17 +137,13 @@ def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "half"))
     for file in folder.rglob("*.safetensors"):
         save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file)
-    loaded: list[str] = []
     engine = Engine(Settings(home=tmp_path, device="cpu"))
-    checkpoint = engine.checkpoint(str(folder))
-    assert checkpoint.precision == "fp16"
-    needed = engine._cache.get(checkpoint).nbytes
+    assert engine.checkpoint(str(folder)).precision == "fp16"
+    needed = loaded_checkpoint(engine, folder).nbytes
     small = Engine(Settings(home=tmp_path, device="cpu", memory_budget=int(needed * 0.9)))
-    load = small._cache._load
-    small._cache._load = lambda each: loaded.append(each.name) or load(each)
     with pytest.raises(MemoryBudgetError):
         small.preload(str(folder))
-    assert loaded == []
+    assert small._pool.nbytes == 0
 
 
 def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
@@ -182,7 +187,7 @@ def test_a_thread_releases_its_openmp_team_after_loading_and_generating(
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, count=2, checkpoint=str(tiny("sd1")), **SIZE)
     after = [len(let_go) for _ in engine.generate(request)]
-    assert after == [2, 3]  # loading, and each image
+    assert after == [5, 6]  # tokenizers and scheduler, each of three networks, and each image
 
 
 def test_others_may_generate_between_two_images(draw: GenerateImages, engine: Engine, tiny: Tiny) -> None:
@@ -342,7 +347,7 @@ def test_two_checkpoints_alternate_in_a_budget_for_one(
         fields = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
         (drawn,) = engine.generate(GenerationRequest.parse(**fields))
         assert same_pixels(drawn, *draw(name))
-        assert [each.path for each in engine._cache.checkpoints()] == [tiny(name)]
+        assert engine.loaded_checkpoints == {str(tiny(name))}
 
 
 def test_an_image_evicts_idle_checkpoints_for_its_memory(
@@ -356,7 +361,93 @@ def test_an_image_evicts_idle_checkpoints_for_its_memory(
                 GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny(name)), width=32, height=32)
             )
         )
-        assert len(engine._cache.checkpoints()) == left
+        assert len(engine.loaded_checkpoints) == left
+
+
+def test_checkpoints_share_equal_components(tiny: Tiny, tmp_path: Path, draw: GenerateImages) -> None:
+    """A fine-tune with a U-Net of its own: text encoder and autoencoder are in memory once."""
+    tuned = copy_with_another_unet(tiny("sd1"), tmp_path / "tuned")
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    first, second = (loaded_checkpoint(engine, path) for path in (tiny("sd1"), tuned))
+    assert first.vae is second.vae
+    assert first.networks["text_encoder"] is second.networks["text_encoder"]
+    assert first.denoiser is not second.denoiser
+    assert first.text_identity == second.text_identity
+    assert engine._pool.nbytes == first.nbytes + second.denoiser.nbytes
+    fields = {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
+    drawn = [
+        next(engine.generate(GenerationRequest.parse(**fields, checkpoint=str(path))))
+        for path in (tiny("sd1"), tuned)
+    ]
+    assert same_pixels(drawn[0], *draw("sd1"))
+    assert not same_pixels(*drawn)
+    engine.unload(str(tuned))
+    assert engine.loaded_checkpoints == {str(tiny("sd1"))}
+    assert engine._pool.nbytes == first.nbytes
+
+
+def test_a_component_with_another_config_is_another_component(tiny: Tiny, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiny("sd1"), tmp_path / "other"))
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    change_json(other / "vae" / "config.json", scaling_factor=0.5)
+    change_json(other / "unet" / "config.json", _name_or_path="elsewhere")
+    change_json(other / "tokenizer" / "tokenizer_config.json", note="another")
+    first, second = (loaded_checkpoint(engine, path) for path in (tiny("sd1"), other))
+    assert first.vae is not second.vae
+    assert first.denoiser is second.denoiser
+    assert first.text_identity != second.text_identity
+
+
+def test_only_the_components_that_were_evicted_are_loaded_again(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = copy_with_another_unet(tiny("sd1"), tmp_path / "tuned")
+    sizes = loaded_checkpoint(Engine(Settings(home=tmp_path, device="cpu")), tuned)
+    engine = Engine(
+        Settings(home=tmp_path, device="cpu", memory_budget=sizes.nbytes + sizes.denoiser.nbytes // 2)
+    )
+    engine.preload(str(tiny("sd1")))
+    read: list[str] = []
+    load = loading._load_network
+    monkeypatch.setattr(
+        loading, "_load_network", lambda files, *rest: read.append(files.name) or load(files, *rest)
+    )
+    engine.preload(str(tuned))
+    engine.preload(str(tiny("sd1")))
+    assert read == ["unet", "unet"]
+
+
+def test_nothing_is_hashed_to_say_what_is_loaded(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each file once for a picture, even where the digests cannot be cached."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "cache").write_text("no folder")
+    hashed: list[Path] = []
+    digest = digests.sha256_of
+    monkeypatch.setattr(digests, "sha256_of", lambda path: hashed.append(path) or digest(path))
+    engine = Engine(Settings(home=home, device="cpu"))
+    name = str(tiny("sd1"))
+    assert not engine.is_loaded(name)
+    assert hashed == []
+    engine.preload(name)
+    assert engine.is_loaded(name)
+    request = GenerationRequest.parse(prompt="", steps=1, checkpoint=name, **SIZE)
+    assert len(list(engine.generate(request))) == 1
+    weights = [path for path in hashed if path.suffix == ".safetensors"]
+    assert len(weights) == len(set(weights)) == 3
+
+
+def copy_with_another_unet(source: Path, folder: Path) -> Path:
+    shutil.copytree(source, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    return folder
+
+
+def change_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_a_replaced_checkpoint_is_loaded_again(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
@@ -460,18 +551,18 @@ def test_an_upscaler_stays_in_memory_and_counts_in_the_budget(tiny: Tiny, tmp_pa
     fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
     request = GenerationRequest.parse(**fields, count=2, hires={"upscaler": "x2", "steps": 4})
     engine.preload(str(tiny("sd1")))
-    without = engine._cache.nbytes
+    without = engine._pool.nbytes
     list(engine.generate(request))
     with engine.lease_upscaler("x2") as first, engine.lease_upscaler("x2") as second:
         assert first is second
-    assert engine._cache.nbytes == without + first.nbytes
+    assert engine._pool.nbytes == without + first.nbytes
     assert len(engine.loaded_checkpoints) == 1, "an upscaler is no checkpoint"
     save_file(Compact(num_feat=4, num_conv=2, upscale=2).state_dict(), network)
     with engine.lease_upscaler("x2") as replaced:
         assert replaced is not first
         assert replaced.digest == hashlib.sha256(network.read_bytes()).hexdigest()
     engine.unload()
-    assert engine._cache.nbytes == 0
+    assert engine._pool.nbytes == 0
 
 
 def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
@@ -485,7 +576,7 @@ def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, t
     with pytest.raises(ModelInvalidError):
         list(engine.generate(request))
     assert not engine.loaded_checkpoints
-    assert engine._cache.nbytes == 0
+    assert engine._pool.nbytes == 0
 
 
 def test_prompts_are_explained_without_generating(engine: Engine, tiny: Tiny) -> None:
@@ -531,3 +622,18 @@ def test_reduced_precision_generates_and_varies(name: str, tiny: Tiny, drawing_h
     (other,) = engine.generate(GenerationRequest.parse(**fields, **far))
     distances = [np.abs(to_array(each).astype(int) - to_array(plain)).mean() for each in (varied, other)]
     assert distances[0] < distances[1]
+
+
+def test_the_record_says_what_the_denoiser_ran_on(engine: Engine, tiny: Tiny) -> None:
+    run = engine.start(
+        GenerationRequest.parse(prompt="", count=2, steps=1, checkpoint=str(tiny("sd1")), **SIZE)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        more = run.generate(0).record.machine
+    finally:
+        torch.set_num_threads(before)
+    same = run.generate(1).record.machine
+    assert (more.threads, same.threads) == (before + 1, before)
+    assert (same.device, same.precision, same.backend) == ("cpu", "fp32", "eager")

@@ -27,6 +27,8 @@ from safelight.samples import sample_photographs
 class DownscalingAutoencoder(nn.Module):
     """An autoencoder whose latents are the image itself, eight times smaller, in its own channel order."""
 
+    device, dtype = torch.device("cpu"), torch.float32
+
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from safelight.cli.commands import COMMANDS
+from safelight.generation.modifiers.registry import MODIFIERS
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.generation.upscaling import UPSCALERS
 from safelight.jobs.task import TASKS
@@ -23,6 +24,7 @@ from safelight.ui.panels import PANELS
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "register_samplers": SAMPLERS,
+    "register_modifiers": MODIFIERS,
     "register_families": FAMILIES,
     "register_backends": BACKENDS,
     "register_upscalers": UPSCALERS,

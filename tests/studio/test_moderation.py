@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from safelight.errors import (
     ExplanationUnsupportedError,
     FileMissingError,
     ImageTooManyPixelsError,
+    MemoryBudgetError,
+    ModelInvalidError,
     OutputExistsError,
     PolicyLabelError,
 )
 from safelight.moderation import Policy
+from safelight.moderation.classifiers import loading
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.settings import Settings
 from safelight.studio import Studio
 from safelight.studio import studio as module
@@ -205,3 +210,58 @@ print(sorted({{"torch", "timm", "torchvision", "openvino", "huggingface_hub", "p
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\nallow\n[]\n"
+
+
+def test_an_idle_classifier_is_evicted_and_loaded_again(
+    settings: Settings, photographs: list[Path], tmp_path: Path
+) -> None:
+    studio = Studio(settings)
+    first = studio.moderate(photographs[0])
+    (key,) = studio._pool.keys
+    assert key == ComponentKey(first.classifier.digest, "fp32", "onnxruntime")
+    size = studio._pool.nbytes
+    assert 20e6 < size < 30e6
+    network = ComponentSource(
+        ComponentKey("another", "fp32"), 1, lambda: Component(ComponentKey("another", "fp32"), None, 1)
+    )
+    with studio._pool.lease([network], studio._pool.budget - 1):
+        assert studio._pool.keys == [network.key]
+    assert studio.moderate(photographs[0]) == first
+    assert set(studio._pool.keys) == {key, network.key}
+    studio.unload()
+    assert studio._pool.nbytes == 0
+    assert studio.moderate(photographs[0]) == first
+
+
+def test_a_classifier_counts_in_the_memory_budget(settings: Settings, photographs: list[Path]) -> None:
+    small = Studio(settings.model_copy(update={"memory_budget": 10**7}))
+    with pytest.raises(MemoryBudgetError, match=r"the budget is 0\.01 GB"):
+        small.moderate(photographs[0])
+
+
+def test_a_classifier_waits_for_memory_that_a_picture_uses(
+    settings: Settings, photographs: list[Path]
+) -> None:
+    studio = Studio(settings)
+    expected = studio.moderate(photographs[0])
+    key = ComponentKey("another", "fp32")
+    network = ComponentSource(key, 1, lambda: Component(key, None, 1))
+    with ThreadPoolExecutor(1) as threads:
+        with studio._pool.lease([network], studio._pool.budget - 1):
+            verdict = threads.submit(studio.moderate, photographs[0])
+            with pytest.raises(TimeoutError):
+                verdict.result(0.2)
+            assert studio._pool.has_waiters
+        assert verdict.result(30) == expected
+
+
+def test_a_classifier_that_was_replaced_while_it_was_evicted_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, photographs: list[Path]
+) -> None:
+    studio = Studio(settings)
+    studio.moderate(photographs[0])
+    studio.unload()
+    definition = loading.load_definition(settings, "open-nsfw")
+    monkeypatch.setattr(loading, "load_definition", lambda *_: replace(definition, digest="0" * 64))
+    with pytest.raises(ModelInvalidError, match="were replaced while it was in use"):
+        studio.moderate(photographs[0])

@@ -158,11 +158,11 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
     ]
     if family.text_encoding == "clip":
-        encoder = sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint)
+        encoder = sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.text_identity)
         return EmbeddingConditioning(encoder, family.text_encoders)
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
-        tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint
+        tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.text_identity
     )
     return EmbeddingConditioning(encoder, family.text_encoders)
 

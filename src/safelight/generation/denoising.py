@@ -15,8 +15,6 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
-from safelight.generation.batching import BatchMember, DenoiserProxy
-from safelight.generation.calls import Call
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
 from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
 from safelight.generation.plan import executed_steps
@@ -24,6 +22,9 @@ from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
+from safelight.runtime.calls import Call
+from safelight.runtime.component import Component
+from safelight.runtime.executor import BatchMember, DenoiserProxy
 from safelight.runtime.patching import patched
 
 
@@ -37,6 +38,10 @@ class LoadedCheckpoint(Protocol):
     @property
     def components(self) -> Mapping[str, Any]:
         """The components by name."""
+
+    @property
+    def denoiser(self) -> Component:
+        """The U-Net or transformer."""
 
     def pipeline(self, mode: str, scheduler: Any) -> Any:
         """A pipeline over the shared components with its own scheduler."""
@@ -54,7 +59,7 @@ class DenoisingPass:
     """One pass through a pipeline; call ``run`` once.
 
     Args:
-        loaded: The checkpoint. Other threads may use it whenever this pass waits for the batcher or reports a step.
+        loaded: The checkpoint. Other threads may use it whenever this pass waits for the executor or reports a step.
         mode: Selects the family's pipeline.
         width: Pixels.
         height: Pixels.
@@ -143,9 +148,7 @@ class DenoisingPass:
             # Pipelines recognize latents by the number of channels, and some assume that it is four.
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
-        setattr(
-            pipeline, family.denoiser, DenoiserProxy(getattr(pipeline, family.denoiser), self._compute_call)
-        )
+        setattr(pipeline, family.denoiser, DenoiserProxy(self.loaded.denoiser, self._compute_call))
         self._patch_text_encoders(pipeline)
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
@@ -240,7 +243,7 @@ class DenoisingPass:
             return self.member.compute(call)
 
         def compute(changed: DenoiserCall) -> Tensor:
-            result: Any = self.member.compute(Call(call.network, (), changed.arguments, changed.patches))
+            result: Any = self.member.compute(Call(call.component, (), changed.arguments, changed.patches))
             return as_tensor(result[0])
 
         patches = component_patches(self.modifiers, self.loaded.family.denoiser)

@@ -1,7 +1,7 @@
 """The engine: owns the device, the loaded networks and the caches, and starts runs.
 
-Pictures of one request are generated one by one. Runs of several threads are batched (``batching.py``); a picture
-that is computed alone is the same, bit for bit, as when its seed is requested alone.
+Pictures of one request are generated one by one. Runs of several threads are batched (``runtime/executor.py``); a
+picture that is computed alone is the same, bit for bit, as when its seed is requested alone.
 """
 
 from __future__ import annotations
@@ -9,20 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
 import torch
 from PIL import Image
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Batcher
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
-from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import RunProgress, Watcher
@@ -35,59 +32,60 @@ from safelight.generation.run import Components, Run
 from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.solvers.samplers import check_compatible
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
-from safelight.generation.upscaling.network import NetworkUpscaler
 from safelight.images import DecodeLimits, ImageSource, decode
-from safelight.models.checkpoints.checkpoint_cache import CheckpointCache
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.checkpoints.loading import (
+    CheckpointParts,
     LoadedCheckpoint,
-    load_checkpoint,
+    describe_parts,
     load_tokenizer,
     scheduler_config,
 )
 from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.runtime.backends import checkpoint_backend
+from safelight.runtime.component import ComponentKey, ComponentSource
+from safelight.runtime.executor import Executor
+from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.openmp import thread_team_releaser
+from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
 
 PAUSE_POLL_INTERVAL = 0.05
 """Seconds between two checks whether a paused picture may go on."""
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
     """Generates pictures. Thread-safe: pictures of several threads are batched, up to the setting max_batch_size.
 
     Args:
-        settings: Device, precision, memory budget, data directory.
+        settings: Device, precision, backend, memory budget, data directory.
+        pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
 
     Raises:
-        BackendError: This machine does not have the device.
+        BackendError: This machine does not have the device, or there is no such backend in this precision.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
         self._precision = resolve_precision(settings.generation_precision, self._device)
-        self._cache = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
-            self.memory_budget, self._load, self._weight_bytes
-        )
+        self._backend = checkpoint_backend(settings.generation_backend, self._precision)
+        self._pool = pool or ModelPool(0)
+        self._pool.budget = self._find_budget()
+        self._parts: dict[Checkpoint, CheckpointParts] = {}
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
-        self._previewers: dict[Checkpoint, LatentToRGB] = {}
+        self._previewers: dict[ComponentKey, LatentToRGB] = {}
         self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
-        # Threads take these in this order: a concurrency slot, memory, the lock (see batching.py).
+        # Threads take these in this order: a concurrency slot, memory, the lock (see runtime/executor.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
-        self._batcher = Batcher(self._lock, settings.batch_timeout / 1000, self._release_threads)
+        self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
 
     @property
     def memory_budget(self) -> int:
         """Bytes that weights and pictures in progress may take together."""
-        if self._settings.memory_budget:
-            return self._settings.memory_budget
-        if self._device.type == "cuda":
-            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
-        return int(0.8 * psutil.virtual_memory().total)
+        return self._pool.budget
 
     def preload(self, name: str) -> None:
         """Load a checkpoint before it is needed.
@@ -95,15 +93,20 @@ class Engine:
         Raises:
             ModelError: There is none with this name, or it cannot be used.
         """
-        self._cache.get(self.checkpoint(name))
+        self._pool.load(*self._describe(self.checkpoint(name)).sources.values())
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
 
         Args:
-            name: Only this checkpoint.
+            name: Only this checkpoint; what it shares with others in memory stays.
         """
-        self._cache.clear(name)
+        if name is None:
+            self._pool.evict()
+            return
+        named = {checkpoint for checkpoint in self._parts if checkpoint.name == name}
+        shared = {key for other in self._loaded() - named for key in self._parts[other].keys}
+        self._pool.evict({key for checkpoint in named for key in self._parts[checkpoint].keys} - shared)
 
     def is_loaded(self, name: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory; the network is not used.
@@ -114,20 +117,20 @@ class Engine:
         if name not in self.loaded_checkpoints:
             return False
         found = find_checkpoint(name, self._settings.home, hub_lookup=hub_lookup(allow_network=False))
-        return found in self._cache.checkpoints()
+        return found in self._loaded()
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """The names of the checkpoints in memory."""
-        return frozenset(checkpoint.name for checkpoint in self._cache.checkpoints())
+        return frozenset(checkpoint.name for checkpoint in self._loaded())
 
     @property
     def machine(self) -> Machine:
-        """The hardware and arithmetic of the networks, for the record."""
+        """The hardware and arithmetic that the settings ask for; a record has what a picture's denoiser ran on."""
         return Machine(
             device=str(self._device),
             precision=self._precision,
-            backend="eager",
+            backend=self._backend.name,
             threads=torch.get_num_threads(),
         )
 
@@ -185,10 +188,11 @@ class Engine:
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
-        if checkpoint not in self._cache.checkpoints():
+        if checkpoint not in self._loaded():
             self._check_before_loading(request, checkpoint, canvas)
-        with self._cache.lease(checkpoint) as loaded, self._lock:
-            assert isinstance(loaded, LoadedCheckpoint)
+        parts = self._describe(checkpoint)
+        with self._pool.lease(parts.sources.values()) as components, self._lock:
+            loaded = parts.assemble(components)
             plan = make_plan(
                 request,
                 loaded.family,
@@ -200,15 +204,14 @@ class Engine:
         self._check_prompts(plan)
         return Run(
             plan=plan,
-            checkpoint=self._checkpoint_ref(checkpoint),
-            machine=self.machine,
-            lease=lambda: self._lease(checkpoint, upscaler, image_bytes),
+            checkpoint=self._checkpoint_ref(parts),
+            lease=lambda: self._lease(parts, upscaler, image_bytes),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
-            batcher=None if unbatched else self._batcher,
+            executor=None if unbatched else self._executor,
             pause=lambda: self._pause(watcher),
         )
 
@@ -224,9 +227,8 @@ class Engine:
         if not isinstance(found, UpscalerFile):
             yield found
             return
-        with self._cache.lease(found) as network:
-            assert isinstance(network, NetworkUpscaler)
-            yield network
+        with self._pool.lease([self._upscaler_source(found)]) as (component,):
+            yield found.named(component)
 
     def explain(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How the prompts of a request's first picture are parsed: "prompt" and, where there is one, "negative prompt".
@@ -246,35 +248,38 @@ class Engine:
         texts = {"prompt": prompts.prompt, "negative prompt": prompts.negative_prompt}
         return {name: explain_prompt(text, plan.steps, tokenizer) for name, text in texts.items() if text}
 
-    def _upscaler(self, request: GenerationRequest) -> Upscaler | UpscalerFile | None:
+    def _upscaler(self, request: GenerationRequest) -> Upscaler | _UpscalerNetwork | None:
         """The upscaler between two passes; a network is loaded at once, so that an invalid file is detected."""
         if request.hires is None or request.hires.upscaler == "latent":
             return None
         found = find_upscaler(request.hires.upscaler, self._settings.home)
-        if isinstance(found, UpscalerFile):
-            self._cache.get(found)
-        return found
+        if not isinstance(found, UpscalerFile):
+            return found
+        network = _UpscalerNetwork(found, self._upscaler_source(found))
+        self._pool.load(network.source)
+        return network
+
+    def _upscaler_source(self, file: UpscalerFile) -> ComponentSource:
+        return file.source(self._settings.cache_folder, self._device).within(self._loading)
 
     @contextmanager
     def _lease(
-        self, checkpoint: Checkpoint, upscaler: Upscaler | UpscalerFile | None, reserve: int
+        self, parts: CheckpointParts, upscaler: Upscaler | _UpscalerNetwork | None, room: int
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
 
         Args:
-            checkpoint: The checkpoint to lease.
+            parts: The checkpoint to lease.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
-            reserve: Bytes to keep free for the picture.
+            room: Bytes to keep free for the picture.
         """
-        keys: list[Checkpoint | UpscalerFile] = [checkpoint]
-        if isinstance(upscaler, UpscalerFile):
-            keys.append(upscaler)
-        with self._slots, self._cache.lease_all(keys, reserve) as (loaded, *networks), self._lock:
-            assert isinstance(loaded, LoadedCheckpoint)
-            for network in networks:
-                assert isinstance(network, NetworkUpscaler)
-                upscaler = network
-            assert not isinstance(upscaler, UpscalerFile)
+        sources = list(parts.sources.values())
+        if isinstance(upscaler, _UpscalerNetwork):
+            sources.append(upscaler.source)
+        with self._slots, self._pool.lease(sources, room) as components, self._lock:
+            if isinstance(upscaler, _UpscalerNetwork):
+                upscaler = upscaler.file.named(components.pop())
+            loaded = parts.assemble(components)
             prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler)
@@ -306,7 +311,7 @@ class Engine:
                 watcher.on_progress(replace(progress, preview=lambda: preview(progress)))
 
         def should_pause() -> bool:
-            return watcher.should_pause() and not self._cache.has_waiters
+            return watcher.should_pause() and not self._pool.has_waiters
 
         return replace(watcher, on_progress=on_progress, should_pause=should_pause)
 
@@ -336,38 +341,61 @@ class Engine:
             limits = replace(limits, background=background)
         return None if source is None else decode(source, limits=limits).image
 
-    def _checkpoint_ref(self, checkpoint: Checkpoint) -> CheckpointRef:
+    def _checkpoint_ref(self, parts: CheckpointParts) -> CheckpointRef:
         """The record's reference to a checkpoint; one that was replaced on disk has another digest."""
+        checkpoint = parts.checkpoint
         if checkpoint not in self._checkpoint_refs:
             self._checkpoint_refs[checkpoint] = CheckpointRef(
                 name=checkpoint.name,
                 family=checkpoint.family.name,
-                digest=checkpoint.digest(self._settings.cache_folder),
+                digest=parts.digest,
                 configs=checkpoint.configs_digest(self._settings.cache_folder),
             )
         return self._checkpoint_refs[checkpoint]
 
-    def _load(self, key: Checkpoint | UpscalerFile) -> LoadedCheckpoint | NetworkUpscaler:
-        with self._lock:  # loading changes the libraries' default dtype
+    def _describe(self, checkpoint: Checkpoint) -> CheckpointParts:
+        """A checkpoint's components; they are described once, as long as one of them is in memory."""
+        if checkpoint in self._parts:
+            return self._parts[checkpoint]
+        parts = describe_parts(
+            checkpoint,
+            self._precision,
+            self._device,
+            backend=self._backend.name,
+            cache=self._settings.cache_folder,
+        ).within(self._loading)
+        with self._loading():
+            parts.read_tools()
+        in_memory = set(self._pool.keys)
+        kept = {each: known for each, known in self._parts.items() if not known.keys.isdisjoint(in_memory)}
+        self._parts = kept | {checkpoint: parts}
+        return parts
+
+    def _find_budget(self) -> int:
+        if self._device.type == "cuda" and not self._settings.memory_budget:
+            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
+        return host_budget(self._settings.memory_budget)
+
+    def _loaded(self) -> set[Checkpoint]:
+        """The checkpoints of which all components are in memory."""
+        in_memory = set(self._pool.keys)
+        return {checkpoint for checkpoint, parts in self._parts.items() if parts.keys <= in_memory}
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Surrounds loading, which changes the libraries' default dtype."""
+        with self._lock:
             try:
-                if isinstance(key, UpscalerFile):
-                    return key.load(self._settings.cache_folder, self._device)
-                return load_checkpoint(key, DTYPES[self._precision], self._device)
+                yield
             finally:
                 self._release_threads()
 
     def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
         """The map from latents to colours of a checkpoint, fitted for the first preview."""
-        key = loaded.checkpoint
+        key = loaded.vae.key
         if key not in self._previewers:
-            self._previewers[key] = fit_latent_to_rgb(loaded.components["vae"])
+            self._previewers[key] = fit_latent_to_rgb(loaded.vae.network)
         return self._previewers[key]
-
-    def _weight_bytes(self, key: Checkpoint | UpscalerFile) -> int:
-        """Bytes of the weights in memory: in the engine's precision, and for an upscaler as stored."""
-        if isinstance(key, UpscalerFile):
-            return key.size
-        return key.elements * int(DTYPES[self._precision].itemsize)
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self._settings.max_pixels:
@@ -394,16 +422,22 @@ class Engine:
         return image_bytes
 
 
+@dataclass(frozen=True)
+class _UpscalerNetwork:
+    """An upscaler's file, and how its network is loaded."""
+
+    file: UpscalerFile
+    source: ComponentSource
+
+
 def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
     """An estimate of the peak memory of decoding a picture, in bytes.
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
     """
-    vae: Any = loaded.components["vae"]
-    widths = (
-        vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels") or (128, 256)
-    )
-    return int(width * height * max(widths[:2]) * next(vae.parameters()).element_size() * 3)
+    config = loaded.vae.config
+    widths = config.get("block_out_channels") or config.get("decoder_block_out_channels") or (128, 256)
+    return int(width * height * max(widths[:2]) * loaded.vae.dtype.itemsize * 3)
 
 
 def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> tuple[int, int] | None:

@@ -54,8 +54,7 @@ def fit_latent_to_rgb(vae: nn.Module) -> LatentToRGB:
 def _fit(vae: nn.Module) -> LatentToRGB:
     photographs = [_centre_crop(decode(path).image) for path in sample_photographs()]
     pixels = torch.from_numpy(np.stack([np.asarray(photograph) for photograph in photographs]))
-    parameter = next(vae.parameters())
-    signed = (pixels.movedim(-1, 1).to(parameter) / 127.5) - 1
+    signed = (pixels.movedim(-1, 1).to(vae.device, vae.dtype) / 127.5) - 1
     latents = torch.cat([_encode(vae, picture[None]) for picture in signed]).float().cpu()
     colours = nn.functional.interpolate(pixels.movedim(-1, 1).float() / 255, latents.shape[-2:], mode="area")
     inputs = latents.movedim(1, -1).reshape(-1, latents.shape[1])

@@ -11,6 +11,7 @@ from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
+from safelight.runtime.component import Component
 
 
 def make_record(
@@ -75,6 +76,16 @@ def make_record(
         hires=request.hires,
         upscaler=upscaler,
         notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
+    )
+
+
+def machine_of(denoiser: Component) -> Machine:
+    """What a denoiser ran on: its own device, precision and backend, and the threads that torch uses now."""
+    return Machine(
+        device=str(denoiser.device),
+        precision=denoiser.key.dtype,
+        backend=denoiser.key.backend,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -21,7 +21,6 @@ from torch import Generator, Tensor
 
 from safelight.errors import RunStoppedError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Batcher, BatchMember
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
@@ -32,12 +31,13 @@ from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.prompts.encode import ConditioningPhase
-from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
-from safelight.generation.recording import make_record
+from safelight.generation.record import CheckpointRef, ReproductionRecord, pixels_digest
+from safelight.generation.recording import machine_of, make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
+from safelight.runtime.executor import BatchMember, Executor
 
 
 @dataclass(frozen=True)
@@ -64,27 +64,25 @@ class Run:
     Args:
         plan: What to generate.
         checkpoint: The weights, for the record.
-        machine: The hardware and arithmetic, for the record.
         lease: Leases the weights and the right to compute, waiting for memory that others use.
         init_image: The initial picture, RGB.
         mask: Its mask, RGB.
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
         max_pixels: Maximum number of pixels of a picture.
-        batcher: Batches calls of the denoiser with those of other runs; None to compute all of them alone.
+        executor: Batches calls of the denoiser with those of other runs; None to compute all of them alone.
         pause: Lets others compute while the watcher pauses.
     """
 
     plan: Plan
     checkpoint: CheckpointRef
-    machine: Machine
     lease: Callable[[], AbstractContextManager[Components]]
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
     watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
-    batcher: Batcher | None = None
+    executor: Executor | None = None
     pause: Callable[[], None] = lambda: None
 
     def generate(self, index: int) -> Artifact:
@@ -158,8 +156,8 @@ class _PictureGeneration:
 
     @cached_property
     def _member(self) -> BatchMember:
-        """The membership in the batcher, for both passes."""
-        return BatchMember(self.run.batcher)
+        """The membership in the executor, for both passes."""
+        return BatchMember(self.run.executor)
 
     @cached_property
     def _prompts(self) -> ExpandedPrompts:
@@ -187,7 +185,7 @@ class _PictureGeneration:
             return 1
         # A packed latent holds several neighbouring ones.
         packed = family.latent_layout == "packed"
-        return family.size_multiple if packed else pixels_per_latent(self._loaded.components["vae"])
+        return family.size_multiple if packed else pixels_per_latent(self._loaded.vae)
 
     def _first_pass(self, start: InitImage) -> DenoisingPass:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
@@ -284,7 +282,7 @@ class _PictureGeneration:
         self, hires: Hires, result: Image.Image | Tensor, size: tuple[int, int]
     ) -> Image.Image | Tensor:
         if isinstance(result, Tensor):
-            unit = pixels_per_latent(self._loaded.components["vae"])
+            unit = pixels_per_latent(self._loaded.vae)
             return torch.nn.functional.interpolate(
                 result, (size[1] // unit, size[0] // unit), mode="bilinear"
             )
@@ -313,9 +311,9 @@ class _PictureGeneration:
         variation = plan.request.variation
         if variation is None or variation.strength == 0:
             return None
-        unit = pixels_per_latent(self._loaded.components["vae"])
-        denoiser: Any = self._loaded.components[plan.family.denoiser]
-        shape = (1, denoiser.config.in_channels, plan.height // unit, plan.width // unit)
+        unit = pixels_per_latent(self._loaded.vae)
+        denoiser = self._loaded.denoiser
+        shape = (1, denoiser.config["in_channels"], plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
 
     def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
@@ -325,7 +323,7 @@ class _PictureGeneration:
             self.index,
             self._prompts,
             run.checkpoint,
-            run.machine,
+            machine_of(self._loaded.denoiser),
             (*self.components.prompts.notes(self._prompts), *notes),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,

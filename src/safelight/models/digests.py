@@ -12,17 +12,19 @@ from safelight.atomic_write import atomic_write, sha256_of
 from safelight.errors import FileMissingError, OutputError
 
 
-def file_digest(path: Path, cache: Path) -> str:
+def file_digest(path: Path, cache: Path | None) -> str:
     """A file's SHA-256, in hexadecimal.
 
     Args:
         path: The file.
-        cache: The cache folder, which keeps the digest until the file changes.
+        cache: The cache folder, which keeps the digest until the file changes; None caches nothing.
 
     Raises:
         FileMissingError: The file cannot be read.
     """
     try:
+        if cache is None:
+            return sha256_of(path)
         memory, key = _cache_entry(path, cache)
         if (known := _read_entry(memory, key)) is not None:
             return known
@@ -41,23 +43,24 @@ def cached_digest(path: Path, cache: Path) -> str | None:
         return None
 
 
-def combined_digest(files: Iterable[Path], cache: Path) -> str:
+def combined_digest(files: Iterable[Path], cache: Path | None) -> str:
     """One digest for a folder's components: over one line "component/file digest" per file, sorted.
 
     Raises:
         FileMissingError: One of them cannot be read.
     """
-    return _combine((file, file_digest(file, cache)) for file in files)
+    return combine_digests((file, file_digest(file, cache)) for file in files)
 
 
 def cached_combined_digest(files: Iterable[Path], cache: Path) -> str | None:
     """The cached ``combined_digest``; None if a file's digest is not cached."""
     parts = [(file, cached_digest(file, cache)) for file in files]
     known = [(file, digest) for file, digest in parts if digest is not None]
-    return _combine(known) if len(known) == len(parts) else None
+    return combine_digests(known) if len(known) == len(parts) else None
 
 
-def _combine(parts: Iterable[tuple[Path, str]]) -> str:
+def combine_digests(parts: Iterable[tuple[Path, str]]) -> str:
+    """The ``combined_digest`` of files whose digests are known."""
     lines = sorted(f"{file.parent.name}/{file.name} {digest}\n" for file, digest in parts)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -1,10 +1,19 @@
-"""What identifies a network in memory, and changes that are applied to it while it computes."""
+"""Components: networks in memory, what identifies them, and changes that are applied to them while they compute.
+
+Nothing here imports torch, so that a classifier on ONNX Runtime is a component without it.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Patch(Protocol):
@@ -23,7 +32,7 @@ class ComponentKey:
     """What identifies a network: in the pool, in batches, in caches of its results, and in records.
 
     Args:
-        digest: SHA-256 of its weights, in hexadecimal.
+        digest: SHA-256 of its weights and its configuration, in hexadecimal.
         dtype: Arithmetic of the weights, such as "fp32".
         backend: What computes it, such as "eager".
         patches: The identities of the patches in effect, in order.
@@ -33,3 +42,67 @@ class ComponentKey:
     dtype: str
     backend: str = "eager"
     patches: tuple[str, ...] = ()
+
+    def patched(self, patches: Iterable[Patch]) -> ComponentKey:
+        """The key of the network with more patches in effect."""
+        return replace(self, patches=(*self.patches, *(patch.identity for patch in patches)))
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """A network in memory, whatever its backend made of it.
+
+    Args:
+        key: What identifies it.
+        network: The network: a torch module, what a backend compiled from it, a compiled graph, or an upscaler.
+        nbytes: Bytes of its weights and buffers.
+    """
+
+    key: ComponentKey
+    network: Any
+    nbytes: int
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of a diffusers network."""
+        config: Mapping[str, Any] = self.network.config
+        return config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of a torch network's input."""
+        return self.network.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of a torch network's input."""
+        return self.network.device
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the arguments that a torch network takes, in order."""
+        return tuple(inspect.signature(self.network.forward).parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentSource:
+    """A component that can be loaded.
+
+    Args:
+        key: What identifies it, before it is loaded.
+        nbytes: An estimate of the bytes that it will take.
+        load: Loads it.
+    """
+
+    key: ComponentKey
+    nbytes: int
+    load: Callable[[], Component]
+
+    def within(self, context: Callable[[], AbstractContextManager[object]]) -> ComponentSource:
+        """The source, loaded within a context such as a lock."""
+
+        def load() -> Component:
+            with context():
+                return self.load()
+
+        return replace(self, load=load)

@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import BackendError, OutputError
-from safelight.runtime.backends import BACKENDS, BackendPlan, CompiledNetwork, compile_network
+from safelight.runtime.backends import (
+    BackendPlan,
+    CompiledNetwork,
+    compile_network,
+    graph_backend,
+    graph_backends,
+)
 from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import inspect_machine, package_version, usable_cores
 
@@ -66,10 +72,10 @@ def candidate_plans(backend: str, precision: str, threads: int) -> list[BackendP
     """All plans that match a backend and a precision; "auto" matches any, 0 threads means one per usable core.
 
     Raises:
-        BackendError: There is no such backend, or it does not offer the precision.
+        BackendError: There is no such backend, it does not run classifiers, or it does not offer the precision.
     """
     count = threads or usable_cores()
-    backends = BACKENDS.values() if backend == "auto" else [BACKENDS[backend]]
+    backends = graph_backends() if backend == "auto" else [graph_backend(backend)]
     plans = [BackendPlan(each.name, offered, count) for each in backends for offered in each.precisions]
     fits = [plan for plan in plans if precision in ("auto", plan.precision)]
     if not fits:
@@ -161,7 +167,7 @@ def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _choice_path(graph: OnnxGraph, plans: list[BackendPlan], cache: Path) -> Path:
     machine = inspect_machine()
-    engines = {backend.name: package_version(backend.package) for backend in BACKENDS.values()}
+    engines = {backend.name: package_version(backend.package) for backend in graph_backends()}
     facts = [graph.digest, machine.processor, machine.vector_units, engines, [asdict(plan) for plan in plans]]
     return cache / "probe" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 

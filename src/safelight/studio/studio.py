@@ -29,6 +29,7 @@ from safelight.moderation.scan.runner import Scan
 from safelight.moderation.scan.sources import SkipCallback, find_images
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
+from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
 from safelight.studio.judged_run import JudgedRun
 from safelight.studio.picture import Picture, is_blocked
@@ -69,6 +70,7 @@ class Studio:
         self.settings = settings or Settings.load()
         self._on_message = on_message
         self._lock = threading.Lock()
+        self._pool = ModelPool(host_budget(self.settings.memory_budget))
         self._classifiers: dict[str, Classifier] = {}
         self._explainers: dict[str, Explainer] = {}
         self._engine: Engine | None = None
@@ -266,7 +268,7 @@ class Studio:
             if self._engine is None:
                 from safelight.generation.engine import Engine
 
-                self._engine = Engine(self.settings)
+                self._engine = Engine(self.settings, self._pool)
             return self._engine
 
     def preload(self, checkpoint: str | None = None) -> None:
@@ -287,7 +289,9 @@ class Studio:
         Args:
             checkpoint: Only this checkpoint.
         """
-        if self._engine is not None:
+        if checkpoint is None:
+            self._pool.evict()
+        elif self._engine is not None:
             self._engine.unload(checkpoint)
 
     def is_loaded(self, checkpoint: str) -> bool:
@@ -406,11 +410,13 @@ class Studio:
         return Moderator(self.classifier(classifier), rules, self.limits, self.settings.tiles)
 
     def classifier(self, name: str | None = None) -> Classifier:
-        """A classifier, loaded at most once."""
+        """A classifier, made at most once; its network is in the memory budget, and evicted while it is idle."""
         name = name or self.settings.classifier
         with self._lock:
             if name not in self._classifiers:
-                self._classifiers[name] = load_classifier(self.settings, name, on_message=self._on_message)
+                self._classifiers[name] = load_classifier(
+                    self.settings, name, pool=self._pool, on_message=self._on_message
+                )
             return self._classifiers[name]
 
     @property

@@ -66,7 +66,7 @@ def test_half_precision_files_load_as_single_precision(tmp_path: Path) -> None:
     folder = build_tiny("sd1", tmp_path / "half", dtype=torch.float16)
     checkpoint = describe_checkpoint(folder, "half")
     assert checkpoint.precision == "fp16"
-    loaded = load_checkpoint(checkpoint, torch.float32)
+    loaded = load_checkpoint(checkpoint, "fp32")
     assert {p.dtype for p in loaded.components["unet"].parameters()} == {torch.float32}
     assert loaded.nbytes == pytest.approx(2 * checkpoint.size, rel=0.01)
 

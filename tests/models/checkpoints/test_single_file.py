@@ -29,12 +29,12 @@ UNET = "model.diffusion_model."
 
 
 def load_both(
-    name: str, tiny: Tiny, path: Path, dtype: torch.dtype = torch.float32
+    name: str, tiny: Tiny, path: Path, precision: str = "fp32"
 ) -> tuple[LoadedCheckpoint, LoadedCheckpoint]:
     prediction = {"modelspec.prediction_type": "v"} if name == "sd2" else EPSILON
     file = write_single_file(tiny(name), path / f"{name}.safetensors", metadata=prediction)
-    one = load_checkpoint(describe_checkpoint(file, name), dtype, configs=lambda _: tiny(name))
-    return one, load_checkpoint(describe_checkpoint(tiny(name), name), dtype)
+    one = load_checkpoint(describe_checkpoint(file, name), precision, configs=lambda _: tiny(name))
+    return one, load_checkpoint(describe_checkpoint(tiny(name), name), precision)
 
 
 def first_mode(loaded: LoadedCheckpoint) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_a_single_file_gives_the_same_image_as_the_folder(name: str, tiny: Tiny,
 
 
 def test_half_precision_is_converted_the_same(tiny: Tiny, tmp_path: Path) -> None:
-    file, folder = load_both("sdxl", tiny, tmp_path, torch.bfloat16)
+    file, folder = load_both("sdxl", tiny, tmp_path, "bf16")
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
         one, other = file.components[name].state_dict(), folder.components[name].state_dict()
         assert all(
@@ -118,7 +118,7 @@ def test_a_missing_tensor_is_found_before_weights_are_read(
     key: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
-    monkeypatch.setattr(single_file_loader, "load_file", forbid_load)
+    monkeypatch.setattr(single_file_loader, "safe_open", forbid_load)
     with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
         load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
 
@@ -128,7 +128,7 @@ def test_a_wrong_shape_is_found_before_weights_are_read(
 ) -> None:
     key = f"{UNET}time_embed.2.weight"
     file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.update({key: torch.zeros(3, 3)}))
-    monkeypatch.setattr(single_file_loader, "load_file", forbid_load)
+    monkeypatch.setattr(single_file_loader, "safe_open", forbid_load)
     with pytest.raises(
         CheckpointInvalidError, match=r"time_embedding.linear_2.weight.*\[3, 3\], not \[64, 64\]"
     ):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safelight.generation.calls import SHARED
 from safelight.generation.prompts.encode import Conditioning
+from safelight.runtime.calls import SHARED
 from safelight.runtime.component import Patch
 
 

@@ -30,7 +30,6 @@ from safelight.generation.upscaling.upscaler import (
     target_size,
 )
 from safelight.generation.upscaling.weights import read_network
-from safelight.models.digests import file_digest
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -77,9 +76,9 @@ class NetworkUpscaler:
 
     @classmethod
     def load(
-        cls, path: Path, cache: Path, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
+        cls, path: Path, digest: str, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
     ) -> NetworkUpscaler:
-        """The upscaler of a safetensors file; its digest is remembered in the cache folder.
+        """The upscaler of a safetensors file with a digest.
 
         Raises:
             FileMissingError, PickleRefusedError, ModelInvalidError: As in ``read_network``.
@@ -100,7 +99,7 @@ class NetworkUpscaler:
             )
         network.to(device, wanted).eval()
         tiling = replace(tiling, multiple=network.size_requirements.multiple_of)
-        return cls(path.stem, file_digest(path, cache), network, tiling)
+        return cls(path.stem, digest, network, tiling)
 
     @property
     def factor(self) -> int:

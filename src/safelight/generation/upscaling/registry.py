@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +13,10 @@ from safelight.errors import UpscalerUnknownError
 from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.upscaler import UPSCALERS, Upscaler
-from safelight.generation.upscaling.weights import PICKLE_SUFFIXES, SUFFIX
+from safelight.generation.upscaling.weights import PICKLE_SUFFIXES, SUFFIX, check_not_pickle
 from safelight.models import BUNDLED
+from safelight.models.digests import file_digest
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +98,33 @@ class UpscalerFile:
         from safelight.generation.upscaling.network import NetworkUpscaler
 
         where = find_device(device) if isinstance(device, str) else device
-        return NetworkUpscaler.load(self.path, cache, where, dtype, tiling or Tiling())
+        check_not_pickle(self.path)
+        return NetworkUpscaler.load(
+            self.path, file_digest(self.path, cache), where, dtype, tiling or Tiling()
+        )
+
+    def source(self, cache: Path, device: torch.device) -> ComponentSource:
+        """The network as a component of the model pool, in fp32; two files with equal content are one component.
+
+        Raises:
+            FileMissingError, PickleRefusedError: As in ``load_upscaler``.
+        """
+        from safelight.generation.upscaling.network import NetworkUpscaler
+
+        check_not_pickle(self.path)
+        digest = file_digest(self.path, cache)
+        key = ComponentKey(digest, "fp32")
+
+        def load() -> Component:
+            network = NetworkUpscaler.load(self.path, digest, device, None, Tiling())
+            return Component(key, network, network.nbytes)
+
+        return ComponentSource(key, self.size, load)
+
+    def named(self, component: Component) -> NetworkUpscaler:
+        """The upscaler of a loaded component, under this file's name."""
+        network: NetworkUpscaler = component.network
+        return network if network.name == self.name else replace(network, name=self.name)
 
 
 def upscaler_folder(home: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from safelight.runtime.backends import EAGER
 from safelight.runtime.probe import candidate_plans
 from safelight.settings import Settings
 
@@ -38,10 +39,12 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
 def describe_generation(settings: Settings, machine: Machine) -> str:
     """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
+    runs = "PyTorch runs the networks as they are (eager)"
+    if machine.backend != EAGER:
+        runs = f"{machine.backend} runs the networks, as the setting generation_backend says"
     return (
         f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
-        f"in {machine.precision}, {_precision_reason(settings, machine)}; "
-        f"PyTorch runs the networks as they are ({machine.backend}), with {threads}."
+        f"in {machine.precision}, {_precision_reason(settings, machine)}; {runs}, with {threads}."
     )
 
 

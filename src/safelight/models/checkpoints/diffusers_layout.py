@@ -29,8 +29,8 @@ _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolo
 
 
 @dataclass(frozen=True)
-class Component:
-    """One component of a checkpoint.
+class ComponentFiles:
+    """The files of one component of a checkpoint.
 
     Args:
         name: The pipeline's name of it: unet, vae, text_encoder …
@@ -77,7 +77,7 @@ class DiffusersFolder:
     path: Path
     pipeline_class: str
     options: Mapping[str, object]
-    components: Mapping[str, Component]
+    components: Mapping[str, ComponentFiles]
 
     @property
     def weights(self) -> list[Path]:
@@ -146,7 +146,7 @@ def _is_component(name: str, value: object) -> bool:
     return name[:1] != "_" and name not in NOT_LOADED and isinstance(value, list) and value[:1] != [None]
 
 
-def _read_component(root: Path, name: str, value: object) -> Component:
+def _read_component(root: Path, name: str, value: object) -> ComponentFiles:
     if not isinstance(value, list) or len(value) != 2 or not all(isinstance(part, str) for part in value):
         raise CheckpointInvalidError(
             f"{root / INDEX_NAME} has an entry {name!r} that is not a library and a class."
@@ -158,24 +158,24 @@ def _read_component(root: Path, name: str, value: object) -> Component:
             "which is never run.",
             hint="Only classes of diffusers and transformers are loaded.",
         )
-    component = Component(name, library, class_name, root / name)
+    component = ComponentFiles(name, library, class_name, root / name)
     if not component.folder.is_dir() or Path(name).name != name:
         raise CheckpointInvalidError(f"{root} has no folder for its component {name!r}.")
     return _with_weights(component) if component.has_weights else component
 
 
-def _with_weights(component: Component) -> Component:
+def _with_weights(component: ComponentFiles) -> ComponentFiles:
     variant, files = _find_weights_files(component)
     component.config()
     present = {key for file in files for key in read_header(file).tensors}
     if not present:
         raise CheckpointInvalidError(f"The weights of {component.name!r} in {component.folder} are empty.")
-    return Component(
+    return ComponentFiles(
         component.name, component.library, component.class_name, component.folder, files, variant
     )
 
 
-def _find_weights_files(component: Component) -> tuple[str | None, tuple[Path, ...]]:
+def _find_weights_files(component: ComponentFiles) -> tuple[str | None, tuple[Path, ...]]:
     """The variant and the weights files: names without a variant before those with one, single files before shards."""
     stem = _STEMS[component.library]
     for path in sorted(
@@ -205,7 +205,7 @@ def _read_shards(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in sorted(headers))
 
 
-def _refuse_missing_weights(component: Component) -> tuple[str | None, tuple[Path, ...]]:
+def _refuse_missing_weights(component: ComponentFiles) -> tuple[str | None, tuple[Path, ...]]:
     try:
         names = sorted(path.name for path in component.folder.iterdir())
     except OSError as error:

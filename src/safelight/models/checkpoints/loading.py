@@ -1,16 +1,22 @@
-"""Load a checkpoint's components into memory, and build pipelines from them.
+"""Load a checkpoint's components into memory, one by one, and build pipelines from them.
 
-Components are loaded once and shared. Each run gets a new pipeline with its own scheduler, since neither pipelines nor
-schedulers are thread-safe. Nothing here uses the network.
+Components are loaded once and shared, also by checkpoints that have the same component. Each run gets a new pipeline
+with its own scheduler, since neither pipelines nor schedulers are thread-safe. Nothing here uses the network.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import logging
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -19,17 +25,27 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
 
 from safelight.errors import CheckpointInvalidError
-from safelight.models.checkpoints.diffusers_layout import Component, DiffusersFolder, read_folder, read_json
+from safelight.models.checkpoints.diffusers_layout import (
+    ComponentFiles,
+    DiffusersFolder,
+    read_folder,
+    read_json,
+)
 from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.checkpoints.safetensors_header import PRECISIONS, TensorEntry, read_header
 from safelight.models.checkpoints.single_file_loader import (
     ConfigLookup,
+    SingleFileLoader,
     bundled_configs,
-    load_single_file,
     single_file_scheduler,
     single_file_tokenizer,
 )
+from safelight.models.digests import combine_digests, combined_digest, file_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
+from safelight.runtime.backends import EAGER, Backend, BackendPlan, checkpoint_backend, compile_network
+from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -42,20 +58,48 @@ class LoadedCheckpoint:
 
     Args:
         checkpoint: The checkpoint that was loaded.
-        components: Networks, tokenizers and a template of the scheduler by name; shared by all pipelines.
+        networks: Its networks by name.
+        tools: Tokenizers and a template of the scheduler by name.
         options: The pipeline's own options from its index, for example ``force_zeros_for_empty_prompt``.
-        nbytes: Bytes of all weights and buffers.
+        tokenizers_digest: What identifies its tokenizers.
     """
 
     checkpoint: Checkpoint
-    components: Mapping[str, object]
+    networks: Mapping[str, Component]
+    tools: Mapping[str, object]
     options: Mapping[str, object]
-    nbytes: int
+    tokenizers_digest: str = ""
+
+    @cached_property
+    def components(self) -> Mapping[str, object]:
+        """Networks, tokenizers and a template of the scheduler by name, as pipelines take them; shared by all."""
+        return {name: component.network for name, component in self.networks.items()} | dict(self.tools)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights and buffers."""
+        return sum(component.nbytes for component in self.networks.values())
 
     @property
     def family(self) -> Family:
         """The checkpoint's family."""
         return self.checkpoint.family
+
+    @property
+    def denoiser(self) -> Component:
+        """The U-Net or transformer."""
+        return self.networks[self.family.denoiser]
+
+    @property
+    def vae(self) -> Component:
+        """The autoencoder."""
+        return self.networks["vae"]
+
+    @property
+    def text_identity(self) -> tuple[object, ...]:
+        """What identifies the results of its text encoders: their keys, and the tokenizers."""
+        keys = (component.key for name, component in self.networks.items() if name.startswith("text_encoder"))
+        return (*keys, self.tokenizers_digest)
 
     @property
     def scheduler_config(self) -> Mapping[str, object]:
@@ -65,11 +109,10 @@ class LoadedCheckpoint:
     @property
     def default_side(self) -> int:
         """Default width and height in pixels: those that the denoiser was trained on."""
-        vae = self.components["vae"]
-        sample = getattr(self.components[self.family.denoiser].config, "sample_size", None)  # type: ignore[attr-defined]
+        sample = getattr(self.denoiser.config, "sample_size", None)
         if not self.family.side_from_config or not isinstance(sample, int):
             return self.family.side
-        return sample * pixels_per_latent(vae)
+        return sample * pixels_per_latent(self.vae)
 
     def pipeline(self, mode: str = TEXT, scheduler: SchedulerMixin | None = None) -> DiffusionPipeline:
         """Build a new pipeline from the shared components.
@@ -100,7 +143,66 @@ class LoadedCheckpoint:
 
     @property
     def _scheduler(self) -> SchedulerMixin:
-        return self.components["scheduler"]
+        return self.tools["scheduler"]
+
+
+@dataclass
+class CheckpointParts:
+    """A checkpoint before its weights are read: its networks can be loaded one by one.
+
+    Args:
+        checkpoint: The checkpoint.
+        digest: ``Checkpoint.digest``.
+        sources: Its networks by name.
+        files: Where tokenizers, scheduler and options are read from.
+        tokenizers_digest: What identifies its tokenizers.
+    """
+
+    checkpoint: Checkpoint
+    digest: str
+    sources: Mapping[str, ComponentSource]
+    files: DiffusersFolder | SingleFileLoader
+    tokenizers_digest: str
+    _tools: dict[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def keys(self) -> frozenset[ComponentKey]:
+        """What identifies its networks."""
+        return frozenset(source.key for source in self.sources.values())
+
+    def within(self, context: Callable[[], AbstractContextManager[object]]) -> CheckpointParts:
+        """The parts, each loaded within a context such as a lock."""
+        return replace(self, sources={name: source.within(context) for name, source in self.sources.items()})
+
+    def read_tools(self) -> None:
+        """Read tokenizers and scheduler once, before any weights. Called by one thread at a time.
+
+        Raises:
+            CheckpointInvalidError: One of them cannot be read.
+        """
+        if not self._tools:
+            if isinstance(self.files, SingleFileLoader):
+                tools = self.files.tokenizers()
+            else:
+                found = (files for files in self.files.components.values() if not files.has_weights)
+                tools = {files.name: _load_tool(files) for files in found}
+            self._tools = {name: make_thread_safe(tool) for name, tool in tools.items()}
+
+    def assemble(self, components: Sequence[Component]) -> LoadedCheckpoint:
+        """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time.
+
+        Raises:
+            CheckpointInvalidError: A tokenizer or scheduler cannot be read.
+        """
+        networks = dict(zip(self.sources, components, strict=True))
+        self.read_tools()
+        if not isinstance(self.files, SingleFileLoader):
+            options = _index_options(self.files)
+        else:
+            options = self.files.options()
+            if "scheduler" not in self._tools:
+                self._tools["scheduler"] = self.files.scheduler(networks["unet"].network)
+        return LoadedCheckpoint(self.checkpoint, networks, self._tools, options, self.tokenizers_digest)
 
 
 def scheduler_config(
@@ -127,7 +229,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigLookup = bundled_co
         return make_thread_safe(tokenizer)
     name = checkpoint.family.text_encoders[0].replace("text_encoder", "tokenizer")
     component = read_folder(checkpoint.path).components.get(name)
-    return None if component is None else make_thread_safe(_load_component(component, torch.float32))
+    return None if component is None else make_thread_safe(_load_tool(component))
 
 
 def pixels_per_latent(vae: object) -> int:
@@ -139,43 +241,139 @@ def pixels_per_latent(vae: object) -> int:
     return int(2 ** len(config["temperal_downsample"]))
 
 
+def describe_parts(
+    checkpoint: Checkpoint,
+    precision: str = "fp32",
+    device: str | torch.device = "cpu",
+    *,
+    backend: str = EAGER,
+    cache: Path | None = None,
+    configs: ConfigLookup = bundled_configs,
+) -> CheckpointParts:
+    """Describe a checkpoint's components, so that each can be loaded by itself; no weights are kept in memory.
+
+    The weights files are hashed if their digests are not cached.
+
+    Args:
+        checkpoint: A checkpoint from ``discovery.find_checkpoint``.
+        precision: The weights' precision: fp32, bf16 or fp16.
+        device: The weights' device.
+        backend: What computes the networks; those that it does not compile stay eager.
+        cache: The cache folder of digests and compiled networks; None caches nothing.
+        configs: Returns the folder with a single file's component configs.
+
+    Raises:
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+        BackendError: There is no such backend, or it does not run checkpoints in this precision.
+    """
+    silence_libraries()
+    loader = _NetworkLoader(precision, torch.device(device), checkpoint_backend(backend, precision), cache)
+    if checkpoint.kind == "file":
+        return _describe_file(checkpoint, loader, configs)
+    return _describe_folder(checkpoint, loader)
+
+
 def load_checkpoint(
     checkpoint: Checkpoint,
-    dtype: torch.dtype = torch.float32,
+    precision: str = "fp32",
     device: str | torch.device = "cpu",
     *,
     configs: ConfigLookup = bundled_configs,
 ) -> LoadedCheckpoint:
-    """Load a checkpoint.
+    """Load all components of a checkpoint, outside any pool.
 
-    Args:
-        checkpoint: A checkpoint from ``discovery.find_checkpoint``.
-        dtype: The weights' data type; they are converted one tensor at a time.
-        device: The weights' device.
-        configs: Returns the folder with a single file's component configs.
+    The arguments and errors are those of ``describe_parts``.
 
     Raises:
         CheckpointInvalidError: A tensor is missing or has the wrong shape, or a tokenizer or scheduler cannot be read.
-        CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
-    silence_libraries()
-    options: Mapping[str, object]
-    if checkpoint.kind == "file":
-        parts = load_single_file(checkpoint.path, dtype, configs)
-        options = {name: value for name, value in parts.items() if isinstance(value, bool)}
-    else:
-        folder = read_folder(checkpoint.path)
-        parts = {name: _load_component(component, dtype) for name, component in folder.components.items()}
-        options = _index_options(folder)
-    components = {name: make_thread_safe(value) for name, value in parts.items() if name not in options}
-    if checkpoint.family.key == "chroma":  # diffusers 0.42's ChromaInpaintPipeline reads Flux's option
-        components["transformer"].register_to_config(guidance_embeds=False)  # type: ignore[attr-defined]
-    for network in _networks(components):
+    parts = describe_parts(checkpoint, precision, device, configs=configs)
+    parts.read_tools()
+    return parts.assemble([source.load() for source in parts.sources.values()])
+
+
+@dataclass(frozen=True)
+class _NetworkLoader:
+    """How networks are loaded: their precision, device and backend."""
+
+    precision: str
+    device: torch.device
+    backend: Backend
+    cache: Path | None
+
+    def source(
+        self, name: str, digest: str, tensors: list[TensorEntry], read: partial[torch.nn.Module]
+    ) -> ComponentSource:
+        """The source of a network.
+
+        Args:
+            name: The component's name.
+            digest: What identifies its weights and configuration.
+            tensors: The header entries of its tensors.
+            read: Reads it, given the data type.
+        """
+        backend = self.backend.name if self.backend.computes(name) else EAGER
+        key = ComponentKey(digest, self.precision, backend)
+        elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
+        nbytes = elements * int(DTYPES[self.precision].itemsize)
+        return ComponentSource(key, nbytes, lambda: self._load(key, read))
+
+    def _load(self, key: ComponentKey, read: partial[torch.nn.Module]) -> Component:
+        network = read(DTYPES[self.precision])
         _copy_mapped_weights(network)
-        network.requires_grad_(False).eval().to(device)
-    return LoadedCheckpoint(
-        checkpoint, components, options, sum(_count_bytes(network) for network in _networks(components))
+        network.requires_grad_(False).eval().to(self.device)
+        nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+        plan = BackendPlan(key.backend, key.dtype, torch.get_num_threads())
+        return Component(key, compile_network(network, plan, self.cache), nbytes)
+
+
+def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: ConfigLookup) -> CheckpointParts:
+    files = SingleFileLoader(checkpoint.path, configs)
+    digest = file_digest(checkpoint.path, loader.cache)
+    sources = {
+        name: loader.source(
+            name, _hash("single file", digest, name), files.entries(name), partial(files.load, name)
+        )
+        for name in files.names
+    }
+    return CheckpointParts(checkpoint, digest, sources, files, _hash(files.single.config_name))
+
+
+def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
+    folder = read_folder(checkpoint.path)
+    networks = [files for files in folder.components.values() if files.has_weights]
+    digests = {file: file_digest(file, loader.cache) for files in networks for file in files.weights}
+    sources = {
+        files.name: loader.source(
+            files.name,
+            _component_digest(files, [digests[file] for file in files.weights]),
+            [tensor for file in files.weights for tensor in read_header(file).tensors.values()],
+            partial(_read_network, files, checkpoint.family),
+        )
+        for files in networks
+    }
+    tokenizers = (file for file in checkpoint.configs if file.parent.name.startswith("tokenizer"))
+    return CheckpointParts(
+        checkpoint,
+        combine_digests(digests.items()),
+        sources,
+        folder,
+        combined_digest(tokenizers, loader.cache),
     )
+
+
+def _component_digest(files: ComponentFiles, weights: list[str]) -> str:
+    """What identifies a network: its weights, its class, and its configuration without notes on its origin."""
+    config = {
+        name: value
+        for name, value in files.config().items()
+        if not name.startswith("_") and name not in ("transformers_version", "torch_dtype", "dtype")
+    }
+    return _hash(files.library, files.class_name, json.dumps(config, sort_keys=True), *weights)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def silence_libraries() -> None:
@@ -191,27 +389,40 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
 
-def _load_component(component: Component, dtype: torch.dtype) -> object:
-    kind = getattr(_LIBRARIES[component.library], component.class_name, None)
+def _load_tool(files: ComponentFiles) -> object:
+    """Load a tokenizer, a processor or a scheduler."""
+    return _load_with(files, lambda kind: kind.from_pretrained(files.folder, local_files_only=True))
+
+
+def _read_network(files: ComponentFiles, family: Family, dtype: torch.dtype) -> torch.nn.Module:
+    """Read the network of a folder."""
+    network: torch.nn.Module = _load_with(files, lambda kind: _load_network(files, kind, dtype))
+    if family.key == "chroma" and files.name == "transformer":
+        # diffusers 0.42's ChromaInpaintPipeline reads Flux's option.
+        network.register_to_config(guidance_embeds=False)
+    return network
+
+
+def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
+    """Load a component with its class; the libraries' errors become ours."""
+    kind = getattr(_LIBRARIES[files.library], files.class_name, None)
     if kind is None:
         raise CheckpointInvalidError(
-            f"The component {component.name!r} is a {component.class_name}, which {component.library} does not have."
+            f"The component {files.name!r} is a {files.class_name}, which {files.library} does not have."
         )
     try:
-        if not component.has_weights:
-            return kind.from_pretrained(component.folder, local_files_only=True)
-        return _load_network(component, kind, dtype)
+        return load(kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointInvalidError(
-            f"The component {component.name!r} of {component.folder.parent} cannot be loaded: {_first_line(error)}"
+            f"The component {files.name!r} of {files.folder.parent} cannot be loaded: {_first_line(error)}"
         ) from error
 
 
-def _load_network(component: Component, kind: type, dtype: torch.dtype) -> torch.nn.Module:
-    network, report = kind.from_pretrained(  # type: ignore[attr-defined]
-        component.folder,
+def _load_network(files: ComponentFiles, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
+    network, report = kind.from_pretrained(
+        files.folder,
         dtype=dtype,
-        variant=component.weights_variant,
+        variant=files.weights_variant,
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
@@ -221,7 +432,8 @@ def _load_network(component: Component, kind: type, dtype: torch.dtype) -> torch
     if mismatched := report.get("mismatched_keys"):
         key, given, wanted = next(iter(mismatched))
         raise ValueError(f"the tensor {key} has the shape {list(given)}, not {list(wanted)}.")
-    return network
+    loaded: torch.nn.Module = network
+    return loaded
 
 
 def _copy_mapped_weights(network: torch.nn.Module) -> None:
@@ -241,14 +453,6 @@ def _with_pipeline_defaults(scheduler: SchedulerMixin, family: Family) -> Schedu
             if name in scheduler.config and scheduler.config[name] != value:
                 scheduler.register_to_config(**{name: value})
     return scheduler
-
-
-def _networks(components: Mapping[str, object]) -> list[torch.nn.Module]:
-    return [component for component in components.values() if isinstance(component, torch.nn.Module)]
-
-
-def _count_bytes(network: torch.nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,8 @@
-"""Load a single file: rename its keys to those of diffusers and distribute them to the components.
+"""Load the components of a single file: rename its keys to those of diffusers.
 
-The keys are converted twice: first with tensors without data, made from the file's header, so that a missing key or a
-wrong shape is found before any weights are read; then with the weights, one at a time out of the memory-mapped file.
+The keys are converted twice: first those of all components with tensors without data, made from the file's header, so
+that a missing key or a wrong shape is found before any weights are read; then those of the component that is loaded,
+with its weights, one at a time out of the memory-mapped file.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors.torch import load_file
+from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import read_json
-from safelight.models.checkpoints.safetensors_header import read_header
+from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.single_file import (
     CONFIGS,
     PREFIXES,
@@ -45,46 +46,83 @@ def bundled_configs(single: SingleFile) -> Path:
     return CONFIGS / single.config_name
 
 
-def load_single_file(
-    path: Path, dtype: torch.dtype, configs: ConfigLookup = bundled_configs
-) -> dict[str, object]:
-    """Load every component of a single-file checkpoint.
+class SingleFileLoader:
+    """Loads the components of a single-file checkpoint, each by itself.
 
     Args:
         path: The file.
-        dtype: The weights' data type; they are converted one at a time.
         configs: Returns the folder with the component configs.
 
-    Returns:
-        Networks, tokenizers and a scheduler by component name, and the index's options.
-
     Raises:
-        CheckpointInvalidError: A key is missing, or its shape differs from the config's.
         CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify_single_file``.
     """
-    single = identify_single_file(path)
-    folder = configs(single)
-    networks = {name: _build_empty_network(folder, name, single) for name in PREFIXES[single.config_name]}
-    _check_tensors(path, single, networks)
-    _assign_weights(networks, _convert_components(load_file(path), single, networks), dtype)
-    index = read_json(folder / "model_index.json")
-    options = {name: value for name, value in index.items() if isinstance(value, bool)}
-    prediction = single.prediction or probe_prediction(networks["unet"])
-    words = {
-        name.replace("text_encoder", "tokenizer"): _load_tokenizer(
-            folder,
-            name,
-            "!" if network.config.pad_token_id == 0 else END,  # as the encoder was trained
-        )
-        for name, network in networks.items()
-        if name.startswith("text_encoder")
-    }
-    return {
-        **networks,
-        **words,
-        **options,
-        "scheduler": _build_scheduler(folder, prediction, single.zero_snr),
-    }
+
+    def __init__(self, path: Path, configs: ConfigLookup = bundled_configs) -> None:
+        self.path = path
+        self.single = identify_single_file(path)
+        self._folder = configs(self.single)
+        self._empty: dict[str, torch.nn.Module] = {}
+        self._checked = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its networks."""
+        return tuple(PREFIXES[self.single.config_name])
+
+    def entries(self, name: str) -> list[TensorEntry]:
+        """The header entries of a component's tensors."""
+        prefix = PREFIXES[self.single.config_name][name]
+        return [tensor for key, tensor in read_header(self.path).tensors.items() if key.startswith(prefix)]
+
+    def load(self, name: str, dtype: torch.dtype) -> torch.nn.Module:
+        """Load one network; the weights of the others are not read.
+
+        Args:
+            name: The component's name.
+            dtype: The weights' data type; they are converted one at a time.
+
+        Raises:
+            CheckpointInvalidError: A key of any component is missing, or its shape differs from the config's.
+        """
+        if not self._checked:
+            self._empty = {each: self._build(each) for each in self.names}
+            _check_tensors(self.path, self.single, self._empty)
+            self._checked = True
+        network = self._empty.pop(name, None) or self._build(name)
+        prefix = PREFIXES[self.single.config_name][name]
+        with safe_open(self.path, framework="pt") as file:  # memory-mapped
+            keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118  no mapping
+            tensors = {key: file.get_tensor(key) for key in keys}
+        _assign_weights(network, _convert_component(name, network, tensors, prefix), dtype)
+        return network
+
+    def scheduler(self, unet: torch.nn.Module) -> SchedulerMixin:
+        """Build the scheduler; what the U-Net predicts is measured where the file does not state it."""
+        prediction = self.single.prediction or probe_prediction(unet)
+        return _build_scheduler(self._folder, prediction, self.single.zero_snr)
+
+    def tokenizers(self) -> dict[str, object]:
+        """The tokenizers, by the names of a pipeline's components."""
+        return {
+            name.replace("text_encoder", "tokenizer"): _load_tokenizer(
+                self._folder, name, self._padding(name)
+            )
+            for name in self.names
+            if name.startswith("text_encoder")
+        }
+
+    def options(self) -> dict[str, object]:
+        """The options of the pipeline's index."""
+        index = read_json(self._folder / "model_index.json")
+        return {name: value for name, value in index.items() if isinstance(value, bool)}
+
+    def _padding(self, encoder: str) -> str:
+        """What a tokenizer pads with: as the encoder was trained."""
+        config = CLIPTextConfig.from_dict(read_json(self._folder / encoder / "config.json"))
+        return "!" if config.pad_token_id == 0 else END
+
+    def _build(self, name: str) -> torch.nn.Module:
+        return _build_empty_network(self._folder, name, self.single)
 
 
 def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
@@ -164,15 +202,11 @@ def _convert_component(name: str, network: torch.nn.Module, tensors: Tensors, pr
     return {key.removeprefix("text_model."): value for key, value in converted.items()}
 
 
-def _assign_weights(
-    networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors], dtype: torch.dtype
-) -> None:
-    """Put the weights into each network."""
-    for name, network in networks.items():
-        wanted = network.state_dict().keys()
-        tensors = converted.pop(name)
-        own = {key: tensors[key].to(dtype).contiguous() for key in wanted}
-        network.load_state_dict(own, assign=True)
+def _assign_weights(network: torch.nn.Module, tensors: Tensors, dtype: torch.dtype) -> None:
+    """Put the weights into a network."""
+    wanted = network.state_dict().keys()
+    own = {key: tensors[key].to(dtype).contiguous() for key in wanted}
+    network.load_state_dict(own, assign=True)
 
 
 def _load_tokenizer(configs: Path, encoder_name: str, padding: str = END) -> CLIPTokenizer:

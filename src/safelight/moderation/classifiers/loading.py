@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safelight.atomic_write import path_exists
-from safelight.errors import ClassifierUnknownError, UsageError
+from safelight.errors import ClassifierUnknownError, ModelInvalidError, UsageError
 from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
 from safelight.moderation.classifiers.classifier import ClassifierInfo, NetworkClassifier
 from safelight.moderation.classifiers.definition import CLASSIFIERS, ClassifierDefinition
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
-from safelight.runtime.backends import BackendPlan, compile_network
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, Outputs, compile_network
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
+from safelight.runtime.pool import ModelPool
 from safelight.runtime.probe import candidate_plans, choose_fastest_plan, known_plan
 from safelight.settings import Settings
 
 
 def load_classifier(
-    settings: Settings, name: str | None = None, *, on_message: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    name: str | None = None,
+    *,
+    pool: ModelPool | None = None,
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> NetworkClassifier:
     """Load and compile a classifier.
 
     Args:
         settings: The model folder, and the requested backend, precision and mode (fast or exact).
         name: A registered classifier, the name of a pulled model, or a folder; by default the setting's.
+        pool: Where its network is kept; while it classifies nothing, it may be evicted, and is then loaded again for
+            the next picture. Without a pool it stays in memory.
         on_message: Called with a line for the user before something that takes longer.
 
     Raises:
@@ -37,21 +47,68 @@ def load_classifier(
         ModelNotPulledError: The model has to be pulled first.
         ModelInvalidError, PickleRefusedError, FileMissingError: Its files cannot be used.
         BackendError: The backend or precision does not work on this machine.
+        MemoryBudgetError: It does not fit the pool.
     """
-    blueprint = load_definition(settings, name, on_message=on_message)
-    plan = choose_plan(blueprint, settings, on_message=on_message)
-    network = compile_network(blueprint.graph, plan, settings.cache_folder)
-    dimension = network.run(np.zeros((1, blueprint.graph.height, blueprint.graph.width, 3), np.uint8))[
-        EMBEDDING
-    ]
+    definition = load_definition(settings, name, on_message=on_message)
+    plan = choose_plan(definition, settings, on_message=on_message)
+    key = ComponentKey(definition.digest, plan.precision, plan.backend)
+    loader = _NetworkLoader(settings, name, key, plan, definition)
+    source = ComponentSource(key, len(definition.graph.onnx), loader.load)
+    network: CompiledNetwork = PooledNetwork(pool, source) if pool else loader.load().network
+    blank = np.zeros((1, definition.graph.height, definition.graph.width, 3), np.uint8)
     info = ClassifierInfo(
-        name=blueprint.name,
-        digest=blueprint.digest,
-        labels=blueprint.labels,
-        embedding_dim=dimension.shape[1],
+        name=definition.name,
+        digest=definition.digest,
+        labels=definition.labels,
+        embedding_dim=network.run(blank)[EMBEDDING].shape[1],
         arithmetic=f"{'exact' if settings.exact else 'fast'}, {plan}",
     )
-    return NetworkClassifier(info, network, blueprint.preprocessing, settings.exact)
+    return NetworkClassifier(info, network, definition.preprocessing, settings.exact)
+
+
+@dataclass(frozen=True)
+class PooledNetwork:
+    """A compiled network that is leased from a pool while it runs.
+
+    Args:
+        pool: The pool.
+        source: The network.
+    """
+
+    pool: ModelPool
+    source: ComponentSource
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """See ``CompiledNetwork.run``.
+
+        Raises:
+            MemoryBudgetError: It does not fit the pool.
+            ModelInvalidError: It was evicted, and its files have been replaced since.
+        """
+        with self.pool.lease([self.source]) as (component,):
+            network: CompiledNetwork = component.network
+            return network.run(pixels)
+
+
+@dataclass
+class _NetworkLoader:
+    """Compiles a classifier's network; its definition is read again after the first time, to keep no weights."""
+
+    settings: Settings
+    name: str | None
+    key: ComponentKey
+    plan: BackendPlan
+    definition: ClassifierDefinition | None
+
+    def load(self) -> Component:
+        definition, self.definition = self.definition or load_definition(self.settings, self.name), None
+        if definition.digest != self.key.digest:
+            raise ModelInvalidError(
+                f"The files of the classifier {definition.name} were replaced while it was in use.",
+                hint="Start Safelight again.",
+            )
+        network = compile_network(definition.graph, self.plan, self.settings.cache_folder)
+        return Component(self.key, network, len(definition.graph.onnx))
 
 
 def choose_plan(

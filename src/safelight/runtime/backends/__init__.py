@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,14 @@ from safelight.errors import BackendError
 from safelight.plugins import Registry
 from safelight.runtime.graph import OnnxGraph
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Outputs = dict[str, NDArray[np.float32]]
 
 
 class CompiledNetwork(Protocol):
-    """A compiled network. Thread-safe; a picture's outputs do not depend on the rest of the batch."""
+    """A compiled graph. Thread-safe; a picture's outputs do not depend on the rest of the batch."""
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Run uint8 pixels [batch, height, width, 3]; the first axis of each output is the batch."""
@@ -45,22 +49,37 @@ class BackendPlan:
 
 @dataclass(frozen=True)
 class Backend:
-    """An engine that runs networks.
+    """An engine that runs networks: classifiers, which are ONNX graphs, and a checkpoint's torch modules.
 
     Args:
         name: Its name in settings.
         precisions: The arithmetic it offers, as "fp32" or "bf16".
-        compile: Module and function, as in "package.module:function". The function takes a graph, a plan and a cache
-            folder or None, and returns a ``CompiledNetwork``. It is imported when a network is compiled, since engines
-            take a quarter of a second.
+        compile: Module and function, as in "package.module:function". The function takes an ``OnnxGraph`` or a torch
+            module, a plan, and a cache folder or None. It is imported when a network is compiled, since engines take
+            a quarter of a second. For a graph it returns a ``CompiledNetwork``; for a module, which is on its device
+            in its precision and in evaluation mode, something with the same attributes and results, which takes its
+            place in diffusers' pipelines (``runtime.proxy.NetworkProxy`` is a base for it). A backend that needs
+            example inputs compiles at the first call.
         package: The distribution whose version decides whether a measurement still counts.
+        graphs: Whether it compiles ONNX graphs.
+        components: Patterns of the components of a checkpoint that it compiles, such as ("unet", "text_encoder*").
+            The other components stay eager.
     """
 
     name: str
     precisions: tuple[str, ...]
     compile: str
     package: str
+    graphs: bool = True
+    components: tuple[str, ...] = ()
 
+    def computes(self, component: str) -> bool:
+        """Whether it compiles the component of a checkpoint with this name."""
+        return any(fnmatch(component, pattern) for pattern in self.components)
+
+
+EAGER = "eager"
+"""The name of the backend that runs torch modules as they are."""
 
 BACKENDS = Registry[Backend](
     "backend", "register_backends", BackendError, ("safelight.runtime.backends.builtin",)
@@ -68,25 +87,61 @@ BACKENDS = Registry[Backend](
 """Every backend by name; the first one of those that are as fast wins."""
 
 
-def compile_network(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork:
-    """Compile a graph.
+def graph_backend(name: str) -> Backend:
+    """The backend with a name, to run ONNX graphs.
+
+    Raises:
+        BackendError: There is none, or it does not run ONNX graphs.
+    """
+    backend = BACKENDS[name]
+    if not backend.graphs:
+        names = " and ".join(each.name for each in graph_backends())
+        raise BackendError(f"{name} does not run classifiers.", hint=f"Those that do: {names}.")
+    return backend
+
+
+def graph_backends() -> list[Backend]:
+    """The backends that run ONNX graphs, in the order of their registration."""
+    return [backend for backend in BACKENDS.values() if backend.graphs]
+
+
+def checkpoint_backend(name: str, precision: str) -> Backend:
+    """The backend with a name, to run the networks of checkpoints in a precision.
+
+    Raises:
+        BackendError: There is none, it runs no component of a checkpoint, or not in this precision.
+    """
+    backend = BACKENDS[name]
+    if not backend.components:
+        names = " and ".join(each.name for each in BACKENDS.values() if each.components)
+        raise BackendError(f"{name} does not run checkpoints.", hint=f"Those that do: {names}.")
+    if precision not in backend.precisions:
+        raise BackendError(f"{name} does not run checkpoints in {precision}.")
+    return backend
+
+
+@overload
+def compile_network(source: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork: ...
+@overload
+def compile_network(source: nn.Module, plan: BackendPlan, cache: Path | None = None) -> Any: ...
+def compile_network(source: OnnxGraph | nn.Module, plan: BackendPlan, cache: Path | None = None) -> Any:
+    """Compile a graph or a torch module.
 
     Args:
-        graph: The network.
+        source: The network.
         plan: Backend, precision and threads.
         cache: Folder for compiled blobs; None caches nothing.
 
     Raises:
-        BackendError: The backend is unknown, not installed, or cannot give the precision.
+        BackendError: The backend is unknown, not installed, does not run such networks, or cannot give the precision.
     """
-    backend = BACKENDS[plan.backend]
+    backend = graph_backend(plan.backend) if isinstance(source, OnnxGraph) else BACKENDS[plan.backend]
     try:
-        compiled: CompiledNetwork = resolve_name(backend.compile)(graph, plan, cache)
+        return resolve_name(backend.compile)(source, plan, cache)
     except ImportError as error:
         raise BackendError(f"{plan.backend} cannot be imported: {error}.") from error
     except RuntimeError as error:  # engines raise it for what they do not support
         raise BackendError(f"{plan} cannot run this network here: {str(error).splitlines()[0]}") from error
-    return compiled
 
 
 def stack_outputs(outputs: list[Outputs]) -> Outputs:

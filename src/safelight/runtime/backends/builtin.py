@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from safelight.plugins import Registry, hookimpl
-from safelight.runtime.backends import Backend
+from safelight.runtime.backends import EAGER, Backend
 
 
 @hookimpl
 def register_backends(registry: Registry[Backend]) -> None:
-    """Register ONNX Runtime, the reference, and OpenVINO."""
+    """Register ONNX Runtime, the reference for classifiers; OpenVINO; and eager, the reference for checkpoints."""
     for name, precisions in (("onnxruntime", ("fp32",)), ("openvino", ("fp32", "bf16"))):
-        compile_ = f"safelight.runtime.backends.{name}:compile_{name}"
-        registry.register(name, Backend(name, precisions, compile_, package=name))
+        registry.register(name, Backend(name, precisions, _function(name), package=name))
+    eager = Backend(
+        EAGER, ("fp32", "bf16", "fp16"), _function(EAGER), "torch", graphs=False, components=("*",)
+    )
+    registry.register(EAGER, eager)
+
+
+def _function(name: str) -> str:
+    return f"safelight.runtime.backends.{name}:compile_{name}"

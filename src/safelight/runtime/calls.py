@@ -1,4 +1,4 @@
-"""Calls of a denoiser: which can be computed as one, how they are joined, and how the result is split.
+"""Calls of a component: which can be computed as one, how they are joined, and how the result is split.
 
 The number of rows of a call is that of its first argument: two for a picture with classifier-free guidance, else one.
 Tensors and lists with as many rows belong to the batch and are joined; all other arguments have to be equal.
@@ -6,16 +6,15 @@ Tensors and lists with as many rows belong to the batch and are joined; all othe
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from safelight.runtime.component import Patch
+from safelight.runtime.component import Component, ComponentKey, Patch
 from safelight.runtime.patching import patched
 
 SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
@@ -27,25 +26,29 @@ _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call of a network.
+    """A call of a component.
 
     Args:
-        network: The network.
+        component: The component.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        patches: Changes of the network that are in effect while the call is computed.
+        patches: Changes of the network that are in effect while this call is computed, in order.
     """
 
-    network: nn.Module
+    component: Component
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
     patches: tuple[Patch, ...] = ()
 
     @cached_property
+    def key(self) -> ComponentKey:
+        """What identifies the network that computes the call, patches included."""
+        return self.component.key.patched(self.patches)
+
+    @cached_property
     def arguments(self) -> dict[str, object]:
         """All arguments by the names of the network's parameters."""
-        names = inspect.signature(self.network.forward).parameters
-        return dict(zip(names, self.args, strict=False)) | dict(self.kwargs)
+        return dict(zip(self.component.parameters, self.args, strict=False)) | dict(self.kwargs)
 
     @cached_property
     def rows(self) -> int:
@@ -54,21 +57,13 @@ class Call:
         return len(first)
 
     def can_join(self, other: Call) -> bool:
-        """Whether both can be computed as one: the same network and patches, and shapes that differ at most in rows."""
-        return (
-            self.network is other.network
-            and self._patch_identities == other._patch_identities
-            and self._pattern == other._pattern
-        )
+        """Whether both can be computed as one: equal keys, and shapes that differ at most in their rows."""
+        return self.key == other.key and self._pattern == other._pattern
 
     def compute(self) -> object:
-        """The result of the network with the patches."""
-        with patched(self.network, self.patches):
-            return self.network(*self.args, **self.kwargs)
-
-    @property
-    def _patch_identities(self) -> tuple[str, ...]:
-        return tuple(patch.identity for patch in self.patches)
+        """The network's result; the patches are applied before it is computed, and undone after it."""
+        with patched(network := self.component.network, self.patches):
+            return network(*self.args, **self.kwargs)
 
     @cached_property
     def _pattern(self) -> object:
@@ -89,7 +84,7 @@ def compute_calls(calls: Sequence[Call]) -> list[object]:
 def join_calls(calls: Sequence[Call]) -> Call:
     """One call with the rows of all calls, in order."""
     arguments: Any = _join_values("", [call.arguments for call in calls], [call.rows for call in calls])
-    return Call(calls[0].network, (), arguments, calls[0].patches)
+    return Call(calls[0].component, (), arguments, calls[0].patches)
 
 
 @dataclass(frozen=True, eq=False)

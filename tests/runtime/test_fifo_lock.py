@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from safelight.generation.fifo_lock import FifoLock
+from safelight.runtime.fifo_lock import FifoLock
 
 
 def wait_for_queue(lock: FifoLock, count: int) -> None:

@@ -12,9 +12,10 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.components import component_of
 from torch import Tensor, nn
 
-from safelight.generation.calls import Call, compute_calls, join_calls
+from safelight.runtime.calls import Call, compute_calls, join_calls
 
 
 class EchoDenoiser(nn.Module):
@@ -44,7 +45,7 @@ def make_call(
     sample = torch.randn(rows, width, generator=generator)
     words = torch.randn(rows, 3, 2, generator=generator)
     time = torch.tensor(time) if isinstance(time, int | float) else time
-    return Call(net, (sample, time), {"encoder_hidden_states": words, **named})
+    return Call(component_of(net), (sample, time), {"encoder_hidden_states": words, **named})
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 999)), min_size=1, max_size=6))
@@ -201,7 +202,7 @@ def test_positional_and_keyword_arguments_are_equal() -> None:
     net = EchoDenoiser()
     by_position = make_call(net)
     sample, time = by_position.args
-    by_name = Call(net, (), {"sample": sample, "timestep": time, **by_position.kwargs})
+    by_name = Call(component_of(net), (), {"sample": sample, "timestep": time, **by_position.kwargs})
     assert by_position.can_join(by_name)
     (one,), (other,) = compute_calls([by_position, by_name])  # type: ignore[misc]
     assert torch.equal(one, other)
@@ -228,8 +229,8 @@ class Lists(nn.Module):
 
 def test_lists_are_split_into_lists() -> None:
     net = Lists()
-    first = Call(net, ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
-    second = Call(net, ([torch.ones(4, 2)], torch.tensor([3.0])), {})
+    first = Call(component_of(net), ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
+    second = Call(component_of(net), ([torch.ones(4, 2)], torch.tensor([3.0])), {})
     assert first.can_join(second)
     (one,), (other,) = compute_calls([first, second])  # type: ignore[misc]
     assert [float(item.sum()) for item in one] == [2, 12]

@@ -1,0 +1,265 @@
+"""A pool of loaded components under one budget: the least recently used ones are evicted for others.
+
+Networks of checkpoints, upscalers and classifiers share the pool. Each is loaded, counted and evicted by itself, and
+those with equal keys are one in memory, whatever they belong to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import psutil
+
+from safelight.errors import MemoryBudgetError
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
+
+
+@dataclass(eq=False)
+class _Lease:
+    """A thread's lease, with the room it has beside the weights."""
+
+    room: int
+    thread_id: int = field(default_factory=threading.get_ident)
+
+
+@dataclass(eq=False)
+class _PoolEntry:
+    """A component's place in memory: reserved before it is loaded, so that other threads count it."""
+
+    nbytes: int
+    leases: list[_Lease] = field(default_factory=list)
+    load_lock: threading.Lock = field(default_factory=threading.Lock)
+    component: Component | None = None
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of its weights and of all memory reserved beside them."""
+        return self.nbytes + sum(lease.room for lease in self.leases)
+
+    def is_leased_by(self, thread_id: int) -> bool:
+        """Whether a thread leases it."""
+        return any(lease.thread_id == thread_id for lease in self.leases)
+
+
+class ModelPool:
+    """A pool of loaded components, the most recently used ones.
+
+    Threads may share it. While one component is loaded, other threads use others, and two threads that lease the same
+    one get the same object. Threads get memory in the order in which they asked for it.
+
+    Args:
+        budget: Bytes that all weights, and the room that is asked for beside them, may take together.
+
+    Attributes:
+        budget: The same; it may change, and what is in use is not evicted for it.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._entries: OrderedDict[ComponentKey, _PoolEntry] = OrderedDict()
+        self._condition = threading.Condition()
+        self._waiting_lock = threading.Lock()
+        self._waiting: set[int] = set()
+
+    @contextmanager
+    def lease(self, sources: Iterable[ComponentSource], room: int = 0) -> Iterator[list[Component]]:
+        """Components to use within the block, in the order of their sources; until it ends, they are not evicted.
+
+        Where others must be evicted and are in use by other threads, this waits for them. Memory for all of them is
+        reserved at once, so that two threads never wait for each other with half of what they need.
+
+        Args:
+            sources: What to use; those with equal keys give the same component.
+            room: Bytes to keep free beside them, for what is computed with them.
+
+        Raises:
+            MemoryBudgetError: They need more than the budget, or more than what this thread's other leases leave of it.
+            Exception: What loading one of them raises.
+        """
+        sources = list(sources)
+        entries, leases = self._acquire({source.key: source for source in sources}, room)
+        try:
+            yield [self._load_once(source, entries[source.key]) for source in sources]
+        finally:
+            self._release(entries, leases)
+
+    def load(self, *sources: ComponentSource) -> list[Component]:
+        """Components, loaded if need be; they may be evicted at any time. See ``lease``."""
+        with self.lease(sources) as components:
+            return components
+
+    def has(self, keys: Iterable[ComponentKey]) -> bool:
+        """Whether components are in memory."""
+        with self._condition:
+            entries = [self._entries.get(key) for key in keys]
+        return all(entry is not None and entry.component is not None for entry in entries)
+
+    @property
+    def keys(self) -> list[ComponentKey]:
+        """The keys of the components in memory, the least recently used first."""
+        with self._condition:
+            return [key for key, entry in self._entries.items() if entry.component is not None]
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether a thread waits until others release memory."""
+        return bool(self._waiting)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the loaded weights, and of those reserved for weights that are being loaded."""
+        with self._condition:
+            return sum(entry.nbytes for entry in self._entries.values())
+
+    def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
+        """Evict what is not in use: some components, or all."""
+        with self._condition:
+            idle = [key for key, entry in self._entries.items() if not entry.leases]
+            for key in idle:
+                if keys is None or key in keys:
+                    del self._entries[key]
+        release_freed_memory()
+
+    def _acquire(
+        self, sources: Mapping[ComponentKey, ComponentSource], room: int
+    ) -> tuple[dict[ComponentKey, _PoolEntry], list[_Lease]]:
+        with self._acquisition_lock(), self._condition:
+            self._evict_for(room, sources)
+            entries, leases = dict[ComponentKey, _PoolEntry](), list[_Lease]()
+            for key, source in sources.items():
+                entry = self._entries.setdefault(key, _PoolEntry(source.nbytes))
+                self._entries.move_to_end(key)
+                lease = _Lease(0 if leases else room)
+                entry.leases.append(lease)
+                entries[key] = entry
+                leases.append(lease)
+            return entries, leases
+
+    def _acquisition_lock(self) -> AbstractContextManager[object]:
+        """Lets threads ask for memory one after the other; a thread that has leases does not wait for its turn."""
+        with self._condition:
+            return nullcontext() if self._leased_bytes(threading.get_ident()) else self._waiting_lock
+
+    def _release(self, entries: Mapping[ComponentKey, _PoolEntry], leases: Sequence[_Lease]) -> None:
+        """End leases; what nobody could load keeps no place."""
+        with self._condition:
+            for (key, entry), lease in zip(entries.items(), leases, strict=True):
+                entry.leases.remove(lease)
+                if entry.component is None and not entry.leases:
+                    del self._entries[key]
+            self._notify_waiters()
+
+    def _load_once(self, source: ComponentSource, entry: _PoolEntry) -> Component:
+        with entry.load_lock:
+            if entry.component is None:
+                try:
+                    entry.component = source.load()
+                    self._set_size(entry, entry.component.nbytes)
+                except BaseException:
+                    self._drop(entry, source.nbytes)
+                    raise
+            return entry.component
+
+    def _set_size(self, entry: _PoolEntry, nbytes: int) -> None:
+        """Put the true size in place of the estimate, and evict for the difference."""
+        with self._condition:
+            entry.nbytes = 0
+            self._evict_for(nbytes)
+            entry.nbytes = nbytes
+
+    def _drop(self, entry: _PoolEntry, nbytes: int) -> None:
+        """Drop what failed to load; its place stays reserved for other threads that lease it, which try again."""
+        with self._condition:
+            entry.component, entry.nbytes = None, nbytes
+        release_freed_memory()
+
+    def _evict_for(self, nbytes: int, sources: Mapping[ComponentKey, ComponentSource] | None = None) -> None:
+        """Evict until so many bytes more fit the budget; called with the lock held.
+
+        Args:
+            nbytes: Bytes.
+            sources: What is not evicted; for those that are not in memory their own size is needed as well.
+        """
+        sources = sources or {}
+        whole = nbytes + sum(self._size_of(key, source) for key, source in sources.items())
+        if whole > self.budget:
+            raise MemoryBudgetError(
+                f"The networks need {_format_gigabytes(whole)}, and the budget is "
+                f"{_format_gigabytes(self.budget)}."
+            )
+        evicted = False
+        while self._used_bytes() + (needed := nbytes + self._missing_bytes(sources)) > self.budget:
+            if (idle := self._least_recent_idle(sources)) is not None:
+                del self._entries[idle]
+                evicted = True
+            else:
+                self._wait_for_memory(needed)
+        if evicted:
+            release_freed_memory()
+
+    def _used_bytes(self) -> int:
+        return sum(entry.used_bytes for entry in self._entries.values())
+
+    def _size_of(self, key: ComponentKey, source: ComponentSource) -> int:
+        entry = self._entries.get(key)
+        return source.nbytes if entry is None else entry.nbytes
+
+    def _missing_bytes(self, sources: Mapping[ComponentKey, ComponentSource]) -> int:
+        return sum(source.nbytes for key, source in sources.items() if key not in self._entries)
+
+    def _least_recent_idle(self, exclude: Collection[ComponentKey]) -> ComponentKey | None:
+        """The least recently used component that nobody uses."""
+        idle = (key for key, entry in self._entries.items() if not entry.leases and key not in exclude)
+        return next(idle, None)
+
+    def _wait_for_memory(self, nbytes: int) -> None:
+        """Wait until other threads release memory, if there are others that do not wait themselves."""
+        me = threading.get_ident()
+        holders = {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
+        if self._leased_bytes(me) + nbytes > self.budget or holders <= self._waiting | {me}:
+            raise MemoryBudgetError(
+                f"The networks need {_format_gigabytes(nbytes)} beside those in use, and the budget is "
+                f"{_format_gigabytes(self.budget)}."
+            )
+        self._waiting.add(me)
+        try:
+            self._condition.wait()
+        finally:
+            self._waiting.discard(me)
+
+    def _notify_waiters(self) -> None:
+        """Wake all threads that wait for memory, so that they try again."""
+        self._waiting.clear()
+        self._condition.notify_all()
+
+    def _leased_bytes(self, thread_id: int) -> int:
+        """Bytes that a thread leases, each component counted once."""
+        return sum(entry.used_bytes for entry in self._entries.values() if entry.is_leased_by(thread_id))
+
+
+def host_budget(setting: int) -> int:
+    """The budget of a pool in the machine's memory: the setting memory_budget, or most of the memory if it is 0."""
+    return setting or int(0.8 * psutil.virtual_memory().total)
+
+
+def release_freed_memory() -> None:
+    """Return freed memory to the operating system (with glibc) and to the CUDA driver."""
+    gc.collect()
+    torch = sys.modules.get("torch")  # pools of classifiers alone don't import it
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
+        if trim is not None:
+            trim(0)
+
+
+def _format_gigabytes(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB"

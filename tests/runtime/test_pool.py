@@ -1,0 +1,493 @@
+"""The pool of components: one budget, leases that wait, and no deadlock."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from safelight.errors import CheckpointInvalidError, MemoryBudgetError
+from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
+from safelight.models.checkpoints.loading import describe_parts
+from safelight.runtime import pool as pool_module
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.pool import ModelPool, release_freed_memory
+
+Tiny = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def no_collecting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn garbage collection off; it takes longer than these tests' empty components are worth."""
+    if "long_lived" not in request.fixturenames:
+        monkeypatch.setattr(pool_module, "release_freed_memory", lambda: None)
+
+
+@pytest.fixture
+def long_lived() -> Iterator[None]:
+    """Freeze all existing objects, which makes garbage collections quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class Loader:
+    """Loads empty components of 100 bytes, and records their names."""
+
+    def __init__(self, nbytes: int = 100, seconds: float = 0.0) -> None:
+        self.nbytes, self.seconds = nbytes, seconds
+        self.loaded: list[str] = []
+
+    def __call__(self, key: ComponentKey) -> Component:
+        self.loaded.append(key.digest)
+        time.sleep(self.seconds)
+        return Component(key, None, self.nbytes)
+
+
+def sources(
+    load: Callable[[ComponentKey], Component], names: str = "abc", estimate: int = 100
+) -> list[ComponentSource]:
+    """The sources of components that count as 100 bytes each, each named by one letter."""
+
+    def source(name: str) -> ComponentSource:
+        key = ComponentKey(name, "fp32")
+        return ComponentSource(key, estimate, lambda: load(key))
+
+    return [source(name) for name in names]
+
+
+def names(pool: ModelPool) -> str:
+    return "".join(key.digest for key in pool.keys)
+
+
+def test_a_component_is_loaded_once() -> None:
+    a, *_ = sources(loader := Loader())
+    pool = ModelPool(300)
+    assert pool.load(a) == pool.load(a)
+    assert loader.loaded == ["a"]
+
+
+def test_equal_keys_are_one_component() -> None:
+    one, other = sources(loader := Loader(), "aa")
+    pool = ModelPool(150)
+    with pool.lease([one, other, one]) as (first, second, third):
+        assert first is second is third
+    assert (loader.loaded, pool.nbytes) == (["a"], 100)
+
+
+def test_components_differ_by_any_part_of_their_key() -> None:
+    keys = [
+        ComponentKey("a", "fp32"),
+        ComponentKey("b", "fp32"),
+        ComponentKey("a", "bf16"),
+        ComponentKey("a", "fp32", "openvino"),
+        ComponentKey("a", "fp32", patches=("lora",)),
+    ]
+    pool = ModelPool(1000)
+    pool.load(*(ComponentSource(key, 1, lambda key=key: Component(key, None, 1)) for key in keys))
+    assert pool.keys == keys
+
+
+def test_the_least_recently_used_component_is_evicted() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(250)
+    for source in (a, b, a, c):
+        pool.load(source)
+    assert names(pool) == "ac"
+    assert pool.nbytes == 200
+
+
+def test_components_of_one_lease_are_evicted_one_by_one() -> None:
+    *checkpoint, other = sources(loader := Loader(), "abcd")
+    pool = ModelPool(350)
+    pool.load(*checkpoint)
+    pool.load(other)
+    assert names(pool) == "bcd"
+    pool.load(*checkpoint)
+    assert names(pool) == "abc"
+    assert loader.loaded == ["a", "b", "c", "d", "a"]
+
+
+def test_a_component_in_use_is_not_evicted() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(250)
+    with pool.lease([a]):
+        pool.load(b)
+        pool.load(c)
+        assert names(pool) == "ac"
+
+
+def test_a_component_larger_than_the_budget_is_refused_before_it_is_loaded() -> None:
+    a, *_ = sources(loader := Loader())
+    with pytest.raises(MemoryBudgetError, match=r"need 0.00 GB, and the budget is"):
+        ModelPool(50).load(a)
+    assert loader.loaded == []
+
+
+def test_components_that_never_fit_evict_nothing() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(250)
+    pool.load(a, b)
+    with pytest.raises(MemoryBudgetError, match="the budget is"):
+        pool.load(a, b, c)
+    assert names(pool) == "ab"
+
+
+def test_a_component_that_turns_out_too_large_is_released() -> None:
+    a, *_ = sources(Loader(nbytes=300))
+    pool = ModelPool(250)
+    with pytest.raises(MemoryBudgetError):
+        pool.load(a)
+    assert (names(pool), pool.nbytes) == ("", 0)
+
+
+def test_the_true_size_counts_once_it_is_known() -> None:
+    a, b, _ = sources(Loader(nbytes=150))
+    pool = ModelPool(250)
+    pool.load(a)
+    pool.load(b)
+    assert (names(pool), pool.nbytes) == ("b", 150)
+
+
+def test_a_threads_own_leases_are_not_waited_for() -> None:
+    a, b, _ = sources(Loader())
+    pool = ModelPool(150)
+    with pool.lease([a]), pytest.raises(MemoryBudgetError, match="beside those in use"), pool.lease([b]):
+        pass
+    pool.load(b)
+    assert names(pool) == "b"
+
+
+def test_what_a_thread_leases_twice_is_counted_once() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(300)
+    release, ready = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with pool.lease([c]):
+            ready.set()
+            assert release.wait(5)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert ready.wait(5)
+    with pool.lease([a]), pool.lease([a, b]):
+        threading.Timer(0.05, release.set).start()
+        with pool.lease([a], 100):  # waits for the other thread
+            assert release.is_set()
+    thread.join(5)
+
+
+def test_leases_of_other_threads_are_waited_for() -> None:
+    a, b, _ = sources(Loader())
+    pool = ModelPool(150)
+    order: list[str] = []
+
+    def second() -> None:
+        with pool.lease([b]):
+            order.append("b drawn")
+
+    with pool.lease([a]):
+        thread = start_thread(second)
+        order.append("a drawn")
+    thread.join(5)
+    assert order == ["a drawn", "b drawn"]
+
+
+def test_concurrent_leases_are_not_evicted_for_each_other() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(250)
+    pool.load(c)
+    with pool.lease([a, b], 50) as (first, second):
+        assert (first.key, second.key) == (a.key, b.key)
+        assert names(pool) == "ab"
+        with pytest.raises(MemoryBudgetError), pool.lease([c]):
+            pass
+    with pytest.raises(MemoryBudgetError), pool.lease([a, b], 51):
+        pass
+    pool.load(c)
+    assert names(pool) == "bc"
+
+
+def test_threads_that_need_two_do_not_deadlock_with_one_each() -> None:
+    a, b, c = sources(Loader(seconds=0.01))
+    pool = ModelPool(200)
+    done: list[str] = []
+
+    def use(wanted: list[ComponentSource]) -> None:
+        for _ in range(5):
+            with pool.lease(wanted) as components:
+                done.append("".join(each.key.digest for each in components))
+
+    run_threads([lambda pair=pair: use(pair) for pair in ([a, b], [b, c], [c, a])])
+    assert sorted(done) == ["ab"] * 5 + ["bc"] * 5 + ["ca"] * 5
+
+
+def test_two_threads_get_the_same_one() -> None:
+    a, *_ = sources(loader := Loader(seconds=0.05))
+    pool = ModelPool(300)
+    got: list[Component] = []
+    run_threads([lambda: got.extend(pool.load(a))] * 8)
+    assert len(set(map(id, got))) == 1
+    assert loader.loaded == ["a"]
+
+
+def test_loading_one_does_not_block_another() -> None:
+    release = threading.Event()
+
+    def slow(key: ComponentKey) -> Component:
+        if key.digest == "b":
+            assert release.wait(5)
+        return Component(key, None, 100)
+
+    a, b, _ = sources(slow)
+    pool = ModelPool(300)
+    pool.load(a)
+    thread = threading.Thread(target=lambda: pool.load(b))
+    thread.start()
+    assert pool.load(a)[0].key == a.key  # while b is still being loaded
+    assert names(pool) == "a"
+    release.set()
+    thread.join(5)
+    assert sorted(names(pool)) == ["a", "b"]
+
+
+def test_a_failed_load_leaves_no_trace_and_keeps_what_was_loaded() -> None:
+    def load(key: ComponentKey) -> Component:
+        if key.digest == "b":
+            raise CheckpointInvalidError("damaged")
+        return Component(key, None, 100)
+
+    pool = ModelPool(300)
+    with pytest.raises(CheckpointInvalidError):
+        pool.load(*sources(load))
+    assert (names(pool), pool.nbytes) == ("a", 100)
+
+
+def test_a_thread_that_waited_for_a_failed_load_tries_again() -> None:
+    failed, waiting = threading.Event(), threading.Event()
+
+    def load(key: ComponentKey) -> Component:
+        if not failed.is_set():
+            assert waiting.wait(5)
+            time.sleep(0.05)
+            failed.set()
+            raise CheckpointInvalidError("damaged")
+        return Component(key, None, 100)
+
+    a, *_ = sources(load)
+    pool = ModelPool(150)
+    got: list[Component] = []
+
+    def second() -> None:
+        waiting.set()
+        got.extend(pool.load(a))
+
+    thread = threading.Timer(0.02, second)
+    thread.start()
+    with pytest.raises(CheckpointInvalidError):
+        pool.load(a)
+    thread.join(5)
+    assert (len(got), names(pool), pool.nbytes) == (1, "a", 100)
+
+
+def test_evicting_keeps_components_in_use() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(300)
+    pool.load(b, c)
+    with pool.lease([a]):
+        pool.evict({a.key, c.key})
+        assert names(pool) == "ba"
+        pool.evict()
+        assert names(pool) == "a"
+    pool.evict()
+    assert names(pool) == ""
+
+
+def test_many_threads_never_exceed_the_budget() -> None:
+    three = sources(Loader(seconds=0.001))
+    pool = ModelPool(250)
+    highest: list[int] = []
+
+    def work(start: int) -> None:
+        for turn in range(15):
+            with pool.lease([three[(start + turn) % 3]]) as (component,):
+                assert pool.has([component.key])
+                highest.append(pool.nbytes)
+
+    run_threads([lambda start=start: work(start) for start in range(6)])
+    assert len(highest) == 6 * 15
+    assert max(highest) <= 250
+
+
+# Reserved memory beside the weights
+
+
+def start_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    time.sleep(0.05)
+    return thread
+
+
+def run_threads(works: Iterable[Callable[[], object]]) -> None:
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_reserved_memory_is_taken_from_idle_components_and_released() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(300)
+    for source in (a, b, c):
+        pool.load(source)
+    with pool.lease([a], 150):  # though it is the least recently used one itself
+        assert names(pool) == "a"
+        assert pool.nbytes == 100
+    pool.load(b)
+    pool.load(c)
+    assert names(pool) == "abc"
+
+
+def test_a_reservation_larger_than_the_budget() -> None:
+    a, *_ = sources(Loader())
+    pool = ModelPool(250)
+    with pytest.raises(MemoryBudgetError), pool.lease([a], 151):
+        pass
+    with pytest.raises(MemoryBudgetError), pool.lease([a], 100), pool.lease([a], 51):
+        pass
+    with pool.lease([a], 100), pool.lease([a], 50):
+        pass
+    assert names(pool) == "a"
+
+
+def test_two_leases_of_a_component_wait_for_each_others_reservation() -> None:
+    a, *_ = sources(Loader())
+    pool = ModelPool(250)
+    order: list[str] = []
+
+    def second() -> None:
+        with pool.lease([a], 100):
+            order.append("second")
+
+    with pool.lease([a], 100):
+        thread = start_thread(second)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+
+
+def test_a_thread_that_waits_for_memory_is_not_overtaken() -> None:
+    a, b, _ = sources(Loader())
+    pool = ModelPool(250)
+    order: list[str] = []
+
+    def use(source: ComponentSource, room: int, name: str) -> None:
+        with pool.lease([source], room):
+            order.append(name)
+
+    with pool.lease([a], 50):
+        large = start_thread(lambda: use(b, 100, "large"))
+        small = start_thread(lambda: use(a, 10, "small"))  # which would fit now
+        with pool.lease([a], 10):  # a thread that has a lease may get another of the same component
+            order.append("own")
+    for thread in (large, small):
+        thread.join(5)
+    assert order == ["own", "large", "small"]
+
+
+def test_a_deadlock_is_an_error() -> None:
+    """Two components turn out larger than they seemed, so that neither fits beside the other."""
+    both, outcomes = threading.Barrier(2), list[str]()
+
+    def load(key: ComponentKey) -> Component:
+        if key.digest != "c":
+            both.wait(10)
+        return Component(key, None, 250)
+
+    a, b, c = sources(load, estimate=50)
+    pool = ModelPool(450)
+
+    def use(source: ComponentSource) -> None:
+        try:
+            with pool.lease([source], 150):
+                outcomes.append("drawn")
+        except MemoryBudgetError:
+            outcomes.append("refused")
+
+    run_threads([lambda: use(a), lambda: use(b)])
+    assert sorted(outcomes) == ["drawn", "refused"]
+    with pool.lease([c], 150):
+        assert names(pool) == "c"
+
+
+def test_many_threads_with_reservations_never_exceed_the_budget() -> None:
+    three = sources(Loader(seconds=0.001))
+    pool = ModelPool(360)
+    room = 0
+    highest: list[int] = []
+    lock = threading.Lock()
+
+    def work(start: int) -> None:
+        nonlocal room
+        for turn in range(15):
+            wanted = 10 * ((start + turn) % 7)
+            with pool.lease([three[(start * turn) % 3]], wanted):
+                with lock:
+                    room += wanted
+                    highest.append(pool.nbytes + room)
+                with lock:
+                    room -= wanted
+
+    run_threads([lambda start=start: work(start) for start in range(6)])
+    assert len(highest) == 6 * 15
+    assert max(highest) <= 360
+
+
+# Real weights
+
+
+def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
+    pair = [heavy_checkpoint(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    size = pair[0].size
+    assert size > 30e6
+    sources = [describe_parts(checkpoint).sources.values() for checkpoint in pair]
+    pool = ModelPool(int(1.5 * size))
+    process = psutil.Process()
+    for turn in range(6):
+        pool.load(*sources[turn % 2])
+    release_freed_memory()
+    before = process.memory_info().rss
+    for turn in range(50):
+        pool.load(*sources[turn % 2])
+    release_freed_memory()
+    after = process.memory_info().rss
+    assert not pool.has(source.key for source in sources[0])
+    assert abs(after - before) < 0.05 * before
+    pool.evict()
+    assert process.memory_info().rss < after - 0.8 * size
+
+
+def heavy_checkpoint(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
+    """The tiny checkpoint with a U-Net of about thirty megabytes."""
+    shutil.copytree(tiny("sd1"), folder)
+    torch.manual_seed(seed)
+    small = UNet2DConditionModel.load_config(folder / "unet")
+    unet = UNet2DConditionModel.from_config(
+        {**small, "block_out_channels": (128, 256), "layers_per_block": 1}
+    )
+    shutil.rmtree(folder / "unet")
+    unet.save_pretrained(folder / "unet")
+    return describe_checkpoint(folder, folder.name)
