@@ -243,3 +243,25 @@ def test_the_schedulers_step_keeps_its_signature(in_memory: Memory, draw: Genera
     """Pipelines inspect whether a step takes eta and a generator."""
     first, second = (to_array(*draw("sd1", sampler="DDIM", eta=eta)) for eta in (0.0, 1.0))
     assert not np.array_equal(first, second)
+
+
+STOCHASTIC = [
+    (name, sampler.name)
+    for name, process in (("sd1", PredictionProcess.DIFFUSION), ("sd3", PredictionProcess.FLOW))
+    for sampler in SAMPLERS.values()
+    if sampler.stochastic and process in sampler.prediction_processes
+]
+
+
+@pytest.mark.parametrize(("name", "sampler"), STOCHASTIC)
+def test_noise_that_a_sampler_adds_comes_from_the_seed(draw: GenerateImages, name: str, sampler: str) -> None:
+    """And not from torch's global generator: pipelines of flow models pass their own only to the first noise."""
+    states = torch.random.get_rng_state()
+    try:
+        images = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            images += draw(name, sampler=sampler)
+    finally:
+        torch.random.set_rng_state(states)
+    assert np.array_equal(*map(to_array, images))

@@ -270,9 +270,13 @@ class DenoisingPass:
     def _wrap_step(self, scheduler: Any) -> Callable[..., Any]:
         """The scheduler's step, which every pipeline calls in the same way; it stores the prediction and reports."""
         step = scheduler.step
+        takes_generator = "generator" in inspect.signature(step).parameters
 
         @functools.wraps(step)  # pipelines look at its parameters
         def reporting(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if takes_generator and not args:
+                # Pipelines of flow models do not pass it; the step would draw noise from torch's global generator.
+                kwargs.setdefault("generator", self.generator)
             scales = hasattr(scheduler, "scale_model_input")
             model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
             self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
