@@ -386,6 +386,35 @@ def test_checkpoints_share_equal_components(tiny: Tiny, tmp_path: Path, draw: Ge
     assert engine._pool.nbytes == first.nbytes
 
 
+def test_a_copy_of_a_checkpoint_is_loaded_and_unloaded_by_itself(tiny: Tiny, tmp_path: Path) -> None:
+    """All its networks are shared: none is loaded, and unloading it evicts none."""
+    copy = Path(shutil.copytree(tiny("sd1"), tmp_path / "copy"))
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    engine.preload(str(tiny("sd1")))
+    nbytes = engine._pool.nbytes
+    assert engine.loaded_checkpoints == {str(tiny("sd1"))}
+    engine.preload(str(copy))
+    assert engine.loaded_checkpoints == {str(tiny("sd1")), str(copy)}
+    engine.unload(str(copy))
+    assert engine.loaded_checkpoints == {str(tiny("sd1"))}
+    assert engine._pool.nbytes == nbytes
+
+
+def test_unloading_keeps_a_checkpoint_in_use(tiny: Tiny, tmp_path: Path) -> None:
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    name = str(tiny("sd1"))
+    seen: list[frozenset[str]] = []
+
+    def unload(_: RunProgress) -> None:
+        engine.unload(name)
+        seen.append(engine.loaded_checkpoints)
+
+    request = GenerationRequest.parse(prompt="", steps=1, checkpoint=name, **SIZE)
+    list(engine.generate(request, Watcher(unload)))
+    engine.unload(name)
+    assert (seen, engine.loaded_checkpoints) == ([{name}], frozenset())
+
+
 def test_a_component_with_another_config_is_another_component(tiny: Tiny, tmp_path: Path) -> None:
     other = Path(shutil.copytree(tiny("sd1"), tmp_path / "other"))
     engine = Engine(Settings(home=tmp_path, device="cpu"))

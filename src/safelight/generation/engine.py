@@ -99,14 +99,18 @@ class Engine:
         """Free the memory of unused networks; they are loaded again when they are needed.
 
         Args:
-            name: Only this checkpoint; what it shares with others in memory stays.
+            name: Only this checkpoint; networks that it shares with others in memory stay.
         """
         if name is None:
             self._pool.evict()
             return
-        named = {checkpoint for checkpoint in self._parts if checkpoint.name == name}
-        shared = {key for other in self._loaded() - named for key in self._parts[other].keys}
-        self._pool.evict({key for checkpoint in named for key in self._parts[checkpoint].keys} - shared)
+        named = [checkpoint for checkpoint in self._parts if checkpoint.name == name]
+        shared = {key for other in self._loaded().difference(named) for key in self._parts[other].keys}
+        for checkpoint in named:
+            own = self._parts[checkpoint].keys - shared
+            self._pool.evict(own)
+            if own.isdisjoint(self._pool.keys):  # nothing of it is in use
+                del self._parts[checkpoint]
 
     def is_loaded(self, name: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory; the network is not used.
