@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
+from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import RunProgress, Watcher
@@ -43,6 +45,7 @@ from safelight.models.checkpoints.loading import (
 )
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import checkpoint_backend
+from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
@@ -206,10 +209,11 @@ class Engine:
             )
             image_bytes = self._image_bytes(plan, loaded)
         self._check_prompts(plan)
+        networks = self._modifier_networks(plan)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
-            lease=lambda: self._lease(parts, upscaler, image_bytes),
+            lease=lambda: self._lease(parts, upscaler, networks, image_bytes),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
@@ -266,27 +270,45 @@ class Engine:
     def _upscaler_source(self, file: UpscalerFile) -> ComponentSource:
         return file.source(self._settings.cache_folder, self._device).within(self._loading)
 
+    def _modifier_networks(self, plan: Plan) -> NetworkSources:
+        """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
+        context = NetworkContext(plan, self._device, DTYPES[self._precision], self._settings.cache_folder)
+        found = {
+            modifier: {name: source.within(self._loading) for name, source in sources.items()}
+            for modifier, sources in network_sources(context).items()
+        }
+        self._pool.load(*chain.from_iterable(sources.values() for sources in found.values()))
+        return found
+
     @contextmanager
     def _lease(
-        self, parts: CheckpointParts, upscaler: Upscaler | _UpscalerNetwork | None, room: int
+        self,
+        parts: CheckpointParts,
+        upscaler: Upscaler | _UpscalerNetwork | None,
+        networks: NetworkSources,
+        room: int,
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
 
         Args:
             parts: The checkpoint to lease.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
+            networks: The networks of modifiers, which are leased with the checkpoint.
             room: Bytes to keep free for the picture.
         """
         sources = list(parts.sources.values())
+        sources += chain.from_iterable(own.values() for own in networks.values())
         if isinstance(upscaler, _UpscalerNetwork):
             sources.append(upscaler.source)
         with self._slots, self._pool.lease(sources, room) as components, self._lock:
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(components.pop())
-            loaded = parts.assemble(components)
+            leased = iter(components)
+            loaded = parts.assemble([next(leased) for _ in parts.sources])
+            own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             try:
-                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler)
+                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
             except torch.OutOfMemoryError as error:
                 raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
             finally:

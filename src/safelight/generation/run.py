@@ -25,7 +25,7 @@ from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
-from safelight.generation.modifiers.registry import PassContext, build_modifiers
+from safelight.generation.modifiers.registry import Networks, PassContext, build_modifiers
 from safelight.generation.noise import make_generator, varied_noise
 from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
@@ -49,12 +49,14 @@ class Components:
         prompts: Its conditioning on prompts.
         previewer: Returns its map from latents to colours; called for the first preview.
         upscaler: The upscaler between two passes; None if the latents are upscaled, and without a second pass.
+        networks: The networks of modifiers.
     """
 
     loaded: LoadedCheckpoint
     prompts: PromptConditioning
     previewer: Callable[[], LatentToRGB]
-    upscaler: Upscaler | None = None
+    upscaler: Upscaler | None
+    networks: Networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +261,8 @@ class _PictureGeneration:
             previous_steps: Steps of the previous pass.
         """
         plan, conditioning = self.run.plan, self.components.prompts
-        modifiers = build_modifiers(PassContext(plan, self.index, self._prompts, stage, steps, self._loaded))
+        context = PassContext(plan, self.index, self._prompts, stage, steps, self._loaded)
+        modifiers = build_modifiers(context, self.components.networks)
         patches = {name: component_patches(modifiers, name) for name in plan.family.text_encoders}
         call = EncoderCall(self._prompts, steps, plan.request.clip_skip, previous_steps, patches)
         return modifiers, encode_with(modifiers, call, conditioning.phases)

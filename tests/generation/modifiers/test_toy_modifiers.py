@@ -25,40 +25,51 @@ from tests.generation.diffusers_reference import (
 from tests.tiny.generation import INIT_IMAGE
 from torch import Tensor
 
-from safelight.errors import PluginInvalidError
+from safelight.errors import MemoryBudgetError, PluginInvalidError
 from safelight.generation.artifact import Artifact
 from safelight.generation.conditioning import EncoderCall
 from safelight.generation.engine import Engine
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
 from safelight.generation.modifiers.modifier import Encode, Modifier, Phases, Predict
-from safelight.generation.modifiers.registry import MODIFIERS, Layer, ModifierFactory, PassContext
+from safelight.generation.modifiers.registry import (
+    MODIFIERS,
+    Layer,
+    ModifierFactory,
+    NetworkContext,
+    PassContext,
+    no_networks,
+)
 from safelight.generation.progress import Watcher
 from safelight.generation.prompts.encode import Conditioning
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.discovery import STARTER_PATH
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.plugins import PLUGINS, Registry, hookimpl
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
 SIZE = {"width": 64, "height": 64}
 Build = Callable[[PassContext], Modifier | None]
+FindNetworks = Callable[[NetworkContext], Mapping[str, ComponentSource]]
 
 
 @dataclass
 class Plugin:
     """A plug-in with one modifier."""
 
-    layer: Layer
-    build: Build
+    factory: ModifierFactory
 
     @hookimpl
     def register_modifiers(self, registry: Registry[ModifierFactory]) -> None:
-        registry.register("toy", ModifierFactory(self.layer, self.build))
+        registry.register("toy", self.factory)
 
 
 @contextmanager
-def plugged_in(build: Build, layer: Layer = Layer.NETWORK) -> Iterator[None]:
-    with PLUGINS.registered(Plugin(layer, build), "toy"):
+def plugged_in(
+    build: Build, layer: Layer = Layer.NETWORK, networks: FindNetworks = no_networks
+) -> Iterator[None]:
+    with PLUGINS.registered(Plugin(ModifierFactory(layer, build, networks)), "toy"):
         yield
 
 
@@ -283,6 +294,39 @@ def test_a_controlnet_equals_diffusers(draw: GenerateImages, tiny: Tiny, control
         (drawn,) = draw(guidance_scale=7)
     assert nearly_equal(to_array(drawn), (result * 255).round().astype(np.uint8))
     assert not np.array_equal(to_array(drawn), to_array(*draw(guidance_scale=7)))
+
+
+def test_a_modifiers_network_is_leased_with_the_checkpoint(
+    draw: GenerateImages, tiny: Tiny, controlnet: ControlNet, tmp_path: Path
+) -> None:
+    """It is loaded once, counts in the budget, and is evicted like all others; too small a budget is an error."""
+    loads: list[NetworkContext] = []
+    key = ComponentKey("c" * 64, "fp32")
+
+    def networks(context: NetworkContext) -> dict[str, ComponentSource]:
+        def load() -> Component:
+            loads.append(context)
+            return Component(key, controlnet.network, 10**8)
+
+        return {"control": ComponentSource(key, 10**8, load)}
+
+    def build(context: PassContext) -> ControlNet:
+        return replace(controlnet, network=context.networks["control"].network)
+
+    request = GenerationRequest.parse(
+        prompt="a red cat", seed=7, steps=3, checkpoint=str(tiny("sd1")), count=2, **SIZE
+    )
+    engine = Engine(Settings(home=tmp_path, device="cpu", memory_budget=10**9))
+    with plugged_in(build, Layer.CONTROL, networks):
+        pictures = [to_array(artifact) for artifact in engine.generate(request)]
+        assert [(each.device.type, each.dtype) for each in loads] == [("cpu", torch.float32)]
+        assert engine._pool.nbytes > 10**8
+        engine.unload()
+        assert engine._pool.nbytes == 0
+        with pytest.raises(MemoryBudgetError):
+            list(Engine(Settings(home=tmp_path, device="cpu", memory_budget=10**8)).generate(request))
+    with plugged_in(lambda _: controlnet, Layer.CONTROL):
+        assert np.array_equal(pictures[0], to_array(*draw()))
 
 
 @pytest.mark.parametrize(

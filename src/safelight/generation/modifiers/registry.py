@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
 
 from safelight.errors import PluginInvalidError, UnsupportedError
 from safelight.generation.modifiers.modifier import Modifier
@@ -12,6 +16,12 @@ from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.plugins import Registry
+from safelight.runtime.component import Component, ComponentSource
+
+NetworkSources = Mapping[str, Mapping[str, ComponentSource]]
+"""What is to be leased for modifiers: by the modifier's name, and by the name that the modifier gives it."""
+Networks = Mapping[str, Mapping[str, Component]]
+"""The same, leased."""
 
 
 class Layer(IntEnum):
@@ -28,6 +38,23 @@ class Layer(IntEnum):
 
 
 @dataclass(frozen=True)
+class NetworkContext:
+    """What the networks of a modifier are loaded for.
+
+    Args:
+        plan: What is generated.
+        device: The device of the checkpoint's networks.
+        dtype: The data type of their weights.
+        cache: The cache folder, which keeps digests of files.
+    """
+
+    plan: Plan
+    device: torch.device
+    dtype: torch.dtype
+    cache: Path
+
+
+@dataclass(frozen=True)
 class PassContext:
     """The pass that a modifier is built for.
 
@@ -38,6 +65,7 @@ class PassContext:
         stage: The first or the second pass.
         steps: Steps that run.
         loaded: The checkpoint.
+        networks: The modifier's own networks, as named by its factory's ``networks``.
     """
 
     plan: Plan
@@ -46,6 +74,12 @@ class PassContext:
     stage: Stage
     steps: int
     loaded: LoadedCheckpoint
+    networks: Mapping[str, Component] = field(default_factory=dict)
+
+
+def no_networks(_: NetworkContext) -> Mapping[str, ComponentSource]:
+    """Of modifiers without networks of their own."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -55,10 +89,13 @@ class ModifierFactory:
     Args:
         layer: Where it applies.
         build: Builds the modifier of a pass; returns None for a pass that it does not change.
+        networks: Names the networks that it needs beside the checkpoint's, such as a ControlNet. They are leased from
+            the model pool together with the checkpoint, and count in the memory budget.
     """
 
     layer: Layer
     build: Callable[[PassContext], Modifier | None]
+    networks: Callable[[NetworkContext], Mapping[str, ComponentSource]] = no_networks
 
 
 _BUILT_IN = (
@@ -79,8 +116,17 @@ MODIFIERS = Registry[ModifierFactory](
 """Every kind of modifier by name."""
 
 
-def build_modifiers(context: PassContext) -> tuple[Modifier, ...]:
+def network_sources(context: NetworkContext) -> NetworkSources:
+    """The networks that modifiers need for a run."""
+    return {name: factory.networks(context) for name, factory in MODIFIERS.items()}
+
+
+def build_modifiers(context: PassContext, networks: Networks = MappingProxyType({})) -> tuple[Modifier, ...]:
     """The modifiers of a pass, the outermost first.
+
+    Args:
+        context: The pass.
+        networks: The networks of all modifiers.
 
     Raises:
         PluginInvalidError: A modifier patches a component that the checkpoint's family does not have.
@@ -89,7 +135,7 @@ def build_modifiers(context: PassContext) -> tuple[Modifier, ...]:
     patchable = {family.denoiser, *family.text_encoders}
     found = []
     for name, factory in sorted(MODIFIERS.items(), key=lambda item: item[1].layer):
-        modifier = factory.build(context)
+        modifier = factory.build(replace(context, networks=networks.get(name, {})))
         if modifier is None:
             continue
         if unknown := sorted(modifier.patches.keys() - patchable):
