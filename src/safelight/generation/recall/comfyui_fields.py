@@ -8,7 +8,6 @@ from typing import Any
 
 from safelight.generation.recall.comfyui_graph import ComfyUIGraph, GraphNode, linked_inputs
 from safelight.generation.recall.field_builder import (
-    ADAPTERS_UNSUPPORTED,
     IMAGE_NOT_IN_FILE,
     NO_SUCH_FIELD,
     FieldBuilder,
@@ -98,9 +97,7 @@ class _GraphPass:
                 name = next(name for name in _CHECKPOINT_INPUTS if name in node.inputs)
                 self._builder.set_checkpoint(self._graph.value(node, name))
             elif "lora_name" in node.inputs:
-                self._builder.add_unfilled(
-                    "adapter", self._graph.value(node, "lora_name"), ADAPTERS_UNSUPPORTED
-                )
+                self._builder.add_adapter("adapter", self._graph.value(node, "lora_name"))
             elif node.class_type != "Reroute":
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
 

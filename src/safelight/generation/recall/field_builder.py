@@ -132,6 +132,15 @@ class FieldBuilder:
                 UnfilledField(_truncate(name), _truncate(_to_text(value)), _truncate(reason))
             )
 
+    def add_adapter(self, name: str, value: object) -> None:
+        """Record an adapter, such as a LoRA: none can be filled in.
+
+        Args:
+            name: The adapter's field in the file.
+            value: Its name, and its weight where the file has one.
+        """
+        self.add_unfilled(name, value, ADAPTERS_UNSUPPORTED)
+
     def set_field(self, name: str, value: object) -> None:
         """Set a field if the value is valid; nested fields are set by ``set_nested``."""
         checked = self._validate(GenerationRequest, name, value, name)

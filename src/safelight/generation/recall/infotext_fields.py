@@ -9,7 +9,6 @@ from typing import Any
 from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
 from safelight.generation.recall.field_builder import (
-    ADAPTERS_UNSUPPORTED,
     IMAGE_NOT_IN_FILE,
     NO_SUCH_FIELD,
     FieldBuilder,
@@ -168,7 +167,7 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
             builder.add_unfilled(key, given[key], "Both passes have one guidance scale.")
     for key, value in given.items():
         if key in _ADAPTER_KEYS:
-            builder.add_unfilled(key, value, ADAPTERS_UNSUPPORTED)
+            builder.add_adapter(key, value)
         elif key == LEFT_OUT_KEY:
             builder.add_unfilled(key, value, "The picture was generated without it.")
         elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:

@@ -7,7 +7,6 @@ from typing import Any
 
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.recall.field_builder import (
-    ADAPTERS_UNSUPPORTED,
     IMAGE_NOT_IN_FILE,
     NESTED_FIELDS,
     NO_SUCH_FIELD,
@@ -45,7 +44,7 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     for part in record.left_out:
         builder.add_unfilled("left out", part, "The picture was generated without it.")
     for adapter in record.adapters:
-        builder.add_unfilled("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS_UNSUPPORTED)
+        builder.add_adapter("adapter", f"{adapter.name} at {adapter.weight:g}")
 
 
 def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -> None:
