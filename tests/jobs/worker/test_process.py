@@ -281,7 +281,7 @@ def test_a_killed_worker_restarts_and_redoes_its_job(tmp_path: Path) -> None:
         whole = workers.submit(seed=5, steps=30)
         wait_for(lambda: wait_for_end(workers, whole))
         interrupted = workers.submit(seed=5, steps=30, count=3)
-        waiting = workers.submit(seed=6, width=64, height=64)  # does not fit beside the other
+        waiting = workers.submit(seed=6, width=96, height=96)  # does not fit beside the other
         wait_for(lambda: (found := workers.job(interrupted).progress) and found.picture == 1)
         workers.kill()
         assert workers.state(interrupted) is JobState.RUNNING
