@@ -159,16 +159,18 @@ def test_blocked_images_are_withheld(inside: RunCommand, nothing_goes: Path, tmp
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("name", ["x" * 251, os.fsdecode(b"caf\xe9")])
-def test_names_of_any_length_and_bytes(name: str, inside: RunCommand, tmp_path: Path) -> None:
+def test_names_of_any_length_and_bytes(inside: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    shutil.copy(sample_photographs()[1], tmp_path / "mine" / f"{name}.jpg")
+    for name in ("x" * 251, os.fsdecode(b"caf\xe9")):
+        shutil.copy(sample_photographs()[1], tmp_path / "mine" / f"{name}.jpg")
     ran = inside("demo", "mine", "--json")
     assert ran.status == 0, ran.err
-    assert ran.json_body["verdicts"][-1]["decision"] == "allow"
+    assert [verdict["decision"] for verdict in ran.json_body["verdicts"][-2:]] == ["allow"] * 2
     page = (tmp_path / "safelight-demo" / "index.html").read_text()
-    (link,) = re.findall(r'src="(seen/05[^"]+)"', page)
-    assert (tmp_path / "safelight-demo" / os.fsdecode(unquote_to_bytes(link))).is_file()
+    links = re.findall(r'src="(seen/0[56][^"]+)"', page)
+    assert len(links) == 2
+    for link in links:
+        assert (tmp_path / "safelight-demo" / os.fsdecode(unquote_to_bytes(link))).is_file()
 
 
 @pytest.mark.usefixtures("short")

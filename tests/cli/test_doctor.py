@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from safelight.models.checkpoints import discovery
 
 
@@ -27,6 +29,7 @@ def test_a_data_directory_that_is_not_writable_is_broken(inside, tmp_path: Path)
     assert states["data directory"] == "broken"
 
 
+@pytest.mark.usefixtures("few_probe_images")
 def test_the_probe_lists_every_backend_and_its_error(safelight):
     trials = safelight("doctor", "--probe", "--json").json_body["probe"]
     ways = {(trial["plan"]["backend"], trial["plan"]["precision"]) for trial in trials}

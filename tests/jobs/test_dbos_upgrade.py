@@ -50,7 +50,7 @@ def virtual_times(workers: WorkerProcesses) -> int:
         return connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_queued_and_running_jobs_are_done(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """DBOS's tables are neither read nor changed."""
     url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""

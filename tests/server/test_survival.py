@@ -43,12 +43,13 @@ def check_all_done_once(studio: ServeProcess, job_ids: list[str]) -> None:
     assert sorted(files) == sorted(named)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> str:
     """The database setting for an empty SQLite or PostgreSQL database."""
     return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
 
 
+@pytest.mark.slow
 def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
     """A worker within a step, the API process, both at once."""
     with run_serve(tmp_path, database=database) as studio:
@@ -62,8 +63,6 @@ def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
         studio.kill("api", "0")
         wait_for(lambda: studio.have_ended(*jobs), START_TIMEOUT)
         check_all_done_once(studio, jobs)
-        made = [path for path in tmp_path.rglob("*") if path.name != "server.log" and not path.is_symlink()]
-        assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else may read the files
 
 
 def test_a_client_that_waits_while_the_server_dies_loses_only_the_response(tmp_path: Path) -> None:
@@ -185,21 +184,16 @@ INNOCENT = {"SAFELIGHT_MAX_ATTEMPTS": "1000"}
 """An attempt that is lost here is not lost through its job's fault."""
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_twenty_jobs_while_processes_are_killed(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
-    with run_serve(tmp_path, workers=2, database=url, **INNOCENT) as studio:
-        kill_while_working(studio, count=20, kills=5, seconds=0.5, seed=4)
+def test_twenty_jobs_while_processes_are_killed(tmp_path: Path, database: str) -> None:
+    kills = 3 if database else 5
+    with run_serve(tmp_path, workers=2, database=database, **INNOCENT) as studio:
+        kill_while_working(studio, count=20, kills=kills, seconds=0.5, seed=4)
+    made = [path for path in tmp_path.rglob("*") if path.name != "server.log" and not path.is_symlink()]
+    assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else may read the files
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_hundred_jobs_while_processes_are_killed(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
-    with run_serve(tmp_path, workers=2, database=url, **INNOCENT) as studio:
+def test_a_hundred_jobs_while_processes_are_killed(tmp_path: Path, database: str) -> None:
+    with run_serve(tmp_path, workers=2, database=database, **INNOCENT) as studio:
         kill_while_working(studio, count=100, kills=40, seconds=2.0, seed=4)

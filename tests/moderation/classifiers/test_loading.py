@@ -292,6 +292,7 @@ def test_exact_means_reference_arithmetic(home: Path) -> None:
     assert caught.value.message == "exact means fp32, and bf16 was asked for too."
 
 
+@pytest.mark.usefixtures("few_probe_images")
 def test_auto_probes_once(tmp_path: Path, open_nsfw_exact: Classifier, photographs: list[Path]) -> None:
     told: list[str] = []
     settings = Settings(home=tmp_path)
@@ -307,6 +308,7 @@ def test_auto_probes_once(tmp_path: Path, open_nsfw_exact: Classifier, photograp
         assert fast.unsafe == pytest.approx(exact.unsafe, abs=0.02)
 
 
+@pytest.mark.usefixtures("few_probe_images")
 @pytest.mark.parametrize("backend", ["auto", "openvino"])
 def test_a_home_that_is_not_writable(tmp_path: Path, backend: str) -> None:
     """A file in place of the folder stands for a read-only disk."""
@@ -321,6 +323,7 @@ def test_a_very_long_name_is_unknown(settings: Settings) -> None:
         load_classifier(settings, "x" * 300)
 
 
+@pytest.mark.usefixtures("few_probe_images")
 def test_a_cached_probe_result_needs_no_probe_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path / "home", precision="fp32")
     first = load_classifier(settings).info
