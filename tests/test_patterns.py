@@ -69,6 +69,13 @@ def blocklist(text: str) -> None:
     Blocklist("none", "", phrases, lengths).judge([text])
 
 
+def perturbed_layers(name: str) -> None:
+    from safelight.models.families import FAMILIES
+
+    for kind in {family.pag for family in FAMILIES.values() if family.pag}:
+        re.search(kind.layers, name)
+
+
 def matches_glob(text: str) -> None:
     from safelight.errors import FileMissingError
     from safelight.moderation.scan import sources
@@ -237,6 +244,10 @@ TABLE: dict[str, WorstCase] = {
     "studio.picture unused_path": WorstCase(
         matches_name, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT
     ),
+    "generation.modifiers.perturbed_attention PerturbedProcessors": WorstCase(
+        perturbed_layers, (("", "mid_block.", ""), ("", "blocks.1", "x")), NAME
+    ),
+    "ui.panels NAME": WorstCase("fullmatch", (("", "a", "!"),), NAME),
     "ui.mount INLINE_SCRIPT": WorstCase(  # of the program's own page
         "findall",
         ((b"", b"<script>a</script>", b""), (b"<script", b" ", b""), (b"<script>", b"a", b"")),

@@ -93,7 +93,6 @@ def test_openvino_equals_timm(checkpoints: Any, load: Load, small_pngs: list[Pat
     assert_equals_timm(load(checkpoints.nsfw_first, backend="openvino"), checkpoints.nsfw_first, small_pngs)
 
 
-@pytest.mark.slow
 def test_a_384_dimensional_backbone_equals_timm(
     settings: Settings, tmp_path: Path, photographs: list[Path]
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -192,7 +193,8 @@ def test_pictures_are_counted_before_the_work(open_service: Callable[..., QueueS
         assert client.post("/v1/jobs", json=DRAWING | {"count": 3}).status_code == 202
         refused = client.post("/v1/jobs", json=DRAWING | {"count": 2})
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.rate")
-        assert '"pictures";r=1;t=45' in refused.headers["RateLimit"]
+        # one picture of four comes back every 15 seconds, some of which have passed on a busy machine
+        assert re.search(r'"pictures";r=1;t=(4[0-5]|3\d)\b', refused.headers["RateLimit"])
         assert client.post("/v1/jobs", json=DRAWING | {"count": 2, "steps": 0}).status_code == 422
         assert client.post("/v1/jobs", json=DRAWING).status_code == 202
         assert len(client.get("/v1/jobs").json()["jobs"]) == 2
