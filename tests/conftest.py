@@ -22,8 +22,11 @@ from safelight.samples import sample_photographs
 from safelight.settings import Settings
 
 register_profiles()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Read by OpenMP when torch is loaded. Test processes keep all cores busy already, and most networks in tests are so
+small that a second thread costs more than it computes."""
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Read by OpenMP when torch is loaded: waiting threads leave the processor to the other processes of a test."""
+"""Likewise: where there are several threads, waiting ones leave the processor to the other processes of a test."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
