@@ -50,9 +50,11 @@ from safelight.generation.engine import Engine, decoding_bytes
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.record import differences
 from safelight.generation.request import GenerationRequest, Hires
+from safelight.generation.upscaling.network import NetworkUpscaler
 from safelight.models import digests
 from safelight.models.checkpoints import loading
 from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.runtime.component import ComponentKey
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
@@ -143,7 +145,7 @@ def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp
     small = Engine(Settings(home=tmp_path, device="cpu", memory_budget=int(needed * 0.9)))
     with pytest.raises(MemoryBudgetError):
         small.preload(str(folder))
-    assert small._pool.nbytes == 0
+    assert not small._pool.keys
 
 
 def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
@@ -364,6 +366,10 @@ def test_an_image_evicts_idle_checkpoints_for_its_memory(
         assert len(engine.loaded_checkpoints) == left
 
 
+def keys(loaded: LoadedCheckpoint) -> set[ComponentKey]:
+    return {component.key for component in loaded.networks.values()}
+
+
 def test_checkpoints_share_equal_components(tiny: Tiny, tmp_path: Path, draw: GenerateImages) -> None:
     """A fine-tune with a U-Net of its own: text encoder and autoencoder are in memory once."""
     tuned = copy_with_another_unet(tiny("sd1"), tmp_path / "tuned")
@@ -373,7 +379,7 @@ def test_checkpoints_share_equal_components(tiny: Tiny, tmp_path: Path, draw: Ge
     assert first.networks["text_encoder"] is second.networks["text_encoder"]
     assert first.denoiser is not second.denoiser
     assert first.text_identity == second.text_identity
-    assert engine._pool.nbytes == first.nbytes + second.denoiser.nbytes
+    assert set(engine._pool.keys) == {*keys(first), second.denoiser.key}
     fields = {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
     drawn = [
         next(engine.generate(GenerationRequest.parse(**fields, checkpoint=str(path))))
@@ -383,7 +389,7 @@ def test_checkpoints_share_equal_components(tiny: Tiny, tmp_path: Path, draw: Ge
     assert not same_pixels(*drawn)
     engine.unload(str(tuned))
     assert engine.loaded_checkpoints == {str(tiny("sd1"))}
-    assert engine._pool.nbytes == first.nbytes
+    assert set(engine._pool.keys) == keys(first)
 
 
 def test_a_copy_of_a_checkpoint_is_loaded_and_unloaded_by_itself(tiny: Tiny, tmp_path: Path) -> None:
@@ -391,13 +397,13 @@ def test_a_copy_of_a_checkpoint_is_loaded_and_unloaded_by_itself(tiny: Tiny, tmp
     copy = Path(shutil.copytree(tiny("sd1"), tmp_path / "copy"))
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     engine.preload(str(tiny("sd1")))
-    nbytes = engine._pool.nbytes
+    in_memory = engine._pool.keys
     assert engine.loaded_checkpoints == {str(tiny("sd1"))}
     engine.preload(str(copy))
     assert engine.loaded_checkpoints == {str(tiny("sd1")), str(copy)}
     engine.unload(str(copy))
     assert engine.loaded_checkpoints == {str(tiny("sd1"))}
-    assert engine._pool.nbytes == nbytes
+    assert set(engine._pool.keys) == set(in_memory)
 
 
 def test_unloading_keeps_a_checkpoint_in_use(tiny: Tiny, tmp_path: Path) -> None:
@@ -572,7 +578,7 @@ def test_the_record_has_the_upscalers_digest(tiny: Tiny, tmp_path: Path) -> None
     assert plain.record.upscaler is None
 
 
-def test_an_upscaler_stays_in_memory_and_counts_in_the_budget(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_upscaler_stays_in_memory(tiny: Tiny, tmp_path: Path) -> None:
     network = tmp_path / "upscalers" / "x2.safetensors"
     network.parent.mkdir()
     save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), network)
@@ -580,18 +586,36 @@ def test_an_upscaler_stays_in_memory_and_counts_in_the_budget(tiny: Tiny, tmp_pa
     fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
     request = GenerationRequest.parse(**fields, count=2, hires={"upscaler": "x2", "steps": 4})
     engine.preload(str(tiny("sd1")))
-    without = engine._pool.nbytes
+    without = engine._pool.keys
     list(engine.generate(request))
     with engine.lease_upscaler("x2") as first, engine.lease_upscaler("x2") as second:
         assert first is second
-    assert engine._pool.nbytes == without + first.nbytes
+    assert len(engine._pool.keys) == len(without) + 1
     assert len(engine.loaded_checkpoints) == 1, "an upscaler is no checkpoint"
     save_file(Compact(num_feat=4, num_conv=2, upscale=2).state_dict(), network)
     with engine.lease_upscaler("x2") as replaced:
         assert replaced is not first
         assert replaced.digest == hashlib.sha256(network.read_bytes()).hexdigest()
     engine.unload()
-    assert engine._pool.nbytes == 0
+    assert not engine._pool.keys
+
+
+def test_the_budget_is_checked_with_the_upscaler_before_the_first_picture(
+    tiny: Tiny, tmp_path: Path, in_memory: Memory
+) -> None:
+    network = tmp_path / "upscalers" / "x2.safetensors"
+    network.parent.mkdir()
+    save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), network)
+    settings = Settings(home=tmp_path, device="cpu")
+    with Engine(settings).lease_upscaler("x2") as upscaler:
+        assert isinstance(upscaler, NetworkUpscaler)
+    loaded, side = in_memory("sd1"), 2 * SIDE
+    budget = loaded.nbytes + decoding_bytes(loaded, side, side) + upscaler.nbytes
+    fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
+    request = GenerationRequest.parse(**fields, hires={"scale": 2, "upscaler": "x2", "steps": 4})
+    Engine(settings.model_copy(update={"memory_budget": budget})).start(request)
+    with pytest.raises(MemoryBudgetError, match="with all networks"):
+        Engine(settings.model_copy(update={"memory_budget": budget - 1})).start(request)
 
 
 def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
@@ -605,7 +629,7 @@ def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, t
     with pytest.raises(ModelInvalidError):
         list(engine.generate(request))
     assert not engine.loaded_checkpoints
-    assert engine._pool.nbytes == 0
+    assert not engine._pool.keys
 
 
 def test_prompts_are_explained_without_generating(engine: Engine, tiny: Tiny) -> None:

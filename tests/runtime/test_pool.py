@@ -7,7 +7,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakSet
 
 import psutil
 import pytest
@@ -41,16 +43,19 @@ def long_lived() -> Iterator[None]:
 
 
 class Loader:
-    """Loads empty components of 100 bytes, and records their names."""
+    """Loads empty components of 100 bytes, and records their names and which of them are alive."""
 
     def __init__(self, nbytes: int = 100, seconds: float = 0.0) -> None:
         self.nbytes, self.seconds = nbytes, seconds
         self.loaded: list[str] = []
+        self.alive: WeakSet[Component] = WeakSet()
 
     def __call__(self, key: ComponentKey) -> Component:
         self.loaded.append(key.digest)
+        component = Component(key, None, self.nbytes)
+        self.alive.add(component)
         time.sleep(self.seconds)
-        return Component(key, None, self.nbytes)
+        return component
 
 
 def sources(
@@ -81,7 +86,7 @@ def test_equal_keys_are_one_component() -> None:
     pool = ModelPool(150)
     with pool.lease([one, other, one]) as (first, second, third):
         assert first is second is third
-    assert (loader.loaded, pool.nbytes) == (["a"], 100)
+    assert (loader.loaded, names(pool)) == (["a"], "a")
 
 
 def test_components_differ_by_any_part_of_their_key() -> None:
@@ -103,7 +108,6 @@ def test_the_least_recently_used_component_is_evicted() -> None:
     for source in (a, b, a, c):
         pool.load(source)
     assert names(pool) == "ac"
-    assert pool.nbytes == 200
 
 
 def test_components_of_one_lease_are_evicted_one_by_one() -> None:
@@ -147,7 +151,7 @@ def test_a_component_that_turns_out_too_large_is_released() -> None:
     pool = ModelPool(250)
     with pytest.raises(MemoryBudgetError):
         pool.load(a)
-    assert (names(pool), pool.nbytes) == ("", 0)
+    assert names(pool) == ""
 
 
 def test_the_true_size_counts_once_it_is_known() -> None:
@@ -155,7 +159,7 @@ def test_the_true_size_counts_once_it_is_known() -> None:
     pool = ModelPool(250)
     pool.load(a)
     pool.load(b)
-    assert (names(pool), pool.nbytes) == ("b", 150)
+    assert names(pool) == "b"
 
 
 def test_a_threads_own_leases_are_not_waited_for() -> None:
@@ -270,7 +274,7 @@ def test_a_failed_load_leaves_no_trace_and_keeps_what_was_loaded() -> None:
     pool = ModelPool(300)
     with pytest.raises(CheckpointInvalidError):
         pool.load(*sources(load))
-    assert (names(pool), pool.nbytes) == ("a", 100)
+    assert names(pool) == "a"
 
 
 def test_a_thread_that_waited_for_a_failed_load_tries_again() -> None:
@@ -297,7 +301,7 @@ def test_a_thread_that_waited_for_a_failed_load_tries_again() -> None:
     with pytest.raises(CheckpointInvalidError):
         pool.load(a)
     thread.join(5)
-    assert (len(got), names(pool), pool.nbytes) == (1, "a", 100)
+    assert (len(got), names(pool)) == (1, "a")
 
 
 def test_evicting_keeps_components_in_use() -> None:
@@ -314,15 +318,16 @@ def test_evicting_keeps_components_in_use() -> None:
 
 
 def test_many_threads_never_exceed_the_budget() -> None:
-    three = sources(Loader(seconds=0.001))
+    three = sources(loader := Loader(seconds=0.001))
     pool = ModelPool(250)
     highest: list[int] = []
 
     def work(start: int) -> None:
         for turn in range(15):
-            with pool.lease([three[(start + turn) % 3]]) as (component,):
-                assert pool.has([component.key])
-                highest.append(pool.nbytes)
+            source = three[(start + turn) % 3]
+            with pool.lease([source]):
+                assert source.key in pool.keys
+                highest.append(100 * len(loader.alive))
 
     run_threads([lambda start=start: work(start) for start in range(6)])
     assert len(highest) == 6 * 15
@@ -355,7 +360,6 @@ def test_reserved_memory_is_taken_from_idle_components_and_released() -> None:
         pool.load(source)
     with pool.lease([a], 150):  # though it is the least recently used one itself
         assert names(pool) == "a"
-        assert pool.nbytes == 100
     pool.load(b)
     pool.load(c)
     assert names(pool) == "abc"
@@ -433,8 +437,116 @@ def test_a_deadlock_is_an_error() -> None:
         assert names(pool) == "c"
 
 
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModelPool], threading.Event]:
+    """An event of a pool: a thread waits for others."""
+
+    def event_of(pool: ModelPool) -> threading.Event:
+        event, wait = threading.Event(), pool._condition.wait
+
+        def signal_and_wait() -> bool:
+            event.set()
+            return wait()
+
+        monkeypatch.setattr(pool._condition, "wait", signal_and_wait)
+        return event
+
+    return event_of
+
+
+def sized(
+    name: str, nbytes: int, estimate: int | None = None, on_load: Callable[[], object] = lambda: None
+) -> ComponentSource:
+    """The source of a component of a size, which may differ from its estimate."""
+    key = ComponentKey(name, "fp32")
+
+    def load() -> Component:
+        on_load()
+        return Component(key, None, nbytes)
+
+    return ComponentSource(key, estimate or nbytes, load)
+
+
+@pytest.mark.parametrize("waits_first", ["for the load", "for memory"])
+def test_a_deadlock_over_a_shared_component_is_an_error(
+    waits_first: str, blocked: Callable[[ModelPool], threading.Event]
+) -> None:
+    """One thread loads a component that turns out too large beside the other's; the other waits for that load."""
+    pool = ModelPool(100)
+    waits, leased = blocked(pool), threading.Event()
+
+    def on_load_b() -> None:
+        leased.set()
+        if waits_first == "for memory":
+            assert waits.wait(5)
+
+    def on_load_shared() -> None:
+        assert leased.wait(5)
+        if waits_first == "for the load":
+            assert waits.wait(5)
+
+    a, b = sized("a", 20), sized("b", 20, on_load=on_load_b)
+    shared = sized("s", 50, 30, on_load=on_load_shared)
+    outcomes: list[str] = []
+
+    def use(*wanted: ComponentSource) -> None:
+        try:
+            with pool.lease(wanted, 10):
+                outcomes.append("generated")
+        except MemoryBudgetError:
+            outcomes.append("refused")
+
+    run_threads([lambda: use(a, shared), lambda: use(b, shared)])
+    assert sorted(outcomes) == ["generated", "refused"]
+    assert "s" in names(pool)
+
+
+def test_what_is_in_memory_does_not_queue_behind_threads_that_wait_for_memory(
+    blocked: Callable[[ModelPool], threading.Event],
+) -> None:
+    a, b, _ = sources(Loader())
+    pool = ModelPool(250)
+    waits = blocked(pool)
+
+    def use_nothing() -> list[Component]:
+        with pool.lease([], 10) as components:
+            return components
+
+    with ThreadPoolExecutor(2) as threads:
+        with pool.lease([a], 100):
+            waiter = threads.submit(pool.load, b)
+            assert waits.wait(5)
+            (component,) = threads.submit(pool.load, a).result(5)
+            assert component.key == a.key
+            assert threads.submit(use_nothing).result(5) == []
+            assert not waiter.done()
+        assert waiter.result(5)[0].key == b.key
+
+
+@pytest.mark.parametrize("estimate", [20, 10])
+def test_room_of_other_threads_beside_a_shared_component_is_waited_for(
+    estimate: int, blocked: Callable[[ModelPool], threading.Event]
+) -> None:
+    """Whether a component does not fit from the start or turns out larger."""
+    a, b = sized("a", 20), sized("b", 20, estimate)
+    pool = ModelPool(100)
+    waits, leased = blocked(pool), threading.Event()
+
+    def other() -> None:
+        with pool.lease([a], 40):
+            leased.set()
+            assert waits.wait(5)
+
+    with ThreadPoolExecutor(1) as threads, pool.lease([a], 30):
+        thread = threads.submit(other)
+        assert leased.wait(5)
+        with pool.lease([b]):
+            assert names(pool) == "ab"
+        thread.result(5)
+
+
 def test_many_threads_with_reservations_never_exceed_the_budget() -> None:
-    three = sources(Loader(seconds=0.001))
+    three = sources(loader := Loader(seconds=0.001))
     pool = ModelPool(360)
     room = 0
     highest: list[int] = []
@@ -447,7 +559,7 @@ def test_many_threads_with_reservations_never_exceed_the_budget() -> None:
             with pool.lease([three[(start * turn) % 3]], wanted):
                 with lock:
                     room += wanted
-                    highest.append(pool.nbytes + room)
+                    highest.append(100 * len(loader.alive) + room)
                 with lock:
                     room -= wanted
 
@@ -474,7 +586,7 @@ def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: N
         pool.load(*sources[turn % 2])
     release_freed_memory()
     after = process.memory_info().rss
-    assert not pool.has(source.key for source in sources[0])
+    assert not {source.key for source in sources[0]} <= set(pool.keys)
     assert abs(after - before) < 0.05 * before
     pool.evict()
     assert process.memory_info().rss < after - 0.8 * size

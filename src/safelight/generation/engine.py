@@ -7,7 +7,7 @@ picture that is computed alone is the same, bit for bit, as when its seed is req
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -207,9 +207,9 @@ class Engine:
                 native_side=loaded.default_side,
                 canvas=canvas,
             )
-            image_bytes = self._image_bytes(plan, loaded)
         self._check_prompts(plan)
         networks = self._modifier_networks(plan)
+        image_bytes = self._image_bytes(plan, loaded, _sources_beside(networks, upscaler))
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
@@ -263,9 +263,7 @@ class Engine:
         found = find_upscaler(request.hires.upscaler, self._settings.home)
         if not isinstance(found, UpscalerFile):
             return found
-        network = _UpscalerNetwork(found, self._upscaler_source(found))
-        self._pool.load(network.source)
-        return network
+        return _UpscalerNetwork(found, self._load_now(self._upscaler_source(found)))
 
     def _upscaler_source(self, file: UpscalerFile) -> ComponentSource:
         return file.source(self._settings.cache_folder, self._device).within(self._loading)
@@ -273,12 +271,15 @@ class Engine:
     def _modifier_networks(self, plan: Plan) -> NetworkSources:
         """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
         context = NetworkContext(plan, self._device, DTYPES[self._precision], self._settings.cache_folder)
-        found = {
-            modifier: {name: source.within(self._loading) for name, source in sources.items()}
+        return {
+            modifier: {name: self._load_now(source.within(self._loading)) for name, source in sources.items()}
             for modifier, sources in network_sources(context).items()
         }
-        self._pool.load(*chain.from_iterable(sources.values() for sources in found.values()))
-        return found
+
+    def _load_now(self, source: ComponentSource) -> ComponentSource:
+        """The source with the true size in place of the estimate, which is known once the component is loaded."""
+        (component,) = self._pool.load(source)
+        return replace(source, nbytes=component.nbytes)
 
     @contextmanager
     def _lease(
@@ -296,10 +297,7 @@ class Engine:
             networks: The networks of modifiers, which are leased with the checkpoint.
             room: Bytes to keep free for the picture.
         """
-        sources = list(parts.sources.values())
-        sources += chain.from_iterable(own.values() for own in networks.values())
-        if isinstance(upscaler, _UpscalerNetwork):
-            sources.append(upscaler.source)
+        sources = [*parts.sources.values(), *_sources_beside(networks, upscaler)]
         with self._slots, self._pool.lease(sources, room) as components, self._lock:
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(components.pop())
@@ -430,8 +428,13 @@ class Engine:
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
 
-    def _image_bytes(self, plan: Plan, loaded: LoadedCheckpoint) -> int:
+    def _image_bytes(self, plan: Plan, loaded: LoadedCheckpoint, others: Iterable[ComponentSource]) -> int:
         """Bytes that one picture takes in addition to the weights.
+
+        Args:
+            plan: The plan of the picture's run.
+            loaded: The checkpoint.
+            others: What is leased with the checkpoint.
 
         Raises:
             MemoryBudgetError: It exceeds the budget, or has too many pixels.
@@ -439,10 +442,12 @@ class Engine:
         width, height = plan.hires_size
         self._check_pixels(width, height)
         image_bytes = decoding_bytes(loaded, width, height)
-        needed = loaded.nbytes + image_bytes
+        own = {network.key for network in loaded.networks.values()}
+        beside = {source.key: source.nbytes for source in others if source.key not in own}
+        needed = loaded.nbytes + sum(beside.values()) + image_bytes
         if needed > self.memory_budget:
             raise MemoryBudgetError(
-                f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
+                f"{width} x {height} needs about {needed / 1e9:.1f} GB with all networks; "
                 f"the budget is {self.memory_budget / 1e9:.1f} GB."
             )
         return image_bytes
@@ -454,6 +459,14 @@ class _UpscalerNetwork:
 
     file: UpscalerFile
     source: ComponentSource
+
+
+def _sources_beside(
+    networks: NetworkSources, upscaler: Upscaler | _UpscalerNetwork | None
+) -> list[ComponentSource]:
+    """What is leased with a checkpoint: the networks of modifiers, and the upscaler's as the last one."""
+    sources = list(chain.from_iterable(own.values() for own in networks.values()))
+    return [*sources, upscaler.source] if isinstance(upscaler, _UpscalerNetwork) else sources
 
 
 def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:

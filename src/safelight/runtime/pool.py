@@ -35,13 +35,17 @@ class _PoolEntry:
 
     nbytes: int
     leases: list[_Lease] = field(default_factory=list)
-    load_lock: threading.Lock = field(default_factory=threading.Lock)
+    is_loading: bool = False
     component: Component | None = None
 
     @property
     def used_bytes(self) -> int:
         """Bytes of its weights and of all memory reserved beside them."""
         return self.nbytes + sum(lease.room for lease in self.leases)
+
+    def room_of(self, thread_id: int) -> int:
+        """Bytes that a thread's leases reserve beside its weights."""
+        return sum(lease.room for lease in self.leases if lease.thread_id == thread_id)
 
     def is_leased_by(self, thread_id: int) -> bool:
         """Whether a thread leases it."""
@@ -52,7 +56,8 @@ class ModelPool:
     """A pool of loaded components, the most recently used ones.
 
     Threads may share it. While one component is loaded, other threads use others, and two threads that lease the same
-    one get the same object. Threads get memory in the order in which they asked for it.
+    one get the same object. Threads get memory in the order in which they asked for it; those that need none, because
+    all components are in memory, do not wait.
 
     Args:
         budget: Bytes that all weights, and the room that is asked for beside them, may take together.
@@ -66,7 +71,8 @@ class ModelPool:
         self._entries: OrderedDict[ComponentKey, _PoolEntry] = OrderedDict()
         self._condition = threading.Condition()
         self._waiting_lock = threading.Lock()
-        self._waiting: set[int] = set()
+        self._waiting_for_memory: set[int] = set()
+        self._waiting_for_loads: set[int] = set()
 
     @contextmanager
     def lease(self, sources: Iterable[ComponentSource], room: int = 0) -> Iterator[list[Component]]:
@@ -95,12 +101,6 @@ class ModelPool:
         with self.lease(sources) as components:
             return components
 
-    def has(self, keys: Iterable[ComponentKey]) -> bool:
-        """Whether components are in memory."""
-        with self._condition:
-            entries = [self._entries.get(key) for key in keys]
-        return all(entry is not None and entry.component is not None for entry in entries)
-
     @property
     def keys(self) -> list[ComponentKey]:
         """The keys of the components in memory, the least recently used first."""
@@ -110,13 +110,7 @@ class ModelPool:
     @property
     def has_waiters(self) -> bool:
         """Whether a thread waits until others release memory."""
-        return bool(self._waiting)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the loaded weights, and of those reserved for weights that are being loaded."""
-        with self._condition:
-            return sum(entry.nbytes for entry in self._entries.values())
+        return bool(self._waiting_for_memory)
 
     def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
         """Evict what is not in use: some components, or all."""
@@ -130,22 +124,35 @@ class ModelPool:
     def _acquire(
         self, sources: Mapping[ComponentKey, ComponentSource], room: int
     ) -> tuple[dict[ComponentKey, _PoolEntry], list[_Lease]]:
+        with self._condition:
+            # This lease needs no memory, so it does not queue behind threads that wait for some. It delays a waiter
+            # only if that needs the memory of these same components, and only while such leases overlap without a
+            # gap: when one ends, the waiter evicts the component if it is idle. Leases without room are short (to
+            # classify, to upscale, to plan a request); pictures reserve room, so they always queue.
+            if not sources or (room == 0 and sources.keys() <= self._entries.keys()):
+                return self._add_leases(sources, room)
         with self._acquisition_lock(), self._condition:
             self._evict_for(room, sources)
-            entries, leases = dict[ComponentKey, _PoolEntry](), list[_Lease]()
-            for key, source in sources.items():
-                entry = self._entries.setdefault(key, _PoolEntry(source.nbytes))
-                self._entries.move_to_end(key)
-                lease = _Lease(0 if leases else room)
-                entry.leases.append(lease)
-                entries[key] = entry
-                leases.append(lease)
-            return entries, leases
+            return self._add_leases(sources, room)
+
+    def _add_leases(
+        self, sources: Mapping[ComponentKey, ComponentSource], room: int
+    ) -> tuple[dict[ComponentKey, _PoolEntry], list[_Lease]]:
+        """Lease components, and reserve memory for those that are not loaded; called with the lock held."""
+        entries, leases = dict[ComponentKey, _PoolEntry](), list[_Lease]()
+        for key, source in sources.items():
+            entry = self._entries.setdefault(key, _PoolEntry(source.nbytes))
+            self._entries.move_to_end(key)
+            lease = _Lease(0 if leases else room)
+            entry.leases.append(lease)
+            entries[key] = entry
+            leases.append(lease)
+        return entries, leases
 
     def _acquisition_lock(self) -> AbstractContextManager[object]:
         """Lets threads ask for memory one after the other; a thread that has leases does not wait for its turn."""
         with self._condition:
-            return nullcontext() if self._leased_bytes(threading.get_ident()) else self._waiting_lock
+            return nullcontext() if threading.get_ident() in self._lease_holders() else self._waiting_lock
 
     def _release(self, entries: Mapping[ComponentKey, _PoolEntry], leases: Sequence[_Lease]) -> None:
         """End leases; what nobody could load keeps no place."""
@@ -157,15 +164,25 @@ class ModelPool:
             self._notify_waiters()
 
     def _load_once(self, source: ComponentSource, entry: _PoolEntry) -> Component:
-        with entry.load_lock:
-            if entry.component is None:
-                try:
-                    entry.component = source.load()
-                    self._set_size(entry, entry.component.nbytes)
-                except BaseException:
-                    self._drop(entry, source.nbytes)
-                    raise
+        """The component of a leased entry; one thread loads it, and the others wait for that."""
+        with self._condition:
+            while entry.is_loading:
+                self._wait(self._waiting_for_loads, source.nbytes)
+            if entry.component is not None:
+                return entry.component
+            entry.is_loading = True
+        try:
+            entry.component = source.load()
+            self._set_size(entry, entry.component.nbytes)
+        except BaseException:
+            self._drop(entry, source.nbytes)
+            raise
+        else:
             return entry.component
+        finally:
+            with self._condition:
+                entry.is_loading = False
+                self._notify_waiters()
 
     def _set_size(self, entry: _PoolEntry, nbytes: int) -> None:
         """Put the true size in place of the estimate, and evict for the difference."""
@@ -220,28 +237,53 @@ class ModelPool:
         return next(idle, None)
 
     def _wait_for_memory(self, nbytes: int) -> None:
-        """Wait until other threads release memory, if there are others that do not wait themselves."""
+        """Wait until other threads release memory, if this thread's own leases leave enough of the budget."""
+        if self._leased_bytes(threading.get_ident()) + nbytes > self.budget:
+            raise self._no_memory_left(nbytes)
+        self._wait(self._waiting_for_memory, nbytes)
+
+    def _wait(self, waiting: set[int], nbytes: int) -> None:
+        """Wait until other threads release memory or end loading; called with the lock held.
+
+        Args:
+            waiting: The set of threads that wait for the same reason, to which this one is added.
+            nbytes: Bytes that this thread waits for.
+
+        Raises:
+            MemoryBudgetError: All other threads with leases wait as well: a deadlock.
+        """
         me = threading.get_ident()
-        holders = {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
-        if self._leased_bytes(me) + nbytes > self.budget or holders <= self._waiting | {me}:
-            raise MemoryBudgetError(
-                f"The networks need {_format_gigabytes(nbytes)} beside those in use, and the budget is "
-                f"{_format_gigabytes(self.budget)}."
-            )
-        self._waiting.add(me)
+        if self._lease_holders() <= self._waiting_for_memory | self._waiting_for_loads | {me}:
+            raise self._no_memory_left(nbytes)
+        waiting.add(me)
         try:
             self._condition.wait()
         finally:
-            self._waiting.discard(me)
+            waiting.discard(me)
+
+    def _no_memory_left(self, nbytes: int) -> MemoryBudgetError:
+        return MemoryBudgetError(
+            f"The networks need {_format_gigabytes(nbytes)} beside those in use, and the budget is "
+            f"{_format_gigabytes(self.budget)}."
+        )
 
     def _notify_waiters(self) -> None:
-        """Wake all threads that wait for memory, so that they try again."""
-        self._waiting.clear()
+        """Wake all threads that wait, so that they try again."""
+        self._waiting_for_memory.clear()
+        self._waiting_for_loads.clear()
         self._condition.notify_all()
 
+    def _lease_holders(self) -> set[int]:
+        """The threads that lease something."""
+        return {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
+
     def _leased_bytes(self, thread_id: int) -> int:
-        """Bytes that a thread leases, each component counted once."""
-        return sum(entry.used_bytes for entry in self._entries.values() if entry.is_leased_by(thread_id))
+        """Bytes that a thread leases: each component counted once, and its own room beside them."""
+        return sum(
+            entry.nbytes + entry.room_of(thread_id)
+            for entry in self._entries.values()
+            if entry.is_leased_by(thread_id)
+        )
 
 
 def host_budget(setting: int) -> int:

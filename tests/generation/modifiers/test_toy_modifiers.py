@@ -28,7 +28,7 @@ from torch import Tensor
 from safelight.errors import MemoryBudgetError, PluginInvalidError
 from safelight.generation.artifact import Artifact
 from safelight.generation.conditioning import EncoderCall
-from safelight.generation.engine import Engine
+from safelight.generation.engine import Engine, decoding_bytes
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
 from safelight.generation.modifiers.modifier import Encode, Modifier, Phases, Predict
 from safelight.generation.modifiers.registry import (
@@ -297,9 +297,15 @@ def test_a_controlnet_equals_diffusers(draw: GenerateImages, tiny: Tiny, control
 
 
 def test_a_modifiers_network_is_leased_with_the_checkpoint(
-    draw: GenerateImages, tiny: Tiny, controlnet: ControlNet, tmp_path: Path
+    draw: GenerateImages,
+    tiny: Tiny,
+    controlnet: ControlNet,
+    tmp_path: Path,
+    in_memory: Callable[[str], LoadedCheckpoint],
 ) -> None:
     """It is loaded once, counts in the budget, and is evicted like all others; too small a budget is an error."""
+    loaded = in_memory("sd1")
+    budget = loaded.nbytes + decoding_bytes(loaded, **SIZE) + 10**8
     loads: list[NetworkContext] = []
     key = ComponentKey("c" * 64, "fp32")
 
@@ -316,15 +322,15 @@ def test_a_modifiers_network_is_leased_with_the_checkpoint(
     request = GenerationRequest.parse(
         prompt="a red cat", seed=7, steps=3, checkpoint=str(tiny("sd1")), count=2, **SIZE
     )
-    engine = Engine(Settings(home=tmp_path, device="cpu", memory_budget=10**9))
+    engine = Engine(Settings(home=tmp_path, device="cpu", memory_budget=budget))
     with plugged_in(build, Layer.CONTROL, networks):
         pictures = [to_array(artifact) for artifact in engine.generate(request)]
         assert [(each.device.type, each.dtype) for each in loads] == [("cpu", torch.float32)]
-        assert engine._pool.nbytes > 10**8
+        assert key in engine._pool.keys
         engine.unload()
-        assert engine._pool.nbytes == 0
-        with pytest.raises(MemoryBudgetError):
-            list(Engine(Settings(home=tmp_path, device="cpu", memory_budget=10**8)).generate(request))
+        assert not engine._pool.keys
+        with pytest.raises(MemoryBudgetError, match="with all networks"):  # before the first picture
+            Engine(Settings(home=tmp_path, device="cpu", memory_budget=budget - 1)).start(request)
     with plugged_in(lambda _: controlnet, Layer.CONTROL):
         assert np.array_equal(pictures[0], to_array(*draw()))
 
