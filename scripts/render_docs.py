@@ -10,8 +10,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import typer.main
+from typer.core import TyperGroup
+
+from safelight.cli.app import build_app
 from safelight.errors import SafelightError, catalogue
 from safelight.generation.fields import FieldDescription, request_fields
 from safelight.generation.request import MAX_SEED, GenerationRequest
@@ -20,7 +25,9 @@ from safelight.settings import Settings
 DOCS = Path(__file__).parents[1] / "docs"
 CLI_INTRODUCTION = """# Command line
 
-Every command takes `--json`: one JSON object on stdout, or one on each line, and nothing else; progress goes to stderr.
+Every command but {without_json} takes `--json`: one JSON object on stdout, or one on each line, and nothing
+else; progress goes to stderr.
+
 Exit status: 0 done and nothing flagged, 1 something was flagged, 2 wrong usage or input, 3 a failure of Safelight.
 """
 FIELDS_START = "<!-- The fields of a request, by scripts/render_docs.py -->"
@@ -33,25 +40,6 @@ VALUE_NAMES = {
     "array": "list",
     "image": "picture",
 }
-COMMANDS = [
-    ["demo"],
-    ["generate"],
-    ["edit"],
-    ["upscale"],
-    ["info"],
-    ["reproduce"],
-    ["samplers"],
-    ["moderate"],
-    ["scan"],
-    ["export"],
-    *(["models", name] for name in ("list", "show", "pull", "remove")),
-    ["serve"],
-    ["worker"],
-    *(["keys", name] for name in ("add", "list", "revoke")),
-    *(["jobs", name] for name in ("list", "show", "cancel", "watch")),
-    *(["bench", name] for name in ("generate", "moderate", "serve")),
-    ["doctor"],
-]
 
 
 def errors_page() -> str:
@@ -91,11 +79,27 @@ def _default(value: object) -> str:
 
 def cli_page() -> str:
     """The page with the help text of all commands."""
-    sections = [f"\n## safelight {' '.join(words)}\n\n```text\n{_help(words)}\n```\n" for words in COMMANDS]
-    return CLI_INTRODUCTION + "".join(sections)
+    helps = {" ".join(words): _help(words) for words in command_words()}
+    without_json = " and ".join(f"`{name}`" for name, text in helps.items() if "--json" not in text)
+    sections = [f"\n## safelight {name}\n\n```text\n{text}\n```\n" for name, text in helps.items()]
+    return CLI_INTRODUCTION.format(without_json=without_json) + "".join(sections)
 
 
-def _help(words: list[str]) -> str:
+def command_words() -> list[tuple[str, ...]]:
+    """The words of every command that --help shows, those of groups included, in the order of --help."""
+    return list(_words_below(typer.main.get_command(build_app()), ()))
+
+
+def _words_below(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if not isinstance(command, TyperGroup):
+        yield words
+        return
+    for name, inner in command.commands.items():
+        if not inner.hidden:
+            yield from _words_below(inner, (*words, name))
+
+
+def _help(words: tuple[str, ...]) -> str:
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "TERMINAL_WIDTH": "100"}
     done = subprocess.run(  # noqa: S603  our own command
         [sys.executable, "-m", "safelight", *words, "--help"],

@@ -97,6 +97,11 @@ def test_every_option_is_in_the_record(inside: RunCommand, tmp_path: Path) -> No
         assert picture.size == (96, 96)
 
 
+def test_the_checkpoint_that_is_used_is_named(inside: RunCommand) -> None:
+    ran = inside("generate", "a cat", *QUICK, "--set", "checkpoint=nowhere")
+    assert (ran.status, ran.err.splitlines()[0]) == (2, "Loading nowhere …")
+
+
 def test_set_options_override_fields_and_go_into_their_group() -> None:
     fields = {"hires": {"scale": 2.0}, "steps": 5}
     found = apply_set_options(fields, ["hires.steps=3", "steps=9", "prompt=a = b", "eta=0.5", "mask=null"])

@@ -7,6 +7,8 @@ from PIL import Image
 from tests.cli.conftest import RunCommand
 from tests.tiny.generation import INIT_IMAGE
 
+from safelight.generation.request import MAX_UPSCALE
+
 
 @pytest.fixture(autouse=True)
 def _input(tmp_path: Path) -> None:
@@ -17,6 +19,12 @@ def read_image(path: Path) -> tuple[str | None, tuple[int, int]]:
     with Image.open(path) as picture:
         picture.load()
         return picture.format, picture.size
+
+
+def test_help_has_the_permitted_factors(inside: RunCommand) -> None:
+    assert f"Factor on width and height, 1 to {MAX_UPSCALE}." in " ".join(
+        inside("upscale", "--help").out.split()
+    )
 
 
 def test_a_larger_image(inside: RunCommand, tmp_path: Path) -> None:

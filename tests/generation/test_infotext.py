@@ -343,7 +343,7 @@ def test_text_without_parameters_is_a_prompt(text):
 
 
 def test_invalid_numbers_are_an_error_with_their_name():
-    with pytest.raises(RecordInvalidError, match="Steps: 'many' is no number"):
+    with pytest.raises(RecordInvalidError, match="Steps: 'many' is no whole number"):
         parse_infotext(f"a\n{LAST.replace('20', 'many')}").request_fields()
 
 

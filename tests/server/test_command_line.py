@@ -83,6 +83,12 @@ def test_pictures_from_a_prompt(afar: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing-here").exists()
 
 
+def test_set_takes_precedence_over_an_option_as_without_a_server(afar: Command) -> None:
+    options = ("--checkpoint", "nowhere", "--set", "checkpoint=starter")
+    status, (row,), _ = afar("generate", "x", *SMALL, *options)
+    assert (status, row["checkpoint"]) == (0, "starter")
+
+
 def test_formats_and_one_file(afar: Command, tmp_path: Path) -> None:
     status, (row,), _ = afar("generate", "x", *SMALL, "--out", "one.webp", "--quality", 10)
     assert (status, row["path"]) == (0, "one.webp")

@@ -120,6 +120,30 @@ def test_recall_by_paste(open_studio: Page) -> None:
     expect(page.locator(".sl-toast.sl-error")).to_contain_text("nowhere_v9")
 
 
+def test_recall_sets_the_blur_of_the_mask(open_studio: Page) -> None:
+    """Also before there is an editor, and undo and reset restore it."""
+    page = open_studio
+    recall = (
+        "blur => window.safelight.form.recall({source: 'a1111', unfilled: [], fields: {inpaint: {blur}}})"
+    )
+    blur = "window.safelight.form.editor?.blur"
+    page.evaluate(recall, 9)
+    page.wait_for_function(f"{blur} === 9")
+    page.evaluate("window.safelight.form.reset()")
+    assert page.evaluate(blur) == 4
+    page.get_by_role("button", name="Undo").last.click()
+    page.wait_for_function(f"{blur} === 9")
+    page.evaluate(recall, 100)
+    expect(page.locator(".sl-toast.sl-error").last).to_contain_text(
+        "inpaint.blur: 100 (its field goes from 0 to 64)"
+    )
+    assert page.evaluate(blur) == 4
+    page.get_by_role("button", name="Undo").last.click()
+    page.wait_for_function(f"{blur} === 9")
+    page.evaluate(recall, None)
+    assert page.evaluate(blur) == 4
+
+
 def test_recall_by_drop(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
     shown = submit_prompt(page, "a green pear, flat style", steps=3, seed="99", count=1)

@@ -44,7 +44,7 @@ def edit(
         remote.check_no_local_options(settings, policy=policy)
         remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
-    print_stderr(f"Loading {settings.checkpoint} …")
+    print_stderr(f"Loading {request.checkpoint or settings.checkpoint} …")
     from safelight.studio import Studio
 
     studio = Studio(settings, on_message=print_stderr)

@@ -50,7 +50,7 @@ def generate(
     if settings.server:
         remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
-    print_stderr(f"Loading {settings.checkpoint} …")
+    print_stderr(f"Loading {request.checkpoint or settings.checkpoint} …")
     from safelight.studio import Studio
 
     studio = Studio(settings, on_message=print_stderr)

@@ -73,7 +73,9 @@ def generate_and_write(
 
     given = request.model_dump(exclude_unset=True)
     fields = replace_images(type(request), given, lambda found: encode_file(found.value))
-    if checkpoint is not None:
+    if (
+        checkpoint is not None and fields.get("checkpoint") is None
+    ):  # as on this machine, --set takes precedence
         fields["checkpoint"] = checkpoint
     stop = StopRequest()
     with connect(settings) as client, stop.handle_sigint():

@@ -18,6 +18,7 @@ from safelight.errors import RecordInvalidError
 from safelight.generation.fields import FieldDescription, nest, request_fields
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
+from safelight.generation.solvers.samplers import schedule_label
 
 Value = str | int | float
 NEGATIVE_PREFIX = "Negative prompt:"
@@ -30,9 +31,7 @@ _KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # stripped later: \s* before the col
 _VALUE_END = re.compile(r"\s*+(?:,|\Z)")
 _REMOVED_FROM_NAMES = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
-_SCHEDULE_LABELS = MappingProxyType(
-    {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"}
-)
+_WHOLE = re.compile(r"([+-]?\d+)(?:\.0+)?", re.ASCII)
 _SCHEDULE_SUFFIXES = (
     "Karras",
     "Exponential",
@@ -106,10 +105,14 @@ class Infotext:
         found: dict[str, Any] = {}
         for key, known in fields_by_key().items():
             if key in self.parameters:
+                kind = known.schema["type"]
                 try:
-                    found[known.path] = _TYPES[known.schema["type"]](self.parameters[key])
+                    found[known.path] = _TYPES[kind](self.parameters[key])
                 except ValueError as error:
-                    raise RecordInvalidError(f"{key}: {self.parameters[key][:40]!r} is no number.") from error
+                    number = "whole number" if kind == "integer" else "number"
+                    raise RecordInvalidError(
+                        f"{key}: {self.parameters[key][:40]!r} is no {number}."
+                    ) from error
         return found
 
     def _sampler(self) -> dict[str, str]:
@@ -120,15 +123,26 @@ class Infotext:
         if label is None and suffix is not None:
             sampler, label = sampler.removesuffix(f" {suffix}"), suffix
         named = label is not None and label.lower() != "automatic"
-        return {"sampler": sampler} | ({"schedule": _schedule_from_label(str(label))} if named else {})
+        return {"sampler": sampler} | ({"schedule": str(label).lower().replace(" ", "-")} if named else {})
 
     def _size(self) -> dict[str, int]:
         size = _SIZE.fullmatch(self.parameters.get("Size", ""))
         return {"width": int(size[1]), "height": int(size[2])} if size else {}
 
 
+def _parse_whole(text: str) -> int:
+    """Parse a whole number, which SD.Next may write with decimals: ``2.0``.
+
+    Raises:
+        ValueError: The text is no whole number.
+    """
+    if (found := _WHOLE.fullmatch(text)) is None:
+        raise ValueError
+    return int(found[1])
+
+
 _TYPES: Mapping[str, Callable[[str], Value]] = MappingProxyType(
-    {"integer": int, "number": float, "string": str, "boolean": lambda text: text.lower() == "true"}
+    {"integer": _parse_whole, "number": float, "string": str, "boolean": lambda text: text.lower() == "true"}
 )
 """What reads a value, by the type of its field in JSON."""
 
@@ -197,7 +211,7 @@ def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     return {
         **_taken(given, "Steps"),
         "Sampler": record.sampler,
-        "Schedule type": record.schedule and _schedule_label(record.schedule),
+        "Schedule type": record.schedule and schedule_label(record.schedule),
         **_taken(given, "CFG scale", "Seed"),
         "Size": f"{record.width}x{record.height}",
         "Model hash": record.checkpoint.digest[:10],
@@ -229,7 +243,7 @@ def _inpainting_parameters(record: ReproductionRecord) -> dict[str, Value | None
         return {}
     return {
         "Mask mode": "Inpaint not masked" if inpaint.invert else None,
-        "Mask blur": inpaint.blur or None,
+        "Mask blur": inpaint.blur,
         "Inpaint area": "Only masked" if inpaint.only_masked else None,
         "Masked area padding": inpaint.padding if inpaint.only_masked else None,
         "Masked content": _FILL_LABELS[inpaint.fill],
@@ -268,16 +282,6 @@ def _quote(value: Value) -> str:
     text = str(value)
     ambiguous = any(mark in text for mark in ",:\n") or text.startswith('"') or text != text.strip()
     return json.dumps(text, ensure_ascii=False) if ambiguous else text
-
-
-def _schedule_label(schedule: str) -> str:
-    return _SCHEDULE_LABELS.get(schedule, schedule.replace("-", " ").title())
-
-
-def _schedule_from_label(label: str) -> str:
-    return next(
-        (name for name, known in _SCHEDULE_LABELS.items() if known == label), label.lower().replace(" ", "-")
-    )
 
 
 def _split_prompts(lines: list[str]) -> tuple[str, str]:

@@ -34,7 +34,10 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
-MAX_HIRES_SCALE = 8
+MAX_HIRES_SCALE = MAX_UPSCALE = 8
+"""Largest factor on width and height of a second pass, and of upscaling."""
+DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
+"""Assumed where neither the request nor the checkpoint says."""
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
@@ -250,13 +253,15 @@ class PromptAndSampler(RequestPart):
     width: Annotated[
         Side | None,
         RequestField(
-            group="basic", form=FormField(step=8, minimum=64, maximum=2048, initial=512, by_checkpoint=True)
+            group="basic",
+            form=FormField(step=8, minimum=64, maximum=2048, initial=DEFAULT_SIDE, by_checkpoint=True),
         ),
     ] = Field(None, description="Pixels; the family says what it must be a multiple of.")
     height: Annotated[
         Side | None,
         RequestField(
-            group="basic", form=FormField(step=8, minimum=64, maximum=2048, initial=512, by_checkpoint=True)
+            group="basic",
+            form=FormField(step=8, minimum=64, maximum=2048, initial=DEFAULT_SIDE, by_checkpoint=True),
         ),
     ] = Field(None, description="Pixels.")
 
@@ -264,7 +269,7 @@ class PromptAndSampler(RequestPart):
         Steps | None,
         RequestField(
             group="basic",
-            form=FormField(step=1, maximum=150, initial=20, by_checkpoint=True),
+            form=FormField(step=1, maximum=150, initial=DEFAULT_STEPS, by_checkpoint=True),
             infotext="Steps",
             a1111="steps",
             cli=CliOption("--steps", metavar="N"),

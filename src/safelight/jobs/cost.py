@@ -10,14 +10,12 @@ import math
 from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
-from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest
+from safelight.generation.request import DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_STRENGTH, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 
-DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
-"""Assumed where a request does not say."""
 MIN_COST = 0.001
 """Cost of the smallest job."""
 NETWORK_COST, RESAMPLING_COST = 8.0, 0.05

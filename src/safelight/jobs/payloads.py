@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from safelight.database import blobs
 from safelight.errors import RequestError
-from safelight.generation.request import GenerationRequest, Name, RequestPart
+from safelight.generation.request import MAX_UPSCALE, GenerationRequest, Name, RequestPart
 from safelight.images.fields import FoundImage, ImageField, replace_images
 from safelight.jobs.job import JsonObject
 from safelight.jobs.task import TASKS
@@ -26,8 +26,10 @@ class UpscaleRequest(RequestPart):
     """A picture to upscale."""
 
     image: JudgedImage
-    by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
-    upscaler: Name = Field("lanczos", description="Its name; safelight upscale lists them.")
+    by: float = Field(
+        2.0, ge=1, le=MAX_UPSCALE, allow_inf_nan=False, description="Factor on width and height."
+    )
+    upscaler: Name = Field("lanczos", description="Its name; GET /v1/models?kind=upscaler lists them.")
 
 
 class ScanRequest(RequestPart):

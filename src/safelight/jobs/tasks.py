@@ -1,4 +1,4 @@
-"""The built-in job kinds: one function for each. A restarted job continues where the last attempt stopped."""
+"""The built-in job kinds: one function for each. A restarted generation continues where the last attempt stopped."""
 
 from __future__ import annotations
 

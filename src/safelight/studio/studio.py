@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
-from safelight.generation.request import GenerationRequest
+from safelight.generation.request import MAX_UPSCALE, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.fields import FoundImage, replace_images
@@ -192,7 +192,7 @@ class Studio:
 
         Args:
             image: The picture.
-            by: Factor on width and height, 1 to 8.
+            by: Factor on width and height, 1 to ``MAX_UPSCALE``.
             upscaler: Its name, or a file; see ``generation.upscaling``.
             policy: Replaces the policy of the settings.
             should_stop: Called before each part of the work; True stops it.
@@ -202,8 +202,10 @@ class Studio:
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
-        if not 1 <= by <= 8:
-            raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
+        if not 1 <= by <= MAX_UPSCALE:
+            raise RequestError(
+                f"Enlarging by {by} is not possible.", hint=f"Give a factor of 1 to {MAX_UPSCALE}."
+            )
         moderator = self.moderator(policy=policy)
         data = (
             image if isinstance(image, Image.Image | np.ndarray) else read_bytes(image, self.limits.max_bytes)

@@ -278,6 +278,30 @@ def test_an_invalid_value_does_not_affect_the_others() -> None:
     assert all(each.reason.endswith(".") for each in found.unfilled)
 
 
+@pytest.mark.parametrize(("written", "steps"), [("20.0", 20), ("20.", None), ("20.5", None), ("2_0", None)])
+def test_a_whole_number_may_have_decimals_of_zero(written: str, steps: int | None) -> None:
+    found = recall_text(f"x\nSteps: {written}, Sampler: Euler, CFG scale: 7, Seed: 1, Clip skip: 2.0", HERE)
+    assert (found.fields.get("steps"), found.fields["clip_skip"]) == (steps, 2)
+    reasons = [each.reason for each in found.unfilled]
+    assert reasons == ([] if steps else [f"Steps: {written!r} is no whole number."])
+
+
+@pytest.mark.parametrize("label", ["Leading", "DDIM", "DDIM Uniform", "ddim_uniform"])
+def test_every_label_of_the_leading_schedule(label: str) -> None:
+    found = recall_text(
+        f"x\nSteps: 2, Sampler: Euler, Schedule type: {label}, CFG scale: 7, Seed: 1, Size: 64x64", HERE
+    )
+    assert (found.fields["schedule"], found.unfilled) == ("leading", ())
+
+
+def test_a_mask_without_blur() -> None:
+    sharp = {"blur": 0, "only_masked": False, "fill": "original", "invert": False}
+    record = ReproductionRecord.model_validate(BODY | {"inpaint": sharp, "outpaint": None})
+    found = recall_text(infotext_from_record(record), HERE)
+    assert found.fields["inpaint"]["blur"] == 0
+    assert "mask" in fields_that_need_image(found)
+
+
 def test_our_own_text_alone() -> None:
     found = recall_text(infotext_from_record(ReproductionRecord.model_validate(BODY)), HERE)
     assert found.source == "safelight"

@@ -18,6 +18,7 @@ from safelight.generation.solvers.samplers import (
     compatible_names,
     prediction_process_of,
     resolve_sampler,
+    schedule_label,
 )
 
 pytestmark = pytest.mark.filterwarnings(
@@ -109,11 +110,28 @@ def test_an_ambiguous_name_is_the_sampler_that_fits() -> None:
         ("Uniform", "normal"),
         ("polyexponential", "exponential"),
         ("KL Optimal", "kl-optimal"),
+        ("Leading", "leading"),
+        ("DDIM", "leading"),
+        ("DDIM Uniform", "leading"),
         ("Automatic", "automatic"),
     ],
 )
 def test_schedules_as_other_programs_write_them(given: str, schedule: str) -> None:
     assert resolve_sampler("Euler", given).schedule == schedule
+
+
+def test_labels_are_those_that_infotexts_have_had() -> None:
+    assert {name: schedule_label(name) for name in SCHEDULES} == {
+        "automatic": "Automatic",
+        "normal": "Normal",
+        "karras": "Karras",
+        "exponential": "Exponential",
+        "sgm-uniform": "SGM Uniform",
+        "leading": "Leading",
+        "beta": "Beta",
+        "kl-optimal": "KL Optimal",
+    }
+    assert all(resolve_sampler("Euler", schedule_label(name)).schedule == name for name in SCHEDULES)
 
 
 def test_a_schedule_given_twice() -> None:

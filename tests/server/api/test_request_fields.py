@@ -25,6 +25,10 @@ def test_there_are_such_fields() -> None:
     assert openai >= {"prompt", "negative_prompt", "seed", "guidance_scale", "sampler", "schedule"}
 
 
+def test_only_fields_of_the_request_itself_have_one() -> None:
+    assert not [field.path for field, _, _ in SAME if field.part]
+
+
 @pytest.mark.parametrize(("field", "body", "name"), SAME, ids=lambda each: getattr(each, "path", ""))
 def test_a_field_of_another_api_takes_what_ours_takes(
     field: FieldDescription, body: type[BaseModel], name: str

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SAMPLERS",
     "SCHEDULES",
+    "SCHEDULE_ALIASES",
     "PredictionProcess",
     "Sampler",
     "SamplerChoice",
@@ -39,6 +40,7 @@ __all__ = [
     "compatible_names",
     "prediction_process_of",
     "resolve_sampler",
+    "schedule_label",
 ]
 
 SCHEDULES: tuple[str, ...] = tuple(dict.fromkeys((*DIFFUSION_SCHEDULES, *FLOW_SCHEDULES, *EDM_SCHEDULES)))
@@ -48,6 +50,7 @@ SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "uniform": "normal",
         "linspace": "normal",
+        "ddim": "leading",
         "ddim uniform": "leading",
         "trailing": "sgm-uniform",
         "simple": "sgm-uniform",
@@ -60,6 +63,10 @@ SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Other names of the sigma schedules."""
+SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
+    {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal"}
+)
+"""Labels in A1111's API and in infotexts that ``schedule_label`` does not derive from the name."""
 
 _SIGMA_OPTIONS_OFF: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"), False)
@@ -130,6 +137,11 @@ def resolve_sampler(
             hint=f"It takes {', '.join(choice.sampler.schedules)}.",
         )
     return choice
+
+
+def schedule_label(name: str) -> str:
+    """Return a sigma schedule's label in A1111's API and in infotexts; ``resolve_sampler`` accepts it as its name."""
+    return SCHEDULE_LABELS.get(name, name.replace("-", " ").title())
 
 
 def compatible_names(prediction_process: PredictionProcess | str) -> list[str]:

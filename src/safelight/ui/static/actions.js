@@ -13,7 +13,8 @@ import { cardElement } from "./job_cards.js";
 /** @typedef {import("./types").GalleryEntry} GalleryEntry */
 
 const VARIATION_STRENGTH = 0.2; // share of another seed's noise that "vary" mixes in
-const REQUIRED_FIELDS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without these the result is a different picture
+/** Names that recall reports although the picture does not depend on them; Postprocess is an upscaling of the finished picture. */
+const HARMLESS = /^(prompt as it was written|left out|Left out|Postprocess .*)$/;
 const UPSCALE_FACTORS = [1.5, 2, 3, 4];
 const UNDO_TIME = 7000; // milliseconds during which a deletion can be undone
 
@@ -53,7 +54,7 @@ export function makeActions({ form, jobStore, show }) {
   async function generateAgain(id, changes) {
     const { source, fields, unfilled } = await recallPicture(id);
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
-    const missing = unfilled.filter(({ name }) => REQUIRED_FIELDS.includes(name));
+    const missing = missingFields(unfilled);
     if (missing.some(({ name }) => name === "init_image" || name === "mask")) {
       throw new ApiError({ code: "page.again", message: t("again.needs_picture"), hint: t("again.needs_picture.hint") }, 0);
     }
@@ -146,6 +147,9 @@ export function makeActions({ form, jobStore, show }) {
     isBeingDeleted: (/** @type {string} */ id) => pendingDeletions.has(id),
   };
 }
+
+/** The fields without which another picture would be generated. @param {import("./types").RecallResult["unfilled"]} unfilled */
+export const missingFields = (unfilled) => unfilled.filter(({ name }) => !HARMLESS.test(name));
 
 const noop = () => {};
 

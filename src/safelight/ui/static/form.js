@@ -24,6 +24,8 @@ const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.ma
 /** @type {Accordion[]} */
 const ACCORDIONS = ["edit", "hires", "fine"];
 const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
+const BLUR = "inpaint.blur"; // the only control of the editor that can be set without a picture
+const DEFAULT_BLUR = numberControl(BLUR).initial;
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -44,6 +46,7 @@ export class Form {
   /** Fields that the user changed before the form was first filled. @type {Set<string>} */
   #changedEarly = new Set();
   #ready = false;
+  #pendingBlur = DEFAULT_BLUR; // the mask's blur until there is an editor, which then has it
   /** @type {Set<() => void>} */
   #listeners = new Set();
   /** @type {Promise<import("./editor.js").Editor>} */
@@ -52,7 +55,10 @@ export class Form {
   /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
   constructor(editor) {
     this.#editor = editor;
-    editor.then((created) => (this.editor = created));
+    editor.then((created) => {
+      created.blur = this.#blur;
+      this.editor = created;
+    });
   }
 
   /** Whether the fields have been filled for the first time. */
@@ -122,6 +128,7 @@ export class Form {
     const { checkpoint } = this.values;
     this.styles = [];
     this.editor?.setPicture(null);
+    this.#blur = DEFAULT_BLUR;
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(String(checkpoint)), checkpoint });
     toast(t("create.reset.done"), { action: { label: t("undo"), run: before } });
   }
@@ -178,17 +185,16 @@ export class Form {
     const { styles = [], ...rest } = fields;
     const given = flatten(rest);
     const checkpoint = this.#checkpointValue(String(given.checkpoint ?? ""));
-    const blur = given["inpaint.blur"];
-    delete given["inpaint.blur"];
     delete given.checkpoint;
     const { fillable, outOfRange } = this.#splitByLimits(given);
+    const { [BLUR]: blur = DEFAULT_BLUR, ...values } = fillable;
     this.editor?.setPicture(null);
-    if (this.editor && typeof blur === "number") this.editor.blur = blur;
+    this.#blur = Number(blur);
     this.styles = styles;
     this.#setCompatibleChoices(checkpoint);
-    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...fillable, checkpoint, [HIRES_SWITCH]: !!fields.hires });
+    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...values, checkpoint, [HIRES_SWITCH]: !!fields.hires });
     for (const accordion of ACCORDIONS) {
-      const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== DEFAULTS[name]);
+      const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== CONTROLS_BY_NAME[name].initial);
       if (used) void this.openAccordion(accordion);
     }
     this.#reportRecall([...unfilled, ...outOfRange], before);
@@ -283,10 +289,11 @@ export class Form {
     /** @type {UnfilledField[]} */
     const outOfRange = [];
     for (const [name, value] of Object.entries(given)) {
-      if (value === null || (!(name in DEFAULTS) && !value)) continue;
+      const hasControl = name in DEFAULTS || name === BLUR;
+      if (value === null || (!hasControl && !value)) continue;
       const control = CONTROLS_BY_NAME[name];
       const [min, max] = [control?.minimum ?? -Infinity, control?.maximum ?? Infinity];
-      if (!(name in DEFAULTS)) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
+      if (!hasControl) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
       else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
       else fillable[name] = control && isNumberAsText(control) ? String(value) : value;
     }
@@ -302,12 +309,23 @@ export class Form {
     toast(t("recall.some", { n: lines.length }), { kind: "error", duration: 20000, action: undoAction, hint: lines.length > MAX_LISTED ? "" : lines.join(" · ") });
   }
 
+  /** Blur of the mask's edge, in pixels of the picture. */
+  get #blur() {
+    return this.editor?.blur ?? this.#pendingBlur;
+  }
+
+  set #blur(pixels) {
+    if (this.editor) this.editor.blur = pixels;
+    else this.#pendingBlur = pixels;
+  }
+
   /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
-    const [before, picture, maskFile, outpaint] = [{ ...values }, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
+    const [before, blur, picture, maskFile, outpaint] = [{ ...values }, this.#blur, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
     return async () => {
       this.styles = styles;
+      this.#blur = blur;
       this.#setCompatibleChoices(String(before.checkpoint));
       if (editor && picture) {
         await editor.setPicture(picture);

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.errors import UnsupportedFieldError
-from safelight.generation.request import Fraction
+from safelight.generation.request import MAX_UPSCALE, Fraction
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.images import DecodeLimits, decode
 from safelight.images.encoding import encode_image
@@ -29,7 +29,9 @@ class ExtrasBody(LenientBody):
     """Fields of both routes. All other fields are kept, and ``a1111_refusals`` checks them."""
 
     resize_mode: int = Field(0, ge=0, le=1, description="0: by upscaling_resize; 1: to a width and height.")
-    upscaling_resize: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on both sides.")
+    upscaling_resize: float = Field(
+        2.0, ge=1, le=MAX_UPSCALE, allow_inf_nan=False, description="Factor on both sides."
+    )
     upscaling_resize_w: Side = Field(512, description="Width, with resize_mode 1.")
     upscaling_resize_h: Side = Field(512, description="Height, with resize_mode 1.")
     upscaling_crop: bool = Field(True, description="Crop to exactly that width and height.")
@@ -119,7 +121,8 @@ def plan_upscale(
 
     Raises:
         UpscalerUnknownError: There is no upscaler of that name.
-        UnsupportedFieldError: The requested size is smaller than the image, or more than eight times as large.
+        UnsupportedFieldError: The requested size is smaller than the image, or more than
+            ``MAX_UPSCALE`` times as large.
         ImageError: The image cannot be read.
     """
     if body.upscaler_1 == NO_UPSCALER:
@@ -130,11 +133,11 @@ def plan_upscale(
     target = body.upscaling_resize_w, body.upscaling_resize_h
     size = decode(data, limits=limits).image.size
     by = max(wanted / side for wanted, side in zip(target, size, strict=True))
-    if not 1 <= by <= 8:
+    if not 1 <= by <= MAX_UPSCALE:
         raise UnsupportedFieldError(
             f"upscaling_resize_w: from {size[0]} x {size[1]} to {target[0]} x {target[1]} is a factor of {by:.2f}.",
             field="upscaling_resize_w",
-            hint="Factors of 1 to 8 are possible.",
+            hint=f"Factors of 1 to {MAX_UPSCALE} are possible.",
         )
     return UpscalePlan(by, upscaler, target if body.upscaling_crop else None)
 

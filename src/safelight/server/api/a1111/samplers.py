@@ -13,6 +13,7 @@ from safelight.generation.solvers.samplers import (
     PredictionProcess,
     SamplerChoice,
     resolve_sampler,
+    schedule_label,
 )
 from safelight.generation.solvers.sigmas import AUTOMATIC
 
@@ -30,9 +31,6 @@ DEFAULT_SCHEDULES: Mapping[str, str] = MappingProxyType(
 )
 """The schedule that A1111 uses with a sampler by default."""
 
-SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
-    {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "leading": "DDIM Uniform"}
-)
 _INHERITED_NAMES = frozenset(
     {"", "none", "default", "use same sampler", "same as primary", "use same scheduler"}
 )
@@ -157,7 +155,7 @@ def scheduler_rows() -> list[dict[str, object]]:
     return [
         {
             "name": name.replace("-", "_"),
-            "label": SCHEDULE_LABELS.get(name, name.replace("-", " ").title()),
+            "label": schedule_label(name),
             "aliases": [alias for alias, meant in SCHEDULE_ALIASES.items() if meant == name],
             "default_rho": 7.0 if name == "karras" else -1.0,
             "need_inner_model": name in ("normal", "sgm-uniform", "leading", "beta"),

@@ -17,7 +17,7 @@ from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.token_count import count_tokens
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.prompts.wildcards import find_wildcards, wildcard_names
-from safelight.jobs.cost import DEFAULT_STEPS
+from safelight.generation.request import DEFAULT_STEPS
 from safelight.jobs.job import Failure
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.prompts import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.generation.prompts.token_count import MAX_CHARACTERS, MAX_PHASES
-from safelight.generation.request import PromptText, Steps
+from safelight.generation.request import DEFAULT_STEPS, PromptText, Steps
 from safelight.jobs.job import Failure
 from safelight.server.api.native.schemas.base import ListedName, ResponseModel
 
@@ -17,7 +17,7 @@ class ExplainPromptsRequest(BaseModel):
 
     prompt: PromptText = ""
     negative_prompt: PromptText = ""
-    steps: Steps | None = Field(None, description="For how many steps; 20 when not given.")
+    steps: Steps | None = Field(None, description=f"For how many steps; {DEFAULT_STEPS} when not given.")
     checkpoint: ListedName | None = Field(
         None, description="The checkpoint whose tokens are counted; the server's default when not given."
     )
