@@ -101,6 +101,11 @@ class ModelPool:
             entries = [self._entries.get(key) for key in keys]
         return all(entry is not None and entry.component is not None for entry in entries)
 
+    def has_any(self, keys: Iterable[ComponentKey]) -> bool:
+        """Whether one of some components is in memory, or has its place there and is being loaded."""
+        with self._condition:
+            return any(key in self._entries for key in keys)
+
     @property
     def keys(self) -> list[ComponentKey]:
         """The keys of the components in memory, the least recently used first."""
