@@ -31,7 +31,9 @@ from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import (
     BackendError,
+    CheckpointInvalidError,
     CheckpointMissingError,
+    FileMissingError,
     ImageError,
     MaskError,
     MemoryBudgetError,
@@ -53,7 +55,7 @@ from safelight.generation.request import GenerationRequest, Hires
 from safelight.generation.upscaling.network import NetworkUpscaler
 from safelight.models import digests
 from safelight.models.checkpoints import loading
-from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.models.checkpoints.loading import CheckpointParts, LoadedCheckpoint
 from safelight.runtime.component import ComponentKey
 from safelight.settings import Settings
 
@@ -169,6 +171,43 @@ def test_out_of_memory_during_a_run_is_our_error(draw: GenerateImages, in_memory
         draw()
     handle.remove()
     assert len(draw()) == 1
+
+
+def test_out_of_memory_while_loading_is_our_error(
+    tiny: Tiny, drawing_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(
+        loading, "compile_network", full
+    )  # after .to(device), which needs another device to fail
+    engine = Engine(Settings(home=drawing_home, device="cpu"))
+    with pytest.raises(MemoryBudgetError, match="no memory left"):
+        engine.preload(str(tiny("sd1")))
+    assert engine._pool.nbytes == 0
+
+
+def test_a_shared_autoencoder_keeps_its_precision_when_decoding_fails(tiny: Tiny, drawing_home: Path) -> None:
+    """SDXL's pipeline converts it to fp32 in place, and back only if nothing fails."""
+    engine = Engine(Settings(home=drawing_home, device="cpu", generation_precision="fp16"))
+    vae = loaded_checkpoint(engine, tiny("sdxl")).vae
+    during: list[set[torch.dtype]] = []
+
+    def dtypes() -> set[torch.dtype]:
+        return {tensor.dtype for tensor in (*vae.network.parameters(), *vae.network.buffers())}
+
+    def full(*_: Any) -> None:
+        during.append(dtypes())
+        raise torch.OutOfMemoryError("out of memory")
+
+    handle = vae.network.decoder.register_forward_pre_hook(full)
+    request = GenerationRequest.parse(prompt="", steps=1, checkpoint=str(tiny("sdxl")), **SIZE)
+    with pytest.raises(MemoryBudgetError, match="no memory left"):
+        list(engine.generate(request))
+    handle.remove()
+    assert during == [{torch.float32}]
+    assert dtypes() == {torch.float16}
 
 
 def test_an_unknown_device() -> None:
@@ -421,6 +460,93 @@ def test_unloading_keeps_a_checkpoint_in_use(tiny: Tiny, tmp_path: Path) -> None
     assert (seen, engine.loaded_checkpoints) == ([{name}], frozenset())
 
 
+def test_a_checkpoint_that_is_loaded_after_others_were_described_can_be_unloaded(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """The networks of a run may all have been evicted before its next picture."""
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    name = str(tiny("sd1"))
+    run = engine.start(GenerationRequest.parse(prompt="", steps=1, checkpoint=name, **SIZE))
+    engine.unload()
+    engine.preload(str(tiny("sd2")))
+    run.generate(0)
+    assert engine.loaded_checkpoints == {name, str(tiny("sd2"))}
+    nbytes = engine._pool.nbytes
+    engine.unload(name)
+    assert engine.loaded_checkpoints == {str(tiny("sd2"))}
+    assert engine._pool.nbytes < nbytes
+
+
+def test_the_networks_of_a_checkpoint_that_fails_to_load_can_be_unloaded(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    load = loading._load_network
+
+    def fail(files: Any, *rest: Any) -> torch.nn.Module:
+        if files.name == "vae":
+            raise ValueError("damaged")
+        return load(files, *rest)
+
+    monkeypatch.setattr(loading, "_load_network", fail)
+    parts = engine._describe(engine.checkpoint(str(folder)))
+    engine._describe(engine.checkpoint(str(tiny("sd2"))))
+    with pytest.raises(CheckpointInvalidError, match="damaged"), engine._lease_networks(parts):
+        pass
+    assert engine._pool.nbytes > 0
+    engine.unload(str(folder))
+    assert engine._pool.nbytes == 0
+
+
+def test_a_checkpoint_may_be_unloaded_while_another_thread_lists_them(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    both = {str(tiny(name)) for name in ("sd1", "sd2")}
+    for name in sorted(both):
+        engine.preload(name)
+    keys: Any = CheckpointParts.keys
+    unloaded: list[str] = []
+
+    def keys_meanwhile(parts: CheckpointParts) -> Any:
+        if not unloaded:
+            unloaded.append(parts.checkpoint.name)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(engine.unload, parts.checkpoint.name).result(60)
+        return keys.fget(parts)
+
+    monkeypatch.setattr(CheckpointParts, "keys", property(keys_meanwhile))
+    assert engine.loaded_checkpoints == both.difference(unloaded)
+
+
+@pytest.mark.parametrize("kind", ["weights", "config", "missing"])
+def test_files_that_were_replaced_during_a_run_are_not_loaded(kind: str, tiny: Tiny, tmp_path: Path) -> None:
+    """The record would name the files that the run began with."""
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    fields = {"prompt": "", "steps": 1, "count": 3, "checkpoint": str(folder), **SIZE}
+    run = engine.start(GenerationRequest.parse(**fields))
+    digest = run.generate(0).record.checkpoint.digest
+    engine.unload()
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.touch()
+    run.generate(1)  # with the same contents
+    engine.unload()
+    if kind == "weights":
+        save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    elif kind == "config":
+        change_json(folder / "unet" / "config.json", act_fn="gelu")
+    else:
+        weights.unlink()
+    error = FileMissingError if kind == "missing" else CheckpointInvalidError
+    with pytest.raises(error, match="cannot be read" if kind == "missing" else "'unet' was replaced"):
+        run.generate(2)
+    if kind == "weights":
+        (after,) = engine.generate(GenerationRequest.parse(**fields | {"count": 1}))
+        assert after.record.checkpoint.digest != digest
+
+
 def test_a_component_with_another_config_is_another_component(tiny: Tiny, tmp_path: Path) -> None:
     other = Path(shutil.copytree(tiny("sd1"), tmp_path / "other"))
     engine = Engine(Settings(home=tmp_path, device="cpu"))
@@ -431,6 +557,9 @@ def test_a_component_with_another_config_is_another_component(tiny: Tiny, tmp_pa
     assert first.vae is not second.vae
     assert first.denoiser is second.denoiser
     assert first.text_identity != second.text_identity
+    # Stable Diffusion's pipelines correct the sizes of U-Nets that old versions of diffusers saved.
+    change_json(other / "unet" / "config.json", _diffusers_version="0.6.0")
+    assert loaded_checkpoint(engine, other).denoiser is not first.denoiser
 
 
 def test_only_the_components_that_were_evicted_are_loaded_again(
@@ -470,8 +599,11 @@ def test_nothing_is_hashed_to_say_what_is_loaded(
     assert engine.is_loaded(name)
     request = GenerationRequest.parse(prompt="", steps=1, checkpoint=name, **SIZE)
     assert len(list(engine.generate(request))) == 1
+    engine.unload()
+    engine.preload(str(tiny("sd2")))
+    engine.preload(name)  # described again
     weights = [path for path in hashed if path.suffix == ".safetensors"]
-    assert len(weights) == len(set(weights)) == 3
+    assert len(weights) == len(set(weights)) == 6
 
 
 def copy_with_another_unet(source: Path, folder: Path) -> Path:

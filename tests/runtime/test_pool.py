@@ -102,6 +102,22 @@ def test_components_differ_by_any_part_of_their_key() -> None:
     assert pool.keys == keys
 
 
+def test_components_have_a_place_while_they_are_loaded() -> None:
+    pool, seen = ModelPool(300), list[tuple[bool, bool]]()
+    key = ComponentKey("a", "fp32")
+
+    def load() -> Component:
+        seen.append((pool.has_any([key]), pool.has([key])))
+        return Component(key, None, 100)
+
+    assert not pool.has_any([key])
+    pool.load(ComponentSource(key, 100, load))
+    assert seen == [(True, False)]
+    assert pool.has_any([ComponentKey("b", "fp32"), key])
+    pool.evict()
+    assert not pool.has_any([key])
+
+
 def test_the_least_recently_used_component_is_evicted() -> None:
     a, b, c = sources(Loader())
     pool = ModelPool(250)

@@ -6,9 +6,10 @@ picture that is computed alone is the same, bit for bit, as when its seed is req
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -43,10 +44,11 @@ from safelight.models.checkpoints.loading import (
     load_tokenizer,
     scheduler_config,
 )
+from safelight.models.digests import FileDigests
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
-from safelight.runtime.component import ComponentKey, ComponentSource
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.openmp import thread_team_releaser
@@ -75,7 +77,9 @@ class Engine:
         self._backend = checkpoint_backend(settings.generation_backend, self._precision)
         self._pool = pool or ModelPool(0)
         self._pool.budget = self._find_budget()
+        self._digests = FileDigests(settings.cache_folder)
         self._parts: dict[Checkpoint, CheckpointParts] = {}
+        self._parts_lock = threading.Lock()
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[ComponentKey, LatentToRGB] = {}
         self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
@@ -96,7 +100,8 @@ class Engine:
         Raises:
             ModelError: There is none with this name, or it cannot be used.
         """
-        self._pool.load(*self._describe(self.checkpoint(name)).sources.values())
+        with self._lease_networks(self._describe(self.checkpoint(name))):
+            pass  # loaded; the lease ends, and they stay in memory
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
@@ -107,13 +112,15 @@ class Engine:
         if name is None:
             self._pool.evict()
             return
-        named = [checkpoint for checkpoint in self._parts if checkpoint.name == name]
-        shared = {key for other in self._loaded().difference(named) for key in self._parts[other].keys}
-        for checkpoint in named:
-            own = self._parts[checkpoint].keys - shared
+        named = [parts for parts in self._descriptions() if parts.checkpoint.name == name]
+        others = (parts for parts in self._loaded() if parts.checkpoint.name != name)
+        shared = {key for parts in others for key in parts.keys}
+        for parts in named:
+            own = parts.keys - shared
             self._pool.evict(own)
-            if own.isdisjoint(self._pool.keys):  # nothing of it is in use
-                del self._parts[checkpoint]
+            with self._parts_lock:
+                if not self._pool.has_any(own):  # nothing of it is in use
+                    self._parts.pop(parts.checkpoint, None)
 
     def is_loaded(self, name: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory; the network is not used.
@@ -124,12 +131,12 @@ class Engine:
         if name not in self.loaded_checkpoints:
             return False
         found = find_checkpoint(name, self._settings.home, hub_lookup=hub_lookup(allow_network=False))
-        return found in self._loaded()
+        return any(parts.checkpoint == found for parts in self._loaded())
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """The names of the checkpoints in memory."""
-        return frozenset(checkpoint.name for checkpoint in self._loaded())
+        return frozenset(parts.checkpoint.name for parts in self._loaded())
 
     @property
     def machine(self) -> Machine:
@@ -195,10 +202,10 @@ class Engine:
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
-        if checkpoint not in self._loaded():
+        if all(parts.checkpoint != checkpoint for parts in self._loaded()):
             self._check_before_loading(request, checkpoint, canvas)
         parts = self._describe(checkpoint)
-        with self._pool.lease(parts.sources.values()) as components, self._lock:
+        with self._lease_networks(parts) as components, self._lock, self._memory_errors():
             loaded = parts.assemble(components)
             plan = make_plan(
                 request,
@@ -297,8 +304,12 @@ class Engine:
             networks: The networks of modifiers, which are leased with the checkpoint.
             room: Bytes to keep free for the picture.
         """
-        sources = [*parts.sources.values(), *_sources_beside(networks, upscaler)]
-        with self._slots, self._pool.lease(sources, room) as components, self._lock:
+        with (
+            self._slots,
+            self._lease_networks(parts, _sources_beside(networks, upscaler), room) as components,
+            self._lock,
+            self._memory_errors(),
+        ):
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(components.pop())
             leased = iter(components)
@@ -306,11 +317,23 @@ class Engine:
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             try:
-                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
-            except torch.OutOfMemoryError as error:
-                raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
+                with _dtypes_restored(loaded.vae.network):
+                    yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
             finally:
                 self._release_threads()
+
+    @contextmanager
+    def _lease_networks(
+        self, parts: CheckpointParts, others: Iterable[ComponentSource] = (), room: int = 0
+    ) -> Iterator[list[Component]]:
+        """A checkpoint's networks and others, leased from the pool; see ``ModelPool.lease``."""
+        with ExitStack() as stack:
+            try:
+                lease = self._pool.lease([*parts.sources.values(), *others], room)
+                components = stack.enter_context(lease)
+            finally:  # also if a network could not be loaded: those before it stay in memory
+                self._keep_description(parts)
+            yield components
 
     def _pause(self, watcher: Watcher) -> None:
         """Let other threads compute while the watcher pauses; called with the lock, between two steps."""
@@ -378,41 +401,61 @@ class Engine:
         return self._checkpoint_refs[checkpoint]
 
     def _describe(self, checkpoint: Checkpoint) -> CheckpointParts:
-        """A checkpoint's components; they are described once, as long as one of them is in memory."""
-        if checkpoint in self._parts:
-            return self._parts[checkpoint]
+        """A checkpoint's components; they are described once, as long as one of them is in memory or being loaded."""
+        with self._parts_lock:
+            if (known := self._parts.get(checkpoint)) is not None:
+                return known
         parts = describe_parts(
             checkpoint,
             self._precision,
             self._device,
             backend=self._backend.name,
             cache=self._settings.cache_folder,
-        ).within(self._loading)
-        with self._loading():
-            parts.read_tools()
-        in_memory = set(self._pool.keys)
-        kept = {each: known for each, known in self._parts.items() if not known.keys.isdisjoint(in_memory)}
-        self._parts = kept | {checkpoint: parts}
-        return parts
+            digests=self._digests,
+            within=self._loading,
+        )
+        with self._parts_lock:
+            for each, known in list(self._parts.items()):
+                if not self._pool.has_any(known.keys):
+                    del self._parts[each]
+            return self._parts.setdefault(checkpoint, parts)
+
+    def _keep_description(self, parts: CheckpointParts) -> None:
+        """Keep a description while one of its networks is in memory; others were described since it was made."""
+        with self._parts_lock:
+            if self._pool.has_any(parts.keys):
+                self._parts.setdefault(parts.checkpoint, parts)
+
+    def _descriptions(self) -> list[CheckpointParts]:
+        with self._parts_lock:
+            return list(self._parts.values())
 
     def _find_budget(self) -> int:
         if self._device.type == "cuda" and not self._settings.memory_budget:
             return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
         return host_budget(self._settings.memory_budget)
 
-    def _loaded(self) -> set[Checkpoint]:
+    def _loaded(self) -> list[CheckpointParts]:
         """The checkpoints of which all components are in memory."""
-        in_memory = set(self._pool.keys)
-        return {checkpoint for checkpoint, parts in self._parts.items() if parts.keys <= in_memory}
+        in_memory = frozenset(self._pool.keys)
+        return [parts for parts in self._descriptions() if parts.keys <= in_memory]
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
         """Surrounds loading, which changes the libraries' default dtype."""
-        with self._lock:
+        with self._lock, self._memory_errors():
             try:
                 yield
             finally:
                 self._release_threads()
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Turn the device's lack of memory into our error."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise MemoryBudgetError(f"The device {self._device} has no memory left.") from error
 
     def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
         """The map from latents to colours of a checkpoint, fitted for the first preview."""
@@ -451,6 +494,27 @@ class Engine:
                 f"the budget is {self.memory_budget / 1e9:.1f} GB."
             )
         return image_bytes
+
+
+@contextmanager
+def _dtypes_restored(vae: Any) -> Iterator[None]:
+    """Restore the data types of an autoencoder's weights after an exception.
+
+    Pipelines of Stable Diffusion XL and Kolors convert an autoencoder in fp16 to fp32 in place while they use it, and
+    back only if nothing failed; but it is shared, and its key says fp16.
+    """
+
+    def tensors() -> Iterator[tuple[str, torch.Tensor]]:
+        if isinstance(vae, torch.nn.Module):  # backends may have made something else of it
+            yield from chain(vae.named_parameters(), vae.named_buffers())
+
+    dtypes = {name: tensor.dtype for name, tensor in tensors()}
+    try:
+        yield
+    except BaseException:
+        for name, tensor in tensors():
+            tensor.data = tensor.data.to(dtypes[name])
+        raise
 
 
 @dataclass(frozen=True)

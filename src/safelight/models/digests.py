@@ -1,4 +1,4 @@
-"""SHA-256 digests of weights files, cached by path, size and modification time."""
+"""SHA-256 digests of weights files, cached by path, size and modification time: on the disk, and in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,50 @@ from pathlib import Path
 
 from safelight.atomic_write import atomic_write, sha256_of
 from safelight.errors import FileMissingError, OutputError
+
+FileVersion = tuple[int, int]
+"""A file's size in bytes and its modification time in nanoseconds since 1970."""
+
+
+class FileDigests:
+    """Digests of files, kept in memory too: a file is hashed once until it changes, also without a cache folder.
+
+    Threads may share it; two that ask for the same file at the same time may both hash it.
+
+    Args:
+        cache: The cache folder; None keeps digests in memory only.
+    """
+
+    def __init__(self, cache: Path | None) -> None:
+        self._cache = cache
+        self._known: dict[Path, tuple[FileVersion, str]] = {}
+
+    def digest(self, path: Path) -> str:
+        """A file's SHA-256, in hexadecimal; costs one ``stat`` while the file does not change.
+
+        Raises:
+            FileMissingError: The file cannot be read.
+        """
+        version = file_version(
+            path
+        )  # before hashing: a file that changes meanwhile is hashed again next time
+        known = self._known.get(path)
+        if known is None or known[0] != version:
+            known = self._known[path] = version, file_digest(path, self._cache)
+        return known[1]
+
+
+def file_version(path: Path) -> FileVersion:
+    """What changes when a file is replaced or written to: its size in bytes and its modification time in nanoseconds.
+
+    Raises:
+        FileMissingError: The file does not exist or cannot be read.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return stat.st_size, stat.st_mtime_ns
 
 
 def file_digest(path: Path, cache: Path | None) -> str:

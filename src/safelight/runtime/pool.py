@@ -101,6 +101,11 @@ class ModelPool:
         with self.lease(sources) as components:
             return components
 
+    def has_any(self, keys: Iterable[ComponentKey]) -> bool:
+        """Whether one of some components is in memory, or has its place there and is being loaded."""
+        with self._condition:
+            return any(key in self._entries for key in keys)
+
     @property
     def keys(self) -> list[ComponentKey]:
         """The keys of the components in memory, the least recently used first."""

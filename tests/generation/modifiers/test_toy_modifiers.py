@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -235,6 +236,26 @@ def test_a_patch_of_an_unknown_component_is_an_error(draw: GenerateImages) -> No
         pytest.raises(PluginInvalidError, match="'toy' patches 'transformer'"),
     ):
         draw("sd1")
+
+
+def test_a_patch_of_a_text_encoder_that_a_checkpoint_was_saved_without_is_an_error(
+    tiny: Tiny, tmp_path: Path, generate: Generate
+) -> None:
+    """A modifier can ask ``loaded.networks``; to ignore its patch would be to ignore a part of the request."""
+    folder = Path(shutil.copytree(tiny("sd3"), tmp_path / "sd3"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+    def build(context: PassContext) -> LoRA:
+        assert "text_encoder_3" not in context.loaded.networks
+        return LoRA("text_encoder_3", LowRank("encoder", 1.0))
+
+    with (
+        plugged_in(build),
+        pytest.raises(PluginInvalidError, match=r"'text_encoder_3'; this checkpoint .* has text_encoder, "),
+    ):
+        generate(folder)
 
 
 # A ControlNet

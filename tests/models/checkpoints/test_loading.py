@@ -18,8 +18,9 @@ from tests.tiny import build_tiny
 from tests.tiny.generation import generate_array
 
 from safelight.errors import CheckpointInvalidError, UnsupportedError
+from safelight.models.checkpoints import loading
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.checkpoints.loading import load_checkpoint
+from safelight.models.checkpoints.loading import describe_parts, load_checkpoint
 from safelight.models.families import IMAGE, INPAINT, TEXT
 
 Tiny = Callable[[str], Path]
@@ -222,6 +223,28 @@ def test_chatglm_tokenizes_as_with_transformers_4(kolors: Path) -> None:
         assert read.input_ids == fill + kept
         assert read.attention_mask == fill + [1] * len(kept)
         assert read.position_ids == fill + list(range(len(kept)))
+
+
+def test_a_file_that_is_damaged_after_it_was_described_is_our_error(
+    sd1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = describe_parts(describe_checkpoint(sd1, "a"))
+    (sd1 / "text_encoder" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointInvalidError, match="'text_encoder' was replaced"):
+        parts.sources["text_encoder"].load()
+    monkeypatch.setattr(loading, "_check_unchanged", lambda *_: None)  # as if it happened after the check
+    with pytest.raises(CheckpointInvalidError, match=r"'text_encoder' .* cannot be loaded"):
+        parts.sources["text_encoder"].load()
+
+
+def test_a_damaged_tokenizer_is_found_before_weights_are_hashed(
+    sd1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading.FileDigests, "digest", lambda *_: pytest.fail("weights were hashed"))
+    for file in (sd1 / "tokenizer").iterdir():
+        file.write_text("{")
+    with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
+        describe_parts(describe_checkpoint(sd1, "a"))
 
 
 def test_a_class_that_the_library_lacks_is_an_error(sd1: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,17 @@ from safetensors.torch import load_file, save_file
 from tests.tiny.generation import generate_array
 from tests.tiny.original_layout import write_single_file
 
-from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.errors import CheckpointFamilyError, CheckpointInvalidError, FileMissingError
+from safelight.models import digests
 from safelight.models.checkpoints import single_file_loader
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
 from safelight.models.checkpoints.single_file import CONFIGS, PREFIXES, SingleFile, identify_single_file
-from safelight.models.checkpoints.single_file_loader import bundled_configs, probe_prediction
+from safelight.models.checkpoints.single_file_loader import (
+    SingleFileLoader,
+    bundled_configs,
+    probe_prediction,
+)
 from safelight.models.families import FAMILIES
 
 Tiny = Callable[[str], Path]
@@ -121,6 +127,65 @@ def test_a_missing_tensor_is_found_before_weights_are_read(
     monkeypatch.setattr(single_file_loader, "safe_open", forbid_load)
     with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
         load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+
+
+def test_a_missing_tensor_is_found_before_the_file_is_hashed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(f"{UNET}time_embed.0.weight"))
+    monkeypatch.setattr(digests, "sha256_of", forbid_load)
+    with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
+        describe_parts(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+
+
+def test_a_replaced_file_is_not_loaded_under_the_key_of_the_one_before(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors", metadata=EPSILON)
+    parts = describe_parts(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+    parts.sources["vae"].load()
+    write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors[f"{UNET}time_embed.0.bias"].zero_())
+    with pytest.raises(CheckpointInvalidError, match="'unet' was replaced") as caught:
+        parts.sources["unet"].load()
+    assert "again" in caught.value.hint
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_loaded(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors", metadata=EPSILON)
+    parts = describe_parts(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+    assign = single_file_loader._assign_weights
+
+    def replace_and_assign(*given: Any) -> None:
+        other = write_changed(
+            tiny, (tmp_path / "other"), "sd1", lambda tensors: tensors.update(x=torch.ones(1))
+        )
+        other.replace(file)
+        assign(*given)
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(single_file_loader, "_assign_weights", replace_and_assign)
+    with pytest.raises(CheckpointInvalidError, match="'unet' was replaced"):
+        parts.sources["unet"].load()
+
+
+def test_a_file_that_changes_after_its_check_is_our_error(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors", metadata=EPSILON)
+    loader = SingleFileLoader(file, lambda _: tiny("sd1"))
+    loader.check()
+    write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(f"{UNET}time_embed.0.weight"))
+    with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):  # checked again
+        loader.load("vae", torch.float32)
+    monkeypatch.setattr(SingleFileLoader, "check", lambda _: None)
+    with pytest.raises(CheckpointInvalidError, match=r"unet of .* cannot be loaded"):
+        loader.load("unet", torch.float32)
+    file.write_bytes(b"no weights")
+    with pytest.raises(CheckpointInvalidError, match=r"vae of .* cannot be loaded"):
+        loader.load("vae", torch.float32)
+    file.unlink()
+    with pytest.raises(FileMissingError):
+        loader.load("vae", torch.float32)
 
 
 def test_a_wrong_shape_is_found_before_weights_are_read(

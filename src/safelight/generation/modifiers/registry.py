@@ -129,10 +129,11 @@ def build_modifiers(context: PassContext, networks: Networks = MappingProxyType(
         networks: The networks of all modifiers.
 
     Raises:
-        PluginInvalidError: A modifier patches a component that the checkpoint's family does not have.
+        PluginInvalidError: A modifier patches a component that the checkpoint does not have, such as the T5 of a
+            Stable Diffusion 3 that was saved without it.
     """
     family = context.plan.family
-    patchable = {family.denoiser, *family.text_encoders}
+    patchable = {family.denoiser, *family.text_encoders} & context.loaded.networks.keys()
     found = []
     for name, factory in sorted(MODIFIERS.items(), key=lambda item: item[1].layer):
         modifier = factory.build(replace(context, networks=networks.get(name, {})))
@@ -141,7 +142,7 @@ def build_modifiers(context: PassContext, networks: Networks = MappingProxyType(
         if unknown := sorted(modifier.patches.keys() - patchable):
             raise PluginInvalidError(
                 f"The modifier {name!r} patches {unknown[0]!r}; "
-                f"{family.title} has {', '.join(sorted(patchable))}."
+                f"this checkpoint ({family.title}) has {', '.join(sorted(patchable))}."
             )
         found.append(modifier)
     return tuple(found)

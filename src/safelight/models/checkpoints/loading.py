@@ -12,8 +12,8 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
+from safetensors import SafetensorError
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import (
@@ -40,7 +41,7 @@ from safelight.models.checkpoints.single_file_loader import (
     single_file_scheduler,
     single_file_tokenizer,
 )
-from safelight.models.digests import combine_digests, combined_digest, file_digest
+from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 from safelight.runtime.backends import EAGER, Backend, BackendPlan, checkpoint_backend, compile_network
@@ -50,6 +51,10 @@ from safelight.runtime.component import Component, ComponentKey, ComponentSource
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
 """Pipeline options that are always off: Safelight's own policy and record take their place."""
+_ORIGIN = frozenset({"transformers_version", "torch_dtype", "dtype"})
+"""Entries of configs on a network's origin, without effect on what it computes."""
+
+Context = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -59,21 +64,22 @@ class LoadedCheckpoint:
     Args:
         checkpoint: The checkpoint that was loaded.
         networks: Its networks by name.
-        tools: Tokenizers and a template of the scheduler by name.
+        tokenizers_and_scheduler: Tokenizers, processors and a template of the scheduler by name.
         options: The pipeline's own options from its index, for example ``force_zeros_for_empty_prompt``.
         tokenizers_digest: What identifies its tokenizers.
     """
 
     checkpoint: Checkpoint
     networks: Mapping[str, Component]
-    tools: Mapping[str, object]
+    tokenizers_and_scheduler: Mapping[str, object]
     options: Mapping[str, object]
     tokenizers_digest: str = ""
 
     @cached_property
     def components(self) -> Mapping[str, object]:
         """Networks, tokenizers and a template of the scheduler by name, as pipelines take them; shared by all."""
-        return {name: component.network for name, component in self.networks.items()} | dict(self.tools)
+        networks = {name: component.network for name, component in self.networks.items()}
+        return networks | dict(self.tokenizers_and_scheduler)
 
     @property
     def nbytes(self) -> int:
@@ -143,7 +149,7 @@ class LoadedCheckpoint:
 
     @property
     def _scheduler(self) -> SchedulerMixin:
-        return self.tools["scheduler"]
+        return self.tokenizers_and_scheduler["scheduler"]
 
 
 @dataclass
@@ -154,8 +160,10 @@ class CheckpointParts:
         checkpoint: The checkpoint.
         digest: ``Checkpoint.digest``.
         sources: Its networks by name.
-        files: Where tokenizers, scheduler and options are read from.
+        files: Where they are read from.
         tokenizers_digest: What identifies its tokenizers.
+        tokenizers_and_scheduler: Its tokenizers, processors and scheduler by name; the scheduler of a single file is
+            added by ``assemble``.
     """
 
     checkpoint: Checkpoint
@@ -163,46 +171,23 @@ class CheckpointParts:
     sources: Mapping[str, ComponentSource]
     files: DiffusersFolder | SingleFileLoader
     tokenizers_digest: str
-    _tools: dict[str, object] = field(default_factory=dict, repr=False)
+    tokenizers_and_scheduler: dict[str, object]
 
     @property
     def keys(self) -> frozenset[ComponentKey]:
         """What identifies its networks."""
         return frozenset(source.key for source in self.sources.values())
 
-    def within(self, context: Callable[[], AbstractContextManager[object]]) -> CheckpointParts:
-        """The parts, each loaded within a context such as a lock."""
-        return replace(self, sources={name: source.within(context) for name, source in self.sources.items()})
-
-    def read_tools(self) -> None:
-        """Read tokenizers and scheduler once, before any weights. Called by one thread at a time.
-
-        Raises:
-            CheckpointInvalidError: One of them cannot be read.
-        """
-        if not self._tools:
-            if isinstance(self.files, SingleFileLoader):
-                tools = self.files.tokenizers()
-            else:
-                found = (files for files in self.files.components.values() if not files.has_weights)
-                tools = {files.name: _load_tool(files) for files in found}
-            self._tools = {name: make_thread_safe(tool) for name, tool in tools.items()}
-
     def assemble(self, components: Sequence[Component]) -> LoadedCheckpoint:
-        """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time.
-
-        Raises:
-            CheckpointInvalidError: A tokenizer or scheduler cannot be read.
-        """
-        networks = dict(zip(self.sources, components, strict=True))
-        self.read_tools()
+        """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time."""
+        networks, others = dict(zip(self.sources, components, strict=True)), self.tokenizers_and_scheduler
         if not isinstance(self.files, SingleFileLoader):
             options = _index_options(self.files)
         else:
             options = self.files.options()
-            if "scheduler" not in self._tools:
-                self._tools["scheduler"] = self.files.scheduler(networks["unet"].network)
-        return LoadedCheckpoint(self.checkpoint, networks, self._tools, options, self.tokenizers_digest)
+            if "scheduler" not in others:
+                others["scheduler"] = self.files.scheduler(networks["unet"].network)
+        return LoadedCheckpoint(self.checkpoint, networks, others, options, self.tokenizers_digest)
 
 
 def scheduler_config(
@@ -229,7 +214,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigLookup = bundled_co
         return make_thread_safe(tokenizer)
     name = checkpoint.family.text_encoders[0].replace("text_encoder", "tokenizer")
     component = read_folder(checkpoint.path).components.get(name)
-    return None if component is None else make_thread_safe(_load_tool(component))
+    return None if component is None else make_thread_safe(_load_without_weights(component))
 
 
 def pixels_per_latent(vae: object) -> int:
@@ -249,10 +234,13 @@ def describe_parts(
     backend: str = EAGER,
     cache: Path | None = None,
     configs: ConfigLookup = bundled_configs,
+    digests: FileDigests | None = None,
+    within: Context = nullcontext,
 ) -> CheckpointParts:
     """Describe a checkpoint's components, so that each can be loaded by itself; no weights are kept in memory.
 
-    The weights files are hashed if their digests are not cached.
+    Tokenizers and scheduler are read, and a single file's header is checked. Then the weights files are hashed if
+    their digests are not known. A network whose files have changed since is not loaded.
 
     Args:
         checkpoint: A checkpoint from ``discovery.find_checkpoint``.
@@ -261,13 +249,22 @@ def describe_parts(
         backend: What computes the networks; those that it does not compile stay eager.
         cache: The cache folder of digests and compiled networks; None caches nothing.
         configs: Returns the folder with a single file's component configs.
+        digests: Digests of weights files; by default those in the cache folder.
+        within: A context such as a lock, in which tokenizers and networks are loaded, but nothing is hashed.
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
         BackendError: There is no such backend, or it does not run checkpoints in this precision.
     """
     silence_libraries()
-    loader = _NetworkLoader(precision, torch.device(device), checkpoint_backend(backend, precision), cache)
+    loader = _NetworkLoader(
+        precision,
+        torch.device(device),
+        checkpoint_backend(backend, precision),
+        cache,
+        digests or FileDigests(cache),
+        within,
+    )
     if checkpoint.kind == "file":
         return _describe_file(checkpoint, loader, configs)
     return _describe_folder(checkpoint, loader)
@@ -288,65 +285,88 @@ def load_checkpoint(
         CheckpointInvalidError: A tensor is missing or has the wrong shape, or a tokenizer or scheduler cannot be read.
     """
     parts = describe_parts(checkpoint, precision, device, configs=configs)
-    parts.read_tools()
     return parts.assemble([source.load() for source in parts.sources.values()])
 
 
 @dataclass(frozen=True)
 class _NetworkLoader:
-    """How networks are loaded: their precision, device and backend."""
+    """How networks are loaded: their precision, device and backend, and the context in which they are loaded."""
 
     precision: str
     device: torch.device
     backend: Backend
     cache: Path | None
+    digests: FileDigests
+    within: Context
 
     def source(
-        self, name: str, digest: str, tensors: list[TensorEntry], read: partial[torch.nn.Module]
+        self,
+        name: str,
+        identify: Callable[[], str],
+        tensors: list[TensorEntry],
+        read: partial[torch.nn.Module],
     ) -> ComponentSource:
         """The source of a network.
 
         Args:
             name: The component's name.
-            digest: What identifies its weights and configuration.
+            identify: Returns what identifies its weights and configuration as its files are now.
             tensors: The header entries of its tensors.
             read: Reads it, given the data type.
         """
         backend = self.backend.name if self.backend.computes(name) else EAGER
-        key = ComponentKey(digest, self.precision, backend)
+        key = ComponentKey(identify(), self.precision, backend)
         elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
         nbytes = elements * int(DTYPES[self.precision].itemsize)
-        return ComponentSource(key, nbytes, lambda: self._load(key, read))
+        return ComponentSource(key, nbytes, lambda: self._load(name, key, identify, read))
 
-    def _load(self, key: ComponentKey, read: partial[torch.nn.Module]) -> Component:
-        network = read(DTYPES[self.precision])
-        _copy_mapped_weights(network)
-        network.requires_grad_(False).eval().to(self.device)
-        nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-        plan = BackendPlan(key.backend, key.dtype, torch.get_num_threads())
-        return Component(key, compile_network(network, plan, self.cache), nbytes)
+    def _load(
+        self, name: str, key: ComponentKey, identify: Callable[[], str], read: partial[torch.nn.Module]
+    ) -> Component:
+        """Load a network, if its files are those that its key was made from, before and after they are read."""
+        _check_unchanged(name, key, identify)
+        with self.within():
+            network = read(DTYPES[self.precision])
+            _copy_mapped_weights(network)
+            network.requires_grad_(False).eval().to(self.device)
+            nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+            plan = BackendPlan(key.backend, key.dtype, torch.get_num_threads())
+            component = Component(key, compile_network(network, plan, self.cache), nbytes)
+        _check_unchanged(name, key, identify)
+        return component
 
 
 def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: ConfigLookup) -> CheckpointParts:
     files = SingleFileLoader(checkpoint.path, configs)
-    digest = file_digest(checkpoint.path, loader.cache)
+    with loader.within():
+        files.check()
+        tokenizers = {name: make_thread_safe(tokenizer) for name, tokenizer in files.tokenizers().items()}
+    digest = loader.digests.digest(checkpoint.path)
     sources = {
         name: loader.source(
-            name, _hash("single file", digest, name), files.entries(name), partial(files.load, name)
+            name,
+            partial(_digest_in_file, checkpoint.path, name, loader.digests),
+            files.entries(name),
+            partial(files.load, name),
         )
         for name in files.names
     }
-    return CheckpointParts(checkpoint, digest, sources, files, _hash(files.single.config_name))
+    return CheckpointParts(checkpoint, digest, sources, files, _hash(files.single.config_name), tokenizers)
 
 
 def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
     folder = read_folder(checkpoint.path)
     networks = [files for files in folder.components.values() if files.has_weights]
-    digests = {file: file_digest(file, loader.cache) for files in networks for file in files.weights}
+    others = [files for files in folder.components.values() if not files.has_weights]
+    with loader.within():
+        tokenizers_and_scheduler = {
+            files.name: make_thread_safe(_load_without_weights(files)) for files in others
+        }
+    digests = {file: loader.digests.digest(file) for files in networks for file in files.weights}
     sources = {
         files.name: loader.source(
             files.name,
-            _component_digest(files, [digests[file] for file in files.weights]),
+            partial(_component_digest, files, loader.digests),
             [tensor for file in files.weights for tensor in read_header(file).tensors.values()],
             partial(_read_network, files, checkpoint.family),
         )
@@ -359,15 +379,34 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         sources,
         folder,
         combined_digest(tokenizers, loader.cache),
+        tokenizers_and_scheduler,
     )
 
 
-def _component_digest(files: ComponentFiles, weights: list[str]) -> str:
-    """What identifies a network: its weights, its class, and its configuration without notes on its origin."""
+def _check_unchanged(name: str, key: ComponentKey, identify: Callable[[], str]) -> None:
+    """Refuse files with other contents: the key, and so the record, would name another network."""
+    if identify() != key.digest:
+        raise CheckpointInvalidError(
+            f"The component {name!r} was replaced on the disk while its checkpoint was in use.",
+            hint="Ask again: a new request uses the new files.",
+        )
+
+
+def _digest_in_file(path: Path, name: str, digests: FileDigests) -> str:
+    """What identifies a network of a single file: the file, and which of its networks it is."""
+    return _hash("single file", digests.digest(path), name)
+
+
+def _component_digest(files: ComponentFiles, digests: FileDigests) -> str:
+    """What identifies a network: its weights, its class, and its configuration without notes on its origin.
+
+    The version of diffusers that saved it counts: Stable Diffusion's pipelines correct the sizes of old U-Nets.
+    """
+    weights = [digests.digest(file) for file in files.weights]
     config = {
         name: value
         for name, value in files.config().items()
-        if not name.startswith("_") and name not in ("transformers_version", "torch_dtype", "dtype")
+        if name == "_diffusers_version" or (not name.startswith("_") and name not in _ORIGIN)
     }
     return _hash(files.library, files.class_name, json.dumps(config, sort_keys=True), *weights)
 
@@ -389,7 +428,7 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
 
-def _load_tool(files: ComponentFiles) -> object:
+def _load_without_weights(files: ComponentFiles) -> object:
     """Load a tokenizer, a processor or a scheduler."""
     return _load_with(files, lambda kind: kind.from_pretrained(files.folder, local_files_only=True))
 
@@ -412,7 +451,15 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
         )
     try:
         return load(kind)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise CheckpointInvalidError(
             f"The component {files.name!r} of {files.folder.parent} cannot be loaded: {_first_line(error)}"
         ) from error

@@ -19,10 +19,10 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import CheckpointInvalidError, FileMissingError
 from safelight.models.checkpoints.diffusers_layout import read_json
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.single_file import (
@@ -32,6 +32,7 @@ from safelight.models.checkpoints.single_file import (
     SingleFile,
     identify_single_file,
 )
+from safelight.models.digests import FileVersion, file_version
 from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
 
 Tensors = Mapping[str, torch.Tensor]
@@ -62,7 +63,7 @@ class SingleFileLoader:
         self.single = identify_single_file(path)
         self._folder = configs(self.single)
         self._empty: dict[str, torch.nn.Module] = {}
-        self._checked = False
+        self._checked: FileVersion | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +75,22 @@ class SingleFileLoader:
         prefix = PREFIXES[self.single.config_name][name]
         return [tensor for key, tensor in read_header(self.path).tensors.items() if key.startswith(prefix)]
 
+    def check(self) -> None:
+        """Check the header against all components' networks, once until the file changes; no weights are read.
+
+        Called by one thread at a time, while no other loads: networks without weights are built, for which accelerate
+        changes torch globally.
+
+        Raises:
+            CheckpointInvalidError: A tensor of any component is missing, or its shape differs from the config's.
+            FileMissingError, PickleRefusedError: The file cannot be read; it is a pickle.
+        """
+        version = file_version(self.path)
+        if version != self._checked:
+            self._empty = {name: self._build(name) for name in self.names}
+            _check_tensors(self.path, self.single, self._empty)
+            self._checked = version
+
     def load(self, name: str, dtype: torch.dtype) -> torch.nn.Module:
         """Load one network; the weights of the others are not read.
 
@@ -82,18 +99,21 @@ class SingleFileLoader:
             dtype: The weights' data type; they are converted one at a time.
 
         Raises:
-            CheckpointInvalidError: A key of any component is missing, or its shape differs from the config's.
+            CheckpointInvalidError, FileMissingError, PickleRefusedError: As in ``check``; or the file was changed
+                after the check.
         """
-        if not self._checked:
-            self._empty = {each: self._build(each) for each in self.names}
-            _check_tensors(self.path, self.single, self._empty)
-            self._checked = True
+        self.check()
         network = self._empty.pop(name, None) or self._build(name)
         prefix = PREFIXES[self.single.config_name][name]
-        with safe_open(self.path, framework="pt") as file:  # memory-mapped
-            keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118  no mapping
-            tensors = {key: file.get_tensor(key) for key in keys}
-        _assign_weights(network, _convert_component(name, network, tensors, prefix), dtype)
+        try:
+            with safe_open(self.path, framework="pt") as file:  # memory-mapped
+                keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118  no mapping
+                tensors = {key: file.get_tensor(key) for key in keys}
+            _assign_weights(network, _convert_component(name, network, tensors, prefix), dtype)
+        except OSError as error:
+            raise FileMissingError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
+            raise CheckpointInvalidError(f"{name} of {self.path} cannot be loaded: {error}.") from error
         return network
 
     def scheduler(self, unet: torch.nn.Module) -> SchedulerMixin:
