@@ -319,7 +319,9 @@ def test_a_modifiers_network_is_leased_with_the_checkpoint(
     engine = Engine(Settings(home=tmp_path, device="cpu", memory_budget=10**9))
     with plugged_in(build, Layer.CONTROL, networks):
         pictures = [to_array(artifact) for artifact in engine.generate(request)]
-        assert [(each.device.type, each.dtype) for each in loads] == [("cpu", torch.float32)]
+        assert [(each.device.type, each.dtype, each.precision) for each in loads] == [
+            ("cpu", torch.float32, "fp32")
+        ]
         assert engine._pool.nbytes > 10**8
         engine.unload()
         assert engine._pool.nbytes == 0

@@ -24,7 +24,7 @@ import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import BackendError, CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import (
     ComponentFiles,
     DiffusersFolder,
@@ -43,9 +43,16 @@ from safelight.models.checkpoints.single_file_loader import (
 from safelight.models.digests import combine_digests, combined_digest, file_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
-from safelight.runtime.backends import EAGER, Backend, BackendPlan, checkpoint_backend, compile_network
+from safelight.runtime.backends import (
+    BACKENDS,
+    EAGER,
+    Backend,
+    BackendPlan,
+    checkpoint_backend,
+    compile_network,
+)
 from safelight.runtime.backends.eager import DTYPES
-from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -264,7 +271,8 @@ def describe_parts(
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
-        BackendError: There is no such backend, or it does not run checkpoints in this precision.
+        BackendError: There is no such backend, it does not run checkpoints in this precision, or it computes none of
+            this checkpoint's networks.
     """
     silence_libraries()
     loader = _NetworkLoader(precision, torch.device(device), checkpoint_backend(backend, precision), cache)
@@ -301,6 +309,23 @@ class _NetworkLoader:
     backend: Backend
     cache: Path | None
 
+    def check_backend(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+        """Refuse a backend that would leave all networks eager.
+
+        Args:
+            checkpoint: The checkpoint.
+            names: The names of its networks.
+
+        Raises:
+            BackendError: The backend computes none of them.
+        """
+        if not any(self.backend.computes(name) for name in names):
+            raise BackendError(
+                f"{self.backend.name} computes none of the networks of {checkpoint.name}: "
+                f"it is for {', '.join(self.backend.components)}; the checkpoint has {', '.join(names)}.",
+                hint=f"Choose another checkpoint, or set generation_backend to {EAGER}.",
+            )
+
     def source(
         self, name: str, digest: str, tensors: list[TensorEntry], read: partial[torch.nn.Module]
     ) -> ComponentSource:
@@ -312,23 +337,26 @@ class _NetworkLoader:
             tensors: The header entries of its tensors.
             read: Reads it, given the data type.
         """
-        backend = self.backend.name if self.backend.computes(name) else EAGER
-        key = ComponentKey(digest, self.precision, backend)
+        backend = self.backend if self.backend.computes(name) else BACKENDS[EAGER]
+        key = ComponentKey(digest, self.precision, backend.name)
         elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
         nbytes = elements * int(DTYPES[self.precision].itemsize)
-        return ComponentSource(key, nbytes, lambda: self._load(key, read))
+        return ComponentSource(key, nbytes, lambda: self._load(key, backend, read))
 
-    def _load(self, key: ComponentKey, read: partial[torch.nn.Module]) -> Component:
+    def _load(self, key: ComponentKey, backend: Backend, read: partial[torch.nn.Module]) -> Component:
         network = read(DTYPES[self.precision])
         _copy_mapped_weights(network)
         network.requires_grad_(False).eval().to(self.device)
         nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-        plan = BackendPlan(key.backend, key.dtype, torch.get_num_threads())
-        return Component(key, compile_network(network, plan, self.cache), nbytes)
+        parameters = parameter_names(network)  # what a backend makes of it may have another signature
+        plan = BackendPlan(backend.name, self.precision, torch.get_num_threads())
+        compiled = compile_network(network, plan, self.cache)
+        return Component(key, compiled, nbytes, parameters, backend.patchable)
 
 
 def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: ConfigLookup) -> CheckpointParts:
     files = SingleFileLoader(checkpoint.path, configs)
+    loader.check_backend(checkpoint, files.names)
     digest = file_digest(checkpoint.path, loader.cache)
     sources = {
         name: loader.source(
@@ -342,6 +370,7 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: Conf
 def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
     folder = read_folder(checkpoint.path)
     networks = [files for files in folder.components.values() if files.has_weights]
+    loader.check_backend(checkpoint, [files.name for files in networks])
     digests = {file: file_digest(file, loader.cache) for files in networks for file in files.weights}
     sources = {
         files.name: loader.source(
