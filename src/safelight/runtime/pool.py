@@ -113,6 +113,13 @@ class ModelPool:
         return bool(self._waiting)
 
     @property
+    def is_leased_by_this_thread(self) -> bool:
+        """Whether the calling thread leases something, so that others may wait for it."""
+        me = threading.get_ident()
+        with self._condition:
+            return any(entry.is_leased_by(me) for entry in self._entries.values())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the loaded weights, and of those reserved for weights that are being loaded."""
         with self._condition:
