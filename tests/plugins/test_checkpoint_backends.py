@@ -195,7 +195,7 @@ class NoChange:
 
     identity = "none"
 
-    def apply(self, network: object) -> AbstractContextManager[None]:  # noqa: ARG002  the protocol's
+    def apply(self, network: object) -> AbstractContextManager[None]:
         """Change nothing."""
         return nullcontext()
 
@@ -224,8 +224,10 @@ def test_a_backend_for_none_of_the_checkpoints_networks_is_refused(engine_of: Ma
         ("eager", "PyTorch runs the networks as they are (eager), with"),
         (
             "patchable",
-            "patchable runs unet and text_encoder*, as the setting generation_backend says, "
-            "and PyTorch runs the other networks as they are (eager), with",
+            (
+                "patchable runs unet and text_encoder*, as the setting generation_backend says, "
+                "and PyTorch runs the other networks as they are (eager), with"
+            ),
         ),
     ],
 )

@@ -55,8 +55,8 @@ class Component:
         key: What identifies it.
         network: The network: a torch module, what a backend compiled from it, a compiled graph, or an upscaler.
         nbytes: Bytes of its weights and buffers.
-        parameters: The names of the arguments that a torch network takes, in order, whatever a backend made of it; empty
-            for networks whose calls are not joined.
+        parameters: The names of the arguments that a torch network takes, in order, whatever a backend made of it;
+            empty for networks that are not called through ``runtime.calls``.
         patchable: Whether a ``Patch`` of the network has an effect.
     """
 
