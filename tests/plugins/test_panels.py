@@ -88,6 +88,48 @@ def test_without_it_the_page_has_the_built_in_tabs() -> None:
     assert [tab["id"] for tab in tabs_of(page_config())] == BUILT_IN
 
 
+class Broken:
+    """A plug-in whose panel fails after its first component."""
+
+    @hookimpl
+    def register_panels(self, registry: Registry[Panel]) -> None:
+        def build(_: PageContext) -> None:
+            with gr.Row():
+                gr.Button("Play", elem_id="broken-play")
+                raise OSError("no toys today")
+
+        registry.register("broken", Panel("broken", 250, build, "Broken"))
+
+
+def test_a_panel_that_fails_takes_only_its_own_tab(caplog: pytest.LogCaptureFixture) -> None:
+    with PLUGINS.registered(Broken(), "broken-toys"):
+        config = page_config()
+    assert [tab["id"] for tab in tabs_of(config)] == [*BUILT_IN[:2], "broken", *BUILT_IN[2:]]
+    tab = next(each for each in config["components"] if each["props"].get("elem_id") == "sl-tab-broken")
+    within = ids_within(find_in_layout(config["layout"], tab["id"]) or {})
+    texts = [each["props"].get("value") for each in config["components"] if each["id"] in within]
+    assert "error.panel" in str(texts)
+    (entry,) = [each for each in caplog.records if each.name == "safelight.ui.page"]
+    assert entry.getMessage() == "The plug-in broken-toys cannot build the panel broken."
+    assert "no toys today" in caplog.text
+
+
+def test_a_built_in_panel_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, **_: object) -> None:
+        if name == "gallery":
+            raise OSError(name)
+
+    monkeypatch.setattr("safelight.ui.page.add_container", fail)
+    with pytest.raises(OSError, match="gallery"):
+        page_config()
+
+
+@pytest.mark.parametrize("title", ["", None])
+def test_a_panel_has_a_title(title: Any) -> None:
+    with pytest.raises(PluginInvalidError, match="'toy' has no title"):
+        Panel("toy", 250, build_toy, title)
+
+
 def test_a_name_that_is_no_element_id_is_refused() -> None:
     with PLUGINS.registered(Toy("my toys"), "toy"), pytest.raises(PluginInvalidError, match="'my toys'"):
         len(PANELS)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from safelight.errors import DuplicateNameError, PluginInvalidError, SamplerUnknownError
-from safelight.plugins import Registry, hookimpl
+from safelight.jobs.task import TASKS
+from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.plugins.manager import PluginManager
+from safelight.runtime.backends import BACKENDS
+from safelight.search import VECTOR_STORES
+from safelight.ui.panels import PANELS, Panel
 
 
 def plugin(**items: object) -> object:
@@ -105,3 +110,45 @@ def test_an_implementation_sees_what_was_registered_before(
 
     with plugins.registered(Derived(), "mine"):
         assert registry["twice heun"] == 4
+
+
+def test_an_item_is_registered_under_its_own_name_only(plugins: PluginManager) -> None:
+    registry = Registry[Any](
+        "sampler", "register_samplers", SamplerUnknownError, (), plugins, name_field="kind"
+    )
+    plugins.register(plugin(toy=SimpleNamespace(kind="toy")), "good")
+    assert list(registry) == ["toy"]
+    with (
+        plugins.registered(plugin(euler=SimpleNamespace(kind="heun")), "mine"),
+        pytest.raises(
+            PluginInvalidError, match="mine registers the sampler 'heun' under another name, 'euler'"
+        ),
+    ):
+        len(registry)
+
+
+@pytest.mark.parametrize(
+    ("registry", "item"),
+    [
+        (PANELS, Panel("one", 250, lambda _: None, "One")),
+        (TASKS, replace(TASKS["generate"], kind="one")),
+        (VECTOR_STORES, replace(VECTOR_STORES["exact"], name="one")),
+        (BACKENDS, replace(BACKENDS["eager"], name="one")),
+    ],
+    ids=["panel", "task", "vector store", "backend"],
+)
+def test_items_with_names_cannot_have_another_key(registry: Registry[Any], item: object) -> None:
+    @hookimpl(specname=registry._hook)
+    def register(registry: Registry[Any]) -> None:
+        registry.register("two", item)
+
+    with (
+        PLUGINS.registered(SimpleNamespace(register=register), "mine"),
+        pytest.raises(PluginInvalidError, match="'one' under another name, 'two'"),
+    ):
+        len(registry)
+
+
+def test_a_registry_knows_which_items_are_built_in(registry: Registry[Any], plugins: PluginManager) -> None:
+    plugins.register(plugin(toy=4), "mine")
+    assert (registry.is_built_in("ddim"), registry.is_built_in("toy")) == (True, False)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -253,6 +254,56 @@ def test_a_classifier_waits_for_memory_that_a_picture_uses(
                 verdict.result(0.2)
             assert studio._pool.has_waiters
         assert verdict.result(30) == expected
+
+
+def test_everything_else_can_be_used_while_a_classifier_waits_for_memory(
+    settings: Settings, photographs: list[Path]
+) -> None:
+    studio, key = Studio(settings), ComponentKey("another", "fp32")
+    network = ComponentSource(key, 1, lambda: Component(key, None, 1))
+    with ThreadPoolExecutor(2) as threads:
+        with studio._pool.lease([network], studio._pool.budget - 1):
+            verdict = threads.submit(studio.moderate, photographs[0])
+            wait_until(lambda: studio._pool.has_waiters)
+            assert threads.submit(studio.explain, photographs[0]).result(10).unsafe < 0.5
+            assert threads.submit(lambda: studio.engine).result(60) is studio.engine
+            assert not verdict.done()
+        assert verdict.result(30).decision == "allow"
+
+
+def test_a_thread_that_leases_memory_does_not_wait_for_one_that_waits_for_it(
+    settings: Settings, photographs: list[Path]
+) -> None:
+    """As when a picture's progress callback moderates with a classifier that another thread is loading."""
+    studio, key, errors = Studio(settings), ComponentKey("another", "fp32"), list[Exception]()
+    network = ComponentSource(key, 1, lambda: Component(key, None, 1))
+
+    def moderate_while_leasing() -> None:
+        with studio._pool.lease([network], studio._pool.budget - 1):
+            leased.set()
+            wait_until(lambda: studio._pool.has_waiters)
+            try:
+                studio.moderate(photographs[0])
+            except MemoryBudgetError as error:
+                errors.append(error)
+
+    leased, verdicts = threading.Event(), list[Any]()
+    leasing = threading.Thread(target=moderate_while_leasing, daemon=True)
+    waiting = threading.Thread(target=lambda: verdicts.append(studio.moderate(photographs[0])), daemon=True)
+    leasing.start()
+    assert leased.wait(10)
+    waiting.start()
+    for thread in (leasing, waiting):
+        thread.join(30)
+    assert len(errors) == 1
+    assert verdicts[0].decision == "allow"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_classifier_that_was_replaced_while_it_was_evicted_is_refused(

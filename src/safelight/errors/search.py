@@ -17,7 +17,7 @@ class VectorStoreDamagedError(VectorStoreError):
 
     code = "search.damaged"
     summary = "The vector store's file is damaged."
-    default_hint = "Delete it: the store can be filled from the gallery again."
+    default_hint = "Restore it from a backup; or delete it, and store the vectors again."
 
 
 class VectorStoreLockedError(VectorStoreError):

@@ -180,6 +180,7 @@ class Engine:
         Raises:
             RequestError: The checkpoint does not support a value.
             ModelError: The checkpoint or the upscaler cannot be used.
+            BackendError: The backend computes none of the checkpoint's networks, or cannot patch one.
             ImageError: The initial picture or the mask cannot be read.
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
@@ -277,7 +278,9 @@ class Engine:
 
     def _modifier_networks(self, plan: Plan) -> NetworkSources:
         """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
-        context = NetworkContext(plan, self._device, DTYPES[self._precision], self._settings.cache_folder)
+        context = NetworkContext(
+            plan, self._device, DTYPES[self._precision], self._precision, self._settings.cache_folder
+        )
         return {
             modifier: {name: self._load_now(source.within(self._loading)) for name, source in sources.items()}
             for modifier, sources in network_sources(context).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import torch
@@ -86,6 +87,22 @@ def machine_of(denoiser: Component) -> Machine:
         precision=denoiser.key.dtype,
         backend=denoiser.key.backend,
         threads=torch.get_num_threads(),
+    )
+
+
+def backend_notes(networks: Mapping[str, Component], denoiser: Component) -> tuple[str, ...]:
+    """Notes on the networks that ran on another backend than the denoiser, which the record's machine does not name.
+
+    Args:
+        networks: The checkpoint's networks by name.
+        denoiser: The one that the record's machine describes.
+    """
+    elsewhere: dict[str, list[str]] = {}
+    for name, component in networks.items():
+        if component.key.backend != denoiser.key.backend:
+            elsewhere.setdefault(component.key.backend, []).append(name)
+    return tuple(
+        f"The backend {backend} ran {' and '.join(names)}." for backend, names in sorted(elsewhere.items())
     )
 
 

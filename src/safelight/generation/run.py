@@ -32,7 +32,7 @@ from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.record import CheckpointRef, ReproductionRecord, pixels_digest
-from safelight.generation.recording import machine_of, make_record
+from safelight.generation.recording import backend_notes, machine_of, make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
@@ -320,14 +320,15 @@ class _PictureGeneration:
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
 
     def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
-        run, upscaler = self.run, self.components.upscaler
+        run, loaded, upscaler = self.run, self._loaded, self.components.upscaler
+        backends = backend_notes(loaded.networks, loaded.denoiser)
         return make_record(
             run.plan,
             self.index,
             self._prompts,
             run.checkpoint,
-            machine_of(self._loaded.denoiser),
-            (*self.components.prompts.notes(self._prompts), *notes),
+            machine_of(loaded.denoiser),
+            (*self.components.prompts.notes(self._prompts), *notes, *backends),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
             batched=self._member.batched,

@@ -53,5 +53,7 @@ class Task(Generic[R]):
         )
 
 
-TASKS = Registry[Task[Any]]("job kind", "register_tasks", JobKindUnknownError, ("safelight.jobs.tasks",))
+TASKS = Registry[Task[Any]](
+    "job kind", "register_tasks", JobKindUnknownError, ("safelight.jobs.tasks",), name_field="kind"
+)
 """Every job kind by name."""

@@ -42,6 +42,7 @@ class Registry(Mapping[str, T]):
         unknown: The class of error for a name that is not registered.
         built_in: The modules that register the built-in items, in the order in which these are listed.
         plugins: The plug-ins that register more.
+        name_field: The attribute of an item that has its name, if it has one; no other name is accepted.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Registry(Mapping[str, T]):
         unknown: type[SafelightError],
         built_in: tuple[str, ...],
         plugins: PluginManager = PLUGINS,
+        *,
+        name_field: str | None = None,
     ) -> None:
         self._kind, self._hook, self._unknown = kind, hook, unknown
-        self._built_in, self._plugins = built_in, plugins
+        self._built_in, self._plugins, self._name_field = built_in, plugins, name_field
         self._table: _Table[T] | None = None
         self._draft: _Table[T] | None = None  # while the hook is called
         self._lock = RLock()
@@ -63,7 +66,8 @@ class Registry(Mapping[str, T]):
 
         Raises:
             DuplicateNameError: The name is taken.
-            PluginInvalidError: It is called by anything else than an implementation of the hook.
+            PluginInvalidError: The item has another name, or this is called by anything else than an implementation
+                of the hook.
         """
         draft = self._draft
         if draft is None:
@@ -71,6 +75,12 @@ class Registry(Mapping[str, T]):
         if name in draft.items:
             raise DuplicateNameError(
                 f"The {self._kind} {name!r} of {draft.source} is registered already, by {draft.sources[name]}."
+            )
+        own = name if self._name_field is None else getattr(item, self._name_field)
+        if own != name:
+            raise PluginInvalidError(
+                f"{draft.source} registers the {self._kind} {own!r} under another name, {name!r}.",
+                hint=f"Register it as {own!r}.",
             )
         draft.items[name], draft.sources[name] = item, draft.source
 
@@ -106,6 +116,10 @@ class Registry(Mapping[str, T]):
     def source(self, name: str) -> str:
         """Return the name of the plug-in or built-in module that registered an item."""
         return self._current().sources[name]
+
+    def is_built_in(self, name: str) -> bool:
+        """Return whether an item is from a built-in module and not from a plug-in."""
+        return self.source(name) in self._built_in
 
     def _current(self) -> _Table[T]:
         """Return the table, filled; within an implementation of the hook, what has been registered so far."""

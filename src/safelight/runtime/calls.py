@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safelight.runtime.component import Component, ComponentKey, Patch
-from safelight.runtime.patching import patched
+from safelight.runtime.patching import check_patchable, patched
 
 SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
 """Arguments that hold positions, not rows, whatever their length."""
@@ -61,7 +61,13 @@ class Call:
         return self.key == other.key and self._pattern == other._pattern
 
     def compute(self) -> object:
-        """The network's result; the patches are applied before it is computed, and undone after it."""
+        """The network's result; the patches are applied before it is computed, and undone after it.
+
+        Raises:
+            BackendError: There are patches, and the component's backend cannot patch networks.
+        """
+        if self.patches:
+            check_patchable(self.component)
         with patched(network := self.component.network, self.patches):
             return network(*self.args, **self.kwargs)
 

@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -56,11 +55,16 @@ class Component:
         key: What identifies it.
         network: The network: a torch module, what a backend compiled from it, a compiled graph, or an upscaler.
         nbytes: Bytes of its weights and buffers.
+        parameters: The names of the arguments that a torch network takes, in order, whatever a backend made of it;
+            empty for networks that are not called through ``runtime.calls``.
+        patchable: Whether a ``Patch`` of the network has an effect.
     """
 
     key: ComponentKey
     network: Any
     nbytes: int
+    parameters: tuple[str, ...] = ()
+    patchable: bool = True
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -78,10 +82,10 @@ class Component:
         """The device of a torch network's input."""
         return self.network.device
 
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the arguments that a torch network takes, in order."""
-        return tuple(inspect.signature(self.network.forward).parameters)
+
+def parameter_names(network: torch.nn.Module) -> tuple[str, ...]:
+    """The names of the arguments that a torch network takes, in order."""
+    return tuple(inspect.signature(network.forward).parameters)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Apply patches to a network."""
+"""Apply patches to a network, and refuse those that would have no effect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from safelight.runtime.component import Patch
+from safelight.errors import BackendError
+from safelight.runtime.component import Component, Patch
 
 
 @contextmanager
@@ -16,3 +17,17 @@ def patched(network: Any, patches: Iterable[Patch]) -> Iterator[None]:
         for patch in patches:
             stack.enter_context(patch.apply(network))
         yield
+
+
+def check_patchable(component: Component) -> None:
+    """Refuse to patch a component whose backend ignores changes of the network that it compiled.
+
+    Raises:
+        BackendError: Its backend cannot patch networks.
+    """
+    if not component.patchable:
+        raise BackendError(
+            f"The backend {component.key.backend} cannot patch a network, as LoRA and "
+            "perturbed-attention guidance do.",
+            hint="Set generation_backend to eager, or leave out what patches the network.",
+        )

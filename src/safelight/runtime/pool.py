@@ -117,6 +117,13 @@ class ModelPool:
         """Whether a thread waits until others release memory."""
         return bool(self._waiting_for_memory)
 
+    @property
+    def is_leased_by_this_thread(self) -> bool:
+        """Whether the calling thread leases something, so that others may wait for it."""
+        me = threading.get_ident()
+        with self._condition:
+            return any(entry.is_leased_by(me) for entry in self._entries.values())
+
     def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
         """Evict what is not in use: some components, or all."""
         with self._condition:

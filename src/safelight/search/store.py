@@ -160,5 +160,6 @@ VECTOR_STORES = Registry[VectorStoreType](
     "register_vector_stores",
     VectorStoreUnknownError,
     ("safelight.search.stores.exact",),
+    name_field="name",
 )
 """Every type of vector store by name."""

@@ -72,6 +72,7 @@ class Studio:
         self._lock = threading.Lock()
         self._pool = ModelPool(host_budget(self.settings.memory_budget))
         self._classifiers: dict[str, Classifier] = {}
+        self._classifier_locks: dict[str, threading.Lock] = {}
         self._explainers: dict[str, Explainer] = {}
         self._engine: Engine | None = None
 
@@ -266,6 +267,8 @@ class Studio:
     @property
     def engine(self) -> Engine:
         """The engine, created on first use, since its libraries take seconds to import."""
+        if (engine := self._engine) is not None:
+            return engine
         with self._lock:
             if self._engine is None:
                 from safelight.generation.engine import Engine
@@ -399,6 +402,8 @@ class Studio:
             ExplanationUnsupportedError: The classifier has no exact explanation map.
         """
         name = classifier or self.settings.classifier
+        if (explainer := self._explainers.get(name)) is not None:
+            return explainer
         with self._lock:
             if name not in self._explainers:
                 self._explainers[name] = Explainer(name)
@@ -412,14 +417,26 @@ class Studio:
         return Moderator(self.classifier(classifier), rules, self.limits, self.settings.tiles)
 
     def classifier(self, name: str | None = None) -> Classifier:
-        """A classifier, made at most once; its network is in the memory budget, and evicted while it is idle."""
+        """A classifier, loaded on first use; its network is in the memory budget, and evicted while it is idle."""
         name = name or self.settings.classifier
-        with self._lock:
+        if (classifier := self._classifiers.get(name)) is not None:
+            return classifier
+        with self._classifier_lock(name):
             if name not in self._classifiers:
-                self._classifiers[name] = load_classifier(
-                    self.settings, name, pool=self._pool, on_message=self._on_message
-                )
+                loaded = load_classifier(self.settings, name, pool=self._pool, on_message=self._on_message)
+                self._classifiers.setdefault(name, loaded)
             return self._classifiers[name]
+
+    def _classifier_lock(self, name: str) -> AbstractContextManager[object]:
+        """Lets threads load a classifier one after the other, and use everything else meanwhile.
+
+        Loading may wait for memory that others lease. So a thread that leases some itself does not wait for those that
+        load the classifier.
+        """
+        if self._pool.is_leased_by_this_thread:
+            return nullcontext()
+        with self._lock:
+            return self._classifier_locks.setdefault(name, threading.Lock())
 
     @property
     def limits(self) -> DecodeLimits:

@@ -8,6 +8,7 @@ element that a script in ``static`` fills.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -24,6 +25,8 @@ from safelight.plugins import Registry, hookimpl
 from safelight.ui.form_fields import FormControl, form_controls
 from safelight.ui.panels import PANELS, PageContext, Panel
 from safelight.ui.texts import LANGUAGES, load_texts
+
+_log = logging.getLogger(__name__)
 
 Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
 CONTAINER_CLASS = "sl-place"
@@ -71,6 +74,10 @@ class Translations:
         text: I18nData = self.i18n(key)
         return text
 
+    def text(self, key: str) -> I18nData | str:
+        """A text by its key; what is no key is its own text."""
+        return self(key) if key in load_texts(LANGUAGES[0]) else key
+
     def field_texts(self, name: str) -> dict[str, Any]:
         """A field's label and its description, as arguments of a component."""
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
@@ -89,19 +96,29 @@ def build_page(context: PageContext) -> gr.Blocks:
         add_container("header")
         with gr.Tabs(elem_id="sl-tabs", selected="create"):
             for panel in sorted(PANELS.values(), key=lambda each: each.order):
-                title = panel.title or t(f"tab.{panel.name}")
-                with gr.Tab(title, id=panel.name, elem_id=f"sl-tab-{panel.name}"):
-                    panel.build(context)
+                with gr.Tab(t.text(panel.title), id=panel.name, elem_id=f"sl-tab-{panel.name}"):
+                    _build_panel(panel, context)
     return page
+
+
+def _build_panel(panel: Panel, context: PageContext) -> None:
+    """Build a panel in the open tab; of a plug-in's that fails, the tab says so, and the page works without it."""
+    try:
+        panel.build(context)
+    except Exception:
+        if PANELS.is_built_in(panel.name):
+            raise
+        _log.exception("The plug-in %s cannot build the panel %s.", PANELS.source(panel.name), panel.name)
+        gr.Markdown(context.translations("error.panel"))
 
 
 @hookimpl
 def register_panels(registry: Registry[Panel]) -> None:
     """Register the built-in panels."""
-    registry.register("create", Panel("create", 100, _build_create))
+    registry.register("create", Panel("create", 100, _build_create, "tab.create"))
     for number, name in enumerate(("gallery", "moderate", "models", "system"), 2):
         build = partial(_build_scripted, name)
-        registry.register(name, Panel(name, 100 * number, build))
+        registry.register(name, Panel(name, 100 * number, build, f"tab.{name}"))
 
 
 def add_container(name: str, **data: object) -> None:

@@ -40,21 +40,25 @@ class Panel:
         order: Tabs are shown in ascending order. Built-in panels have 100, 200, 300, ...
         build: Adds the panel's Gradio components; called once, within the open tab. Gradio's queue is not served, so
             event listeners have ``fn=None`` and JavaScript, which calls the server's APIs.
-        title: The tab's title; None is the text ``tab.<name>`` of the page's languages.
+        title: The tab's title, or the key of one in the page's texts.
 
     Raises:
-        PluginInvalidError: The name has other characters.
+        PluginInvalidError: The name has other characters, or there is no title.
     """
 
     name: str
     order: int
     build: Callable[[PageContext], None]
-    title: str | None = None
+    title: str
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise PluginInvalidError(f"A panel cannot have the name {self.name!r}.")
+        if not self.title:
+            raise PluginInvalidError(f"The panel {self.name!r} has no title.", hint="Give it one.")
 
 
-PANELS = Registry[Panel]("panel", "register_panels", PluginInvalidError, ("safelight.ui.page",))
+PANELS = Registry[Panel](
+    "panel", "register_panels", PluginInvalidError, ("safelight.ui.page",), name_field="name"
+)
 """Every panel by name; ``page.build_page`` shows them in their order."""

@@ -346,7 +346,9 @@ def test_a_modifiers_network_is_leased_with_the_checkpoint(
     engine = Engine(Settings(home=tmp_path, device="cpu", memory_budget=budget))
     with plugged_in(build, Layer.CONTROL, networks):
         pictures = [to_array(artifact) for artifact in engine.generate(request)]
-        assert [(each.device.type, each.dtype) for each in loads] == [("cpu", torch.float32)]
+        assert [(each.device.type, each.dtype, each.precision) for each in loads] == [
+            ("cpu", torch.float32, "fp32")
+        ]
         assert key in engine._pool.keys
         engine.unload()
         assert not engine._pool.keys

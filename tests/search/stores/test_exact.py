@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from safelight.atomic_write import temporary_path
 from safelight.errors import (
     OutputError,
     VectorInvalidError,
@@ -190,6 +193,41 @@ def test_a_change_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
         assert store.ids().tolist() == [1]
         assert store.query(SPACE.digest, np.array([[1, 0, 0]], np.float32))[0][0].similarity == 1
     assert {path.name for path in tmp_path.iterdir()} == {FILE, "vectors.lock"}, "no temporary file is left"
+
+
+def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        put(store, v1=[1, 0, 0])
+        left = temporary_path(tmp_path / FILE)
+        left.write_bytes(b"half")
+        with pytest.raises(VectorStoreLockedError):
+            ExactVectorStore(tmp_path, SPACE)
+        assert left.exists(), "it belongs to the process that has the lock"
+    with opened(tmp_path) as store:
+        assert store.ids().tolist() == [1]
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, "vectors.lock"}
+
+
+def test_the_folder_is_synced_after_the_file_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = list[str](), os.fsync
+
+    def record(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        names = {path.name for path in tmp_path.iterdir()}
+        synced.append(f"{kind}, {'replaced' if not any(map(is_temporary, names)) else 'not replaced'}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    with opened(tmp_path) as store:
+        synced.clear()
+        put(store, v1=[1, 0, 0])
+    assert synced == ["file, not replaced", "folder, replaced"]
+
+
+def is_temporary(name: str) -> bool:
+    return name.endswith(".tmp")
 
 
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:

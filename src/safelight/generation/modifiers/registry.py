@@ -17,6 +17,7 @@ from safelight.generation.progress import Stage
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.plugins import Registry
 from safelight.runtime.component import Component, ComponentSource
+from safelight.runtime.patching import check_patchable
 
 NetworkSources = Mapping[str, Mapping[str, ComponentSource]]
 """What is to be leased for modifiers: by the modifier's name, and by the name that the modifier gives it."""
@@ -45,12 +46,14 @@ class NetworkContext:
         plan: What is generated.
         device: The device of the checkpoint's networks.
         dtype: The data type of their weights.
+        precision: The same by its name, such as "fp32", as a ``ComponentKey`` has it.
         cache: The cache folder, which keeps digests of files.
     """
 
     plan: Plan
     device: torch.device
     dtype: torch.dtype
+    precision: str
     cache: Path
 
 
@@ -131,6 +134,7 @@ def build_modifiers(context: PassContext, networks: Networks = MappingProxyType(
     Raises:
         PluginInvalidError: A modifier patches a component that the checkpoint does not have, such as the T5 of a
             Stable Diffusion 3 that was saved without it.
+        BackendError: A modifier patches a component whose backend cannot patch networks.
     """
     family = context.plan.family
     patchable = {family.denoiser, *family.text_encoders} & context.loaded.networks.keys()
@@ -144,5 +148,8 @@ def build_modifiers(context: PassContext, networks: Networks = MappingProxyType(
                 f"The modifier {name!r} patches {unknown[0]!r}; "
                 f"this checkpoint ({family.title}) has {', '.join(sorted(patchable))}."
             )
+        for component, patches in modifier.patches.items():
+            if patches and component in context.loaded.networks:
+                check_patchable(context.loaded.networks[component])
         found.append(modifier)
     return tuple(found)

@@ -91,6 +91,10 @@ class Sampler:
 
 
 SAMPLERS = Registry[Sampler](
-    "sampler", "register_samplers", SamplerUnknownError, ("safelight.generation.solvers.builtin",)
+    "sampler",
+    "register_samplers",
+    SamplerUnknownError,
+    ("safelight.generation.solvers.builtin",),
+    name_field="name",
 )
 """Every sampler by name; aliases, and names with a schedule, are resolved by ``samplers.resolve_sampler``."""

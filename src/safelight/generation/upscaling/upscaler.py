@@ -72,7 +72,11 @@ class Upscaler(Protocol):
 
 
 UPSCALERS = Registry[Upscaler](
-    "upscaler", "register_upscalers", UpscalerUnknownError, ("safelight.generation.upscaling.resampling",)
+    "upscaler",
+    "register_upscalers",
+    UpscalerUnknownError,
+    ("safelight.generation.upscaling.resampling",),
+    name_field="name",
 )
 """The upscalers that need no file of weights, and take any factor; ``registry`` finds the others on the disk."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from safelight.runtime.backends import EAGER
+from safelight.runtime.backends import BACKENDS, EAGER
 from safelight.runtime.probe import candidate_plans
 from safelight.settings import Settings
 
@@ -39,12 +39,9 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
 def describe_generation(settings: Settings, machine: Machine) -> str:
     """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
-    runs = "PyTorch runs the networks as they are (eager)"
-    if machine.backend != EAGER:
-        runs = f"{machine.backend} runs the networks, as the setting generation_backend says"
     return (
         f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
-        f"in {machine.precision}, {_precision_reason(settings, machine)}; {runs}, with {threads}."
+        f"in {machine.precision}, {_precision_reason(settings, machine)}; {_runs(machine)}, with {threads}."
     )
 
 
@@ -52,6 +49,20 @@ def describe_moderation(settings: Settings, classifier: ClassifierInfo) -> str:
     """A sentence on the classifier and its backend."""
     name = classifier.name.rpartition("/")[2]
     return f"Judges with {name} ({classifier.arithmetic}), {_backend_reason(settings)}."
+
+
+def _runs(machine: Machine) -> str:
+    """What computes which networks of a checkpoint."""
+    eager = "PyTorch runs {} as they are (eager)"
+    if machine.backend == EAGER:
+        return eager.format("the networks")
+    components = BACKENDS[machine.backend].components
+    if "*" in components:
+        return f"{machine.backend} runs the networks, as the setting generation_backend says"
+    return (
+        f"{machine.backend} runs {' and '.join(components)}, as the setting generation_backend says, "
+        f"and {eager.format('the other networks')}"
+    )
 
 
 def _device_reason(settings: Settings, machine: Machine) -> str:

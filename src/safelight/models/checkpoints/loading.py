@@ -25,7 +25,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
 from safetensors import SafetensorError
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import BackendError, CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import (
     ComponentFiles,
     DiffusersFolder,
@@ -44,9 +44,16 @@ from safelight.models.checkpoints.single_file_loader import (
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
-from safelight.runtime.backends import EAGER, Backend, BackendPlan, checkpoint_backend, compile_network
+from safelight.runtime.backends import (
+    BACKENDS,
+    EAGER,
+    Backend,
+    BackendPlan,
+    checkpoint_backend,
+    compile_network,
+)
 from safelight.runtime.backends.eager import DTYPES
-from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -254,7 +261,8 @@ def describe_parts(
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
-        BackendError: There is no such backend, or it does not run checkpoints in this precision.
+        BackendError: There is no such backend, it does not run checkpoints in this precision, or it computes none of
+            this checkpoint's networks.
     """
     silence_libraries()
     loader = _NetworkLoader(
@@ -299,6 +307,23 @@ class _NetworkLoader:
     digests: FileDigests
     within: Context
 
+    def check_backend(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+        """Refuse a backend that would leave all networks eager.
+
+        Args:
+            checkpoint: The checkpoint.
+            names: The names of its networks.
+
+        Raises:
+            BackendError: The backend computes none of them.
+        """
+        if not any(self.backend.computes(name) for name in names):
+            raise BackendError(
+                f"{self.backend.name} computes none of the networks of {checkpoint.name}: "
+                f"it is for {', '.join(self.backend.components)}; the checkpoint has {', '.join(names)}.",
+                hint=f"Choose another checkpoint, or set generation_backend to {EAGER}.",
+            )
+
     def source(
         self,
         name: str,
@@ -314,14 +339,19 @@ class _NetworkLoader:
             tensors: The header entries of its tensors.
             read: Reads it, given the data type.
         """
-        backend = self.backend.name if self.backend.computes(name) else EAGER
-        key = ComponentKey(identify(), self.precision, backend)
+        backend = self.backend if self.backend.computes(name) else BACKENDS[EAGER]
+        key = ComponentKey(identify(), self.precision, backend.name)
         elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
         nbytes = elements * int(DTYPES[self.precision].itemsize)
-        return ComponentSource(key, nbytes, lambda: self._load(name, key, identify, read))
+        return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
-        self, name: str, key: ComponentKey, identify: Callable[[], str], read: partial[torch.nn.Module]
+        self,
+        name: str,
+        key: ComponentKey,
+        backend: Backend,
+        identify: Callable[[], str],
+        read: partial[torch.nn.Module],
     ) -> Component:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
@@ -330,14 +360,17 @@ class _NetworkLoader:
             _copy_mapped_weights(network)
             network.requires_grad_(False).eval().to(self.device)
             nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-            plan = BackendPlan(key.backend, key.dtype, torch.get_num_threads())
-            component = Component(key, compile_network(network, plan, self.cache), nbytes)
+            parameters = parameter_names(network)  # what a backend makes of it may have another signature
+            plan = BackendPlan(backend.name, self.precision, torch.get_num_threads())
+            compiled = compile_network(network, plan, self.cache)
+            component = Component(key, compiled, nbytes, parameters, backend.patchable)
         _check_unchanged(name, key, identify)
         return component
 
 
 def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: ConfigLookup) -> CheckpointParts:
     files = SingleFileLoader(checkpoint.path, configs)
+    loader.check_backend(checkpoint, files.names)
     with loader.within():
         files.check()
         tokenizers = {name: make_thread_safe(tokenizer) for name, tokenizer in files.tokenizers().items()}
@@ -357,6 +390,7 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: Conf
 def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
     folder = read_folder(checkpoint.path)
     networks = [files for files in folder.components.values() if files.has_weights]
+    loader.check_backend(checkpoint, [files.name for files in networks])
     others = [files for files in folder.components.values() if not files.has_weights]
     with loader.within():
         tokenizers_and_scheduler = {

@@ -37,5 +37,6 @@ FAMILIES = Registry[Family](
     "register_families",
     CheckpointFamilyError,
     tuple(f"{__name__}.{name}" for name in _ARCHITECTURES),
+    name_field="name",
 )
 """Every family and variant by name."""

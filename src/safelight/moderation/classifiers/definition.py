@@ -65,5 +65,6 @@ CLASSIFIERS = Registry[PackagedClassifier](
     "register_classifiers",
     ClassifierUnknownError,
     ("safelight.moderation.classifiers.open_nsfw",),
+    name_field="name",
 )
 """The classifiers that are there without being pulled; others are found in the model store or in a folder."""

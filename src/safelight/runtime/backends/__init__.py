@@ -64,6 +64,9 @@ class Backend:
         graphs: Whether it compiles ONNX graphs.
         components: Patterns of the components of a checkpoint that it compiles, such as ("unet", "text_encoder*").
             The other components stay eager.
+        patchable: Whether a ``runtime.component.Patch`` changes what its torch modules compute: it gets the network
+            that ``compile`` returned, and replaces weights and submodules by their names. False for an engine that
+            copies the weights; a picture that needs a patch is then refused.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Backend:
     package: str
     graphs: bool = True
     components: tuple[str, ...] = ()
+    patchable: bool = False
 
     def computes(self, component: str) -> bool:
         """Whether it compiles the component of a checkpoint with this name."""
@@ -82,7 +86,7 @@ EAGER = "eager"
 """The name of the backend that runs torch modules as they are."""
 
 BACKENDS = Registry[Backend](
-    "backend", "register_backends", BackendError, ("safelight.runtime.backends.builtin",)
+    "backend", "register_backends", BackendError, ("safelight.runtime.backends.builtin",), name_field="name"
 )
 """Every backend by name; the first one of those that are as fast wins."""
 

@@ -12,7 +12,13 @@ def register_backends(registry: Registry[Backend]) -> None:
     for name, precisions in (("onnxruntime", ("fp32",)), ("openvino", ("fp32", "bf16"))):
         registry.register(name, Backend(name, precisions, _function(name), package=name))
     eager = Backend(
-        EAGER, ("fp32", "bf16", "fp16"), _function(EAGER), "torch", graphs=False, components=("*",)
+        EAGER,
+        ("fp32", "bf16", "fp16"),
+        _function(EAGER),
+        package="torch",
+        graphs=False,
+        components=("*",),
+        patchable=True,
     )
     registry.register(EAGER, eager)
 

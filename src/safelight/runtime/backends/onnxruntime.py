@@ -23,7 +23,7 @@ class OnnxRuntimeNetwork:
     outputs: tuple[str, ...]
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """See ``Network.run``."""
+        """See ``CompiledNetwork.run``."""
         return stack_outputs([self._run_one(pixels[i : i + 1]) for i in range(len(pixels))])
 
     def _run_one(self, pixels: NDArray[np.uint8]) -> Outputs:

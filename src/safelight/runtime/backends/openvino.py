@@ -35,7 +35,7 @@ class OpenVinoNetwork:
             self._idle.put(compiled.create_infer_request())
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """See ``Network.run``."""
+        """See ``CompiledNetwork.run``."""
         with self._take_requests(min(len(pixels), self._streams)) as requests:
             rows: list[Outputs] = []
             for start in range(0, len(pixels), len(requests)):

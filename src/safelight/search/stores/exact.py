@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.atomic_write import atomic_write
+from safelight.atomic_write import atomic_write, sync_folder
 from safelight.errors import (
     VectorInvalidError,
     VectorMismatchError,
@@ -130,8 +130,10 @@ class ExactVectorStore:
         self._lock.release()
 
     def _open(self) -> _Table:
-        """Read the file, or create it."""
+        """Read the file, or create it; what a process that was killed left of its writes is deleted."""
         try:
+            for path in self._path.parent.glob(f".{FILE}.*.tmp"):
+                path.unlink(missing_ok=True)
             data = self._path.read_bytes()
         except FileNotFoundError:
             empty = _Table(np.zeros(0, np.int64), np.zeros((0, self._space.dimension), np.float32))
@@ -164,6 +166,10 @@ class ExactVectorStore:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
+        try:
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise VectorStoreError(f"{self._path} cannot be stored: {error.strerror or error}.") from error
 
 
 def _normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -70,6 +70,7 @@ API_FAMILIES = Registry[ApiFamily](
     "register_api_families",
     RouteNotFoundError,
     tuple(f"safelight.server.api.{name}.family" for name in ("native", "openai", "a1111")),
+    name_field="name",
 )
 """Every API family; their routes are matched in this order."""
 
