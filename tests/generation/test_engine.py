@@ -494,7 +494,7 @@ def test_the_networks_of_a_checkpoint_that_fails_to_load_can_be_unloaded(
     engine._describe(engine.checkpoint(str(tiny("sd2"))))
     with pytest.raises(CheckpointInvalidError, match="damaged"), engine._lease_networks(parts):
         pass
-    assert engine._pool.nbytes > 0
+    assert engine._pool.keys
     engine.unload(str(folder))
     assert not engine._pool.keys
 

@@ -440,8 +440,7 @@ class Engine:
 
     def _loaded(self) -> list[CheckpointParts]:
         """The checkpoints of which all components are in memory."""
-        in_memory = frozenset(self._pool.keys)
-        return [parts for parts in self._descriptions() if parts.keys <= in_memory]
+        return [parts for parts in self._descriptions() if parts.keys <= set(self._pool.keys)]
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
