@@ -125,6 +125,7 @@ TABLE: dict[str, WorstCase] = {
         LINE,
     ),
     "generation.infotext _VALUE_END": WorstCase("match", (("", " ", "x"), ("", "\n", "")), LINE),
+    "generation.infotext _WHOLE": WorstCase("fullmatch", (("", "1", "x"), ("1.", "0", "x")), LINE),
     "generation.infotext _SIZE": WorstCase("fullmatch", (("", "1", "x"), ("", "1x", "")), LINE),
     "generation.prompts.grammar _TOKEN": WorstCase("findall", BRACKETS, PROMPT),
     "generation.prompts.grammar _NUMBER": WorstCase("fullmatch", (("", " ", "x"), ("1", " ", "x")), PROMPT),

@@ -98,7 +98,9 @@ class ControlledJobs:
 
     @hookimpl
     def register_tasks(self, registry: Registry[Task[Any]]) -> None:
-        registry.register("controlled", replace(registry[JobKind.GENERATE], request=Controlled))
+        registry.register(
+            "controlled", replace(registry[JobKind.GENERATE], kind="controlled", request=Controlled)
+        )
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from tests.free_port import free_port
 
 from safelight import logs
 from safelight.jobs.queue_service import QueueService, prepare_database
@@ -97,12 +97,6 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[s
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

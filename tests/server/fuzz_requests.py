@@ -31,7 +31,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.generation.case import Case
-from tests.server.conftest import free_port, read_log, run_processes, wait_for_status
+from tests.free_port import free_port
+from tests.server.conftest import read_log, run_processes, wait_for_status
 from tests.server.fake_worker import FakeWorker, red_png
 
 from safelight.jobs.queue_service import prepare_database

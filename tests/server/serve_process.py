@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import httpx2
 import psutil
+from tests.free_port import free_port
 from tests.jobs.worker_processes import FAST_SETTINGS
 
 START_TIMEOUT = 180.0
@@ -110,9 +110,7 @@ class ServeProcess:
 @contextmanager
 def run_serve(home: Path, *, workers: int = 1, database: str = "", **settings: str) -> Iterator[ServeProcess]:
     """Start everything; kill what is left of it afterwards. Settings are given by the names of their variables."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         **FAST_SETTINGS,

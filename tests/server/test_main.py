@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
+from tests.free_port import free_port
 from tests.parallel import load_factor
-from tests.server.conftest import FAST, free_port, read_log, run_processes, wait_for_status
+from tests.server.conftest import FAST, read_log, run_processes, wait_for_status
 
 get, post = partial(httpx2.get, timeout=60), partial(httpx2.post, timeout=60)  # the machine may be busy
 UNWANTED = ("torch", "diffusers", "transformers", "timm", "torchvision", "spandrel")

@@ -30,7 +30,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.server.conftest import free_port, run_processes, wait_for_status
+from tests.free_port import free_port
+from tests.server.conftest import run_processes, wait_for_status
 from tests.server.fake_worker import FakeWorker
 
 from safelight.database import open_database

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.conftest import free_port
+from tests.free_port import free_port
 
 from safelight.errors import PortInUseError
 from safelight.server.core import listening_socket

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.conftest import free_port, read_log, run_processes, wait_for_status
+from tests.free_port import free_port
+from tests.server.conftest import read_log, run_processes, wait_for_status
 
 from safelight.server.security import connection_limits
 from safelight.server.security.connection_limits import ConnectionLimiter, Phase, client_key, max_connections

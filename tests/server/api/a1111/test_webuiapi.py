@@ -14,7 +14,7 @@ import uvicorn
 import webuiapi
 from fastapi import FastAPI
 from PIL import Image, ImageChops, ImageDraw
-from tests.server.conftest import free_port
+from tests.free_port import free_port
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
