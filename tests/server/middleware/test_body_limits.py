@@ -228,7 +228,10 @@ def test_all_bodies_share_a_budget(
 
     async def crowd() -> list[int]:
         waiting = [asyncio.create_task(asks(owner)) for owner in ("anna", "anna", "anna", "berta", "berta")]
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while reading < 3:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # twice the shorter timeout
         assert reading == 3
         held.set()
         return [*await asyncio.gather(*waiting), await asks("anna")]
