@@ -619,3 +619,32 @@ def heavy_checkpoint(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
     shutil.rmtree(folder / "unet")
     unet.save_pretrained(folder / "unet")
     return describe_checkpoint(folder, folder.name)
+
+
+def test_the_estimate_stays_reserved_while_a_larger_component_waits_for_the_difference() -> None:
+    """Its weights are in memory already: no other thread may get their bytes."""
+    pool, holds, ends = ModelPool(100), threading.Event(), threading.Event()
+    larger, seen = ComponentKey("larger", "fp32"), list[int]()
+
+    def hold() -> None:
+        key = ComponentKey("held", "fp32")
+        with pool.lease([ComponentSource(key, 40, lambda: Component(key, None, 40))]):
+            holds.set()
+            assert ends.wait(60)
+
+    def use() -> None:
+        source = ComponentSource(larger, 50, lambda: Component(larger, None, 70))
+        with pool.lease([source]):
+            seen.append(pool._used_bytes())
+
+    with ThreadPoolExecutor(2) as threads:
+        holder = threads.submit(hold)
+        assert holds.wait(60)
+        user = threads.submit(use)
+        while not pool.has_waiters:
+            time.sleep(0.001)
+        assert pool._used_bytes() == 90
+        ends.set()
+        holder.result(60)
+        user.result(60)
+    assert seen == [70]

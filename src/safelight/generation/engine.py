@@ -173,8 +173,7 @@ class Engine:
             request: What to generate.
             watcher: Callbacks.
             unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads
-                still
-                take turns.
+                still take turns.
             skip: Indices of pictures that are not needed.
 
         Raises:

@@ -199,8 +199,7 @@ class ModelPool:
     def _set_size(self, entry: _PoolEntry, nbytes: int) -> None:
         """Put the true size in place of the estimate, and evict for the difference."""
         with self._condition:
-            entry.nbytes = 0
-            self._evict_for(nbytes)
+            self._evict_for(nbytes - entry.nbytes)  # the estimate stays reserved meanwhile
             entry.nbytes = nbytes
 
     def _drop(self, entry: _PoolEntry, nbytes: int) -> None:
