@@ -7,7 +7,11 @@ READY  := $(VENV)/.ready
 # How many test processes run at once; each needs 2 GB.
 JOBS   ?= 2
 PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest
-SPREAD := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+SPREAD := --numprocesses $(JOBS) --max-worker-restart 2 --dist loadfile --no-loadscope-reorder
+# How many further tries a failed test gets; the summary names each that needed one.
+RERUNS ?= 0
+# pytest-timeout ends a test after 300 s; this ends a process which that cannot interrupt, and prints its stacks.
+WATCH  := -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
@@ -15,7 +19,7 @@ demo: $(READY)
 	$(BIN)/safelight demo
 
 test: $(READY) check
-	$(PYTEST) $(SPREAD) -m "not slow and not exhaustive"
+	$(PYTEST) $(SPREAD) $(WATCH) --reruns $(RERUNS) -m "not slow and not exhaustive"
 
 # The logic alone, without processes, networks and browsers: for every change.
 test-fast: $(READY)

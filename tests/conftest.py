@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_fast(items)
 
 
+@pytest.hookimpl(trylast=True)  # behind the progress characters
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name each failed test at once: a run that is ended from outside prints no summary."""
+    if report.outcome in ("failed", "rerun") and "PYTEST_XDIST_WORKER" not in os.environ:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        reason = crash.message.partition("\n")[0] if crash else report.longreprtext.rpartition("\n")[2]
+        print(f"\n{report.nodeid} ({report.when}): {reason}", flush=True)  # noqa: T201
+
+
 def refuse_network(log: str) -> None:
     """Refuse every connection beyond this machine and write it to a file; also installed in child processes."""
     import socket

@@ -58,7 +58,7 @@ def context(shared_context: BrowserContext) -> Iterator[BrowserContext]:
     visited: set[str] = set()
 
     def on_error(error: WebError) -> None:
-        problems.append(str(error.error))
+        problems.append(error.error.stack or str(error.error))
 
     def on_response(response: Response) -> None:
         visited.add("{0.scheme}://{0.netloc}".format(urlsplit(response.url)))
