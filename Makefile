@@ -13,7 +13,7 @@ RERUNS ?= 0
 # pytest-timeout ends a test after 300 s; this ends a process which that cannot interrupt, and prints its stacks.
 WATCH  := -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
-.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-compare bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -101,6 +101,10 @@ fuzz-images: $(READY)
 # One owner floods every endpoint, another asks for little; some two minutes.
 bench-flood: $(READY)
 	$(BIN)/python bench/flood.py --studio
+
+# This checkout beside an earlier one, in turn, in one run: make bench-compare BEFORE=../before
+bench-compare: $(READY)
+	$(BIN)/python bench/compare.py --before $(BEFORE) --rounds 3
 
 # Both need Chromium.
 bench-studio: $(READY)
