@@ -110,3 +110,25 @@ def test_pulled_checkpoints_are_listed_and_removed(process, tiny, tmp_path):
     (repository / "snapshots" / ("c" * 40) / "vae" / "config.json").write_text("{")
     assert process("models", "remove", "owner/painter", **own).status == 0
     assert not repository.exists()
+
+
+def test_convert_a_pickle_and_use_it(safelight, tmp_path):
+    """The error about a pickle names the command that converts it."""
+    import torch
+    from safetensors.torch import load_file
+
+    source = tmp_path / "old.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(2)}, "global_step": 5, "optimizer": {}}, source)
+    refused = safelight("models", "show", str(source), "--json")
+    assert (refused.status, refused.json_body["error"]["code"]) == (2, "model.pickle_refused")
+    assert "safelight models convert" in refused.json_body["error"]["hint"]
+    done = safelight("models", "convert", str(source), "--json")
+    assert done.status == 0
+    body = done.json_body
+    assert (body["tensors"], body["metadata"], body["left_out"]) == (1, {"global_step": "5"}, ["optimizer"])
+    assert load_file(body["path"])["w"].tolist() == [1, 1]
+    again = safelight("models", "convert", str(source), "--json")
+    assert (again.status, again.json_body["error"]["code"]) == (2, "output.exists")
+    there = safelight("models", "convert", str(source), "--overwrite")
+    assert there.out.startswith(f"Wrote {tmp_path / 'old.safetensors'}: 1 tensors")
+    assert "optimizer" in there.out

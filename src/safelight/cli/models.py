@@ -1,4 +1,4 @@
-"""``safelight models``: list, show, pull and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, convert and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull and remove models.")
+app = typer.Typer(help="List, show, pull, convert and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
@@ -159,6 +159,40 @@ def pull(name: NameArgument, json: JsonOption = False) -> None:
         if record.files.get(file) != digest:
             print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
+
+
+@app.command()
+def convert(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A .ckpt, .pt, .pth, .bin or .pkl file.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The new .safetensors file; beside FILE if not given."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the new file if it exists.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Convert old weights, which are a pickle, to safetensors; nothing in the pickle is run."""
+    from safelight.models.pickles.convert import convert_pickle
+
+    print_stderr(f"Converting {printable(str(file))} …")
+    done = convert_pickle(file, out, overwrite=overwrite)
+    if not (done.no_network and done.limits):
+        print_stderr("This system cannot take the network and unlimited memory from the converting process.")
+    if json:
+        print_json(done.to_dict())
+        return
+    print_line(
+        f"Wrote {printable(str(done.path))}: {done.tensors} tensors, {done.size / 1e6:.1f} MB {done.precision}."
+    )
+    if done.left_out:
+        print_line(f"Left out, as no weights: {printable(', '.join(done.left_out[:8]))}.")
 
 
 @app.command()

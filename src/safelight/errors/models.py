@@ -47,7 +47,7 @@ class PickleRefusedError(ModelError):
 
     code = "model.pickle_refused"
     summary = "The weights are a pickle file, which can run any code when opened, so it is refused."
-    default_hint = "Convert the weights to safetensors where you trust their origin, and give that file."
+    default_hint = "Convert it once with: safelight models convert FILE; then give the new file."
     http_status = 422
 
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import struct
 from contextlib import suppress
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save, save_file
 
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError, SafelightError
 from safelight.models.checkpoints.safetensors_header import TensorEntry, main_precision, read_header
@@ -118,3 +122,90 @@ def test_the_precision_is_that_of_most_bytes(tmp_path: Path) -> None:
     assert main_precision([TensorEntry("I64", (1,), 8)]) == ""
     save_file({"a": torch.zeros(8, dtype=torch.bfloat16)}, tmp_path / "m.safetensors")
     assert main_precision(list(read_header(tmp_path / "m.safetensors").tensors.values())) == "bf16"
+
+
+def mutate(random: Random, entries: dict[str, Any]) -> object:
+    """Change one thing in a header: a name, a type, a side, an offset, a value's kind, or the order."""
+    names = [name for name in entries if name != "__metadata__"]
+    entry = entries[random.choice(names)]
+    number = random.choice([-1, 0, 1, 2, 3, 7, 24, 25, 32, 2**31, 2**63, 2**80, 1.5, "4", None, True, [], {}])
+    match random.randrange(8):
+        case 0:
+            entry["shape"][random.randrange(len(entry["shape"]))] = number
+        case 1:
+            entry["data_offsets"][random.randrange(2)] = number
+        case 2:
+            entry["dtype"] = random.choice(
+                ["F16", "F32", "F64", "I8", "BOOL", "F8_E4M3", "Q4_K", "", 5, None]
+            )
+        case 3:
+            entry[random.choice(["dtype", "shape", "data_offsets"])] = number
+        case 4:
+            del entry[random.choice(list(entry))]
+        case 5:
+            entries[random.choice(["", "a", "__metadata__", "c"])] = copy.deepcopy(
+                random.choice([entry, number])
+            )
+        case 6:
+            entry["shape"].append(number)
+        case 7:
+            entries[names[0]]["data_offsets"], entries[names[1]]["data_offsets"] = (
+                entries[names[1]]["data_offsets"],
+                entries[names[0]]["data_offsets"],
+            )
+    return entries
+
+
+def test_what_is_accepted_of_500_mutated_headers_the_library_accepts_too(tmp_path: Path) -> None:
+    random, path = Random(5), tmp_path / "m.safetensors"
+    length = struct.unpack("<Q", WHOLE[:8])[0]
+    accepted = 0
+    for _ in range(500):
+        entries: Any = json.loads(WHOLE[8 : 8 + length])
+        for _ in range(random.choice([1, 1, 2, 3])):
+            with suppress(
+                LookupError, TypeError, AttributeError
+            ):  # an earlier change took away what this one changes
+                mutate(random, entries)
+        content = write_header(entries, WHOLE[8 + length :])
+        write_safetensors(path, content)
+        try:
+            header = read_header(path)
+        except SafelightError:
+            header = None
+        try:
+            loaded = load(content)
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+            loaded = None
+        accepted += header is not None
+        if header is not None:
+            assert loaded is not None, entries
+            assert {name: tensor.shape for name, tensor in header.tensors.items()} == {
+                name: tuple(tensor.shape) for name, tensor in loaded.items()
+            }
+    assert 10 < accepted < 300
+
+
+@pytest.mark.parametrize(
+    ("places", "says"),
+    [
+        ([[0, 8], [0, 8]], "begin at 0, not at 8"),
+        ([[0, 8], [4, 12]], "begin at 4, not at 8"),
+        ([[0, 8], [12, 20]], "begin at 12, not at 8"),
+        ([[4, 12], [12, 20]], "begin at 4, not at 0"),
+    ],
+)
+def test_tensors_that_overlap_or_leave_gaps(tmp_path: Path, places: list[list[int]], says: str) -> None:
+    entries = {
+        name: {"dtype": "F32", "shape": [2], "data_offsets": place}
+        for name, place in zip("ab", places, strict=True)
+    }
+    with pytest.raises(CheckpointInvalidError, match=says):
+        read_header(write_safetensors(tmp_path / "m.safetensors", write_header(entries, bytes(20))))
+
+
+def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
+    text = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+    content = struct.pack("<Q", len(text)) + text + b"x"
+    with pytest.raises(CheckpointInvalidError, match="twice"):
+        read_header(write_safetensors(tmp_path / "m.safetensors", content))

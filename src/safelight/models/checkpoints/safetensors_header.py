@@ -10,8 +10,10 @@ import json
 import math
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
 
@@ -34,7 +36,10 @@ _BITS = {
     **dict.fromkeys(("F32", "I32", "U32"), 32),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
 }
+"""All types of the format."""
 
 
 @dataclass(frozen=True)
@@ -149,27 +154,55 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
 
 def _parse(path: Path, text: bytes) -> Header:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=_unique_keys)
         metadata = entries.pop("__metadata__", None) or {}
-        tensors = {name: _parse_tensor(entry) for name, entry in entries.items()}
-        return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
+        places = {name: _parse_tensor(entry) for name, entry in entries.items()}
+        _check_places(places)
+        _check_texts(metadata)
+        return Header({name: tensor for name, (tensor, _) in places.items()}, metadata)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointInvalidError(f"{path} has a damaged header: {error}.") from error
 
 
-def _parse_tensor(entry: dict[str, object]) -> TensorEntry:
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _check_texts(metadata: Mapping[str, object]) -> None:
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise TypeError("its metadata are not texts")
+
+
+def _parse_tensor(entry: dict[str, object]) -> tuple[TensorEntry, int]:
+    """A tensor, and where its bytes begin."""
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
         raise TypeError("an entry is not of the format's form")
-    begin, end = (int(offset) for offset in offsets)
-    sides = tuple(int(side) for side in shape)
+    if any(type(number) is not int for number in (*shape, *offsets)):
+        raise TypeError("a shape or an offset is not a whole number")
+    begin, end = offsets
+    sides = tuple(shape)
     if min((*sides, begin, end - begin)) < 0:
         raise ValueError("a shape or an offset is negative")
-    if dtype in _BITS and math.prod(sides) * _BITS[dtype] // 8 != end - begin:
+    if dtype not in _BITS:
+        raise ValueError(f"there is no type {dtype[:20]!r}")
+    if math.prod(sides) * _BITS[dtype] // 8 != end - begin:
         raise ValueError(
             f"a tensor of shape {list(sides)} and type {dtype} does not have {end - begin} bytes"
         )
-    return TensorEntry(dtype, sides, end - begin)
+    return TensorEntry(dtype, sides, end - begin), begin
+
+
+def _check_places(places: Mapping[str, tuple[TensorEntry, int]]) -> None:
+    """Refuse tensors that overlap or leave bytes between them, as the format demands."""
+    expected = 0
+    for name, (tensor, begin) in sorted(places.items(), key=lambda item: (item[1][1], item[1][0].nbytes)):
+        if begin != expected:
+            raise ValueError(f"the bytes of {name} begin at {begin}, not at {expected}")
+        expected = begin + tensor.nbytes
 
 
 def _check_size(path: Path, header: Header, data_begins: int, size: int) -> None:
