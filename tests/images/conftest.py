@@ -38,7 +38,7 @@ class ImageBuilders:
         out = io.BytesIO()
         if name == "HEIF":
             image = image.copy()
-            image.encoderinfo = options
+            image.encoderinfo = {"enc_params": {"preset": "ultrafast"}} | options
             as_plugin._save_heif(image, out, "")
         else:
             image.save(out, name, **options)
