@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from tests.cli.conftest import CommandResult, RunCommand, run_in_process
 
 from safelight.cli import demo
 from safelight.generation.request import GenerationRequest
+from safelight.models.checkpoints import discovery
+from safelight.models.families import FAMILIES
 from safelight.samples import sample_photographs
 
 PROMPTS = 5
@@ -65,6 +67,7 @@ def tour(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         patch.setattr(demo, "STYLES", demo.STYLES[:2])
         patch.setattr(demo, "MORE_PROMPTS", demo.MORE_PROMPTS[:1])
         patch.setattr(demo, "_MAX_SHOWN", SHOWN)
+        use_few_steps(patch)
         ran = run_in_process(["demo", "mine"], working, environment)
     return DemoRun(ran, working, working / "safelight-demo")
 
@@ -74,6 +77,7 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(demo, "SUBJECTS", demo.SUBJECTS[:1])
     patch.setattr(demo, "STYLES", demo.STYLES[:1])
     patch.setattr(demo, "MORE_PROMPTS", ())
+    use_few_steps(patch)
 
 
 @pytest.fixture
@@ -98,6 +102,12 @@ def for_programs(
             environment | {"SAFELIGHT_POLICY": str(anything_goes)},
         )
     return DemoRun(ran, working, working / "my tour")
+
+
+def use_few_steps(patch: pytest.MonkeyPatch) -> None:
+    """Let the starter take four steps by default: here it does not matter what an image shows."""
+    starter = replace(FAMILIES["sd1-starter"], steps=4)
+    patch.setattr(discovery, "FAMILIES", dict(FAMILIES) | {starter.name: starter})
 
 
 def links(tour: DemoRun) -> list[str]:
@@ -138,7 +148,11 @@ def test_everything_is_judged_and_the_highest_scores_shown(tour: DemoRun) -> Non
     unsafe = [row["unsafe"] for row in tour.rows if row["unsafe"] is not None]
     assert unsafe == sorted(unsafe, reverse=True)
     # The truncated one comes first, and has nothing to show.
-    assert len(list((tour.folder / "heat").iterdir())) == len(list((tour.folder / "seen").iterdir())) == SHOWN - 1
+    assert (
+        len(list((tour.folder / "heat").iterdir()))
+        == len(list((tour.folder / "seen").iterdir()))
+        == SHOWN - 1
+    )
     with Image.open(tour.folder / "verdicts.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 1000

@@ -18,8 +18,8 @@ from PIL import Image
 from safelight.atomic_write import atomic_write
 from safelight.bench.peers import write_random_checkpoint
 from safelight.moderation import ClassifierInfo, Policy, Prediction, load_classifier
-from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.classifiers import timm_convert
+from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.classifiers.preprocess import Preprocessing
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.settings import Settings
@@ -50,7 +50,7 @@ class Checkpoints:
     """One folder for each kind of checkpoint that the tests need; their weights are random."""
 
     marqo: Path
-    """vit_tiny_patch16_384 as on the hub: NSFW first, the inner num_classes says 1000."""
+    """vit_tiny_patch16_384 as on the hub, with 4 of its 12 layers: NSFW first, the inner num_classes says 1000."""
     nsfw_first: Path
     """test_vit, centre crop at 0.95."""
     sfw_first: Path
@@ -62,7 +62,7 @@ class Checkpoints:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     root = tmp_path_factory.mktemp("checkpoints")
-    marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"))
+    marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"), depth=4)
     first = write_random_checkpoint(root / "nsfw-first", "test_vit", labels=("NSFW", "SFW"))
     edit_config(first, pretrained_cfg={"crop_pct": 0.95})
     five = write_random_checkpoint(

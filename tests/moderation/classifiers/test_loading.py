@@ -93,9 +93,7 @@ def test_openvino_equals_timm(checkpoints: Any, load: Load, small_pngs: list[Pat
     assert_equals_timm(load(checkpoints.nsfw_first, backend="openvino"), checkpoints.nsfw_first, small_pngs)
 
 
-def test_a_384_dimensional_backbone_equals_timm(
-    load: Load, tmp_path: Path, photographs: list[Path]
-) -> None:
+def test_a_384_dimensional_backbone_equals_timm(load: Load, tmp_path: Path, photographs: list[Path]) -> None:
     folder = write_random_checkpoint(tmp_path / "small", "vit_small_patch16_384", depth=2)
     classifier = load(folder)
     assert classifier.info.embedding_dim == 384
@@ -139,7 +137,8 @@ def test_a_slow_conversion_is_announced_once(
     load_definition(settings, str(checkpoints.nsfw_first), on_message=pytest.fail)
     told: list[str] = []
     folder = copied(architecture="no_such_net")
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # the error itself: see test_timm_convert.py
+    # A conversion that fails at once: its own errors are tested in test_timm_convert.py.
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(InternalError, match=r"^Converting changed failed"):
         load_definition(settings, str(folder), on_message=told.append)
     assert told == [f"Converting {folder} for this machine (once) …"]
