@@ -53,8 +53,8 @@ def test_a_bad_file_gets_its_line_and_the_run_continues(safelight, tmp_path):
     assert ran.status == 2
 
 
-def test_flagged_images_exit_with_one_whatever_else_failed(safelight, nothing_goes):
-    ran = safelight("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
+def test_flagged_images_exit_with_one_whatever_else_failed(process, nothing_goes):
+    ran = process("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
     assert ran.status == 1
     assert ran.json_lines[0]["decision"] == "block"
     assert ran.json_lines[0]["policy"]["name"] == "nothing-goes"

@@ -142,7 +142,7 @@ def test_one_scan_at_a_time_and_ctrl_c_and_resume(environment, many, tmp_path, s
     assert (tmp_path / "r.jsonl.partial").read_bytes() == written
     resumed = safelight(*again)
     assert resumed.status == 0
-    assert resumed.json_body["resumed"] > 3
+    assert resumed.json_body["resumed"] == written.count(b"\n") - 1 >= 3
     paths = [json.loads(line)["path"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert sorted(paths) == sorted(map(str, many.iterdir()))
 
