@@ -79,7 +79,7 @@ def _default(value: object) -> str:
 
 def cli_page() -> str:
     """The page with the help text of all commands."""
-    helps = {" ".join(words): _help(words) for words in command_words()}
+    helps = _helps(command_words())
     without_json = " and ".join(f"`{name}`" for name, text in helps.items() if "--json" not in text)
     sections = [f"\n## safelight {name}\n\n```text\n{text}\n```\n" for name, text in helps.items()]
     return CLI_INTRODUCTION.format(without_json=without_json) + "".join(sections)
@@ -99,16 +99,31 @@ def _words_below(command: object, words: tuple[str, ...]) -> Iterator[tuple[str,
             yield from _words_below(inner, (*words, name))
 
 
-def _help(words: tuple[str, ...]) -> str:
+_PRINT_HELPS = """
+import io, json, sys
+from contextlib import redirect_stdout
+from safelight.cli.app import run
+helps = {}
+for command in sys.argv[1:]:
+    with redirect_stdout(io.StringIO()) as out:
+        run([*command.split(), "--help"])
+    helps[command] = out.getvalue()
+print(json.dumps(helps))
+"""
+
+
+def _helps(commands: list[tuple[str, ...]]) -> dict[str, str]:
+    """The help text of each command, from one process with the width and the colours of the page."""
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "TERMINAL_WIDTH": "100"}
     done = subprocess.run(  # noqa: S603  our own command
-        [sys.executable, "-m", "safelight", *words, "--help"],
+        [sys.executable, "-c", _PRINT_HELPS, *(" ".join(words) for words in commands)],
         capture_output=True,
         text=True,
         check=True,
         env=environment,
     )
-    return re.sub(r"[ \t]+\n", "\n", done.stdout).strip()
+    helps: dict[str, str] = json.loads(done.stdout)
+    return {command: re.sub(r"[ \t]+\n", "\n", text).strip() for command, text in helps.items()}
 
 
 def generation_page() -> str:

@@ -27,6 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 small that a second thread costs more than it computes."""
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Likewise: where there are several threads, waiting ones leave the processor to the other processes of a test."""
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Where it is set, each of the many processes that tests start would compile all modules of Safelight anew."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
@@ -130,9 +132,9 @@ def photographs() -> list[Path]:
 
 @pytest.fixture
 def few_probe_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a probe time its candidates on 6 images instead of 23."""
+    """Let a probe time its candidates on 3 images instead of 23."""
     monkeypatch.setattr(
-        "safelight.moderation.classifiers.definition.probe_images", lambda: probe_images()[:6]
+        "safelight.moderation.classifiers.definition.probe_images", lambda: probe_images()[:3]
     )
 
 

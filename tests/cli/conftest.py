@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,32 @@ def process(environment: dict[str, str], tmp_path: Path) -> RunCommand:
     return run
 
 
+def run_in_process(
+    arguments: list[str], working: Path, environment: dict[str, str], stdin: bytes = b""
+) -> CommandResult:
+    """Run a command within this process, in a folder and with the settings of an environment.
+
+    For fixtures of a module; a test uses ``safelight``, which also captures what is not written by Python.
+    """
+    from safelight.cli.app import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        _patch_process(patch, working, environment, stdin)
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            status = run(arguments)
+    return CommandResult(status, out.getvalue(), err.getvalue())
+
+
+def _patch_process(
+    patch: pytest.MonkeyPatch, working: Path, environment: dict[str, str], stdin: bytes
+) -> None:
+    patch.chdir(working)
+    patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    for name, value in environment.items():
+        if name.startswith("SAFELIGHT_") or name == "COLUMNS":
+            patch.setenv(name, value)
+
+
 @pytest.fixture
 def safelight(
     environment: dict[str, str],
@@ -84,17 +111,12 @@ def safelight(
     capfd: pytest.CaptureFixture[str],
 ) -> RunCommand:
     """Run a command within this process, which saves seconds of imports."""
-    settings = {name: value for name, value in environment.items() if name.startswith("SAFELIGHT_")}
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> CommandResult:
         from safelight.cli.app import run
 
         with monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-            patch.setenv("COLUMNS", environment["COLUMNS"])
-            for name, value in (settings | more).items():
-                patch.setenv(name, value)
+            _patch_process(patch, tmp_path, environment | more, stdin)
             status = run([*map(str, arguments)])
         return CommandResult(status, *capfd.readouterr())
 

@@ -12,8 +12,8 @@ from safelight.samples import sample_photographs
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_exported_onnx.py"
 
 
-def test_onnx_runs_without_torch_and_gives_the_same_score(process, tmp_path):
-    body = process("export", "--out", "exported", "--json").json_body
+def test_onnx_runs_without_torch_and_gives_the_same_score(safelight, tmp_path):
+    body = safelight("export", "--out", "exported", "--json").json_body
     assert body["files"] == ["classifier.json", "classifier.onnx"]
     assert body["probability_error"] <= 1e-3
     assert body["embedding_error"] <= 1e-3
@@ -23,7 +23,7 @@ def test_onnx_runs_without_torch_and_gives_the_same_score(process, tmp_path):
     done = subprocess.run([sys.executable, "-c", blocked + run], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = json.loads(done.stdout)
-    (line,) = process("moderate", photograph, "--exact", "--json").json_lines
+    (line,) = safelight("moderate", photograph, "--exact", "--json").json_lines
     assert scores["nsfw"] == pytest.approx(line["scores"]["nsfw"], abs=1e-3)
 
 

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 
-def test_list_has_installed_and_available_models(process):
-    rows = {row["name"]: row["state"] for row in process("models", "list", "--json").json_body["models"]}
+def test_list_has_installed_and_available_models(safelight):
+    rows = {row["name"]: row["state"] for row in safelight("models", "list", "--json").json_body["models"]}
     assert rows == {"open-nsfw": "built in", "nsfw-image-detection-384": "can be pulled"}
-    assert "nsfw-image-detection-384" in process("models", "list").out
+    assert "nsfw-image-detection-384" in safelight("models", "list").out
 
 
 def test_showing_or_removing_an_unknown_model(safelight):

@@ -53,17 +53,17 @@ def test_a_bad_file_gets_its_line_and_the_run_continues(safelight, tmp_path):
     assert ran.status == 2
 
 
-def test_flagged_images_exit_with_one_whatever_else_failed(safelight, nothing_goes):
-    ran = safelight("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
+def test_flagged_images_exit_with_one_whatever_else_failed(process, nothing_goes):
+    ran = process("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
     assert ran.status == 1
     assert ran.json_lines[0]["decision"] == "block"
     assert ran.json_lines[0]["policy"]["name"] == "nothing-goes"
     assert ran.json_lines[0]["policy"]["version"] == "7"
 
 
-def test_a_folder_and_standard_input(process, tmp_path):
+def test_a_folder_and_standard_input(safelight, tmp_path):
     shutil.copy(sample_photographs()[1], tmp_path / "one.jpg")
-    ran = process("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
+    ran = safelight("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
     folder, stdin = ran.json_lines
     assert folder["path"].endswith("one.jpg")
     assert stdin["path"] == "-"
@@ -122,8 +122,8 @@ def test_tiles_are_in_the_verdict(safelight, tmp_path):
     assert tiled["unsafe"] > plain["unsafe"]
 
 
-def test_a_model_that_is_not_pulled_names_the_pull_command(process):
-    ran = process("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
+def test_a_model_that_is_not_pulled_names_the_pull_command(safelight):
+    ran = safelight("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
     assert ran.status == 2
     assert ran.json_body["error"]["code"] == "model.not_pulled"
     assert "safelight models pull nsfw-image-detection-384" in ran.json_body["error"]["hint"]

@@ -100,6 +100,12 @@ def test_another_policy_is_reported(inside: RunCommand, nothing_goes: Path, anyt
     assert inside("reproduce", "x.png", "--policy", anything_goes).status == 0
 
 
+@pytest.fixture(scope="module")
+def edited() -> list[bytes]:
+    """The file of an edited image, once a test has made it."""
+    return []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -112,7 +118,13 @@ def test_another_policy_is_reported(inside: RunCommand, nothing_goes: Path, anyt
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_missing_inputs_are_reported(arguments: list[str], code: str, inside: RunCommand) -> None:
-    assert inside("edit", "init.png", "a cat", *QUICK, "--out", "edited.png").status == 0
+def test_missing_inputs_are_reported(
+    arguments: list[str], code: str, inside: RunCommand, edited: list[bytes], tmp_path: Path
+) -> None:
+    if edited:
+        (tmp_path / "edited.png").write_bytes(edited[0])
+    else:
+        assert inside("edit", "init.png", "a cat", *QUICK, "--out", "edited.png").status == 0
+        edited.append((tmp_path / "edited.png").read_bytes())
     ran = inside("reproduce", *arguments, "--json")
     assert (ran.status, ran.json_body["error"]["code"]) == (2, code)

@@ -192,7 +192,7 @@ from safelight.gallery import Gallery
 from safelight.settings import Settings
 from tests.gallery.conftest import NOON, new_entry
 
-pictures = [new_entry(number // 2, index=number % 2) for number in range(400)]
+pictures = [new_entry(number // 2, index=number % 2) for number in range(200)]
 settings = Settings(home=Path(sys.argv[1]), database=SecretStr(sys.argv[2]))
 chance, entered = random.Random(7), 0
 for _ in range(10):

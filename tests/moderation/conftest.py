@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from safelight.atomic_write import atomic_write
 from safelight.bench.peers import write_random_checkpoint
 from safelight.moderation import ClassifierInfo, Policy, Prediction, load_classifier
+from safelight.moderation.classifiers import timm_convert
 from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.classifiers.preprocess import Preprocessing
+from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.settings import Settings
 
 ANY_SIZE = {"fixed_input_size": None}
@@ -46,7 +50,7 @@ class Checkpoints:
     """One folder for each kind of checkpoint that the tests need; their weights are random."""
 
     marqo: Path
-    """vit_tiny_patch16_384 as on the hub: NSFW first, the inner num_classes says 1000."""
+    """vit_tiny_patch16_384 as on the hub, with 4 of its 12 layers: NSFW first, the inner num_classes says 1000."""
     nsfw_first: Path
     """test_vit, centre crop at 0.95."""
     sfw_first: Path
@@ -58,7 +62,7 @@ class Checkpoints:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     root = tmp_path_factory.mktemp("checkpoints")
-    marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"))
+    marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"), depth=4)
     first = write_random_checkpoint(root / "nsfw-first", "test_vit", labels=("NSFW", "SFW"))
     edit_config(first, pretrained_cfg={"crop_pct": 0.95})
     five = write_random_checkpoint(
@@ -94,11 +98,33 @@ def copied(checkpoints: Checkpoints, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def load(settings: Settings) -> Callable[..., NetworkClassifier]:
-    """Load a checkpoint, at most once for each backend and way of preprocessing."""
+def convert(settings: Settings) -> Callable[[Path], None]:
+    """Convert a checkpoint within this process, which saves the seconds in which another one imports torch."""
+
+    def convert(folder: Path) -> None:
+        config = read_timm_config(folder)
+        if not timm_convert.is_converted(config, settings.cache_folder):
+            path = timm_convert.cache_path(config, settings.cache_folder)
+            with warnings.catch_warnings(), atomic_write(path) as temporary:
+                warnings.simplefilter("ignore")  # as in the process for conversions
+                timm_convert.convert_to_onnx(folder, temporary)
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def load(
+    settings: Settings, checkpoints: Checkpoints, convert: Callable[[Path], None]
+) -> Callable[..., NetworkClassifier]:
+    """Load a checkpoint, at most once for each backend and way of preprocessing.
+
+    That with NSFW first is converted in a process of its own, as a user's are; the others in this one.
+    """
 
     @cache
     def load(folder: Path, *, exact: bool = False, backend: str = "onnxruntime") -> NetworkClassifier:
+        if folder != checkpoints.nsfw_first:
+            convert(folder)
         chosen = settings.model_copy(update={"exact": exact, "backend": backend})
         return load_classifier(chosen, str(folder))
 

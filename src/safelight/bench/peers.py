@@ -62,19 +62,32 @@ def _load_timm(checkpoint: Path) -> JudgeFunction:
 
 
 def write_random_checkpoint(
-    folder: Path, architecture: str = "vit_tiny_patch16_384", *, labels: tuple[str, ...] = ("NSFW", "SFW")
+    folder: Path,
+    architecture: str = "vit_tiny_patch16_384",
+    *,
+    labels: tuple[str, ...] = ("NSFW", "SFW"),
+    **arguments: Any,
 ) -> Path:
     """Write a checkpoint in the layout of nsfw-image-detection-384 with random weights, for timing only.
 
     The head is scaled and centred on the sample photographs, so that scores spread around one half, where differences
     in arithmetic have the largest effect.
+
+    Args:
+        folder: The folder; it is created.
+        architecture: timm's name of the network.
+        labels: The labels, in the order of the outputs.
+        arguments: timm's arguments of the network, such as its depth.
+
+    Returns:
+        The folder.
     """
     import timm
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    model = timm.create_model(architecture, num_classes=len(labels))
+    model = timm.create_model(architecture, num_classes=len(labels), **arguments)
     _centre_head(model.eval())
     side = timm.data.resolve_model_data_config(model)["input_size"][1]
     config = {
@@ -93,6 +106,8 @@ def write_random_checkpoint(
             "num_classes": 1000,
         },
     }
+    if arguments:
+        config["model_args"] = arguments
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file(model.state_dict(), folder / "model.safetensors")

@@ -20,7 +20,7 @@ from safelight.errors import (
     ClassifierUnknownError,
     DigestMismatchError,
     FileMissingError,
-    ModelInvalidError,
+    InternalError,
     ModelNotPulledError,
     PickleRefusedError,
     UsageError,
@@ -93,11 +93,9 @@ def test_openvino_equals_timm(checkpoints: Any, load: Load, small_pngs: list[Pat
     assert_equals_timm(load(checkpoints.nsfw_first, backend="openvino"), checkpoints.nsfw_first, small_pngs)
 
 
-def test_a_384_dimensional_backbone_equals_timm(
-    settings: Settings, tmp_path: Path, photographs: list[Path]
-) -> None:
-    folder = write_random_checkpoint(tmp_path / "small", "vit_small_patch16_384")
-    classifier = load_classifier(settings, str(folder))
+def test_a_384_dimensional_backbone_equals_timm(load: Load, tmp_path: Path, photographs: list[Path]) -> None:
+    folder = write_random_checkpoint(tmp_path / "small", "vit_small_patch16_384", depth=2)
+    classifier = load(folder)
     assert classifier.info.embedding_dim == 384
     assert_equals_timm(classifier, folder, photographs)
 
@@ -129,13 +127,19 @@ def test_child_processes_refuse_connections_too(tmp_path: Path) -> None:
 
 
 def test_a_slow_conversion_is_announced_once(
-    checkpoints: Any, load: Load, settings: Settings, copied: Callable[..., Path]
+    checkpoints: Any,
+    load: Load,
+    settings: Settings,
+    copied: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load(checkpoints.nsfw_first)
     load_definition(settings, str(checkpoints.nsfw_first), on_message=pytest.fail)
     told: list[str] = []
     folder = copied(architecture="no_such_net")
-    with pytest.raises(ModelInvalidError, match="no_such_net"):
+    # A conversion that fails at once: its own errors are tested in test_timm_convert.py.
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(InternalError, match=r"^Converting changed failed"):
         load_definition(settings, str(folder), on_message=told.append)
     assert told == [f"Converting {folder} for this machine (once) …"]
 

@@ -328,7 +328,7 @@ def test_a_full_disk(scan: Callable[..., Scan]) -> None:
 class ScanProcesses:
     """``safelight scan`` in child processes, over many small copies of the photographs."""
 
-    count = 300
+    count = 120
 
     def __init__(self, root: Path, photographs: list[Path]) -> None:
         self.folder = root / "pictures"

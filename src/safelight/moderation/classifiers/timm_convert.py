@@ -39,7 +39,7 @@ def load_converted(config: TimmConfig, cache: Path) -> bytes:
         ModelInvalidError: The weights do not match the architecture in config.json.
         OutputError: The cache cannot be written.
     """
-    path = _cache_path(config, cache)
+    path = cache_path(config, cache)
     if not path.is_file():
         with atomic_write(path) as temporary:
             _convert_in_child(config.folder, temporary)
@@ -48,10 +48,11 @@ def load_converted(config: TimmConfig, cache: Path) -> bytes:
 
 def is_converted(config: TimmConfig, cache: Path) -> bool:
     """Whether the conversion is in the cache."""
-    return _cache_path(config, cache).is_file()
+    return cache_path(config, cache).is_file()
 
 
-def _cache_path(config: TimmConfig, cache: Path) -> Path:
+def cache_path(config: TimmConfig, cache: Path) -> Path:
+    """Return the file of the conversion in the cache, whether it exists or not."""
     versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
     return cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
 
