@@ -144,3 +144,9 @@ def open_page(page: Page, url: str) -> Page:
     page.goto(f"{url}/studio/")
     page.wait_for_function("window.safelight?.form.ready")
     return page
+
+
+def choose_language(page: Page, url: str, language: str) -> None:
+    """Store a language in the page's origin, for when the web UI is opened."""
+    page.goto(f"{url}/favicon.svg")
+    page.evaluate("language => localStorage.setItem('safelight.language', language)", language)
