@@ -92,6 +92,7 @@ def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> N
         "family": "sd1-starter",
         "infotext": infotext_from_record(record),
         "record": record.to_json(),
-        "data": None if blocked else make_image_file(record),
     }
+    if "data" not in changes:
+        fields["data"] = None if blocked else make_image_file(record)
     return NewEntry(**fields | changes)

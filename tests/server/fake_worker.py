@@ -80,5 +80,6 @@ class FakeWorker(threading.Thread):
             steps=1,
             sampler="Euler",
             checkpoint="starter",
+            prompt=str(job.request.get("prompt", "")),
             infotext="a picture\nSteps: 1",
         )

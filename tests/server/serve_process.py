@@ -108,8 +108,13 @@ class ServeProcess:
 
 
 @contextmanager
-def run_serve(home: Path, *, workers: int = 1, database: str = "", **settings: str) -> Iterator[ServeProcess]:
-    """Start everything; kill what is left of it afterwards. Settings are given by the names of their variables."""
+def run_serve(
+    home: Path, *, command: str = "serve", workers: int = 1, database: str = "", **settings: str
+) -> Iterator[ServeProcess]:
+    """Start everything; kill what is left of it afterwards. Settings are given by the names of their variables.
+
+    With the command "api", there is an API process only: a worker takes 10 s of a core to start.
+    """
     port = free_port()
     environment = {
         **os.environ,
@@ -120,8 +125,8 @@ def run_serve(home: Path, *, workers: int = 1, database: str = "", **settings: s
         **({"SAFELIGHT_DATABASE": database} if database else {}),
         **settings,
     }
-    command = [sys.executable, "-m", "safelight", "serve", "--port", str(port)]
-    studio = ServeProcess(home, command, environment, f"http://127.0.0.1:{port}")
+    words = [sys.executable, "-m", "safelight", command, "--port", str(port)]
+    studio = ServeProcess(home, words, environment, f"http://127.0.0.1:{port}")
     try:
         yield studio
     finally:

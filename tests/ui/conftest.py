@@ -15,8 +15,9 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    CDPSession,
     Page,
-    Response,
+    ViewportSize,
     WebError,
     expect,
     sync_playwright,
@@ -25,6 +26,7 @@ from tests.server.serve_process import ServeProcess, run_serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu"]
+WINDOW: ViewportSize = {"width": 1360, "height": 900}
 
 expect.set_options(timeout=30_000)  # other tests keep the machine busy; 5 s is Playwright's default
 
@@ -43,52 +45,66 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shared_context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser context for all tests: it keeps the files that the page loads, compiled."""
-    context = browser.new_context(
-        viewport={"width": 1360, "height": 900}, locale="en-US", accept_downloads=True
-    )
+    context = browser.new_context(viewport=WINDOW, locale="en-US", accept_downloads=True)
     context.set_default_timeout(60_000)
     yield context
     context.close()
 
 
+@pytest.fixture(scope="session")
+def shared_page(shared_context: BrowserContext) -> Page:
+    """A page for all tests: to start a page's process takes more of a core than most tests do."""
+    return shared_context.new_page()
+
+
+@pytest.fixture(scope="session")
+def shared_session(shared_page: Page) -> CDPSession:
+    """A connection to the shared page's debugger."""
+    return shared_page.context.new_cdp_session(shared_page)
+
+
 @pytest.fixture
 def context(shared_context: BrowserContext) -> Iterator[BrowserContext]:
-    """A browser context without stored data; a script error in one of its pages fails the test."""
+    """A browser context in which a script error of a page fails the test."""
     problems: list[str] = []
-    visited: set[str] = set()
 
     def on_error(error: WebError) -> None:
         problems.append(error.error.stack or str(error.error))
 
-    def on_response(response: Response) -> None:
-        visited.add("{0.scheme}://{0.netloc}".format(urlsplit(response.url)))
-
     shared_context.on("weberror", on_error)
-    shared_context.on("response", on_response)
     yield shared_context
     shared_context.remove_listener("weberror", on_error)
-    shared_context.remove_listener("response", on_response)
-    clear_stored_data(shared_context, visited)
     assert not problems
 
 
-def clear_stored_data(context: BrowserContext, origins: set[str]) -> None:
-    """Close all pages, and delete cookies and whatever else pages of these origins have stored."""
-    for page in context.pages:
-        page.close()
+@pytest.fixture
+def page(context: BrowserContext, shared_page: Page, shared_session: CDPSession) -> Iterator[Page]:
+    """An empty page without stored data."""
+    yield shared_page
+    origins = {url_origin(page.url) for page in context.pages}
+    for other in context.pages:
+        if other is not shared_page:
+            other.close()
+    reset_page(shared_page)
     context.clear_cookies()
     context.clear_permissions()
-    page = context.new_page()
-    session = context.new_cdp_session(page)
     for origin in origins:
-        session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
-    page.close()
+        shared_session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
 
 
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    """An empty page."""
-    return context.new_page()
+def url_origin(url: str) -> str:
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
+def reset_page(page: Page) -> None:
+    """Leave what is shown, and undo what a test can have changed about the page: routes, window, media, pointer."""
+    page.unroute_all(behavior="ignoreErrors")
+    if page.url.startswith("http"):
+        page.evaluate("sessionStorage.clear()")
+    page.goto("about:blank")
+    page.set_viewport_size(WINDOW)
+    page.emulate_media(reduced_motion="null")
+    page.mouse.move(0, 0)
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +144,9 @@ def open_page(page: Page, url: str) -> Page:
     page.goto(f"{url}/studio/")
     page.wait_for_function("window.safelight?.form.ready")
     return page
+
+
+def choose_language(page: Page, url: str, language: str) -> None:
+    """Store a language in the page's origin, for when the web UI is opened."""
+    page.goto(f"{url}/favicon.svg")
+    page.evaluate("language => localStorage.setItem('safelight.language', language)", language)

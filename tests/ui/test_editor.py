@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from safelight.ui.form_fields import controls_json
 
@@ -20,19 +21,35 @@ HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
 <script type="module">
   import { base64 } from "./core/api.js";
   import { Editor } from "./editor.js";
-  window.changes = 0;
-  window.sizes = [];
   window.bytes = async (blob) => blob && base64(blob);
   window.blob = (text, type) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], { type });
-  window.editor = new Editor(document.querySelector("#editor"), {
-    onchange: () => window.changes++, onsize: ({ width, height }) => window.sizes.push([width, height]) });
+  window.renew = () => {
+    if (window.editor instanceof Editor) window.editor.destroy(); // at first it is the element with this id
+    document.querySelectorAll(".sl-toast").forEach((toast) => toast.remove());
+    document.querySelector("textarea").value = "";
+    window.changes = 0;
+    window.sizes = [];
+    window.editor = new Editor(document.querySelector("#editor"), {
+      onchange: () => window.changes++, onsize: ({ width, height }) => window.sizes.push([width, height]) });
+  };
+  window.renew();
 </script></html>""".replace("FIELDS", controls_json())
 
 
+@pytest.fixture(scope="module")
+def opened(shared_context: BrowserContext, static_url: str) -> Iterator[Page]:
+    """A page of all tests, for one editor after the other: to open it takes longer than most tests."""
+    page = open_editor(shared_context.new_page(), static_url)
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def editor(page: Page, static_url: str) -> Page:
+def editor(context: BrowserContext, opened: Page) -> Page:
     """A page with an empty editor."""
-    return open_editor(page, static_url)
+    opened.mouse.move(0, 0)
+    opened.evaluate("renew()")
+    return opened
 
 
 @pytest.fixture
@@ -45,7 +62,7 @@ def shown(editor: Page) -> Page:
 def open_editor(page: Page, static_url: str) -> Page:
     page.route("**/editor-harness.html", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
     page.goto(f"{static_url.rstrip('/')}/editor-harness.html")
-    page.wait_for_function("window.editor")
+    page.wait_for_function("!!window.editor?.setPicture")
     return page
 
 

@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.gallery.conftest import make_image_file, make_record, new_entry
+from tests.server.fake_worker import FakeWorker
 from tests.server.serve_process import ServeProcess, run_serve
 from tests.ui.conftest import open_page
 
-from safelight.database import migrate, open_database
-from safelight.gallery import SCHEMA, Gallery
+from safelight.database import migrate, open_database, write_transaction
+from safelight.gallery import SCHEMA
+from safelight.gallery.entry_ids import make_entry_id, make_entry_key
+from safelight.gallery.mapping import insert_entry
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
@@ -28,13 +31,12 @@ def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
     settings = Settings(home=home)
     engine = open_database(settings)
     migrate(engine, [SCHEMA])
-    gallery = Gallery(engine, home)
     data = make_image_file(make_record("a boat"))
     special = {MANY - 3: Decision.REVIEW, MANY - 2: Decision.BLOCK}
-    for number in range(MANY):
-        decision = special.get(number, Decision.ALLOW)
-        entry = gallery.add(
-            new_entry(
+    with write_transaction(engine) as connection:  # one for all: a tenth of the time of Gallery.add for each
+        for number in range(MANY):
+            decision = special.get(number, Decision.ALLOW)
+            new = new_entry(
                 number,
                 f"number {number} {'lighthouse' if number % 100 == 0 else 'boat'}",
                 owner=None,
@@ -43,11 +45,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
                 sampler="Heun" if number % 3 == 0 else "Euler a",
                 data=None if decision is Decision.BLOCK else data,
             )
-        )
-    assert entry.path is not None
-    (home / "gallery" / entry.path).unlink()
+            key = make_entry_key(str(new.job_id), new.index)
+            entry = insert_entry(connection, make_entry_id(new.created, key), new)
+            assert entry is not None
+            if entry.path is not None and number < MANY - 1:
+                file = home / "gallery" / entry.path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
     engine.dispose()
-    with run_serve(home, SAFELIGHT_WEB_UI="true") as running:
+    with run_serve(home, command="api", SAFELIGHT_WEB_UI="true") as running:
         running.request("GET", "/studio/")
         yield running
 
@@ -229,9 +235,12 @@ def test_new_images_appear_without_moving_the_current_one(gallery: Locator, fill
     page.wait_for_timeout(300)
     first = gallery.get_by_role("gridcell").first
     expect(first).to_be_attached()
+    worker = FakeWorker(filled.home)
+    worker.start()
     filled.submit(77)
     fresh = gallery.get_by_role("button", name="1 new picture")
     expect(fresh).to_be_visible(timeout=300_000)
     assert gallery.get_by_role("grid").evaluate("grid => grid.scrollTop") == 3000
     fresh.click()
     expect(gallery.get_by_role("gridcell", name=re.compile("^a red apple 77"))).to_be_visible()
+    worker.stop()

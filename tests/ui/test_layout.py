@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from tests.server.serve_process import ServeProcess
-from tests.ui.conftest import open_page
+from tests.ui.conftest import choose_language, open_page
 
 from safelight.ui.panels import PANELS
 from safelight.ui.texts import LANGUAGES
@@ -65,7 +65,7 @@ SQUEEZED = """() => {
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: ServeProcess, language: str) -> None:
     job = studio.submit(9300, count=8, steps=1)
-    page.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
+    choose_language(page, studio.url, language)
     open_page(page, studio.url)
     expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
     wrong: list[Any] = []

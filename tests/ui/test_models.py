@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 HARNESS = """<!doctype html><html lang="en"><title>Models</title>
 <link rel="stylesheet" href="style.css"><link rel="stylesheet" href="models.css"><main id="root"></main>
@@ -67,6 +67,10 @@ def server() -> Server:
 
 @pytest.fixture
 def models(page: Page, static_url: str, server: Server) -> Page:
+    return open_models(page, static_url, server)
+
+
+def open_models(page: Page, static_url: str, server: Server) -> Page:
     page.route(f"{static_url}/part", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
     page.route("**/v1/**", server.answer)
     page.goto(f"{static_url}/part")
@@ -105,7 +109,11 @@ def test_a_worker_that_dies_while_it_loads_is_not_waited_for(models: Page, serve
     expect(row).to_contain_text("Not in memory")
 
 
-def test_a_restarted_worker_without_the_load_is_not_waited_for_either(models: Page, server: Server) -> None:
+def test_a_restarted_worker_without_the_load_is_not_waited_for_either(
+    browser: Browser, static_url: str, server: Server
+) -> None:
+    context = browser.new_context(locale="en-US")  # the clock is that of all pages of a context
+    models = open_models(context.new_page(), static_url, server)
     models.clock.install()
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     server.worker["loading"] = "large"
@@ -118,6 +126,7 @@ def test_a_restarted_worker_without_the_load_is_not_waited_for_either(models: Pa
     server.worker["state"] = "idle"
     pass_seconds(models, 11)
     expect(row.get_by_role("alert")).to_have_text("large could not be loaded.")
+    context.close()
 
 
 def pass_seconds(page: Page, times: int) -> None:

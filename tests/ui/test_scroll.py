@@ -20,25 +20,28 @@ def drawn(studio: ServeProcess) -> str:
     return job
 
 
-@pytest.fixture
-def phone(browser: Browser, studio: ServeProcess, drawn: str) -> Iterator[Page]:
-    """A telephone's browser context."""
-    yield from open_window(browser, studio, 390, 844, has_touch=True, is_mobile=True)
-
-
-@pytest.fixture
-def desktop(browser: Browser, studio: ServeProcess, drawn: str) -> Iterator[Page]:
-    """A desktop's browser context with reduced motion."""
-    yield from open_window(browser, studio, 1360, 880, reduced_motion="reduce")
-
-
-def open_window(
-    browser: Browser, studio: ServeProcess, width: int, height: int, **options: object
-) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US", **options)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def phone_page(browser: Browser) -> Iterator[Page]:
+    """A page on a telephone."""
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, locale="en-US", has_touch=True, is_mobile=True
+    )
     context.set_default_timeout(60_000)
-    yield open_page(context.new_page(), studio.url)
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def phone(phone_page: Page, studio: ServeProcess, drawn: str) -> Page:
+    """The web UI on a telephone."""
+    return open_page(phone_page, studio.url)
+
+
+@pytest.fixture
+def desktop(page: Page, studio: ServeProcess, drawn: str) -> Page:
+    """The web UI on a desktop with reduced motion."""
+    page.emulate_media(reduced_motion="reduce")
+    return open_page(page, studio.url)
 
 
 def scroll_position(page: Page) -> float:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from tests.server.fake_worker import FakeWorker
 from tests.server.serve_process import ServeProcess, run_serve
 
-PEOPLE = {"anna": "user", "ben": "user", "root": "admin"}
+from safelight.database import open_database
+from safelight.jobs.queue_service import prepare_database
+from safelight.server.security.keys import SCHEMA, KeyStore
+from safelight.server.security.principal import Role
+from safelight.settings import Settings
 
-
-def key_for(home: Path, name: str, role: str) -> str:
-    command = [sys.executable, "-m", "safelight", "keys", "add", name, "--role", role, "--json"]
-    answer = subprocess.run(
-        command, env=os.environ | {"SAFELIGHT_HOME": str(home)}, capture_output=True, check=True
-    )
-    return str(json.loads(answer.stdout)["key"])
+PEOPLE = {"anna": Role.USER, "ben": Role.USER, "root": Role.ADMIN}
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +25,26 @@ def guarded(
     tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> Iterator[tuple[ServeProcess, dict[str, str]]]:
     home = tmp_path_factory.mktemp("guarded")
-    keys = {name: key_for(home, name, role) for name, role in PEOPLE.items()}
-    with run_serve(home, SAFELIGHT_WEB_UI="true") as studio:
-        studio.request("GET", "/health/ready")
+    settings = Settings(home=home)
+    prepare_database(settings, SCHEMA)
+    engine = open_database(settings)
+    keys = {name: KeyStore(engine).add(name, role) for name, role in PEOPLE.items()}
+    engine.dispose()
+    with run_serve(home, command="api", SAFELIGHT_WEB_UI="true") as studio:
+        worker = FakeWorker(home)
+        worker.start()
+        studio.request("GET", "/studio/")  # waits until the web UI is loaded
         yield studio, keys
+        worker.stop()
 
 
-def signed_in(page: Page, url: str, key: str) -> Page:
+def sign_in(page: Page, url: str, key: str) -> None:
     page.goto(url)
     expect(page).to_have_url(re.compile(r"/sign-in\?next="))
     page.locator("#key").fill(key)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/studio/")
     page.wait_for_function("window.safelight?.form.ready")
-    return page
 
 
 def draw(studio: ServeProcess, key: str, prompt: str) -> str:
@@ -53,26 +53,23 @@ def draw(studio: ServeProcess, key: str, prompt: str) -> str:
     return str(answer.json()["id"])
 
 
-def test_sign_in_own_jobs_and_sign_out(
-    browser: Browser, guarded: tuple[ServeProcess, dict[str, str]]
-) -> None:
+def test_sign_in_own_jobs_and_sign_out(page: Page, guarded: tuple[ServeProcess, dict[str, str]]) -> None:
     studio, keys = guarded
     jobs = {name: draw(studio, keys[name], f"a flower of {name}") for name in ("anna", "ben")}
     for name, seen in {"anna": {"anna"}, "root": {"anna", "ben"}}.items():
-        with browser.new_context(locale="en-US") as context:
-            context.set_default_timeout(60_000)
-            page = signed_in(context.new_page(), studio.url, keys[name])
-            for owner, job in jobs.items():
-                expect(page.locator(f'[data-job="{job}"]')).to_have_count(int(owner in seen))
-                if owner in seen:
-                    state = page.locator(f'[data-job="{job}"]')
-                    expect(state).to_have_attribute("data-state", "succeeded", timeout=300_000)
-            page.locator("#sl-tab-gallery-button").click()
-            expect(page.locator("#sl-gallery img")).to_have_count(len(seen))
-            page.get_by_role("button", name="Sign out").click()
-            expect(page).to_have_url(re.compile("/sign-in"))
-            page.goto(f"{studio.url}/studio/")
-            expect(page).to_have_url(re.compile("/sign-in"))
+        sign_in(page, studio.url, keys[name])
+        for owner, job in jobs.items():
+            expect(page.locator(f'[data-job="{job}"]')).to_have_count(int(owner in seen))
+            if owner in seen:
+                state = page.locator(f'[data-job="{job}"]')
+                expect(state).to_have_attribute("data-state", "succeeded", timeout=300_000)
+        page.locator("#sl-tab-gallery-button").click()
+        expect(page.locator("#sl-gallery img")).to_have_count(len(seen))
+        page.get_by_role("button", name="Sign out").click()
+        expect(page).to_have_url(re.compile("/sign-in"))
+        page.goto(f"{studio.url}/studio/")
+        expect(page).to_have_url(re.compile("/sign-in"))
+        page.evaluate("sessionStorage.clear()")  # another person has another tab
 
 
 def test_a_wrong_key_is_reported(page: Page, guarded: tuple[ServeProcess, dict[str, str]]) -> None:

@@ -1,6 +1,6 @@
 // Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
-import { ApiError, get, post, read, request } from "./core/api.js";
+import { ApiError, get, post, read, readBlob, request } from "./core/api.js";
 import { copyText } from "./core/clipboard.js";
 import { dialog } from "./core/dialog.js";
 import { button, h } from "./core/dom.js";
@@ -39,7 +39,7 @@ export function makeActions({ form, jobStore, show }) {
 
   /** Read the generation parameters from a picture's file. @param {string} id @returns {Promise<import("./types").RecallResult>} */
   async function recallPicture(id) {
-    const blob = await (await request("GET", fileUrl(id))).blob();
+    const blob = await readBlob(await request("GET", fileUrl(id)));
     return read(await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } }));
   }
 
@@ -70,7 +70,7 @@ export function makeActions({ form, jobStore, show }) {
   /** @param {string} id @param {number} factor @param {string} upscaler */
   async function queueUpscale(id, factor, upscaler) {
     const data = new FormData();
-    data.append("image", await (await request("GET", fileUrl(id))).blob(), "picture");
+    data.append("image", await readBlob(await request("GET", fileUrl(id))), "picture");
     data.append("request", JSON.stringify({ kind: "upscale", by: factor, upscaler }));
     jobStore.add(await read(await request("POST", "/v1/jobs", { body: data })));
     toast(t("upscale.queued"));
@@ -104,7 +104,7 @@ export function makeActions({ form, jobStore, show }) {
     },
     /** Open it in the editor. @param {string} id */
     async edit(id) {
-      const blob = await (await request("GET", fileUrl(id))).blob();
+      const blob = await readBlob(await request("GET", fileUrl(id)));
       void show("create");
       await form.editPicture(blob);
       showInCreate(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));

@@ -25,20 +25,13 @@ export class ApiError extends Error {
  * @throws {ApiError}  The server answered with an error, or could not be reached.
  */
 export async function request(method, path, { json, body, headers = {}, signal, keepalive } = {}) {
-  /** @type {Response} */
-  let response;
-  try {
-    response = await fetch(path, {
-      method,
-      body: json === undefined ? body : JSON.stringify(json),
-      headers: json === undefined ? headers : { "Content-Type": "application/json", ...headers },
-      signal,
-      keepalive,
-    });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError({ code: "page.offline", message: "" }, 0);
-  }
+  const response = await receive(fetch(path, {
+    method,
+    body: json === undefined ? body : JSON.stringify(json),
+    headers: json === undefined ? headers : { "Content-Type": "application/json", ...headers },
+    signal,
+    keepalive,
+  }));
   if (response.ok) return response;
   if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
   throw new ApiError(await errorBodyOf(response), response.status, Number(response.headers.get("Retry-After")) || 0);
@@ -48,8 +41,10 @@ export async function request(method, path, { json, body, headers = {}, signal, 
 export const get = async (path, signal) => read(await request("GET", path, { signal }));
 /** @param {string} path @param {unknown} json @returns {Promise<any>} */
 export const post = async (path, json) => read(await request("POST", path, { json }));
-/** Parse a response's body. @param {Response} response @returns {Promise<any>} */
-export const read = async (response) => parse(await response.text());
+/** Parse a response's body. @param {Response} response @returns {Promise<any>} @throws {ApiError}  The connection broke off. */
+export const read = async (response) => parse(await receive(response.text()));
+/** A response's body as a file. @param {Response} response @returns {Promise<Blob>} @throws {ApiError}  The connection broke off. */
+export const readBlob = (response) => receive(response.blob());
 
 /**
  * Parse JSON, keeping integers that JavaScript cannot represent exactly as strings: seeds can have 63 bits.
@@ -83,6 +78,22 @@ export function base64(blob) {
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(blob);
   });
+}
+
+/**
+ * Wait for a response or its body; a connection that fails or breaks off is our error.
+ * @template T
+ * @param {Promise<T>} received
+ * @returns {Promise<T>}
+ * @throws {ApiError}
+ */
+async function receive(received) {
+  try {
+    return await received;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError({ code: "page.offline", message: "" }, 0);
+  }
 }
 
 /** @param {Response} response @returns {Promise<import("../types").ErrorBody>} */

@@ -1,6 +1,6 @@
 // Heat maps of local pictures, loaded on demand and cached.
 
-import { ApiError, query, request } from "../core/api.js";
+import { ApiError, query, readBlob, request } from "../core/api.js";
 
 const MAX_CACHED = 48;
 const UNSUPPORTED_CODE = "explain.unsupported";
@@ -41,7 +41,7 @@ export class HeatMaps {
     try {
       const headers = { "Content-Type": file.type.startsWith("image/") ? file.type : "application/octet-stream" };
       const response = await request("POST", `/v1/moderate/heat${query({ frame })}`, { body: file, headers });
-      return URL.createObjectURL(await response.blob());
+      return URL.createObjectURL(await readBlob(response));
     } catch (error) {
       this.#maps.delete(file); // so that the next call tries again
       if (error instanceof ApiError && error.code === UNSUPPORTED_CODE && this.unsupported === null) {

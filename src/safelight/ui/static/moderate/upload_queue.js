@@ -1,6 +1,6 @@
 // Upload pictures to be judged, in batches and at the rate that the server allows, until the queue is empty or stopped.
 
-import { ApiError, query, request } from "../core/api.js";
+import { ApiError, query, read, request } from "../core/api.js";
 
 /**
  * @typedef {import("../types").ErrorBody} ErrorBody
@@ -117,7 +117,7 @@ export class UploadQueue {
     const form = new FormData();
     for (const { file, name } of batch) form.append("images", file, name);
     const response = await request("POST", `/v1/moderate${query({ policy: this.policy() })}`, { body: form, signal });
-    return (await response.json()).verdicts;
+    return (await read(response)).verdicts;
   }
 
   /** Handle a failed batch: retry later, split it, or mark its items as failed. @param {Item[]} batch @param {ApiError} error */
