@@ -6,12 +6,13 @@ import inspect
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.hypothesis_profiles import register_profiles
+from tests.memory import MemoryLimiter, long_lived_imports
 from tests.parallel import mark_fast, put_longest_first, shared_folder
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many tests use
 
@@ -27,6 +28,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 small that a second thread costs more than it computes."""
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Likewise: where there are several threads, waiting ones leave the processor to the other processes of a test."""
+
+
+memory_limiter = MemoryLimiter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    with long_lived_imports():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        memory_limiter.free_garbage()
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks

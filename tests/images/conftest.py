@@ -23,9 +23,12 @@ class ImageBuilders:
     @staticmethod
     def pixels(width: int = 64, height: int = 48) -> np.ndarray:
         """A smooth image without any symmetry."""
-        y, x = np.mgrid[0:height, 0:width]
-        red, green = x * 255 // max(width - 1, 1), y * 255 // max(height - 1, 1)
-        return np.stack([red, green, (red + 2 * green) // 3], axis=-1).astype(np.uint8)
+        red = np.arange(width) * 255 // max(width - 1, 1)
+        green = np.arange(height)[:, None] * 255 // max(height - 1, 1)
+        pixels = np.empty((height, width, 3), np.uint8)
+        pixels[..., 0], pixels[..., 1] = red, green
+        pixels[..., 2] = (red.astype(np.uint16) + 2 * green.astype(np.uint16)) // 3
+        return pixels
 
     @classmethod
     def image(cls, width: int = 64, height: int = 48) -> Image.Image:
