@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.hypothesis_profiles import register_profiles
-from tests.memory import MemoryLimiter, long_lived_imports
+from tests.memory import MemoryLimiter, exclude_imports  # imported early: it turns garbage collection off
 from tests.parallel import mark_fast, put_longest_first, shared_folder
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many tests use
 
@@ -35,8 +35,10 @@ memory_limiter = MemoryLimiter()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    with long_lived_imports():
+    try:
         return (yield)
+    finally:
+        exclude_imports()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -160,6 +162,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny checkpoint by name, built once for all test processes; read-only."""
     from tests.tiny import build_tiny  # which imports every inference engine
 
+    exclude_imports()
     root = shared_folder(tmp_path_factory) / "tiny"
 
     def folder(name: str) -> Path:

@@ -7,27 +7,22 @@ in a process with as many modules as this one, and traverses all these modules e
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
 
 from safelight.runtime.allocator import trim
 
+gc.disable()  # while test modules are imported, see exclude_imports
+
 MAX_GROWTH = 128 * 2**20
 """Bytes by which a test process may grow before unreachable objects are freed."""
 
 
-@contextmanager
-def long_lived_imports() -> Iterator[None]:
-    """Collect no garbage meanwhile, and exclude all objects that exist afterwards from later collections."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.collect()
-        gc.freeze()
+def exclude_imports() -> None:
+    """Start collecting garbage, and exclude all objects that exist already: the modules that tests import."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 class MemoryLimiter:
