@@ -361,18 +361,18 @@ def test_any_text_has_a_result(text):
     "piece", ['a: "', "a: {", "a: [", '\\"', ", ", "a:", 'x: "\\", ', 'x: {"q, ', "a: [[", " "]
 )
 def test_hostile_last_lines_are_fast(piece):
-    began = time.perf_counter()
+    began = time.thread_time()
     parse_infotext("a\n" + piece * (65_000 // len(piece)))
     parse_infotext(f"a\n{LAST}, {piece * 10_000}")
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize("line", ["a" + " " * 65_000 + "x", "a\t" * 32_000, " " * 65_000 + ":"])
 def test_a_last_line_of_spaces_is_fast(line):
-    began = time.process_time()
+    began = time.thread_time()
     assert parse_infotext(f"a\n{line}").prompt == f"a\n{line}"
     assert parse_infotext(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_spaces_around_a_key_are_stripped():
