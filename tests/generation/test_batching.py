@@ -27,7 +27,7 @@ from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
 PATIENCE = 30
-WAIT = 500
+WAIT = 1000
 """Milliseconds for which a step waits for others here: ample on a busy machine, and hardly ever used up."""
 
 
