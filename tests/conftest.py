@@ -6,12 +6,13 @@ import inspect
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.hypothesis_profiles import register_profiles
+from tests.memory import MemoryLimiter, exclude_imports  # imported early: it turns garbage collection off
 from tests.parallel import mark_fast, put_longest_first, shared_folder
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many tests use
 
@@ -29,6 +30,25 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Likewise: where there are several threads, waiting ones leave the processor to the other processes of a test."""
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """Where it is set, each of the many processes that tests start would compile all modules of Safelight anew."""
+
+
+memory_limiter = MemoryLimiter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        exclude_imports()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        memory_limiter.free_garbage()
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
@@ -153,6 +173,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny checkpoint by name, built once for all test processes; read-only."""
     from tests.tiny import build_tiny  # which imports every inference engine
 
+    exclude_imports()
     root = shared_folder(tmp_path_factory) / "tiny"
 
     def folder(name: str) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sd_parsers import ParserManager
 from tests.hypothesis_profiles import example_count
+from tests.other_programs import read_with_sd_parsers
 
 from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import format_infotext, infotext_from_record, parse_infotext
@@ -59,16 +58,9 @@ def make_infotext(**change: object) -> ReproductionRecord:
     return ReproductionRecord.model_validate(RECORD.to_dict() | change)
 
 
-@pytest.fixture
-def read_by_others():
-    """Read an image with sd-parsers; it identifies images by their address, so each has to be kept."""
-    kept: list[Image.Image] = []
-
-    def read(text: str, kind: str):
-        kept.append(Image.open(io.BytesIO(encode_image(Image.new("RGB", (8, 8)), kind, Metadata(text)))))
-        return ParserManager().parse(kept[-1])
-
-    return read
+def read_by_others(text: str, kind: str):
+    """What sd-parsers reads in an image with an infotext."""
+    return read_with_sd_parsers(encode_image(Image.new("RGB", (8, 8)), kind, Metadata(text)))
 
 
 def test_the_layout_is_a1111s():
@@ -152,7 +144,7 @@ def test_how_the_second_pass_counts_its_steps_is_in_the_infotext():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", NASTY)
 @pytest.mark.parametrize("negative", ["", "blurry, bad: hands\nSteps: 4, ugly"])
-def test_sd_parsers_reads_our_files(read_by_others, kind, prompt, negative):
+def test_sd_parsers_reads_our_files(kind, prompt, negative):
     text = infotext_from_record(make_infotext(expanded_prompt=prompt, expanded_negative_prompt=negative))
     (sampler,) = read_by_others(text, kind).samplers
     assert [each.value for each in sampler.prompts] == ([prompt.strip()] if prompt else [])
@@ -163,7 +155,7 @@ def test_sd_parsers_reads_our_files(read_by_others, kind, prompt, negative):
     assert (sampler.model.name, sampler.model.hash) == ("starter", "abcdef1234")
 
 
-def test_simple_parsers_read_names_and_quoted_values(read_by_others):
+def test_simple_parsers_read_names_and_quoted_values():
     record = make_infotext(
         checkpoint={"name": "a, Seed: 9\nb", "family": "sd1", "digest": "abcdef1234" + "0" * 54},
         adapters=[
@@ -361,18 +353,18 @@ def test_any_text_has_a_result(text):
     "piece", ['a: "', "a: {", "a: [", '\\"', ", ", "a:", 'x: "\\", ', 'x: {"q, ', "a: [[", " "]
 )
 def test_hostile_last_lines_are_fast(piece):
-    began = time.perf_counter()
+    began = time.thread_time()
     parse_infotext("a\n" + piece * (65_000 // len(piece)))
     parse_infotext(f"a\n{LAST}, {piece * 10_000}")
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize("line", ["a" + " " * 65_000 + "x", "a\t" * 32_000, " " * 65_000 + ":"])
 def test_a_last_line_of_spaces_is_fast(line):
-    began = time.process_time()
+    began = time.thread_time()
     assert parse_infotext(f"a\n{line}").prompt == f"a\n{line}"
     assert parse_infotext(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_spaces_around_a_key_are_stripped():

@@ -23,10 +23,11 @@ class ImageBuilders:
     @staticmethod
     def pixels(width: int = 64, height: int = 48) -> np.ndarray:
         """A smooth image without any symmetry."""
-        red = np.arange(width, dtype=np.int32) * 255 // max(width - 1, 1)
-        green = np.arange(height, dtype=np.int32)[:, np.newaxis] * 255 // max(height - 1, 1)
+        red = np.arange(width) * 255 // max(width - 1, 1)
+        green = np.arange(height)[:, None] * 255 // max(height - 1, 1)
         pixels = np.empty((height, width, 3), np.uint8)
-        pixels[..., 0], pixels[..., 1], pixels[..., 2] = red, green, (red + 2 * green) // 3
+        pixels[..., 0], pixels[..., 1] = red, green
+        pixels[..., 2] = (red.astype(np.uint16) + 2 * green.astype(np.uint16)) // 3
         return pixels
 
     @classmethod

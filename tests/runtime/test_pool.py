@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakSet
@@ -29,17 +28,13 @@ Tiny = Callable[[str], Path]
 @pytest.fixture(autouse=True)
 def no_collecting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turn garbage collection off; it takes longer than these tests' empty components are worth."""
-    if "long_lived" not in request.fixturenames:
+    if "memory_released" not in request.fixturenames:
         monkeypatch.setattr(pool_module, "release_freed_memory", lambda: None)
 
 
 @pytest.fixture
-def long_lived() -> Iterator[None]:
-    """Freeze all existing objects, which makes garbage collections quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def memory_released() -> None:
+    """Collect garbage as usual when components are evicted."""
 
 
 class Loader:
@@ -587,7 +582,7 @@ def test_many_threads_with_reservations_never_exceed_the_budget() -> None:
 # Real weights
 
 
-def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
+def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, memory_released: None) -> None:
     pair = [heavy_checkpoint(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
     size = pair[0].size
     assert size > 30e6

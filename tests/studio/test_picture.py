@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sd_parsers import ParserManager
+from tests.other_programs import read_with_sd_parsers
 
 from safelight.errors import OutputError, UsageError
 from safelight.generation.record import ReproductionRecord
@@ -44,7 +44,7 @@ def test_a_saved_image_has_its_metadata(suffix: str, picture: Picture, tmp_path:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_another_program_reads_the_same(suffix: str, picture: Picture, tmp_path: Path) -> None:
-    found = ParserManager().parse(picture.save(tmp_path / f"cat.{suffix}"))
+    found = read_with_sd_parsers(picture.save(tmp_path / f"cat.{suffix}").read_bytes())
     assert found is not None
     assert [prompt.value for prompt in found.prompts] == [PROMPT]
     assert [prompt.value for prompt in found.negative_prompts] == ["blue"]
