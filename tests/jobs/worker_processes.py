@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,12 +39,17 @@ class WorkerProcesses:
     settings: Settings
     service: QueueService
     environment: dict[str, str]
+    log: Path | None = None
+    """The file that the workers' log goes to; the test process' own error output when None."""
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str = "w", *prefix: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker; ``prefix`` is a command that runs the worker's."""
         command = [*prefix, sys.executable, "-m", "safelight", "worker", "--name", name]
-        process = subprocess.Popen(command, env=self.environment | environment, stdin=subprocess.DEVNULL)
+        with self.log.open("ab") if self.log else nullcontext() as log:
+            process = subprocess.Popen(
+                command, env=self.environment | environment, stdin=subprocess.DEVNULL, stderr=log
+            )
         self.workers[name] = process
         return process
 
@@ -96,14 +101,14 @@ class WorkerProcesses:
 
 
 @contextmanager
-def run_workers(home: Path, database: str = "") -> Iterator[WorkerProcesses]:
+def run_workers(home: Path, database: str = "", log: Path | None = None) -> Iterator[WorkerProcesses]:
     """An empty queue in a data directory; all worker processes are killed afterwards."""
     settings = Settings.load(home=home, database=database or None)
     prepare_database(settings)
     environment = {**os.environ, **FAST_SETTINGS, "SAFELIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
     if database:
         environment["SAFELIGHT_DATABASE"] = database
-    opened = WorkerProcesses(settings, QueueService.open(settings), environment)
+    opened = WorkerProcesses(settings, QueueService.open(settings), environment, log)
     try:
         yield opened
     finally:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from safelight.runtime.allocator import trim
+from safelight.runtime.allocator import collection_paused, trim
 
 PROGRAM = """
 import psutil
@@ -31,3 +32,26 @@ def test_freed_memory_is_returned_to_the_system() -> None:
 def test_other_platforms_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert not trim()
+
+
+def test_nothing_is_collected_during_an_import() -> None:
+    with collection_paused():
+        assert not gc.isenabled()
+        with collection_paused():
+            pass
+        assert not gc.isenabled()
+        made: list[object] = [[]]
+    assert gc.isenabled()
+    assert any(found is made for found in gc.get_objects(generation=2))
+
+
+def test_frozen_objects_stay_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with collection_paused():
+            pass
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= frozen > 0
+    finally:
+        gc.unfreeze()

@@ -126,15 +126,16 @@ def run_processes(
 def wait_for_status(url: str, path: str, *, status: int = 200, seconds: float = 120) -> httpx2.Response:
     """Repeat a GET request until the response has the status."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            response = httpx2.get(url + path, timeout=10)
-        except httpx2.TransportError:
-            response = None
-        if response is not None and response.status_code == status:
-            return response
-        assert time.monotonic() < deadline, f"{url}{path}: {response and response.text}"
-        time.sleep(0.05)
+    with httpx2.Client(timeout=10) as client:  # one for all: each loads the certificates, which takes a while
+        while True:
+            try:
+                response = client.get(url + path)
+            except httpx2.TransportError:
+                response = None
+            if response is not None and response.status_code == status:
+                return response
+            assert time.monotonic() < deadline, f"{url}{path}: {response and response.text}"
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -34,11 +34,14 @@ class ServeProcess:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.process = self._start()
+        self.start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
+        """Start everything, after its end again."""
         with (self.home / "server.log").open("ab") as log:
-            return subprocess.Popen(self.command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log
+            )
 
     def processes(self) -> list[psutil.Process]:
         """The supervisor, if it is running, and its children."""
@@ -74,7 +77,7 @@ class ServeProcess:
             member.kill()
         self.process.wait()
         psutil.wait_procs(family[1:], START_TIMEOUT)
-        self.process = self._start()
+        self.start()
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         """Send a request, and retry it while the server is unreachable or answers 503."""

@@ -204,7 +204,7 @@ def test_ctrl_c_stops_the_job(server: str, tmp_path: Path, partial: bool) -> Non
 
 def test_events_and_previews_over_a_socket(server: str) -> None:
     with Client(server) as client:
-        job = client.submit(GenerateJob(prompt="x", steps=40, count=2))
+        job = client.submit(GenerateJob(prompt="x", steps=60))
         address = f"{server.replace('http', 'ws')}/v1/jobs/{job.id}/ws"
         with websockets.sync.client.connect(address) as socket:
             heard = list(socket)

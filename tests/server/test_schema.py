@@ -51,12 +51,14 @@ class ApiUnderTest:
         document: The parsed document.
         headers: With the key of a user; none where everybody on this machine may use the server.
         others: With the key of another user, who owns nothing.
+        client: A client with the headers.
         statuses: The number of responses of each status.
     """
 
     document: BaseSchema
     headers: dict[str, str]
     others: dict[str, str]
+    client: httpx2.Client
     statuses: Counter[int] = field(default_factory=Counter)
 
     def count(self, _: CheckContext, response: Response, __: Case) -> None:
@@ -77,7 +79,8 @@ def asking(
         worker.start()
         wait_for_status(url, "/health/ready")
         document = schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60, headers=dict(headers))
-        yield ApiUnderTest(document, headers, others)
+        with httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
+            yield ApiUnderTest(document, headers, others, client)
         worker.stop()
 
 
@@ -105,7 +108,7 @@ CHECKS = [
 
 def check_operation(asking: ApiUnderTest, operation: APIOperation, examples: int) -> None:
     """Test one operation with many valid and invalid requests; the valid ones name existing jobs and images."""
-    there = existing_ids(operation, asking.headers)
+    there = existing_ids(operation, asking.client)
     always = [*CHECKS, asking.count]
 
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
@@ -154,16 +157,14 @@ def expect_status(status: int) -> Callable[[CheckContext, Response, Case], None]
     return check
 
 
-def existing_ids(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]:
+def existing_ids(operation: APIOperation, client: httpx2.Client) -> dict[str, str]:
     """The ids of an ended job and its image, as far as an operation's path has parameters for them."""
     names = {parameter.name for parameter in operation.path_parameters}
     if not names & {"job_id", "entry_id"}:
         return {}
-    url = str(operation.base_url).rstrip("/")
-    with httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
-        job = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"}).json()["id"]
-        assert "succeeded" in client.get(f"/v1/jobs/{job}/events").text
-        picture = client.get(f"/v1/jobs/{job}").json()["result"]["pictures"][0]["id"]
+    job = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"}).json()["id"]
+    assert "succeeded" in client.get(f"/v1/jobs/{job}/events").text
+    picture = client.get(f"/v1/jobs/{job}").json()["result"]["pictures"][0]["id"]
     return {name: value for name, value in (("job_id", job), ("entry_id", picture)) if name in names}
 
 

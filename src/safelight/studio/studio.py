@@ -28,6 +28,7 @@ from safelight.moderation.policy import Policy
 from safelight.moderation.scan.runner import Scan
 from safelight.moderation.scan.sources import SkipCallback, find_images
 from safelight.moderation.verdict import Judgement, Verdict
+from safelight.runtime.allocator import collection_paused
 from safelight.runtime.machine import usable_cores
 from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
@@ -271,7 +272,8 @@ class Studio:
             return engine
         with self._lock:
             if self._engine is None:
-                from safelight.generation.engine import Engine
+                with collection_paused():
+                    from safelight.generation.engine import Engine
 
                 self._engine = Engine(self.settings, self._pool)
             return self._engine

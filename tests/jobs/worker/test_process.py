@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,23 @@ from safelight.models.checkpoints.discovery import STARTER_PATH
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
-    """Worker processes that all tests here share: one worker, which each test leaves idle."""
-    with run_workers(tmp_path_factory.mktemp("home")) as opened:
-        opened.start()
+def shared_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
+    """A queue that most tests here share, on a small disk where one can be mounted; use ``workers``."""
+    home, beside = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("beside")
+    with ExitStack() as stack:
+        with suppress(pytest.skip.Exception):
+            stack.enter_context(small_disk(home, 200))
+        opened = stack.enter_context(run_workers(home, log=beside / "worker.log"))
+        opened.environment["XDG_CACHE_HOME"] = str(beside)
         yield opened
+
+
+@pytest.fixture
+def workers(shared_workers: WorkerProcesses) -> WorkerProcesses:
+    """The shared queue with one worker process, which each test leaves idle or ended."""
+    if (process := shared_workers.workers.get("w")) is None or process.poll() is not None:
+        shared_workers.start()
+    return shared_workers
 
 
 def wait_for_end(workers: WorkerProcesses, *job_ids: str) -> bool:
@@ -93,7 +105,7 @@ def test_cancelling_stops_within_a_step(workers: WorkerProcesses) -> None:
 
 
 def test_cancelling_keeps_finished_images(workers: WorkerProcesses) -> None:
-    job_id = workers.submit(steps=100, count=200)
+    job_id = workers.submit(steps=20, count=200)
     wait_for(lambda: (workers.job(job_id).progress or None) and workers.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
     workers.service.store.send_signal(job_id, Signal.CANCEL)
     wait_for(lambda: wait_for_end(workers, job_id))
@@ -111,7 +123,7 @@ def test_finishing_returns_the_partial_image(workers: WorkerProcesses) -> None:
 
 
 def test_skipping_continues_with_the_next_image(workers: WorkerProcesses) -> None:
-    job_id = workers.submit(steps=150, count=2, seed=20)
+    job_id = workers.submit(steps=80, count=2, seed=20)
     wait_for(lambda: workers.has_begun_denoising(job_id))
     workers.service.store.send_signal(job_id, Signal.SKIP)
     wait_for(lambda: wait_for_end(workers, job_id))
@@ -199,7 +211,7 @@ def copy_starter(workers: WorkerProcesses, name: str) -> None:
 
 
 def test_two_jobs_are_batched(workers: WorkerProcesses) -> None:
-    jobs = [workers.submit(seed=seed, steps=60) for seed in range(2)]
+    jobs = [workers.submit(seed=seed, steps=30) for seed in range(2)]
     wait_for(lambda: wait_for_end(workers, *jobs))
     for job_id in jobs:
         entry = workers.service.gallery.find(job_id, 0)
@@ -275,35 +287,85 @@ def test_a_locked_database_is_waited_for(workers: WorkerProcesses) -> None:
     assert len(workers.image_digests(job_id)) == 1
 
 
-def test_a_killed_worker_restarts_and_redoes_its_job(tmp_path: Path) -> None:
-    with run_workers(tmp_path) as workers:
-        workers.start()
-        whole = workers.submit(seed=5, steps=30)
-        wait_for(lambda: wait_for_end(workers, whole))
-        interrupted = workers.submit(seed=5, steps=30, count=3)
-        waiting = workers.submit(seed=6, width=96, height=96)  # does not fit beside the other
-        wait_for(lambda: (found := workers.job(interrupted).progress) and found.picture == 1)
-        workers.kill()
-        assert workers.state(interrupted) is JobState.RUNNING
-        workers.start()
-        wait_for(lambda: wait_for_end(workers, interrupted, waiting))
-        assert workers.job(interrupted).attempt == 2
-        pictures = workers.image_digests(interrupted)
-        assert pictures[0] == workers.image_digests(whole)[0]
-        assert len(set(pictures)) == 3
-        assert len(list((tmp_path / "gallery").rglob("*.png"))) == 5
-        assert workers.terminate() == 0
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_worker_out_of_memory_fails_the_job_and_survives(workers: WorkerProcesses) -> None:
+    """Its address space is limited so that a large image does not fit."""
+    import resource
+
+    process = workers.workers["w"]
+    small = workers.submit()
+    wait_for(lambda: wait_for_end(workers, small))
+    used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
+    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS)
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, unlimited[1]))
+    try:
+        large, after = workers.submit(width=2048, height=2048), workers.submit(seed=9)
+        wait_for(lambda: wait_for_end(workers, large, after))
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, unlimited)
+    error = workers.job(large).error
+    assert error is not None
+    assert error.code == "memory.budget"
+    assert workers.state(after) is JobState.SUCCEEDED
+    assert process.poll() is None
 
 
-def test_a_stopped_worker_returns_its_job(tmp_path: Path) -> None:
-    with run_workers(tmp_path) as workers:
-        workers.start()
-        job_id = workers.submit(steps=1000, count=5)
-        wait_for(lambda: workers.has_begun_denoising(job_id))
-        assert workers.terminate() == 0
-        job = workers.job(job_id)
-        assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
-        assert workers.service.workers() == []
+def test_a_full_disk_is_waited_for(workers: WorkerProcesses) -> None:
+    """It is full when an image is written: nothing is lost or half written, and the job continues with free space."""
+    home, log = workers.settings.home, workers.log
+    if not home.is_mount():
+        pytest.skip("no small disk can be mounted here")
+    assert log is not None
+    before = workers.submit(seed=1)
+    wait_for(lambda: wait_for_end(workers, before))
+    job_id = workers.submit(seed=2, steps=150)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    known = log.stat().st_size
+    with full_disk(home):
+        wait_for(lambda: b"the database cannot be used" in log.read_bytes()[known:])
+        time.sleep(1.5)  # and it tries again
+        assert workers.workers["w"].poll() is None
+    wait_for(lambda: wait_for_end(workers, job_id))
+    after = workers.submit(seed=3)
+    wait_for(lambda: wait_for_end(workers, after))
+    assert workers.state(job_id) is workers.state(after) is JobState.SUCCEEDED
+    assert len(workers.image_digests(job_id)) == 1
+    assert workers.job(job_id).lost == 0
+    for entry in workers.service.gallery.search(Search()).entries:
+        assert workers.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
+    assert not list((home / "gallery" / "coming").glob("*"))
+
+
+def test_a_killed_worker_restarts_and_redoes_its_job(workers: WorkerProcesses) -> None:
+    def files() -> int:
+        return len(list((workers.settings.home / "gallery").rglob("*.png")))
+
+    before = files()
+    whole = workers.submit(seed=5, steps=30)
+    wait_for(lambda: wait_for_end(workers, whole))
+    interrupted = workers.submit(seed=5, steps=30, count=3)
+    waiting = workers.submit(seed=6, width=96, height=96)  # does not fit beside the other
+    wait_for(lambda: (found := workers.job(interrupted).progress) and found.picture == 1)
+    workers.kill()
+    assert workers.state(interrupted) is JobState.RUNNING
+    workers.start()
+    wait_for(lambda: wait_for_end(workers, interrupted, waiting))
+    assert workers.job(interrupted).attempt == 2
+    pictures = workers.image_digests(interrupted)
+    assert pictures[0] == workers.image_digests(whole)[0]
+    assert len(set(pictures)) == 3
+    assert files() == before + 5
+
+
+def test_a_stopped_worker_returns_its_job(workers: WorkerProcesses) -> None:
+    job_id = workers.submit(steps=1000, count=5)
+    wait_for(lambda: workers.has_begun_denoising(job_id))
+    assert workers.terminate() == 0
+    job = workers.job(job_id)
+    assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
+    assert workers.service.workers() == []
+    workers.service.store.send_signal(job_id, Signal.CANCEL)
+    assert workers.state(job_id) is JobState.CANCELLED
 
 
 @pytest.mark.slow
@@ -381,53 +443,3 @@ def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
         assert "more memory than there is" in error.hint
         assert workers.state(after) is JobState.SUCCEEDED
         workers.kill()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
-def test_a_worker_out_of_memory_fails_the_job_and_survives(tmp_path: Path) -> None:
-    """Its address space is limited so that the checkpoint loads, and a large image does not fit."""
-    with run_workers(tmp_path) as workers:
-        process = workers.start()
-        small = workers.submit()
-        wait_for(lambda: wait_for_end(workers, small))
-        used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
-        import resource
-
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))
-        large, after = workers.submit(width=2048, height=2048), workers.submit(seed=9)
-        wait_for(lambda: wait_for_end(workers, large, after))
-        error = workers.job(large).error
-        assert error is not None
-        assert error.code == "memory.budget"
-        assert workers.state(after) is JobState.SUCCEEDED
-        assert process.poll() is None
-
-
-def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is full when an image is written: nothing is lost or half written, and the job continues with free space."""
-    with small_disk(tmp_path, 200), run_workers(tmp_path) as workers:
-        workers.start(XDG_CACHE_HOME=str(tmp_path.parent))
-        before = workers.submit(seed=1)
-        wait_for(lambda: wait_for_end(workers, before))
-        job_id = workers.submit(seed=2, steps=150)
-        wait_for(lambda: workers.has_begun_denoising(job_id))
-        said = ""
-
-        def waits() -> bool:
-            nonlocal said
-            said += capfd.readouterr().err
-            return "the database cannot be used" in said
-
-        with full_disk(tmp_path):
-            wait_for(waits)
-            time.sleep(1.5)  # and it tries again
-            assert workers.workers["w"].poll() is None
-        wait_for(lambda: wait_for_end(workers, job_id))
-        after = workers.submit(seed=3)
-        wait_for(lambda: wait_for_end(workers, after))
-        assert workers.state(job_id) is workers.state(after) is JobState.SUCCEEDED
-        assert len(workers.image_digests(job_id)) == 1
-        assert workers.job(job_id).lost == 0
-        for entry in workers.service.gallery.search(Search()).entries:
-            assert workers.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
-        assert not list((tmp_path / "gallery" / "coming").glob("*"))

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from safelight.errors import InternalError, ServerStartingError
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.logs import get_logger
+from safelight.runtime.allocator import collection_paused
 from safelight.server.core.exception_handlers import send_error
 
 
@@ -56,7 +57,8 @@ class LazyUi:
 
 
 async def _load_ui() -> ASGIApp:
-    from safelight.ui.mount import create_ui_app
+    with collection_paused():
+        from safelight.ui.mount import create_ui_app
 
     schedules = sorted({name for sampler in SAMPLERS.values() for name in sampler.schedules})
     return create_ui_app(list(SAMPLERS), schedules)

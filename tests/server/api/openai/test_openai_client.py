@@ -86,7 +86,7 @@ def test_edit_and_variation(client: openai.OpenAI) -> None:
 @RUN
 def test_streams(client: openai.OpenAI) -> None:
     with client.images.generate(
-        prompt="a red apple", size="128x128", stream=True, partial_images=2, extra_body={"steps": 100}
+        prompt="a red apple", size="128x128", stream=True, partial_images=2, extra_body={"steps": 60}
     ) as events:
         found = list(events)
     assert len(found) > 1, "a job of seconds has a preview"
