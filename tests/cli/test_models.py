@@ -132,3 +132,32 @@ def test_convert_a_pickle_and_use_it(safelight, tmp_path):
     there = safelight("models", "convert", str(source), "--overwrite")
     assert there.out.startswith(f"Wrote {tmp_path / 'old.safetensors'}: 1 tensors")
     assert "optimizer" in there.out
+
+
+def test_show_any_weights_file(safelight, tmp_path):
+    """A LoRA is no checkpoint, and is shown with its parts, words and tags."""
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "style.safetensors"
+    metadata = {
+        "modelspec.trigger_phrase": "applestyle",
+        "ss_tag_frequency": json.dumps({"a": {"red apple": 12}}),
+        "ss_network_dim": "4",
+    }
+    save_file({"lora_unet_x_attn2_to_k.lora_down.weight": torch.zeros(4, 768).half()}, path, metadata)
+    body = safelight("models", "show", str(path), "--json").json_body
+    assert (body["type"], body["family"], body["precisions"]) == ("LoRA", "sd1", {"fp16": 6144})
+    assert (body["trigger_words"], body["training_tags"]) == (["applestyle"], {"red apple": 12})
+    assert body["components"] == [{"name": "denoiser", "tensors": 1, "elements": 3072, "size": 6144}]
+    assert len(body["digest"]) == 64
+    shown = safelight("models", "show", str(path)).out
+    for text in ("LoRA for sd1", "denoiser: 1 tensors", "applestyle", "red apple 12", "ss_network_dim: 4"):
+        assert text in shown
+
+
+def test_show_the_components_of_a_checkpoint(safelight):
+    body = safelight("models", "show", "starter", "--json").json_body
+    assert {part["name"] for part in body["components"]} == {"text_encoder", "unet", "vae"}
+    assert sum(part["size"] for part in body["components"]) == body["size"]
+    assert "unet: " in safelight("models", "show", "starter").out

@@ -75,13 +75,18 @@ def add_prefix(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + key: value for key, value in tensors.items()}
 
 
-def convert_unet(tensors: Tensors) -> Tensors:
-    """Rename a U-Net's tensors: all blocks are in one list, downsamplers and upsamplers among them."""
-    return {_unet_key(key, 1): value for key, value in tensors.items()}
+def convert_unet(tensors: Tensors, layers: int = 1) -> Tensors:
+    """Rename a U-Net's tensors: all blocks are in one list, downsamplers and upsamplers among them.
+
+    Args:
+        tensors: The tensors by diffusers' names.
+        layers: ``layers_per_block``: 1 in every tiny U-Net, 2 in the real ones.
+    """
+    return {_unet_key(key, layers): value for key, value in tensors.items()}
 
 
 def _unet_key(key: str, layers: int) -> str:
-    """Rename one key; ``layers`` is layers_per_block, 1 in every tiny U-Net."""
+    """Rename one key."""
     for old, new in UNET_TOP.items():
         if key.startswith(f"{old}."):
             return new + key.removeprefix(old)

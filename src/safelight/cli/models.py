@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
+    from safelight.models.inventory.file_kinds import Component
     from safelight.moderation.classifiers.definition import PackagedClassifier
     from safelight.settings import Settings
 
@@ -122,7 +123,8 @@ def families(json: JsonOption = False) -> None:
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show a model: a classifier's origin and digests, or a checkpoint's family, size and digest."""
+    """Show a model, or any .safetensors file by its path: what it is, its parts, precision, metadata and digest."""
+    from safelight.models.checkpoints.discovery import find_path
     from safelight.moderation.classifiers.definition import CLASSIFIERS
 
     settings = _load_settings()
@@ -130,6 +132,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         _print_record(_packaged_record(CLASSIFIERS[name]), json)
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
+    elif name.endswith(".safetensors") and not find_path(name, settings.home) and Path(name).is_file():
+        _print_weights_file(Path(name), settings, json)
     else:
         _print_checkpoint(_find_checkpoint(name, settings), settings, json)
 
@@ -323,11 +327,61 @@ def _print_record(record: ModelRecord, json: bool) -> None:
         print_line(f"  {file}  sha256 {digest}")
 
 
+def _print_weights_file(path: Path, settings: Settings, json: bool) -> None:
+    """A file of any kind; of a checkpoint that can be used also what ``_print_checkpoint`` says."""
+    from safelight.models.digests import file_digest
+    from safelight.models.inventory.weights_file import describe_weights_file
+
+    file = describe_weights_file(path)
+    checkpoint = None
+    problem: SafelightError | None = None
+    if file.found.kind == "checkpoint":
+        try:
+            checkpoint = _find_checkpoint(str(path), settings)
+        except UNUSABLE_ERRORS as error:
+            problem = error
+    digest = file_digest(path, settings.cache_folder)
+    if json:
+        usable = checkpoint.to_dict() | {"modes": list(checkpoint.family.modes)} if checkpoint else {}
+        body = file.to_dict() | usable | {"digest": digest}
+        print_json(body | ({"error": problem.to_dict()} if problem else {}))
+        return
+    if checkpoint:
+        _print_checkpoint(checkpoint, settings, json=False)
+    else:
+        family = f" for {file.found.family}" if file.found.family else ""
+        print_line(f"{printable(str(path))}: {file.found.kind}{family}, {file.size / 1e6:.1f} MB")
+        print_line(f"  sha256 {digest}")
+        _print_components(file.found.components)
+    print_line(f"  {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in file.precisions.items())}")
+    if file.trigger_words:
+        print_line(f"  trigger words: {printable(', '.join(file.trigger_words))}")
+    if file.training_tags:
+        tags = (f"{tag} {count}" for tag, count in list(file.training_tags.items())[:10])
+        print_line(f"  training tags: {printable(', '.join(tags))}")
+    for name, value in sorted(file.metadata.items()):
+        if not name.startswith("ss_tag_frequency"):
+            print_line(f"  {printable(name)}: {printable(value[:100])}")
+    if problem:
+        print_line(typer.style(printable(problem.message), fg="magenta"))
+
+
+def _print_components(components: Iterable[Component]) -> None:
+    for part in components:
+        print_line(
+            f"  {part.name}: {part.tensors} tensors, {part.elements:,} weights, {part.size / 1e6:.1f} MB"
+        )
+
+
 def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) -> None:
+    from safelight.models.inventory.weights_file import checkpoint_components
+
     family = checkpoint.family
     digest = checkpoint.digest(settings.cache_folder)
+    components = checkpoint_components(checkpoint)
     if json:
-        print_json(checkpoint.to_dict() | {"digest": digest, "modes": list(family.modes)})
+        parts = {"components": [part.to_dict() for part in components]}
+        print_json(checkpoint.to_dict() | {"digest": digest, "modes": list(family.modes)} | parts)
         return
     print_line(
         f"{printable(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}"
@@ -337,3 +391,4 @@ def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) ->
     print_line(
         f"  {', '.join(family.modes)}; {family.steps} steps of {family.sampler}, guidance {family.guidance_scale:g}"
     )
+    _print_components(components)
