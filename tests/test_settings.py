@@ -40,6 +40,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "generation_precision": "auto",
         "generation_backend": "eager",
         "memory_budget": 0,
+        "model_folders": (),
         "max_batch_size": 8,
         "batch_timeout": 20.0,
         "allow_network": False,

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     batch_timeout: float = Field(
         20.0, ge=0, le=1000, description="How long a step waits for steps of other pictures, in milliseconds."
     )
+    model_folders: tuple[Path, ...] = Field(
+        (),
+        description="Further folders with checkpoints, at any depth, such as those of A1111, SD.Next, Forge or "
+        "ComfyUI, read where they are; safelight models adopt DIR adds one.",
+    )
     allow_network: bool = Field(
         False,
         description="Whether a checkpoint named by its hub id may be downloaded if it is not on this machine.",

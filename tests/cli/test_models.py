@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+from safelight.models.checkpoints.discovery import STARTER_PATH
+
 
 def test_list_has_installed_and_available_models(safelight):
     rows = {row["name"]: row["state"] for row in safelight("models", "list", "--json").json_body["models"]}
@@ -132,6 +134,37 @@ def test_convert_a_pickle_and_use_it(safelight, tmp_path):
     there = safelight("models", "convert", str(source), "--overwrite")
     assert there.out.startswith(f"Wrote {tmp_path / 'old.safetensors'}: 1 tensors")
     assert "optimizer" in there.out
+
+
+def test_adopt_another_programs_models(safelight, tmp_path):
+    """The folder's checkpoints can be used by name afterwards; a dry run changes nothing."""
+    import torch
+    from safetensors.torch import save_file
+
+    home, other = tmp_path / "home", tmp_path / "webui"
+    (other / "models" / "Stable-diffusion" / "sub").mkdir(parents=True)
+    shutil.copytree(STARTER_PATH, other / "models" / "Stable-diffusion" / "sub" / "painter")
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(4, 8)}, other / "style.safetensors")
+    own = {"SAFELIGHT_HOME": str(home)}
+    dry = safelight("models", "adopt", str(other), "--dry-run", "--json", **own).json_body
+    assert (dry["added"], dry["folders"]) == (False, [str(other)])
+    assert sorted((each["type"], each["usable"]) for each in dry["files"]) == [
+        ("LoRA", False),
+        ("checkpoint", True),
+    ]
+    assert not (home / "safelight.toml").exists()
+    shown = safelight("models", "adopt", str(other), **own)
+    assert shown.status == 0
+    assert "2 files, 1 of them checkpoints that can be used." in shown.out
+    listed = safelight("models", "list", "--json", **own).json_body
+    assert [each["name"] for each in listed["checkpoints"]] == ["starter", "sub/painter"]
+    assert listed["problems"] == []
+    assert safelight("models", "show", "sub/painter", "--json", **own).json_body["family"] == "sd1"
+    refused = safelight("models", "remove", "sub/painter", "--json", **own)
+    assert (refused.status, refused.json_body["error"]["code"]) == (2, "usage")
+    assert (other / "models" / "Stable-diffusion" / "sub" / "painter").is_dir()
+    missing = safelight("models", "adopt", str(tmp_path / "nothing"), "--json", **own)
+    assert (missing.status, missing.json_body["error"]["code"]) == (2, "file.missing")
 
 
 def test_show_any_weights_file(safelight, tmp_path):

@@ -1,4 +1,4 @@
-"""``safelight models``: list, show, pull, convert and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, adopt, convert and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull, convert and remove models.")
+app = typer.Typer(help="List, show, pull, adopt, convert and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
@@ -52,6 +52,7 @@ def list_models(server: remote.ServerOption = None, json: JsonOption = False) ->
     found = find_checkpoints(
         settings.home,
         lambda path, error: problems.append({"path": printable(str(path)), "error": error.to_dict()}),
+        folders=settings.model_folders,
         hub_cache=hub_cache_folder(),
     )
     rows = _classifier_rows(_model_store(settings))
@@ -132,7 +133,11 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         _print_record(_packaged_record(CLASSIFIERS[name]), json)
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
-    elif name.endswith(".safetensors") and not find_path(name, settings.home) and Path(name).is_file():
+    elif (
+        name.endswith(".safetensors")
+        and not find_path(name, settings.home, settings.model_folders)
+        and Path(name).is_file()
+    ):
         _print_weights_file(Path(name), settings, json)
     else:
         _print_checkpoint(_find_checkpoint(name, settings), settings, json)
@@ -163,6 +168,47 @@ def pull(name: NameArgument, json: JsonOption = False) -> None:
         if record.files.get(file) != digest:
             print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
+
+
+@app.command()
+def adopt(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A folder of models, or ComfyUI's extra_model_paths.yaml.", show_default=False
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Use the models of another program where they are: show each file, and add the folder to the settings."""
+    from safelight.models.inventory.folders import add_model_folders, folders_of, inspect_folder
+
+    settings = _load_settings()
+    folders = folders_of(folder)
+    if not folders:
+        raise UsageError(f"None of the folders in {folder} exists.")
+    files = {found.path: found for each in folders for found in inspect_folder(each)}
+    if not dry_run:
+        add_model_folders(settings.home, folders)
+    if json:
+        print_json(
+            {
+                "folders": [str(each) for each in folders],
+                "files": [found.to_dict() for found in files.values()],
+                "added": not dry_run,
+            }
+        )
+        return
+    for found in files.values():
+        size = f"{found.size / 1e6:,.0f} MB {found.precision}"
+        print_line(f"{found.type:<13} {found.family or '':<14} {size:<16} {printable(str(found.path))}")
+        if not found.usable:
+            print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
+    usable = sum(found.usable for found in files.values())
+    print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
+    if not dry_run:
+        print_line("Added to model_folders in safelight.toml; a server that runs reads it at its next start.")
 
 
 @app.command()
@@ -219,11 +265,11 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint from the data directory; the starter and checkpoints elsewhere are refused."""
     from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint, find_path
 
-    place = find_path(name, settings.home)
+    place = find_path(name, settings.home, settings.model_folders)
     if place is None:
         return _remove_from_hub_cache(name, settings)
     if not place.parent.resolve().is_relative_to(checkpoints_folder(settings.home).resolve()):
-        raise UsageError(f"{name} lies outside the data directory, behind a link, and stays where it is.")
+        raise UsageError(f"{name} lies outside the data directory and stays where it is.")
     try:
         body = describe_checkpoint(place, name).to_dict()
     except SafelightError:  # damaged, or a pickle: deleted too
@@ -303,7 +349,7 @@ def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:
 
     if name in PINNED_SOURCES:
         _model_store(settings).record(name)  # its error says how to pull it
-    return find_checkpoint(name, settings.home, hub_lookup=hub_lookup())
+    return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup())
 
 
 def _load_settings() -> Settings:

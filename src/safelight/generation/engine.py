@@ -36,7 +36,7 @@ from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.solvers.samplers import check_compatible
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
 from safelight.images import DecodeLimits, ImageSource, decode
-from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
+from safelight.models.checkpoints.discovery import Checkpoint, HubLookup, find_checkpoint
 from safelight.models.checkpoints.loading import (
     CheckpointParts,
     LoadedCheckpoint,
@@ -130,7 +130,7 @@ class Engine:
         """
         if name not in self.loaded_checkpoints:
             return False
-        found = find_checkpoint(name, self._settings.home, hub_lookup=hub_lookup(allow_network=False))
+        found = self._find_checkpoint(name, hub_lookup(allow_network=False))
         return any(parts.checkpoint == found for parts in self._loaded())
 
     @property
@@ -154,8 +154,11 @@ class Engine:
         Raises:
             ModelError: There is none, or it cannot be used.
         """
-        lookup = hub_lookup(allow_network=self._settings.allow_network)
-        return find_checkpoint(name, self._settings.home, hub_lookup=lookup)
+        return self._find_checkpoint(name, hub_lookup(allow_network=self._settings.allow_network))
+
+    def _find_checkpoint(self, name: str, lookup: HubLookup) -> Checkpoint:
+        settings = self._settings
+        return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=lookup)
 
     def generate(
         self,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ NAMES = st.text(alphabet="./\\~abc\0 ", max_size=12)
 @given(name=NAMES)
 def test_no_name_leads_out_of_the_data_directory(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     home = tmp_path_factory.getbasetemp() / "empty"
-    for check in (check_checkpoint, check_upscaler):
+    settings = Settings(home=home, model_folders=(home / "other",))
+    for check in (partial(check_checkpoint, settings=settings), partial(check_upscaler, home=home)):
         with pytest.raises(SafelightError) as refused:
-            check(name, home)
+            check(name)
         assert isinstance(refused.value, CheckpointMissingError | UpscalerUnknownError)
 
 
@@ -33,14 +35,23 @@ def test_an_existing_path_is_not_a_name(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "here.safetensors").touch()
     for name in ("here", "here.safetensors", "./here.safetensors", str(tmp_path / "here.safetensors")):
         with pytest.raises(CheckpointMissingError, match="on this server"):
-            check_checkpoint(name, tmp_path / "home")
+            check_checkpoint(name, Settings(home=tmp_path / "home"))
         with pytest.raises(UpscalerUnknownError):
             check_upscaler(name, tmp_path / "home")
 
 
+def test_checkpoints_of_the_model_folders_may_be_named(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "painter").symlink_to(STARTER_PATH)
+    settings = Settings(home=tmp_path / "home", model_folders=(tmp_path / "other",))
+    assert check_checkpoint("painter", settings) == "painter"
+    with pytest.raises(CheckpointMissingError):
+        check_checkpoint(str(tmp_path / "other" / "painter"), settings)
+
+
 def test_near_names_are_suggested(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissingError) as refused:
-        check_checkpoint("strater", tmp_path)
+        check_checkpoint("strater", Settings(home=tmp_path))
     assert refused.value.hint.startswith("Did you mean starter?")
 
 

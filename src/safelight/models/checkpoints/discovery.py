@@ -1,17 +1,18 @@
 """Find and describe checkpoints: folders, single files, the hub's cache, and the bundled starter.
 
 A name is looked up in this order: ``starter``; an entry under ``checkpoints/`` in the data directory (a diffusers
-folder or a .safetensors file, there or one folder below); a path; a hub id. Nothing here loads weights or imports
-torch.
+folder or a .safetensors file, at any depth); one under the setting ``model_folders``, which may be those of other
+programs; a path; a hub id. Nothing here loads weights or imports torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from safelight.errors import (
     CheckpointInvalidError,
     CheckpointMissingError,
     FileMissingError,
+    ModelError,
     SafelightError,
 )
 from safelight.models import BUNDLED
@@ -40,10 +42,29 @@ from safelight.models.checkpoints.safetensors_header import (
     read_header,
 )
 from safelight.models.checkpoints.single_file import identify_single_file
-from safelight.models.digests import cached_combined_digest, cached_digest, combined_digest, file_digest
+from safelight.models.digests import (
+    FileVersion,
+    cached_combined_digest,
+    cached_digest,
+    combined_digest,
+    file_digest,
+    file_version,
+)
 from safelight.models.families import FAMILIES, Family
+from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+_CONTAINERS = (
+    "models/Stable-diffusion",
+    "models/checkpoints",
+    "models/diffusion_models",
+    "models/unet",
+    "Stable-diffusion",
+    "checkpoints",
+    "diffusion_models",
+    "unet",
+)
+"""Folders of A1111, Forge, SD.Next and ComfyUI that names leave out."""
 STARTER_PATH = BUNDLED / "starter"
 
 HubLookup = Callable[[str], Path]
@@ -150,17 +171,20 @@ def find_checkpoints(
     home: Path,
     on_error: Callable[[Path, SafelightError], None] = lambda *_: None,
     *,
+    folders: Sequence[Path] = (),
     hub_cache: Path | None = None,
 ) -> list[Checkpoint]:
     """List the checkpoints of a data directory, those pulled from the hub, and the starter, sorted by name.
 
     Args:
         home: The data directory.
-        on_error: Called with the path and the error of each checkpoint that cannot be used.
+        on_error: Called with the path and the error of each checkpoint that cannot be used; not for files in
+            ``folders`` that are something else than checkpoints.
+        folders: Further folders, such as those of other programs (the setting ``model_folders``).
         hub_cache: The hub's cache folder (``checkpoint_download.hub_cache_folder``); None leaves out the hub's
             checkpoints.
     """
-    own = dict(_iter_candidates(checkpoints_folder(home)))
+    own = _candidates(home, folders)
     if is_diffusers_folder(STARTER_PATH):
         own[STARTER] = STARTER_PATH
     pulled = (
@@ -176,13 +200,14 @@ def find_checkpoints(
                 _describe_starter() if path == STARTER_PATH else describe_checkpoint(path, name, kind=kind)
             )
         except SafelightError as error:
-            on_error(path, error)
+            if path.is_relative_to(checkpoints_folder(home)) or _is_meant_as_checkpoint(path):
+                on_error(path, error)
     return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
 
 
-def find_path(name: str, home: Path) -> Path | None:
-    """The path of a name's checkpoint in the data directory, usable or not; None if there is none."""
-    places = dict(_iter_candidates(checkpoints_folder(home)))
+def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:
+    """The path of a name's checkpoint in the data directory or in further folders, usable or not; None if none."""
+    places = _candidates(home, folders)
     return places.get(name) or places.get(name.removesuffix(".safetensors"))
 
 
@@ -192,13 +217,19 @@ def checkpoints_folder(home: Path) -> Path:
 
 
 def find_checkpoint(
-    name: str, home: Path, *, hub_lookup: HubLookup | None = None, allow_paths: bool = True
+    name: str,
+    home: Path,
+    *,
+    folders: Sequence[Path] = (),
+    hub_lookup: HubLookup | None = None,
+    allow_paths: bool = True,
 ) -> Checkpoint:
     """Find the checkpoint of a name; the module's docstring says how names are looked up.
 
     Args:
         name: starter, a name, a path or a hub id.
         home: The data directory.
+        folders: Further folders, such as those of other programs (the setting ``model_folders``).
         hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``);
             without it, hub ids are not
             looked up.
@@ -210,13 +241,13 @@ def find_checkpoint(
     """
     if name == STARTER:
         return _describe_starter()
-    if place := find_path(name, home):
+    if place := find_path(name, home, folders):
         return describe_checkpoint(place, name.removesuffix(".safetensors"))
     if allow_paths and name and (name.startswith((".", "/", "~")) or path_exists(Path(name))):
         return describe_checkpoint(_expand_path(name), name)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
         return describe_checkpoint(hub_lookup(name), name, kind="hub")
-    near = get_close_matches(name, [STARTER, *dict(_iter_candidates(checkpoints_folder(home)))], n=3)
+    near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
 
@@ -232,10 +263,29 @@ def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = 
         return _describe_folder(path, name, kind or "folder")
     if not path_exists(path):
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
-    header = read_header(path)
-    return _checkpoint(
-        name, path, "file", identify_single_file(path).family, (path,), list(header.tensors.values())
-    )
+    found = _file_outcome(path, name, file_version(path))
+    if isinstance(found, SafelightError):
+        raise found.with_traceback(None)
+    return found
+
+
+@lru_cache(maxsize=10_000)
+def _file_outcome(path: Path, name: str, _: FileVersion) -> Checkpoint | ModelError:
+    """The checkpoint in a file or what is wrong with it; its header is read once until the file changes."""
+    try:
+        family = identify_single_file(path).family
+        return _checkpoint(name, path, "file", family, (path,), list(read_header(path).tensors.values()))
+    except ModelError as error:
+        return error
+
+
+@lru_cache(maxsize=10_000)
+def _file_kind(path: Path, _: FileVersion) -> str | None:
+    """What a file is; None for one that cannot be read. Its header is read once until the file changes."""
+    try:
+        return identify(read_header(path)).kind
+    except ModelError:
+        return None
 
 
 def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> Checkpoint:
@@ -306,15 +356,51 @@ def _describe_starter() -> Checkpoint:
     return replace(describe_checkpoint(STARTER_PATH, STARTER), family=FAMILIES["sd1-starter"])
 
 
-def _iter_candidates(root: Path) -> Iterator[tuple[str, Path]]:
-    """Names and paths of possible checkpoints in the folder and in its subfolders, one level deep."""
-    for path in _list_folder(root):
-        if path.is_dir() and not is_diffusers_folder(path):
-            yield from (
-                (_checkpoint_name(inner, root), inner) for inner in _list_folder(path) if _is_candidate(inner)
-            )
-        elif _is_candidate(path):
-            yield _checkpoint_name(path, root), path
+def _candidates(home: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Possible checkpoints by name, the data directory's first; a name that is taken gets its folder's before it."""
+    root = checkpoints_folder(home)
+    found = {_checkpoint_name(path, root): path for path in _walk(root)}
+    for folder in folders:
+        for path in _walk(folder):
+            name = _short_name(_checkpoint_name(path, folder))
+            found.setdefault(name if name not in found else f"{folder.name}/{name}", path)
+    return found
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Possible checkpoints in a folder, at any depth, sorted; links are followed, but not in circles."""
+    seen = set()
+    for place, names, files in os.walk(root, followlinks=True):
+        folder = Path(place)
+        resolved = folder.resolve()
+        if resolved in seen:
+            names.clear()
+            continue
+        seen.add(resolved)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in list(names):
+            if is_diffusers_folder(folder / name):
+                names.remove(name)  # what is inside belongs to it
+                yield folder / name
+        yield from (
+            folder / name for name in sorted(files) if not name.startswith(".") and _is_weights_name(name)
+        )
+
+
+def _short_name(name: str) -> str:
+    """A name without the folders in which other programs keep checkpoints."""
+    for container in _CONTAINERS:
+        if name.startswith(f"{container}/"):
+            return name.removeprefix(f"{container}/")
+    return name
+
+
+def _is_meant_as_checkpoint(path: Path) -> bool:
+    """Whether a file or folder that cannot be used looks like a checkpoint, and not like another kind of weights."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in PICKLE_SUFFIXES:
+        return suffix in ("", ".ckpt")
+    return _file_kind(path, file_version(path)) in ("checkpoint", "denoiser", None)
 
 
 def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
@@ -331,10 +417,8 @@ def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
                 yield "/".join(owner_and_name), folder
 
 
-def _is_candidate(path: Path) -> bool:
-    if path.is_dir():
-        return is_diffusers_folder(path)
-    return path.suffix.lower() in {".safetensors", *PICKLE_SUFFIXES}
+def _is_weights_name(name: str) -> bool:
+    return Path(name).suffix.lower() in {".safetensors", *PICKLE_SUFFIXES}
 
 
 def _list_folder(folder: Path) -> list[Path]:

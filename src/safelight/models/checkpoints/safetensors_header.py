@@ -12,10 +12,12 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
+from safelight.models.digests import FileVersion, file_version
 
 MAX_HEADER_BYTES = 100_000_000
 """Largest header in bytes: the format's own limit."""
@@ -42,7 +44,10 @@ _BITS = {
 """All types of the format."""
 
 
-@dataclass(frozen=True)
+_WHOLE_NUMBERS = frozenset({int})  # and no bool, which isinstance would take for one
+
+
+@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """A tensor's entry in the header.
 
@@ -84,8 +89,14 @@ def read_header(path: Path) -> Header:
         CheckpointInvalidError: It is not a complete safetensors file.
     """
     check_not_pickle_name(path)
+    return _read_header(path, file_version(path))
+
+
+@lru_cache(maxsize=1)
+def _read_header(path: Path, version: FileVersion) -> Header:
+    """Read the header of a version of a file: several callers in a row ask for the same."""
+    size = version[0]
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(9)
             check_not_pickle_bytes(path, start)
@@ -181,7 +192,7 @@ def _parse_tensor(entry: dict[str, object]) -> tuple[TensorEntry, int]:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
         raise TypeError("an entry is not of the format's form")
-    if any(type(number) is not int for number in (*shape, *offsets)):
+    if not _WHOLE_NUMBERS.issuperset(map(type, (*shape, *offsets))):
         raise TypeError("a shape or an offset is not a whole number")
     begin, end = offsets
     sides = tuple(shape)

@@ -60,7 +60,10 @@ class SelectedCheckpoint:
 
 def list_checkpoints(settings: Settings) -> list[ListedCheckpoint]:
     """All checkpoints that clients may name, including the server's default."""
-    found = {checkpoint.name: checkpoint for checkpoint in find_checkpoints(settings.home)}
+    found = {
+        checkpoint.name: checkpoint
+        for checkpoint in find_checkpoints(settings.home, folders=settings.model_folders)
+    }
     own = _default_checkpoint(settings)
     if own is not None and own.name not in found:
         found = {default_checkpoint_name(settings): own, **found}
@@ -91,16 +94,18 @@ def select_checkpoint(name: str | None, settings: Settings) -> SelectedCheckpoin
         for each in list_checkpoints(settings):
             if each.digest is not None and each.digest.startswith(plain):
                 return SelectedCheckpoint(None if each.is_default else each.name, each.checkpoint.family)
-    known = check_checkpoint(plain, settings.home)
-    return SelectedCheckpoint(known, find_checkpoint(known, settings.home, allow_paths=False).family)
+    known = check_checkpoint(plain, settings)
+    return SelectedCheckpoint(
+        known, find_checkpoint(known, settings.home, folders=settings.model_folders, allow_paths=False).family
+    )
 
 
 def title_and_digest(name: str | None, settings: Settings) -> tuple[str, str | None]:
     """The title of a checkpoint, and its digest where it is known; of the server's default without a name."""
     try:
-        digest = find_checkpoint(name or settings.checkpoint, settings.home).cached_digest(
-            settings.cache_folder
-        )
+        digest = find_checkpoint(
+            name or settings.checkpoint, settings.home, folders=settings.model_folders
+        ).cached_digest(settings.cache_folder)
     except SafelightError:  # deleted since it was selected, or a hub id
         digest = None
     plain = name or default_checkpoint_name(settings)
@@ -115,6 +120,6 @@ def checkpoint_title(name: str, digest: str | None) -> str:
 def _default_checkpoint(settings: Settings) -> Checkpoint | None:
     """The server's default checkpoint; None for a hub id or a broken one, which requests will report."""
     try:
-        return find_checkpoint(settings.checkpoint, settings.home)
+        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.model_folders)
     except SafelightError:
         return None

@@ -71,8 +71,9 @@ def _touch(cache: OrderedDict[K, V], key: K, limit: int) -> None:
 def _find_checkpoint(name: str | None, settings: Settings) -> Checkpoint | None:
     """A checkpoint by its name; None for a default checkpoint that is a hub id, which only workers resolve."""
     if name not in (None, default_checkpoint_name(settings)):
-        return find_checkpoint(check_checkpoint(str(name), settings.home), settings.home, allow_paths=False)
+        known = check_checkpoint(str(name), settings)
+        return find_checkpoint(known, settings.home, folders=settings.model_folders, allow_paths=False)
     try:
-        return find_checkpoint(settings.checkpoint, settings.home)
+        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.model_folders)
     except CheckpointMissingError:
         return None

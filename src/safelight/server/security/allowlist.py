@@ -37,7 +37,7 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     """
     known, own = dict(fields), default_checkpoint_name(settings)
     if known.get("checkpoint") not in (None, own):
-        known["checkpoint"] = check_checkpoint(known["checkpoint"], settings.home)
+        known["checkpoint"] = check_checkpoint(known["checkpoint"], settings)
     if known.get("checkpoint") == own:
         del known["checkpoint"]
     hires = known.get("hires") or {}
@@ -47,8 +47,8 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     return known
 
 
-def check_checkpoint(name: str, home: Path) -> str:
-    """Raise unless a checkpoint is in the data directory or is the starter model.
+def check_checkpoint(name: str, settings: Settings) -> str:
+    """Raise unless a checkpoint is in the data directory or the model folders, or is the starter model.
 
     Returns:
         Its canonical name: a name with and without the suffix means the same checkpoint.
@@ -58,7 +58,7 @@ def check_checkpoint(name: str, home: Path) -> str:
         ModelError: The checkpoint cannot be used.
     """
     try:
-        return find_checkpoint(name, home, allow_paths=False).name
+        return find_checkpoint(name, settings.home, folders=settings.model_folders, allow_paths=False).name
     except CheckpointMissingError as error:
         suggestion = error.hint if error.hint.startswith("Did you mean") else ""
         raise CheckpointMissingError(

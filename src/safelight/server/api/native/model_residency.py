@@ -96,9 +96,7 @@ def _worker_checkpoint(name: str, app_state: AppState) -> str:
     """The workers' name of a checkpoint that users name."""
     settings = app_state.service.settings
     return (
-        settings.checkpoint
-        if name == default_checkpoint_name(settings)
-        else check_checkpoint(name, settings.home)
+        settings.checkpoint if name == default_checkpoint_name(settings) else check_checkpoint(name, settings)
     )
 
 

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.tiny.original_layout import write_single_file
+
+from safelight.errors import (
+    CheckpointMissingError,
+    FileMissingError,
+    SafelightError,
+    SettingsError,
+    UsageError,
+)
+from safelight.models.checkpoints.discovery import find_checkpoint, find_checkpoints
+from safelight.models.inventory.folders import add_model_folders, folders_of, inspect_folder
+from safelight.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def webui(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) -> Path:
+    """A folder as A1111's users have it: checkpoints two levels deep, and other files beside them."""
+    root = tmp_path_factory.mktemp("webui")
+    checkpoints = root / "models" / "Stable-diffusion"
+    (checkpoints / "anime").mkdir(parents=True)
+    write_single_file(tiny("sd1"), checkpoints / "anime" / "line.safetensors")
+    write_single_file(tiny("sd1"), checkpoints / "no vae.safetensors", leave_out="vae")
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, checkpoints / "old.ckpt")
+    (checkpoints / "cut.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    (checkpoints / "notes.txt").write_text("mine")
+    (checkpoints / ".hidden.safetensors").write_bytes(b"x")
+    (root / "models" / "Lora").mkdir()
+    save_file(
+        {"lora_unet_x_attn2_to_k.lora_down.weight": torch.zeros(4, 768)},
+        root / "models" / "Lora" / "style.safetensors",
+    )
+    (root / "embeddings").mkdir()
+    torch.save({"string_to_param": {"*": torch.zeros(1, 768)}}, root / "embeddings" / "bad-hands.pt")
+    (root / "models" / "unet").mkdir()
+    (root / "models" / "unet" / "flux.gguf").write_bytes(b"GGUF")
+    shutil.copytree(tiny("sdxl"), checkpoints / "folders" / "deep" / "xl")
+    (root / "models" / "circle").symlink_to(root / "models")
+    return root
+
+
+def test_every_file_is_described(webui: Path) -> None:
+    found = {str(each.path.relative_to(webui)): each for each in inspect_folder(webui)}
+    shown = {name: (each.type, each.family, each.usable) for name, each in found.items()}
+    assert shown == {
+        "models/Stable-diffusion/anime/line.safetensors": ("checkpoint", "sd1", True),
+        "models/Stable-diffusion/folders/deep/xl": ("checkpoint", "sdxl", True),
+        "models/Stable-diffusion/no vae.safetensors": ("checkpoint", None, False),
+        "models/Stable-diffusion/old.ckpt": ("pickle", None, False),
+        "models/Stable-diffusion/cut.safetensors": ("unknown", None, False),
+        "models/Lora/style.safetensors": ("LoRA", "sd1", False),
+        "embeddings/bad-hands.pt": ("pickle", None, False),
+        "models/unet/flux.gguf": ("GGUF", None, False),
+    }
+    assert "lacks the VAE" in found["models/Stable-diffusion/no vae.safetensors"].reason
+    assert "safelight models convert" in found["embeddings/bad-hands.pt"].reason
+    assert found["models/Stable-diffusion/anime/line.safetensors"].precision == "fp32"
+
+
+def test_checkpoints_of_the_folder_have_short_names_and_other_files_are_no_problems(
+    webui: Path, tmp_path: Path
+) -> None:
+    problems: list[str] = []
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path.name), folders=[webui])
+    assert [each.name for each in found] == ["starter", "anime/line", "folders/deep/xl"]
+    assert sorted(problems) == ["cut.safetensors", "no vae.safetensors", "old.ckpt"]
+    assert find_checkpoint("anime/line", tmp_path, folders=[webui], allow_paths=False).family.name == "sd1"
+    with pytest.raises(CheckpointMissingError):
+        find_checkpoint("anime/line", tmp_path, allow_paths=False)
+    with pytest.raises(CheckpointMissingError, match="line"):
+        find_checkpoint("anime/lines", tmp_path, folders=[webui], allow_paths=False)
+
+
+def test_new_and_replaced_files_are_seen_at_once(
+    webui: Path, tmp_path: Path, tiny: Callable[[str], Path]
+) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    home = tmp_path / "home"
+
+    def names() -> list[str]:
+        return [each.name for each in find_checkpoints(home, folders=[folder])]
+
+    assert names() == ["starter"]
+    shutil.copy(
+        webui / "models" / "Stable-diffusion" / "anime" / "line.safetensors", folder / "line.safetensors"
+    )
+    assert names() == ["starter", "line"]
+    write_single_file(tiny("sdxl"), folder / "line.safetensors")
+    assert find_checkpoint("line", home, folders=[folder]).family.name == "sdxl"
+    (folder / "line.safetensors").write_bytes(b"damaged")
+    with pytest.raises(SafelightError):
+        find_checkpoint("line", home, folders=[folder])
+    (folder / "line.safetensors").unlink()
+    assert names() == ["starter"]
+
+
+def test_names_that_two_folders_have(webui: Path, tmp_path: Path) -> None:
+    """The data directory's own comes first, and then the folders in their order."""
+    source = webui / "models" / "Stable-diffusion" / "anime" / "line.safetensors"
+    for folder in ("home/checkpoints", "one", "two"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / folder / "line.safetensors")
+    home, folders = tmp_path / "home", [tmp_path / "one", tmp_path / "two"]
+    found = {each.name: each.path for each in find_checkpoints(home, folders=folders)}
+    assert found["line"] == tmp_path / "home" / "checkpoints" / "line.safetensors"
+    assert found["one/line"] == tmp_path / "one" / "line.safetensors"
+    assert found["two/line"] == tmp_path / "two" / "line.safetensors"
+
+
+def test_a_vanished_folder_is_empty(tmp_path: Path) -> None:
+    assert [each.name for each in find_checkpoints(tmp_path, folders=[tmp_path / "gone"])] == ["starter"]
+    assert list(inspect_folder(tmp_path / "gone")) == []
+
+
+def test_comfyuis_list_of_folders(tmp_path: Path) -> None:
+    for folder in ("models/checkpoints", "models/loras", "more loras", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    listed = tmp_path / "extra_model_paths.yaml"
+    listed.write_text(
+        f"""
+comfyui:
+    base_path: {tmp_path}
+    is_default: true
+    checkpoints: models/checkpoints/
+    loras: |
+        models/loras
+        more loras
+    vae: models/vae/
+other:
+    checkpoints: elsewhere
+    empty:
+none:
+"""
+    )
+    expected = [tmp_path / name for name in ("models/checkpoints", "models/loras", "more loras", "elsewhere")]
+    assert folders_of(listed) == expected
+    assert folders_of(tmp_path) == [tmp_path, *expected]
+
+
+@pytest.mark.parametrize("content", ["a: [", "- x", "5", "!!python/object/apply:os.system ['true']", "\x00"])
+def test_damaged_lists_of_folders(tmp_path: Path, content: str) -> None:
+    listed = tmp_path / "extra_model_paths.yaml"
+    listed.write_text(content)
+    with pytest.raises(UsageError):
+        folders_of(listed)
+
+
+def test_input_that_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError):
+        folders_of(tmp_path / "nothing")
+    (tmp_path / "a.safetensors").write_bytes(b"x")
+    with pytest.raises(UsageError):
+        folders_of(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "before", ["", "# mine\nport = 7000  # changed\n", "port = 7000\n\n[tables]\nx = 1\n"]
+)
+def test_the_setting_is_added_and_the_rest_of_the_file_stays(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "safelight.toml"
+    path.write_text(before)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert add_model_folders(tmp_path, [one]) == [one]
+    assert add_model_folders(tmp_path, [one, two / "inner", two]) == [one, two]
+    written = path.read_text()
+    assert add_model_folders(tmp_path, [two / "other"]) == [one, two]
+    assert path.read_text() == written
+    for line in filter(None, before.splitlines()):
+        assert line in written
+    if "tables" not in before:
+        settings = Settings.load(home=tmp_path)
+        assert settings.model_folders == (one, two)
+        assert settings.port == (7000 if before else 7860)
+
+
+def test_a_damaged_settings_file_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "safelight.toml").write_text("port = [")
+    with pytest.raises(SettingsError):
+        add_model_folders(tmp_path, [tmp_path])
+    assert (tmp_path / "safelight.toml").read_text() == "port = ["
