@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.gallery.conftest import make_image_file, make_record, new_entry
 from tests.server.fake_worker import FakeWorker
 from tests.server.serve_process import ServeProcess, run_serve
@@ -227,6 +227,22 @@ def test_a_failed_download_is_not_called_missing(gallery: Locator) -> None:
     page.keyboard.press("Escape")
     tile(gallery, MANY - 1).click()
     expect(viewer).to_contain_text("file is gone.")
+
+
+def test_a_missing_file_stays_missing_when_an_older_record_arrives(gallery: Locator) -> None:
+    """The record was requested before anybody had noticed that the file is gone."""
+    page = gallery.page
+    held: list[Route] = []
+    records = re.compile("/v1/gallery/[0-9a-z]+$")
+    page.route(records, lambda route: held.append(route))
+    with page.expect_request(records):
+        tile(gallery, MANY - 1).click()
+    viewer = page.get_by_role("dialog")
+    expect(viewer).to_contain_text("file is gone.")
+    with page.expect_response(records):
+        held[0].fulfill(json=held[0].fetch().json() | {"missing": False})
+    page.evaluate("new Promise((resolve) => setTimeout(resolve))")  # the response has been rendered
+    expect(viewer).to_contain_text("file is gone.", timeout=1)
 
 
 def test_new_images_appear_without_moving_the_current_one(gallery: Locator, filled: ServeProcess) -> None:

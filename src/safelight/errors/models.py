@@ -47,7 +47,7 @@ class PickleRefusedError(ModelError):
 
     code = "model.pickle_refused"
     summary = "The weights are a pickle file, which can run any code when opened, so it is refused."
-    default_hint = "Convert it once with: safelight models convert FILE; then give the new file."
+    default_hint = "Convert it to safetensors once, with: safelight models convert FILE"
     http_status = 422
 
 

@@ -248,7 +248,8 @@ class Viewer {
   async #fetchRecord(id) {
     const entry = await get(`/v1/gallery/${id}`);
     const sizeUnknown = !("width" in (this.items.find((item) => item.id === id) ?? {}));
-    this.#records.set(id, entry);
+    const gone = this.#records.get(id)?.missing; // an image that failed to load while this request was under way
+    this.#records.set(id, gone ? { ...entry, missing: true } : entry);
     if (this.#currentId !== id || current !== this) return;
     if (sizeUnknown) this.zoom.show(entry);
     this.#render();
