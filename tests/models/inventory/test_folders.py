@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import (
+    CheckpointInvalidError,
     CheckpointMissingError,
     FileMissingError,
     SafelightError,
@@ -114,6 +115,30 @@ def test_names_that_two_folders_have(webui: Path, tmp_path: Path) -> None:
     assert found["line"] == tmp_path / "home" / "checkpoints" / "line.safetensors"
     assert found["one/line"] == tmp_path / "one" / "line.safetensors"
     assert found["two/line"] == tmp_path / "two" / "line.safetensors"
+
+
+def test_links_that_lead_nowhere_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "gone.safetensors").symlink_to(tmp_path / "nothing.safetensors")
+    problems: list[Path] = []
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path), folders=[tmp_path / "other"])
+    assert [each.name for each in found] == ["starter"]
+    assert problems == []
+    assert list(inspect_folder(tmp_path / "other")) == []
+
+
+def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:
+    """By errors of their own: two threads may ask at the same time."""
+    path = tmp_path / "checkpoints" / "cut.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"damaged")
+    errors = []
+    for _ in range(2):
+        with pytest.raises(CheckpointInvalidError) as caught:
+            find_checkpoint("cut", tmp_path)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert errors[0].to_dict() == errors[1].to_dict()
 
 
 def test_a_vanished_folder_is_empty(tmp_path: Path) -> None:

@@ -263,20 +263,29 @@ def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = 
         return _describe_folder(path, name, kind or "folder")
     if not path_exists(path):
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
-    found = _file_outcome(path, name, file_version(path))
-    if isinstance(found, SafelightError):
-        raise found.with_traceback(None)
+    found = _describe_file(path, name, file_version(path))
+    if isinstance(found, _Problem):
+        raise found.kind(found.message, hint=found.hint)
     return found
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """What is wrong with a file; not the error itself, which would keep the header in memory by its traceback."""
+
+    kind: type[ModelError]
+    message: str
+    hint: str
+
+
 @lru_cache(maxsize=10_000)
-def _file_outcome(path: Path, name: str, _: FileVersion) -> Checkpoint | ModelError:
-    """The checkpoint in a file or what is wrong with it; its header is read once until the file changes."""
+def _describe_file(path: Path, name: str, _: FileVersion) -> Checkpoint | _Problem:
+    """Describe the checkpoint in a file, or what is wrong with it; its header is read once until the file changes."""
     try:
         family = identify_single_file(path).family
         return _checkpoint(name, path, "file", family, (path,), list(read_header(path).tensors.values()))
     except ModelError as error:
-        return error
+        return _Problem(type(error), error.message, error.hint)
 
 
 @lru_cache(maxsize=10_000)
@@ -397,10 +406,14 @@ def _short_name(name: str) -> str:
 
 def _is_meant_as_checkpoint(path: Path) -> bool:
     """Whether a file or folder that cannot be used looks like a checkpoint, and not like another kind of weights."""
-    suffix = path.suffix.lower()
-    if path.is_dir() or suffix in PICKLE_SUFFIXES:
-        return suffix in ("", ".ckpt")
-    return _file_kind(path, file_version(path)) in ("checkpoint", "denoiser", None)
+    if path.is_dir():
+        return True
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        return path.suffix.lower() == ".ckpt"
+    try:
+        return _file_kind(path, file_version(path)) in ("checkpoint", "denoiser", None)
+    except FileMissingError:  # deleted meanwhile
+        return False
 
 
 def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
