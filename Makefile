@@ -7,7 +7,8 @@ READY  := $(VENV)/.ready
 # How many test processes run at once; each needs 2 GB.
 JOBS   ?= 2
 PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest
-SPREAD := --numprocesses $(JOBS) --max-worker-restart 2 --dist loadfile --no-loadscope-reorder
+# A crashed test process ends the run: pytest-xdist would go on with another one, and may wait for ever at the end.
+SPREAD := --numprocesses $(JOBS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 # How many further tries a failed test gets; the summary names each that needed one.
 RERUNS ?= 0
 # pytest-timeout ends a test after 300 s; this ends a process which that cannot interrupt, and prints its stacks.

@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class _Waiter:
+    """A thread's place in the queue; the lock in it is released when it gets the ``FifoLock``."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.handed_over = False
+
+
 class FifoLock:
     """Like ``threading.Lock``, but first in, first out.
 
@@ -17,23 +26,22 @@ class FifoLock:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._queue: deque[threading.Lock] = deque()
+        self._queue: deque[_Waiter] = deque()
         self._held = False
 
     def acquire(self, blocking: bool = True) -> bool:
         """Wait for the lock; returns whether it was acquired, which may be False without blocking."""
-        with self._mutex:
-            if not self._held:
-                self._held = True
-                return True
-            if not blocking:
-                return False
-            waiter = threading.Lock()
-            waiter.acquire()
-            self._queue.append(waiter)
+        waiter = _Waiter()
         try:
-            waiter.acquire()  # until the lock is handed over
-        except BaseException:
+            with self._mutex:
+                if not self._held:
+                    self._held = waiter.handed_over = True
+                    return True
+                if not blocking:
+                    return False
+                self._queue.append(waiter)
+            waiter.lock.acquire()  # until it is handed over
+        except BaseException:  # Ctrl-C, at any moment
             self._cancel_wait(waiter)
             raise
         return True
@@ -48,7 +56,9 @@ class FifoLock:
             if not self._held:
                 raise RuntimeError("The lock is not held.")
             if self._queue:
-                self._queue.popleft().release()
+                waiter = self._queue.popleft()
+                waiter.handed_over = True
+                waiter.lock.release()
             else:
                 self._held = False
 
@@ -67,11 +77,10 @@ class FifoLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _cancel_wait(self, waiter: threading.Lock) -> None:
+    def _cancel_wait(self, waiter: _Waiter) -> None:
         """Cancel a wait, as on Ctrl-C; if the lock was handed over meanwhile, release it."""
         with self._mutex:
-            waiting = waiter in self._queue
-            if waiting:
+            if waiter in self._queue:
                 self._queue.remove(waiter)
-        if not waiting:
+        if waiter.handed_over:
             self.release()
