@@ -156,9 +156,9 @@ def server(serving_home: Path) -> Iterator[str]:
 
 
 def read_log(home: Path) -> list[dict[str, Any]]:
-    """The log lines that ``run_processes`` wrote."""
-    lines = (home / "safelight.log").read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+    """The log lines that ``run_processes`` wrote, without one that is being written."""
+    lines = (home / "safelight.log").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

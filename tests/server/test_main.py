@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import httpx2
 import psutil
 import pytest
 from tests.free_port import free_port
+from tests.jobs.worker_processes import wait_for
 from tests.parallel import load_factor
 from tests.server.conftest import FAST, read_log, run_processes, wait_for_status
 
@@ -112,11 +115,15 @@ def test_no_module_of_the_server_imports_torch() -> None:
 
 def test_the_request_id_is_in_the_workers_log(server: str, serving_home: Path) -> None:
     body = {"kind": "generate", "prompt": "a lighthouse", "steps": 2}
-    job = post(f"{server}/v1/jobs", json=body, headers={"X-Request-ID": "r-42"}).json()["id"]
+    request_id = uuid4().hex
+    job = post(f"{server}/v1/jobs", json=body, headers={"X-Request-ID": request_id}).json()["id"]
     assert wait_for_end(server, job)["state"] == "succeeded"
-    mine = [line for line in read_log(serving_home) if line.get("request_id") == "r-42"]
-    assert {line["event"] for line in mine} >= {"request", "job begins", "job ends"}
-    assert {line["job_id"] for line in mine if "job_id" in line} == {job}
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in read_log(serving_home) if line.get("request_id") == request_id]
+
+    wait_for(lambda: {line["event"] for line in lines()} >= {"request", "job begins", "job ends"})
+    assert {line["job_id"] for line in lines() if "job_id" in line} == {job}
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
