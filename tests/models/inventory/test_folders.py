@@ -115,6 +115,18 @@ def test_names_that_two_folders_have(webui: Path, tmp_path: Path) -> None:
     assert found["line"] == tmp_path / "home" / "checkpoints" / "line.safetensors"
     assert found["one/line"] == tmp_path / "one" / "line.safetensors"
     assert found["two/line"] == tmp_path / "two" / "line.safetensors"
+    for folder in ("more/one", "one/unet"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / folder / "line.safetensors")
+    folders = [
+        tmp_path / "one",
+        tmp_path / "more" / "one",
+        tmp_path / "one" / "unet",
+    ]  # the last within the first
+    names = {each.path: each.name for each in find_checkpoints(home, folders=folders)}
+    assert names[tmp_path / "one" / "unet" / "line.safetensors"] == "one/line (2)"
+    assert names[tmp_path / "more" / "one" / "line.safetensors"] == "one/line (3)"
+    assert len(names) == 5
 
 
 def test_links_that_lead_nowhere_are_left_out(tmp_path: Path) -> None:
@@ -197,6 +209,7 @@ def test_the_setting_is_added_and_the_rest_of_the_file_stays(tmp_path: Path, bef
     assert add_model_folders(tmp_path, [one]) == [one]
     assert add_model_folders(tmp_path, [one, two / "inner", two]) == [one, two]
     written = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
     assert add_model_folders(tmp_path, [two / "other"]) == [one, two]
     assert path.read_text() == written
     for line in filter(None, before.splitlines()):

@@ -66,6 +66,7 @@ def doubling(depth: int) -> dict[str, Any]:
         doubling(3),
         {"string_to_param": {"a": ONE, "b": TWO}},
         {"a": ONE.to_sparse()},
+        {"1": ONE, 1: TWO},
         {"a": torch.empty(3, device="meta")},
         {"a": torch.ones(1).expand(10**12)},
     ],

@@ -177,6 +177,15 @@ def test_damaged_files(tmp_path: Path, content: bytes) -> None:
         load_weights_only(source)
 
 
+def test_a_damaged_directory_of_an_archive(tmp_path: Path) -> None:
+    source = tmp_path / "damaged.ckpt"
+    torch.save({"a": torch.ones(4)}, source)
+    content = source.read_bytes()
+    source.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x09"))
+    with pytest.raises(ModelInvalidError):
+        load_weights_only(source)
+
+
 def test_a_damaged_file_leaves_nothing_behind(tmp_path: Path) -> None:
     source = tmp_path / "damaged.pth"
     source.write_bytes(b"garbage" * 100)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,8 @@ from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+_SUFFIXES = frozenset({".safetensors", *PICKLE_SUFFIXES})
+"""Files that are taken for checkpoints; a pickle gets an error that says how to convert it."""
 _CONTAINERS = (
     "models/Stable-diffusion",
     "models/checkpoints",
@@ -368,31 +371,50 @@ def _describe_starter() -> Checkpoint:
 def _candidates(home: Path, folders: Sequence[Path]) -> dict[str, Path]:
     """Possible checkpoints by name, the data directory's first; a name that is taken gets its folder's before it."""
     root = checkpoints_folder(home)
-    found = {_checkpoint_name(path, root): path for path in _walk(root)}
+    found = {_checkpoint_name(path, root): path for path in walk_weights(root, _SUFFIXES)}
+    listed = set(found.values())
     for folder in folders:
-        for path in _walk(folder):
-            name = _short_name(_checkpoint_name(path, folder))
-            found.setdefault(name if name not in found else f"{folder.name}/{name}", path)
+        for path in walk_weights(folder, _SUFFIXES):
+            if path not in listed:  # folders may lie within each other
+                listed.add(path)
+                found[_free_name(path, folder, found)] = path
     return found
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Possible checkpoints in a folder, at any depth, sorted; links are followed, but not in circles."""
+def _free_name(path: Path, folder: Path, taken: Container[str]) -> str:
+    """A checkpoint's name in a model folder, with the folder's before it and then a number where it is taken."""
+    name = _short_name(_checkpoint_name(path, folder))
+    longer = f"{folder.name}/{name}"
+    numbered = (f"{longer} ({number})" for number in count(2))
+    return next(each for each in chain((name, longer), numbered) if each not in taken)
+
+
+def walk_weights(root: Path, suffixes: Container[str]) -> Iterator[Path]:
+    """Diffusers folders, and files with one of the suffixes, in a folder at any depth.
+
+    Hidden entries and what lies in a diffusers folder are left out; links are followed, but not in circles.
+
+    Args:
+        root: The folder; it need not exist, and may be a diffusers folder itself.
+        suffixes: In lower case.
+    """
     seen = set()
     for place, names, files in os.walk(root, followlinks=True):
         folder = Path(place)
+        if is_diffusers_folder(folder):
+            names.clear()
+            yield folder
+            continue
         resolved = folder.resolve()
         if resolved in seen:
             names.clear()
             continue
         seen.add(resolved)
         names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in list(names):
-            if is_diffusers_folder(folder / name):
-                names.remove(name)  # what is inside belongs to it
-                yield folder / name
         yield from (
-            folder / name for name in sorted(files) if not name.startswith(".") and _is_weights_name(name)
+            folder / name
+            for name in sorted(files)
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         )
 
 
@@ -428,10 +450,6 @@ def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
             folder = repository / "snapshots" / version
             if version and is_diffusers_folder(folder):
                 yield "/".join(owner_and_name), folder
-
-
-def _is_weights_name(name: str) -> bool:
-    return Path(name).suffix.lower() in {".safetensors", *PICKLE_SUFFIXES}
 
 
 def _list_folder(folder: Path) -> list[Path]:

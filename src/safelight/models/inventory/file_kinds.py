@@ -68,7 +68,8 @@ _LORA_SIGNS = (
     "lora.up",
     "hada_w1_a",
     "lokr_w1",
-    "oft_",
+    "oft_blocks",
+    "oft_diag",
     "dora_scale",
 )
 _LORA_MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -218,8 +219,7 @@ def _autoencoder(tensors: Tensors) -> str | None:
     first = bare.get("decoder.conv_in.weight")
     if first is None or len(first.shape) < 4:
         return "" if "decoder.layers.0.weight" in bare or "decoder.1.weight" in bare else None  # TAESD
-    # Stable Diffusion's latents have 4 channels; those of the flow families 16 or 32
-    return {16: "", 32: ""}.get(first.shape[1], "")
+    return ""  # several families share each of them
 
 
 def _text_encoder(tensors: Tensors) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
-from safelight.models.checkpoints.diffusers_layout import is_diffusers_folder
-from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.checkpoints.discovery import describe_checkpoint, walk_weights
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
 from safelight.models.inventory.file_kinds import identify
 
@@ -50,23 +48,12 @@ class FoundFile:
 
 
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
-    """Describe all weights in a folder, at any depth, by their headers alone."""
-    seen = set()
-    for place, names, files in os.walk(folder, followlinks=True):
-        here = Path(place)
-        resolved = here.resolve()
-        if resolved in seen:
-            names.clear()
-            continue
-        seen.add(resolved)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        if is_diffusers_folder(here):
-            names.clear()
-            yield _describe_folder(here)
-            continue
-        for name in sorted(files):
-            if not name.startswith(".") and (found := _describe_file(here / name)):
-                yield found
+    """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
+    for path in walk_weights(folder, {".safetensors", ".gguf", *PICKLE_SUFFIXES}):
+        if path.is_dir():
+            yield _describe_folder(path)
+        elif found := _describe_file(path):
+            yield found
 
 
 def _describe_folder(folder: Path) -> FoundFile:
@@ -79,10 +66,8 @@ def _describe_folder(folder: Path) -> FoundFile:
 
 
 def _describe_file(path: Path) -> FoundFile | None:
-    """A weights file; None for other files, and for one that vanished meanwhile."""
+    """A weights file; None if it vanished meanwhile."""
     suffix = path.suffix.lower()
-    if suffix not in {".safetensors", ".gguf", *PICKLE_SUFFIXES}:
-        return None
     try:
         size = path.stat().st_size
     except OSError:
@@ -164,7 +149,7 @@ def add_model_folders(home: Path, folders: Sequence[Path]) -> list[Path]:
         SettingsError: The file cannot be read.
         OutputError: It cannot be written.
     """
-    path = home / "safelight.toml"
+    path = (home / "safelight.toml").resolve()  # a link stays one
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
@@ -177,5 +162,6 @@ def add_model_folders(home: Path, folders: Sequence[Path]) -> list[Path]:
     if wanted != present:
         document["model_folders"] = [str(folder) for folder in wanted]
         with atomic_write(path) as temporary:
+            temporary.touch(0o600)  # it may hold the database's password
             temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
     return wanted

@@ -63,16 +63,19 @@ def load_weights_only(path: Path) -> object:
         PickleRefusedError: It holds something else than weights.
         ModelInvalidError: It is damaged, or needs more memory than its size allows.
     """
-    if _is_torchscript(path):
+    entries = _archive_entries(path)
+    if any("constants.pkl" in entry.filename or "/code/" in entry.filename for entry in entries):
         raise PickleRefusedError(
             f"{path.name} is a TorchScript program, not weights.",
             hint="Give the file with the weights that it was made from.",
         )
+    # Tensors that are compressed in the archive cannot be mapped: torch would take them for numbers.
+    mapped = bool(entries) and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
     stand_ins = [(_LeftOut, name) for name in _KNOWN_OBJECTS]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError as error:
         raise ModelInvalidError(f"{path.name} needs more memory than a file of its size should.") from error
     except Exception as error:  # the unpickler's errors are of many kinds, and a damaged file's of any
@@ -90,23 +93,19 @@ def load_weights_only(path: Path) -> object:
         raise ModelInvalidError(f"{path.name} cannot be read as weights: {first}") from error
 
 
-def _is_torch_archive(path: Path) -> bool:
-    return zipfile.is_zipfile(path)
+def _archive_entries(path: Path) -> list[zipfile.ZipInfo]:
+    """The entries of torch's archive; none for a file in the older format.
 
-
-def _can_be_mapped(path: Path) -> bool:
-    """Whether the tensors lie in the file as they are: torch would take compressed ones for numbers."""
-    if not _is_torch_archive(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not _is_torch_archive(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("constants.pkl" in name or "/code/" in name for name in archive.namelist())
+    Raises:
+        ModelInvalidError: The archive's directory is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise ModelInvalidError(f"{path.name} is a damaged archive: {error}") from error
 
 
 def convert(path: Path, out: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -139,6 +138,8 @@ def main() -> None:
         result = convert(path, out, metadata) | isolated
     except SafelightError as error:
         result = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+    except UnicodeEncodeError as error:
+        result = {"error": "ModelInvalidError", "message": f"{path.name} has a name that is no text: {error}"}
     except MemoryError:
         result = {
             "error": "ModelInvalidError",

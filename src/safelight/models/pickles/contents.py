@@ -53,6 +53,8 @@ def find_contents(loaded: object) -> Contents:
         weights = loaded[wrapper] if wrapper else loaded
     tensors, metadata, left_out = {}, {}, []
     for name, value in _walk(weights):
+        if name in tensors:  # such as the keys 1 and "1"
+            raise ModelInvalidError(f"The file holds {name} twice.")
         if isinstance(value, torch.Tensor):
             tensors[name] = _plain_tensor(name, value)
         elif isinstance(value, str | bool | int | float):
