@@ -110,6 +110,7 @@ from safelight.errors.models import (
     ModelInvalidError,
     ModelMissingError,
     ModelNotPulledError,
+    PartMissingError,
     PickleRefusedError,
 )
 from safelight.errors.moderation import (
@@ -243,6 +244,7 @@ __all__ = [
     "OwnerBytesLimitError",
     "OwnerJobsLimitError",
     "PeerMissingError",
+    "PartMissingError",
     "PickleRefusedError",
     "PluginError",
     "PluginInvalidError",
