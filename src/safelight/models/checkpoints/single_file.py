@@ -169,9 +169,13 @@ def _assign(layout: FamilyLayout, contents: FileContents) -> dict[str, Section]:
 
 def _prefix_rank(slot: Slot, section: Section) -> tuple[bool, int]:
     kinds = [slot.layouts.index(kind) for kind in section.kinds if kind in slot.layouts]
-    parts = section.prefix.strip(".")
-    named = any(word in parts.split(".") or word in parts for word in slot.prefixes)
-    return not named, min(kinds)
+    prefix = section.prefix.strip(".")
+    segment = prefix.removeprefix("text_encoders.").partition(".")[0]
+    components = [word for word in slot.prefixes if word.startswith("text_encoder")]
+    others = tuple(word for word in slot.prefixes if word not in components)
+    named = segment in components or segment.startswith(others)
+    within = any("." in word and word in prefix for word in slot.prefixes)
+    return not (named or within), min(kinds)
 
 
 def kind_in_slot(slot: Slot, section: Section) -> str:
