@@ -135,6 +135,7 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+    PrecisionError,
 )
 from safelight.errors.search import (
     VectorInvalidError,
@@ -249,6 +250,7 @@ __all__ = [
     "PolicyError",
     "PolicyLabelError",
     "PortInUseError",
+    "PrecisionError",
     "PreviewMissingError",
     "PriorityError",
     "PromptError",
