@@ -117,6 +117,24 @@ class Settings(BaseSettings):
         False,
         description="Whether a checkpoint named by its hub id may be downloaded if it is not on this machine.",
     )
+    hub_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+[^/\s?#])?$",
+        description="Address of the Hugging Face hub, or of a mirror of it; empty: that of its libraries.",
+    )
+    hub_token_file: Path | None = Field(
+        None,
+        description="File with the token for the hub, readable only by its owner; without it the token of the login "
+        "that its libraries keep.",
+    )
+    civitai_url: str = Field(
+        "https://civitai.com",
+        pattern=r"^https?://[^\s?#]+[^/\s?#]$",
+        description="Address of CivitAI, or of a mirror of it.",
+    )
+    civitai_token_file: Path | None = Field(
+        None, description="File with the API key for CivitAI, readable only by its owner."
+    )
 
     host: str = Field(
         "127.0.0.1", description="The address the server listens on; any other than loopback needs keys."

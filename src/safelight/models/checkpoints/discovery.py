@@ -233,9 +233,7 @@ def find_checkpoint(
         name: starter, a name, a path or a hub id.
         home: The data directory.
         folders: Further folders, such as those of other programs (the setting ``model_folders``).
-        hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``);
-            without it, hub ids are not
-            looked up.
+        hub_lookup: Looks up hub ids (``checkpoint_download.hub_lookup``); without it, they are not looked up.
         allow_paths: Accept paths; a server does not.
 
     Raises:
