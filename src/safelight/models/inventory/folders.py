@@ -12,7 +12,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
-from safelight.models.checkpoints.discovery import describe_checkpoint, walk_weights
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
 from safelight.models.inventory.file_kinds import identify
 
@@ -49,7 +50,7 @@ class FoundFile:
 
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
     """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
-    for path in walk_weights(folder, {".safetensors", ".gguf", *PICKLE_SUFFIXES}):
+    for path in walk_weights(folder, WEIGHTS_SUFFIXES):
         if path.is_dir():
             yield _describe_folder(path)
         elif found := _describe_file(path):
