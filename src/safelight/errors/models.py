@@ -103,7 +103,9 @@ class DownloadDeniedError(DownloadError):
 
     code = "model.denied"
     summary = "The source does not give the model to everybody."
-    default_hint = "Accept the model's terms on its page, and give a token with --token-file or the setting for it."
+    default_hint = (
+        "Accept the model's terms on its page, and give a token with --token-file or the setting for it."
+    )
     http_status = 403
 
 

@@ -158,7 +158,7 @@ class Engine:
 
     def _find_checkpoint(self, name: str, lookup: HubLookup) -> Checkpoint:
         settings = self._settings
-        return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=lookup)
+        return find_checkpoint(name, settings.home, folders=settings.current_model_folders, hub_lookup=lookup)
 
     def generate(
         self,

@@ -30,7 +30,16 @@ def walk(root: Path) -> list[str]:
 
 
 def test_what_is_listed(tmp_path: Path) -> None:
-    write(tmp_path, "b.safetensors", "a.CKPT", "notes.txt", ".hidden.pt", ".git/x.pt", "deep/er/c.gguf", "dots.pt/d.bin")
+    write(
+        tmp_path,
+        "b.safetensors",
+        "a.CKPT",
+        "notes.txt",
+        ".hidden.pt",
+        ".git/x.pt",
+        "deep/er/c.gguf",
+        "dots.pt/d.bin",
+    )
     write(tmp_path, "sd/model_index.json", "sd/unet/x.safetensors")
     write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.pth", "node_modules/x.bin")
     (tmp_path / "circle").symlink_to(tmp_path)
@@ -83,7 +92,11 @@ def test_names_follow_changes(tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "other"
     write(folder, "a.safetensors")
     settle(folder)
-    assert find_path("a", home, [folder]) == find_path("a.safetensors", home, [folder]) == folder / "a.safetensors"
+    assert (
+        find_path("a", home, [folder])
+        == find_path("a.safetensors", home, [folder])
+        == folder / "a.safetensors"
+    )
     assert find_path("b", home, [folder]) is None
     write(folder, "b.safetensors")
     assert find_path("b", home, [folder]) == folder / "b.safetensors"
@@ -94,7 +107,9 @@ def test_names_follow_changes(tmp_path: Path) -> None:
 def test_a_model_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "drive"
     problems: list[tuple[Path, str]] = []
-    found = find_checkpoints(tmp_path, lambda path, error: problems.append((path, error.message)), folders=[folder])
+    found = find_checkpoints(
+        tmp_path, lambda path, error: problems.append((path, error.message)), folders=[folder]
+    )
     assert [each.name for each in found] == ["starter"]
     assert problems == [(folder, f"The folder {folder} of model_folders is not there.")]
     with pytest.raises(CheckpointMissingError) as caught:

@@ -270,7 +270,9 @@ def find_checkpoint(
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     if missing := missing_folders(folders):
         listed = ", ".join(map(str, missing))
-        hint = f"Not there of model_folders: {listed}. Connect the drive, or take the folder out of the setting."
+        hint = (
+            f"Not there of model_folders: {listed}. Connect the drive, or take the folder out of the setting."
+        )
     raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
 
 

@@ -107,11 +107,15 @@ def _read_folder(folder: Path, settled: bool, *_: int) -> FolderListing | None:
                 if Path(entry.name).suffix.lower() in WEIGHTS_SUFFIXES and not entry.is_dir():
                     files.append(entry.name)
                 elif entry.is_dir() or (entry.is_symlink() and not entry.is_file()):
-                    folders.append(entry.name)  # a link to nowhere may lead to a folder when its drive is back
+                    folders.append(
+                        entry.name
+                    )  # a link to nowhere may lead to a folder when its drive is back
     except OSError:
         return None
     if INDEX_NAME in names:
         return FolderListing(folder, (), (), is_diffusers=True, settled=settled)
     if _ENVIRONMENT in names:
         files, folders = [], []
-    return FolderListing(folder, tuple(sorted(files)), tuple(sorted(folders)), is_diffusers=False, settled=settled)
+    return FolderListing(
+        folder, tuple(sorted(files)), tuple(sorted(folders)), is_diffusers=False, settled=settled
+    )

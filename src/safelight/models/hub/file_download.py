@@ -131,7 +131,11 @@ class _Download:
                 self._receive(before)
             except TransientError as error:
                 failures = 1 if self._offset() - before >= MIN_PROGRESS else failures + 1
+                if self.should_stop():
+                    raise DownloadStoppedError from error
                 self.source.wait(error, failures)
+                if self.should_stop():
+                    raise DownloadStoppedError from error
             else:
                 return
 

@@ -59,7 +59,7 @@ class HttpSource:
     base_url: str
     token: str | None = None
     timeout: float = TIMEOUT
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
 
     def __repr__(self) -> str:
         """Without the token."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -57,6 +57,15 @@ class PullPlan:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size or 0 for file in self.files)
+
+    @property
+    def file(self) -> str | None:
+        """The file that was taken of a source's model; None for a diffusers folder."""
+        return None if self.folder else self.files[0].name
+
+    def with_sleep(self, sleep: Callable[[float], object]) -> PullPlan:
+        """The plan, with another way to wait between two attempts."""
+        return replace(self, source=replace(self.source, sleep=sleep))
 
     def to_dict(self) -> dict[str, object]:
         """The plan for JSON output."""
