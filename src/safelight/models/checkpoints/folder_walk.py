@@ -82,14 +82,12 @@ def _list_folders(folder: Path, seen: set[tuple[int, int]]) -> Iterator[FolderLi
         except OSError:  # vanished, a link to nowhere, or not for us
             continue
         identity = stat.st_dev, stat.st_ino
-        if identity in seen:
-            continue
-        seen.add(identity)
         settled = time.time_ns() - stat.st_mtime_ns > SETTLING_SECONDS * 1e9
         read = _read_folder if settled else _read_folder.__wrapped__
         listing = read(place, settled, *identity, stat.st_mtime_ns)
-        if listing is None:
+        if listing is None or (identity in seen and not listing.is_diffusers):  # a checkpoint may have several names
             continue
+        seen.add(identity)
         yield listing
         waiting += [place / name for name in reversed(listing.folders)]
 
