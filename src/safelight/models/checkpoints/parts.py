@@ -7,20 +7,20 @@ the same folder tree as the checkpoint come first, then those of the highest pre
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, ModelError, PartMissingError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, is_diffusers_folder, read_json
+from safelight.models.checkpoints.folder_walk import walk_weights
 from safelight.models.checkpoints.layouts import NETWORKS, Slot
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES
 from safelight.models.checkpoints.sections import Section, read_contents
 from safelight.models.checkpoints.single_file import SingleFile, kind_in_slot, missing_error
 
-_WEIGHTS = (".safetensors", ".gguf")
+_WEIGHTS = frozenset({".safetensors", ".gguf"})
 _BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8}
 _CONTAINERS = frozenset(
     {"checkpoints", "diffusion_models", "unet", "stable-diffusion", "text_encoders", "clip", "vae", "text_encoder"}
@@ -112,9 +112,9 @@ def own_tree(path: Path) -> Path:
 def _candidates(roots: Iterable[Path]) -> Iterator[Candidate]:
     seen = set()
     for root in roots:
-        for path in _walk(root):
+        for path in walk_weights(root, _WEIGHTS):
             resolved = path.resolve()
-            if resolved in seen:
+            if path.is_dir() or resolved in seen:
                 continue
             seen.add(resolved)
             yield from _sections_in(path, root)
@@ -128,22 +128,6 @@ def _sections_in(path: Path, root: Path) -> Iterator[Candidate]:
     if not contents.of_role("denoiser"):
         for section in contents.sections:
             yield Candidate(path, root, section)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Weights files below a folder, without diffusers folders and hidden ones; links are followed, but not in circles."""
-    seen = set()
-    for place, folders, files in os.walk(root, followlinks=True):
-        folder = Path(place)
-        resolved = folder.resolve()
-        if is_diffusers_folder(folder) or resolved in seen:
-            folders.clear()
-            continue
-        seen.add(resolved)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(_WEIGHTS):
-                yield folder / name
 
 
 def complete(single: SingleFile, index: PartsIndex, named: Mapping[str, PartFile] | None = None) -> tuple[PartFile, ...]:
@@ -346,5 +330,3 @@ def vae_slot_of_folder(folder: Path) -> tuple[Slot, int | None]:
     slot = Slot(component="vae", layouts=kinds, usual_files=(), config=factors)
     return slot, channels if isinstance(channels, int) else None
 
-
-LazyIndex = Callable[[], PartsIndex]

@@ -29,8 +29,6 @@ _AUTOENCODERS = ("first_stage_model.", "vae.")
 _BARE_MODEL = "model."
 """Before the keys of AuraFlow's and other authors' files, and of language models; it counts if nothing else does."""
 
-BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
-
 
 @dataclass(frozen=True)
 class Section:

@@ -25,8 +25,9 @@ from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.sidecar import given_config, given_options, given_scheduler
 from safelight.models.checkpoints.single_file import Prediction, SingleFile
-from safelight.models.checkpoints.weights_reader import read_tensors, to_precision
+from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.digests import FileVersion, file_version
+from safelight.runtime.quantization.tensor import to_precision
 
 Tensors = dict[str, torch.Tensor]
 
@@ -211,7 +212,10 @@ class PartLoader:
 
         def convert(name: str) -> torch.Tensor:
             exact = not precise.isdisjoint(name.split("."))
-            return to_precision(tensors[name], torch.float32 if exact else dtype)
+            tensor = tensors[name]
+            if not tensor.is_floating_point():
+                return tensor
+            return to_precision(tensor, torch.float32 if exact else dtype).contiguous()
 
         network.load_state_dict({name: convert(name) for name in network.state_dict()}, assign=True)
         for name, source in _tied(network).items():
