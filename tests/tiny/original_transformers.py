@@ -56,8 +56,14 @@ _FLUX_BLOCKS: Table = (
     (r"transformer_blocks\.(\d+)\.attn\.txt_qkv\.(.*)", r"double_blocks.\1.txt_attn.qkv.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"double_blocks.\1.img_attn.norm.query_norm.scale"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"double_blocks.\1.img_attn.norm.key_norm.scale"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight", r"double_blocks.\1.txt_attn.norm.query_norm.scale"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight", r"double_blocks.\1.txt_attn.norm.key_norm.scale"),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight",
+        r"double_blocks.\1.txt_attn.norm.query_norm.scale",
+    ),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight",
+        r"double_blocks.\1.txt_attn.norm.key_norm.scale",
+    ),
     (r"transformer_blocks\.(\d+)\.attn\.to_out\.0\.(.*)", r"double_blocks.\1.img_attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.to_add_out\.(.*)", r"double_blocks.\1.txt_attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.ff\.net\.0\.proj\.(.*)", r"double_blocks.\1.img_mlp.0.\2"),
@@ -85,15 +91,23 @@ _FLUX: Table = (
 )
 _CHROMA: Table = (
     *_FLUX_BLOCKS,
-    (r"distilled_guidance_layer\.layers\.(\d+)\.linear_1\.(.*)", r"distilled_guidance_layer.layers.\1.in_layer.\2"),
-    (r"distilled_guidance_layer\.layers\.(\d+)\.linear_2\.(.*)", r"distilled_guidance_layer.layers.\1.out_layer.\2"),
+    (
+        r"distilled_guidance_layer\.layers\.(\d+)\.linear_1\.(.*)",
+        r"distilled_guidance_layer.layers.\1.in_layer.\2",
+    ),
+    (
+        r"distilled_guidance_layer\.layers\.(\d+)\.linear_2\.(.*)",
+        r"distilled_guidance_layer.layers.\1.out_layer.\2",
+    ),
     (r"distilled_guidance_layer\.norms\.(\d+)\.weight", r"distilled_guidance_layer.norms.\1.scale"),
     (r"(distilled_guidance_layer\..*)", r"\1"),
 )
 
 
 def _swap_norm_out(tensors: Tensors) -> Tensors:
-    return {name: swap(each) if name.startswith("norm_out.linear.") else each for name, each in tensors.items()}
+    return {
+        name: swap(each) if name.startswith("norm_out.linear.") else each for name, each in tensors.items()
+    }
 
 
 def _flux_like(table: Table) -> Callable[[Tensors], Tensors]:
@@ -114,8 +128,14 @@ _FLUX2: Table = (
     (r"transformer_blocks\.(\d+)\.attn\.txt_qkv\.(.*)", r"double_blocks.\1.txt_attn.qkv.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"double_blocks.\1.img_attn.norm.query_norm.scale"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"double_blocks.\1.img_attn.norm.key_norm.scale"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight", r"double_blocks.\1.txt_attn.norm.query_norm.scale"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight", r"double_blocks.\1.txt_attn.norm.key_norm.scale"),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight",
+        r"double_blocks.\1.txt_attn.norm.query_norm.scale",
+    ),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight",
+        r"double_blocks.\1.txt_attn.norm.key_norm.scale",
+    ),
     (r"transformer_blocks\.(\d+)\.attn\.to_out\.0\.(.*)", r"double_blocks.\1.img_attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.to_add_out\.(.*)", r"double_blocks.\1.txt_attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.ff\.linear_in\.(.*)", r"double_blocks.\1.img_mlp.0.\2"),
@@ -149,8 +169,14 @@ _SD3: Table = (
     (r"transformer_blocks\.(\d+)\.attn\.context_qkv\.(.*)", r"joint_blocks.\1.context_block.attn.qkv.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"joint_blocks.\1.x_block.attn.ln_q.weight"),
     (r"transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"joint_blocks.\1.x_block.attn.ln_k.weight"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight", r"joint_blocks.\1.context_block.attn.ln_q.weight"),
-    (r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight", r"joint_blocks.\1.context_block.attn.ln_k.weight"),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_q\.weight",
+        r"joint_blocks.\1.context_block.attn.ln_q.weight",
+    ),
+    (
+        r"transformer_blocks\.(\d+)\.attn\.norm_added_k\.weight",
+        r"joint_blocks.\1.context_block.attn.ln_k.weight",
+    ),
     (r"transformer_blocks\.(\d+)\.attn\.to_out\.0\.(.*)", r"joint_blocks.\1.x_block.attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.attn\.to_add_out\.(.*)", r"joint_blocks.\1.context_block.attn.proj.\2"),
     (r"transformer_blocks\.(\d+)\.attn2\.x_qkv\.(.*)", r"joint_blocks.\1.x_block.attn2.qkv.\2"),
@@ -158,10 +184,16 @@ _SD3: Table = (
     (r"transformer_blocks\.(\d+)\.attn2\.norm_k\.weight", r"joint_blocks.\1.x_block.attn2.ln_k.weight"),
     (r"transformer_blocks\.(\d+)\.attn2\.to_out\.0\.(.*)", r"joint_blocks.\1.x_block.attn2.proj.\2"),
     (r"transformer_blocks\.(\d+)\.norm1\.linear\.(.*)", r"joint_blocks.\1.x_block.adaLN_modulation.1.\2"),
-    (r"transformer_blocks\.(\d+)\.norm1_context\.linear\.(.*)", r"joint_blocks.\1.context_block.adaLN_modulation.1.\2"),
+    (
+        r"transformer_blocks\.(\d+)\.norm1_context\.linear\.(.*)",
+        r"joint_blocks.\1.context_block.adaLN_modulation.1.\2",
+    ),
     (r"transformer_blocks\.(\d+)\.ff\.net\.0\.proj\.(.*)", r"joint_blocks.\1.x_block.mlp.fc1.\2"),
     (r"transformer_blocks\.(\d+)\.ff\.net\.2\.(.*)", r"joint_blocks.\1.x_block.mlp.fc2.\2"),
-    (r"transformer_blocks\.(\d+)\.ff_context\.net\.0\.proj\.(.*)", r"joint_blocks.\1.context_block.mlp.fc1.\2"),
+    (
+        r"transformer_blocks\.(\d+)\.ff_context\.net\.0\.proj\.(.*)",
+        r"joint_blocks.\1.context_block.mlp.fc1.\2",
+    ),
     (r"transformer_blocks\.(\d+)\.ff_context\.net\.2\.(.*)", r"joint_blocks.\1.context_block.mlp.fc2.\2"),
     (r"pos_embed\.pos_embed", r"pos_embed"),
     (r"pos_embed\.proj\.(.*)", r"x_embedder.proj.\1"),
@@ -216,7 +248,10 @@ def _auraflow(tensors: Tensors) -> Tensors:
     for old, new in (("linear_1", "c_fc1"), ("linear_2", "c_fc2"), ("out_projection", "c_proj")):
         table += [
             (rf"joint_transformer_blocks\.(\d+)\.ff\.{old}\.(.*)", rf"double_layers.\1.mlpX.{new}.\2"),
-            (rf"joint_transformer_blocks\.(\d+)\.ff_context\.{old}\.(.*)", rf"double_layers.\1.mlpC.{new}.\2"),
+            (
+                rf"joint_transformer_blocks\.(\d+)\.ff_context\.{old}\.(.*)",
+                rf"double_layers.\1.mlpC.{new}.\2",
+            ),
             (rf"single_transformer_blocks\.(\d+)\.ff\.{old}\.(.*)", rf"single_layers.\1.mlp.{new}.\2"),
         ]
     for old, new in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), (r"to_out\.0", "o")):
@@ -360,7 +395,9 @@ def wan_autoencoder(tensors: Tensors, per_level: int) -> Tensors:
             if count:
                 break
         else:
-            name = name.replace(".norm1.gamma", ".residual.0.gamma").replace(".norm2.gamma", ".residual.3.gamma")
+            name = name.replace(".norm1.gamma", ".residual.0.gamma").replace(
+                ".norm2.gamma", ".residual.3.gamma"
+            )
             name = re.sub(r"(samples\.\d+|middle\.[02])\.conv1\.", r"\1.residual.2.", name)
             name = re.sub(r"(samples\.\d+|middle\.[02])\.conv2\.", r"\1.residual.6.", name)
             name = name.replace(".conv_shortcut.", ".shortcut.")
@@ -382,7 +419,9 @@ def flux2_autoencoder(tensors: Tensors, convert_vae: Callable[[Tensors], Tensors
     norms = {name: tensor for name, tensor in tensors.items() if name.startswith("bn.")}
     others = convert_vae({name: tensor for name, tensor in tensors.items() if name not in norms})
     return norms | {
-        re.sub(r"^quant_conv\.", "encoder.quant_conv.", re.sub(r"^post_quant", "decoder.post_quant", name)): tensor
+        re.sub(
+            r"^quant_conv\.", "encoder.quant_conv.", re.sub(r"^post_quant", "decoder.post_quant", name)
+        ): tensor
         for name, tensor in others.items()
     }
 

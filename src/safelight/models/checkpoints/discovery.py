@@ -37,6 +37,7 @@ from safelight.models.checkpoints.diffusers_layout import (
 )
 from safelight.models.checkpoints.family_detection import detect_folder
 from safelight.models.checkpoints.folder_walk import FolderListing, list_folders, weights_of
+from safelight.models.checkpoints.parts import PartFile, PartsIndex, complete
 from safelight.models.checkpoints.safetensors_header import (
     PICKLE_SUFFIXES,
     PRECISIONS,
@@ -45,7 +46,6 @@ from safelight.models.checkpoints.safetensors_header import (
     main_precision,
     read_header,
 )
-from safelight.models.checkpoints.parts import PartFile, PartsIndex, complete
 from safelight.models.checkpoints.sections import Section, read_contents
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
@@ -320,12 +320,14 @@ def describe_checkpoint(
 
 
 def _describe_file(path: Path, name: str, index: PartsIndex) -> Checkpoint:
-    """Describe the checkpoint in a file, with its networks from other files; headers are read once until they change."""
+    """Describe the checkpoint in a file, with its networks from other files; a header is read once until it changes."""
     single = identify_single_file(path)
     parts = complete(single, index)
     sections = {part.component: _section_of(part) for part in parts}
     others = tuple(dict.fromkeys(part.path for part in parts if part.path != path))
-    stats = _stats([path, *others, *files_beside(path), *(file for other in others for file in files_beside(other))])
+    stats = _stats(
+        [path, *others, *files_beside(path), *(file for other in others for file in files_beside(other))]
+    )
     return Checkpoint(
         name=name,
         path=path.resolve(),

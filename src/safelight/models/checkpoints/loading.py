@@ -501,8 +501,8 @@ def _empty_folder_network(
         def build(kind: Any) -> torch.nn.Module:
             config = dict(files.config())
             if files.library == "diffusers":
-                return kind.from_config(config)  # type: ignore[no-any-return]
-            return kind(kind.config_class.from_dict(config))  # type: ignore[no-any-return]
+                return kind.from_config(config)
+            return kind(kind.config_class.from_dict(config))
 
         network: torch.nn.Module = _load_with(files, build)
     return network
@@ -518,7 +518,7 @@ def _check_unchanged(name: str, key: ComponentKey, identify: Callable[[], str]) 
 
 
 def _part_digest(part: PartLoader, digests: FileDigests) -> str:
-    """What identifies a network in a weights file: the file, which of its networks it is, its class and configuration."""
+    """What identifies a network in a weights file: the file, which of its networks it is, its class and its config."""
     file = part.part
     config = json.dumps(dict(part.config), sort_keys=True, default=str)
     return _hash("file", digests.digest(file.path), file.prefix, file.kind, file.class_name, config)

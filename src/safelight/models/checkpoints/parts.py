@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, ModelError, PartMissingError
-from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, is_diffusers_folder, read_json
+from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
 from safelight.models.checkpoints.folder_walk import walk_weights
 from safelight.models.checkpoints.layouts import NETWORKS, Slot
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES
@@ -23,7 +23,16 @@ from safelight.models.checkpoints.single_file import SingleFile, kind_in_slot, m
 _WEIGHTS = frozenset({".safetensors", ".gguf"})
 _BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8}
 _CONTAINERS = frozenset(
-    {"checkpoints", "diffusion_models", "unet", "stable-diffusion", "text_encoders", "clip", "vae", "text_encoder"}
+    {
+        "checkpoints",
+        "diffusion_models",
+        "unet",
+        "stable-diffusion",
+        "text_encoders",
+        "clip",
+        "vae",
+        "text_encoder",
+    }
 )
 """Folders of ComfyUI, A1111 and Forge for one kind of files; their parent holds those for the others."""
 AUTOMATIC = frozenset({"", "automatic", "none"})
@@ -130,7 +139,9 @@ def _sections_in(path: Path, root: Path) -> Iterator[Candidate]:
             yield Candidate(path, root, section)
 
 
-def complete(single: SingleFile, index: PartsIndex, named: Mapping[str, PartFile] | None = None) -> tuple[PartFile, ...]:
+def complete(
+    single: SingleFile, index: PartsIndex, named: Mapping[str, PartFile] | None = None
+) -> tuple[PartFile, ...]:
     """All networks of a checkpoint in a file, those of the file itself and those from elsewhere.
 
     Args:
@@ -220,7 +231,9 @@ def _part(slot: Slot, section: Section, path: Path, chosen: str) -> PartFile:
     kind = kind_in_slot(slot, section)
     fixed = {} if kind == "tiny" else dict(slot.config)
     class_name = slot.class_name or NETWORKS[kind].class_name
-    return PartFile(slot.component, kind, path, section.prefix, class_name, json.dumps(fixed, sort_keys=True), chosen)
+    return PartFile(
+        slot.component, kind, path, section.prefix, class_name, json.dumps(fixed, sort_keys=True), chosen
+    )
 
 
 # Networks that are chosen by name
@@ -253,9 +266,7 @@ def find_part_file(name: str, index: PartsIndex, *, allow_paths: bool) -> Path:
     )
 
 
-def choose(
-    path: Path, slots: Sequence[Slot], wanted: Mapping[str, int | None]
-) -> PartFile:
+def choose(path: Path, slots: Sequence[Slot], wanted: Mapping[str, int | None]) -> PartFile:
     """Use a named file as one of a checkpoint's networks.
 
     Args:
@@ -293,9 +304,7 @@ def _weights_in(path: Path) -> Path:
         return path
     if (path / INDEX_NAME).is_file() and (path / "vae").is_dir():
         path = path / "vae"
-    files = sorted(
-        file for file in path.glob("*") if file.suffix in _WEIGHTS and "-of-" not in file.name
-    )
+    files = sorted(file for file in path.glob("*") if file.suffix in _WEIGHTS and "-of-" not in file.name)
     if not files:
         pickles = any(file.suffix in PICKLE_SUFFIXES for file in path.glob("*"))
         raise CheckpointInvalidError(
@@ -329,4 +338,3 @@ def vae_slot_of_folder(folder: Path) -> tuple[Slot, int | None]:
     channels = config.get("latent_channels", config.get("z_dim"))
     slot = Slot(component="vae", layouts=kinds, usual_files=(), config=factors)
     return slot, channels if isinstance(channels, int) else None
-

@@ -15,7 +15,12 @@ from pathlib import Path
 from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, FamilyLayout, Role, Shapes
 from safelight.models.checkpoints.layouts.autoencoders import AUTOENCODERS
 from safelight.models.checkpoints.layouts.text_encoders import TEXT_ENCODERS, core_name
-from safelight.models.checkpoints.safetensors_header import PRECISIONS, TensorEntry, main_precision, read_header
+from safelight.models.checkpoints.safetensors_header import (
+    PRECISIONS,
+    TensorEntry,
+    main_precision,
+    read_header,
+)
 from safelight.models.digests import FileVersion, file_version
 
 _PREFIXES = re.compile(
@@ -140,7 +145,9 @@ def _identify(prefix: str, tensors: Mapping[str, TensorEntry], *, alone: bool) -
 
 
 def _is_vocabulary(name: str) -> bool:
-    return name.endswith(("token_embedding.weight", "embed_tokens.weight", "shared.weight", "word_embeddings.weight"))
+    return name.endswith(
+        ("token_embedding.weight", "embed_tokens.weight", "shared.weight", "word_embeddings.weight")
+    )
 
 
 def _section(

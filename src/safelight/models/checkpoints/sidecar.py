@@ -22,7 +22,13 @@ from safelight.models.checkpoints.safetensors_header import read_header
 _CONFIG_MARKS = ("_class_name", "model_type", "architectures")
 _COMPONENT_STEMS = ("model", "diffusion_pytorch_model")
 """The names of weights files in the component folders of diffusers."""
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "spiece.model", "tokenizer.model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+)
 
 
 def given_config(path: Path, component: str, role: str = "") -> dict[str, Any] | None:

@@ -158,13 +158,24 @@ def _assign(layout: FamilyLayout, contents: FileContents) -> dict[str, Section]:
     free = [section for section in contents.sections if section.role != "denoiser"]
     own: dict[str, Section] = {}
     for slot in layout.slots:
-        fitting = [section for section in free if any(kind in section.kinds for kind in slot.layouts)]
+        fitting = [
+            section
+            for section in free
+            if any(kind in section.kinds for kind in slot.layouts) and _admits(slot, section)
+        ]
         if not fitting:
             continue
         best = min(fitting, key=lambda section: _prefix_rank(slot, section))
         free.remove(best)
         own[slot.component] = best
     return own
+
+
+def _admits(slot: Slot, section: Section) -> bool:
+    """Whether a slot takes a section by its prefix: the original code's prefixes say which encoder it is."""
+    if not section.prefix.startswith(("conditioner.", "cond_stage_model.")):
+        return True
+    return any("." in word and word in section.prefix for word in slot.prefixes)
 
 
 def _prefix_rank(slot: Slot, section: Section) -> tuple[bool, int]:
@@ -225,9 +236,8 @@ def missing_error(single: SingleFile, slots: tuple[Slot, ...]) -> CheckpointInva
 
 def _describe(single: SingleFile, slot: Slot) -> str:
     """What a network is called, with the width that fits."""
-    title = NETWORKS[slot.layouts[0]].title
+    title = NETWORKS[slot.layouts[0]].title.removeprefix("an ").removeprefix("a ")
     width = single.wanted.get(slot.component)
     if slot.component == "vae":
-        channels = f" with {width} latent channels" if width else ""
-        return f"the autoencoder ({title}{channels})"
-    return f"the text encoder {slot.component} ({title}{f' of width {width}' if width else ''})"
+        return f"the autoencoder{f' ({width} latent channels)' if width else ''}"
+    return f"the {title}{f' of width {width}' if width else ''} ({slot.component})"

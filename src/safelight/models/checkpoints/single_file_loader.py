@@ -1,4 +1,4 @@
-"""Load the networks of a checkpoint from weights files: rename their tensors to the names of diffusers and transformers.
+"""Load the networks of a checkpoint from weights files, with the names of diffusers and transformers.
 
 The names are converted twice: first with tensors without data, made from the files' headers, so that a missing key or a
 wrong shape is found before any weights are read; then those of the network that is loaded, with its weights.
@@ -19,7 +19,7 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 from safelight.errors import CheckpointInvalidError, ModelError
 from safelight.models.checkpoints.layouts import NETWORKS
 from safelight.models.checkpoints.layouts.conversion import convert_with, identity_like
-from safelight.models.checkpoints.layouts.layout import Config, NetworkLayout, Shapes
+from safelight.models.checkpoints.layouts.layout import Config, Shapes
 from safelight.models.checkpoints.layouts.text_encoders import core_names, loading_names
 from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
@@ -114,7 +114,9 @@ class PartLoader:
     def _named_entries(self) -> dict[str, TensorEntry]:
         prefix = self.part.prefix
         tensors = read_header(self.part.path).tensors
-        return {name.removeprefix(prefix): entry for name, entry in tensors.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): entry for name, entry in tensors.items() if name.startswith(prefix)
+        }
 
     def _convert(self, tensors: Tensors) -> Tensors:
         """The tensors by the names of the library."""
@@ -136,7 +138,9 @@ class PartLoader:
         try:
             derived = layout.config(shapes)
         except _FAILURES as error:
-            raise CheckpointInvalidError(f"{part.path} lacks a tensor of {part.component}: {error}.") from error
+            raise CheckpointInvalidError(
+                f"{part.path} lacks a tensor of {part.component}: {error}."
+            ) from error
         config = derived | part.fixed_config | given
         if unknown := [name for name in layout.required if not _is_known(config, name)]:
             raise CheckpointInvalidError(
@@ -172,6 +176,9 @@ class PartLoader:
             raise CheckpointInvalidError(
                 f"{self.part.path} gives no {class_name} for {self.part.component}: {error}."
             ) from error
+        if class_name == "ChromaTransformer2DModel":
+            # diffusers 0.42's ChromaInpaintPipeline reads Flux's option.
+            network.register_to_config(guidance_embeds=False)
         return network
 
     def _fit(self, network: torch.nn.Module, tensors: Tensors) -> Tensors:
@@ -182,7 +189,11 @@ class PartLoader:
             if not any(name.startswith(f"{module}.") for name in own):
                 parent, _, name = module.rpartition(".")
                 setattr(network.get_submodule(parent), name, None)
-        if "text_projection.weight" in wanted and "text_projection.weight" not in own and self._layout.name == "clip":
+        if (
+            "text_projection.weight" in wanted
+            and "text_projection.weight" not in own
+            and self._layout.name == "clip"
+        ):
             # Stable Diffusion 3 uses CLIP-L without a projection
             model = next(iter(own.values()))
             own["text_projection.weight"] = identity_like(model, int(self._config["hidden_size"]))
@@ -269,7 +280,9 @@ class SingleFileLoader:
             config = dict(self._given_scheduler)
         else:
             config = single.layout.scheduler(single.family.name)
-        if single.prediction is not None and (self._given_scheduler is None or single.prediction != "epsilon"):
+        if single.prediction is not None and (
+            self._given_scheduler is None or single.prediction != "epsilon"
+        ):
             config["prediction_type"] = single.prediction
         if single.zero_snr:
             config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -284,7 +297,9 @@ class SingleFileLoader:
 
     def options(self) -> dict[str, object]:
         """The options of the pipeline."""
-        given = {name: value for name, value in given_options(self.single.path).items() if isinstance(value, bool)}
+        given = {
+            name: value for name, value in given_options(self.single.path).items() if isinstance(value, bool)
+        }
         return self.single.layout.options(self.single.family.name) | given
 
 
@@ -302,4 +317,3 @@ def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
         answer = unet(noise, 999, words, return_dict=False)[0].float().flatten()
     asked = noise[:, : config.out_channels].float().flatten()
     return "epsilon" if torch.corrcoef(torch.stack([answer, asked]))[0, 1] > 0.5 else "v_prediction"
-

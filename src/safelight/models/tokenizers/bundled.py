@@ -1,7 +1,7 @@
 """The tokenizers that come with Safelight, for text encoders in weights files: CLIP's, T5's and Qwen's.
 
-T5's vocabulary is Google's, Qwen's is Alibaba Cloud's, both under Apache-2.0, packed by ``scripts/pack_vocabularies.py``
-from the sources of stable-diffusion.cpp; CLIP's comes in the package open_clip_torch (``clip_vocabulary``).
+T5's vocabulary is Google's, Qwen's is Alibaba Cloud's, both under Apache-2.0, packed from the sources of
+stable-diffusion.cpp by ``scripts/pack_vocabularies.py``; CLIP's is in open_clip_torch (``clip_vocabulary``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from safelight.models.tokenizers.clip_vocabulary import END, byte_characters, cl
 
 VOCABULARIES = Path(__file__).parent / "vocabularies"
 
+_T5_ROLES = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+_QWEN_ROLES = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
 _QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -42,9 +44,7 @@ def t5_tokenizer() -> PreTrainedTokenizerBase:
     """T5's tokenizer: a unigram model of 32,000 pieces and 100 sentinels."""
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(_read("t5.json.gz")),
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
+        **_T5_ROLES,
         model_max_length=512,
         model_input_names=["input_ids", "attention_mask"],
     )
@@ -52,7 +52,10 @@ def t5_tokenizer() -> PreTrainedTokenizerBase:
 
 def qwen2_tokenizer() -> PreTrainedTokenizerBase:
     """The tokenizer of Qwen 2, 2.5 and 3: a byte-level encoding of 151,643 pieces and its chat tokens."""
-    merges = [(first, second) for first, second in (line.split(" ") for line in _read("qwen2.txt.gz").splitlines() if line)]
+    merges = [
+        (first, second)
+        for first, second in (line.split(" ") for line in _read("qwen2.txt.gz").splitlines() if line)
+    ]
     pieces = [*byte_characters().values(), *(first + second for first, second in merges)]
     backend = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, merges))
     backend.normalizer = normalizers.NFC()
@@ -66,8 +69,7 @@ def qwen2_tokenizer() -> PreTrainedTokenizerBase:
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _QWEN_SPECIAL])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        **_QWEN_ROLES,
         model_max_length=131_072,
         model_input_names=["input_ids", "attention_mask"],
     )

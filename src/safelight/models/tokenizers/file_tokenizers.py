@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoProcessor, AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
@@ -89,7 +90,7 @@ def _from_tokenizer_json(folder: Path, name: str) -> object:
 
 def _check_size(tokenizer: object, part: PartFile) -> None:
     """Refuse a tokenizer whose numbers exceed the text encoder's vocabulary."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    inner: Any = getattr(tokenizer, "tokenizer", tokenizer)
     words = next((each.words for each in read_contents(part.path).sections if each.prefix == part.prefix), 0)
     if words and len(inner) > words:
         raise CheckpointInvalidError(

@@ -66,7 +66,9 @@ LAYOUT = FamilyLayout(
             component="vae",
             layouts=("kl", "tiny"),
             usual_files=("sdxl_vae.safetensors",),
-            wanted_width=lambda shapes: (side(shapes, 1, "init_x_linear.weight", "pos_embed.proj.weight") or 0) // 4,
+            wanted_width=lambda shapes: (
+                (side(shapes, 1, "init_x_linear.weight", "pos_embed.proj.weight") or 0) // 4
+            ),
             config={"scaling_factor": 0.13025, "sample_size": 1024},
             names=("xl",),
         ),

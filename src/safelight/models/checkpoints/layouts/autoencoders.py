@@ -25,7 +25,9 @@ def _groups(*widths: int) -> int | None:
 
 
 def _latent_channels(shapes: Shapes) -> int | None:
-    return side(shapes, 1, "decoder.conv_in.weight", "decoder.conv1.weight", "decoder.project_in.main.conv.weight")
+    return side(
+        shapes, 1, "decoder.conv_in.weight", "decoder.conv1.weight", "decoder.project_in.main.conv.weight"
+    )
 
 
 # Stable Diffusion, Flux
@@ -34,7 +36,9 @@ def _latent_channels(shapes: Shapes) -> int | None:
 def kl_config(shapes: Shapes) -> Config:
     """The config of an AutoencoderKL, but for its factors."""
     blocks = count_blocks(shapes, "encoder.down_blocks.")
-    widths = [needed(shapes, 0, f"encoder.down_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)]
+    widths = [
+        needed(shapes, 0, f"encoder.down_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)
+    ]
     return without_none(
         {
             "in_channels": needed(shapes, 1, "encoder.conv_in.weight"),
@@ -55,9 +59,8 @@ def kl_config(shapes: Shapes) -> Config:
 def _convert_kl(tensors: Tensors) -> Tensors:
     from safelight.models.checkpoints.layouts.conversion import convert_with
 
-    blocks = ["DownEncoderBlock2D"] * count_blocks(
-        {name: () for name in tensors}, "encoder.down."
-    )  # the function counts them only
+    count = count_blocks(dict.fromkeys(tensors, ()), "encoder.down.")
+    blocks = ["DownEncoderBlock2D"] * count  # the function counts them only
     config = {"down_block_types": blocks, "up_block_types": blocks}
     return convert_with("convert_ldm_vae_checkpoint", _nested(tensors), config)
 
@@ -65,7 +68,9 @@ def _convert_kl(tensors: Tensors) -> Tensors:
 def _nested(tensors: Tensors) -> Tensors:
     """Flux.2's authors keep the convolutions around the latents in the encoder and the decoder."""
     return {
-        name.replace("encoder.quant_conv.", "quant_conv.").replace("decoder.post_quant_conv.", "post_quant_conv."): tensor
+        name.replace("encoder.quant_conv.", "quant_conv.").replace(
+            "decoder.post_quant_conv.", "post_quant_conv."
+        ): tensor
         for name, tensor in tensors.items()
     }
 
@@ -73,6 +78,17 @@ def _nested(tensors: Tensors) -> Tensors:
 def _convert_flux2(tensors: Tensors) -> Tensors:
     converted = _convert_kl(tensors)
     return converted | {name: tensor for name, tensor in tensors.items() if name.startswith("bn.")}
+
+
+def _flux2_config(shapes: Shapes) -> Config:
+    config = kl_config(shapes)
+    blocks = len(config["block_out_channels"])
+    decoder = [
+        needed(shapes, 0, f"decoder.up_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)
+    ][::-1]
+    return config | (
+        {} if decoder == config["block_out_channels"] else {"decoder_block_out_channels": decoder}
+    )
 
 
 _KL_OWN = ("decoder.up.0.block.0.norm1.weight", "encoder.down.0.block.0.norm1.weight")
@@ -105,17 +121,10 @@ FLUX2_VAE = NetworkLayout(
     library_keys=_KL_LIBRARY,
     fits=lambda shapes: _is_flat(shapes) and "bn.running_mean" in shapes,
     convert=_convert_flux2,
-    config=lambda shapes: _flux2_config(shapes),
+    config=_flux2_config,
     required=("norm_num_groups",),
     width=_latent_channels,
 )
-
-
-def _flux2_config(shapes: Shapes) -> Config:
-    config = kl_config(shapes)
-    blocks = len(config["block_out_channels"])
-    decoder = [needed(shapes, 0, f"decoder.up_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)][::-1]
-    return config | ({} if decoder == config["block_out_channels"] else {"decoder_block_out_channels": decoder})
 
 
 # Wan, Qwen-Image
@@ -149,7 +158,11 @@ _WAN_TOP = (
 def _convert_wan(tensors: Tensors) -> Tensors:
     """Wan's names to diffusers'; unlike diffusers' own function for any number of blocks."""
     samplers = sorted(
-        {int(name.split(".")[2]) for name in tensors if re.match(r"decoder\.upsamples\.\d+\.resample\.", name)}
+        {
+            int(name.split(".")[2])
+            for name in tensors
+            if re.match(r"decoder\.upsamples\.\d+\.resample\.", name)
+        }
     )
     per_level = samplers[0] if samplers else 3
     return {_wan_name(name, per_level): tensor for name, tensor in tensors.items()}
@@ -174,11 +187,14 @@ def _wan_config(shapes: Shapes) -> Config:
     base = needed(shapes, 0, "encoder.conv_in.weight")
     latents = needed(shapes, 1, "decoder.conv_in.weight")
     blocks = count_blocks(shapes, "encoder.down_blocks.")
-    samplers = [block for block in range(blocks) if f"encoder.down_blocks.{block}.resample.1.weight" in shapes]
+    samplers = [
+        block for block in range(blocks) if f"encoder.down_blocks.{block}.resample.1.weight" in shapes
+    ]
     per_level = samplers[0] if samplers else blocks
     levels = len(samplers) + 1
     widths = [
-        needed(shapes, 0, f"encoder.down_blocks.{level * (per_level + 1)}.conv1.weight") for level in range(levels)
+        needed(shapes, 0, f"encoder.down_blocks.{level * (per_level + 1)}.conv1.weight")
+        for level in range(levels)
     ]
     config: Config = {
         "base_dim": base,
@@ -230,7 +246,9 @@ def _dc_config(shapes: Shapes) -> Config:
         widths, layers, kinds, scales = [], [], [], []
         for block in range(count_blocks(shapes, blocks_name)):
             prefix = f"{blocks_name}{block}."
-            names = sorted({int(name.removeprefix(prefix).split(".")[0]) for name in shapes if name.startswith(prefix)})
+            names = sorted(
+                {int(name.removeprefix(prefix).split(".")[0]) for name in shapes if name.startswith(prefix)}
+            )
             inner = [n for n in names if f"{prefix}{n}.conv.weight" not in shapes]
             attends = any(f"{prefix}{n}.attn.to_q.weight" in shapes for n in inner)
             first = f"{prefix}{inner[0]}"
@@ -295,7 +313,11 @@ def _tiny_config(shapes: Shapes) -> Config:
                     levels.append(0)
                     widths.append(needed(shapes, 0, f"{part}.layers.{layer}.conv.0.weight"))
                 levels[-1] += 1
-            elif part == "encoder" and layer < count - 1 and (width := side(shapes, 0, f"{part}.layers.{layer}.weight")):
+            elif (
+                part == "encoder"
+                and layer < count - 1
+                and (width := side(shapes, 0, f"{part}.layers.{layer}.weight"))
+            ):
                 levels.append(0)
                 widths.append(width)
         config |= {f"num_{part}_blocks": levels, f"{part}_block_out_channels": widths}

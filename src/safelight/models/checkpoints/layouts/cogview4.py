@@ -35,7 +35,8 @@ def _config(shapes: Shapes) -> Config:
             "attention_head_dim": heads_and_head[1] if heads_and_head else None,
             "text_embed_dim": needed(shapes, 1, "patch_embed.text_proj.weight"),
             "time_embed_dim": needed(shapes, 0, "time_condition_embed.timestep_embedder.linear_1.weight"),
-            "condition_dim": needed(shapes, 1, "time_condition_embed.condition_embedder.linear_1.weight") // 6,
+            "condition_dim": needed(shapes, 1, "time_condition_embed.condition_embedder.linear_1.weight")
+            // 6,
             "sample_size": 128,
             "pos_embed_max_size": 128,
             "rope_axes_dim": [256, 256],

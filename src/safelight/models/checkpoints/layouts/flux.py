@@ -88,15 +88,13 @@ FLUX_TRANSFORMER = NetworkLayout(
         ("vector_in.in_layer.weight" in shapes or "time_text_embed.text_embedder.linear_1.weight" in shapes)
         and not any(name.startswith("distilled_guidance_layer.") for name in shapes)
     ),
-    convert=lambda tensors: split_single_blocks(
-        tensors, "convert_flux_transformer_checkpoint_to_diffusers"
-    ),
+    convert=lambda tensors: split_single_blocks(tensors, "convert_flux_transformer_checkpoint_to_diffusers"),
     config=_config,
     required=("axes_dims_rope",),
 )
 
 
-def _variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
+def _variant(shapes: Shapes, _: Mapping[str, str], __: str) -> str:
     """Schnell has no guidance; Fill takes the masked picture and the mask; Kontext has dev's shapes."""
     guided = any("guidance_in." in key or "guidance_embedder." in key for key in shapes)
     inputs = side(shapes, 1, "img_in.weight", "x_embedder.weight") or 64

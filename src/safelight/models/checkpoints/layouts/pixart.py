@@ -106,7 +106,9 @@ def _transformer(name: str, title: str) -> NetworkLayout:
     )
 
 
-def _slots(vae_file: str, scaling: float, names: tuple[str, ...], others: tuple[str, ...]) -> tuple[Slot, ...]:
+def _slots(
+    vae_file: str, scaling: float, names: tuple[str, ...], others: tuple[str, ...]
+) -> tuple[Slot, ...]:
     return (
         Slot(
             component="vae",

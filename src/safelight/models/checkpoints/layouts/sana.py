@@ -41,7 +41,9 @@ def _config(shapes: Shapes) -> Config:
             "caption_channels": needed(shapes, 1, "caption_projection.linear_1.weight"),
             "mlp_ratio": inverted / 2 / width,
             "sample_size": 32,
-            "qk_norm": "rms_norm_across_heads" if "transformer_blocks.0.attn1.norm_q.weight" in shapes else None,
+            "qk_norm": "rms_norm_across_heads"
+            if "transformer_blocks.0.attn1.norm_q.weight" in shapes
+            else None,
         }
     )
 

@@ -37,7 +37,10 @@ def _unet_config(shapes: Shapes) -> Config:
     """The config of a U-Net, from diffusers' names."""
     blocks = count_blocks(shapes, "down_blocks.")
     widths = [needed(shapes, 0, f"down_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)]
-    depths = [count_blocks(shapes, f"down_blocks.{block}.attentions.0.transformer_blocks.") for block in range(blocks)]
+    depths = [
+        count_blocks(shapes, f"down_blocks.{block}.attentions.0.transformer_blocks.")
+        for block in range(blocks)
+    ]
     middle = count_blocks(shapes, "mid_block.attentions.0.transformer_blocks.")
     linear = any(
         name.endswith(".attentions.0.proj_in.weight") and len(shape) == 2 for name, shape in shapes.items()
@@ -56,7 +59,8 @@ def _unet_config(shapes: Shapes) -> Config:
             "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
             "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
             "layers_per_block": count_blocks(shapes, "down_blocks.0.resnets."),
-            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or middle or 1],
+            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]]
+            + [depths[-1] or middle or 1],
             "cross_attention_dim": context_width(shapes),
             "attention_head_dim": heads,
             "use_linear_projection": linear,
@@ -79,7 +83,9 @@ def _convert_unet(tensors: Tensors) -> Tensors:
     from safelight.models.checkpoints.layouts.conversion import convert_with
 
     prefix = "model.diffusion_model."
-    numbers = [int(name.split(".")[1]) for name in tensors if name.startswith("input_blocks.") and ".0.op." in name]
+    numbers = [
+        int(name.split(".")[1]) for name in tensors if name.startswith("input_blocks.") and ".0.op." in name
+    ]
     config = {
         "layers_per_block": min(numbers) - 1 if numbers else 2,
         "addition_embed_type": "text_time" if "label_emb.0.0.weight" in tensors else None,
@@ -107,7 +113,9 @@ def _unet(name: str, title: str, fits: Callable[[Shapes], bool]) -> NetworkLayou
         own_keys=("input_blocks.0.0.weight",),
         library_keys=("down_blocks.0.resnets.0.conv1.weight",),
         fits=lambda shapes: (
-            fits(shapes) and any("attn2.to_k." in key for key in shapes) and "encoder_hid_proj.weight" not in shapes
+            fits(shapes)
+            and any("attn2.to_k." in key for key in shapes)
+            and "encoder_hid_proj.weight" not in shapes
         ),
         convert=_convert_unet,
         config=lambda shapes: _unet_config(shapes) | _FIXED[name],
@@ -169,9 +177,9 @@ def _variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mapping[s
             raise CheckpointFamilyError(
                 "The file is an EDM model (Playground 2.5), which Safelight does not support."
             )
-        if "time_embed.cond_proj.weight" in shapes or "time_embedding.cond_proj.weight" in shapes:
-            if f"{key}-lcm" in families:
-                return f"{key}-lcm"
+        guided = "time_embed.cond_proj.weight" in shapes or "time_embedding.cond_proj.weight" in shapes
+        if guided and f"{key}-lcm" in families:
+            return f"{key}-lcm"
         words = declared(metadata, name)
         if "turbo" in words and f"{key}-turbo" in families:
             return f"{key}-turbo"
@@ -210,7 +218,9 @@ def _vae(side_in_pixels: int, scaling: float, *names: str, other_names: tuple[st
     return Slot(
         component="vae",
         layouts=("kl", "tiny"),
-        usual_files=("sdxl_vae.safetensors",) if "xl" in names else ("vae-ft-mse-840000-ema-pruned.safetensors",),
+        usual_files=("sdxl_vae.safetensors",)
+        if "xl" in names
+        else ("vae-ft-mse-840000-ema-pruned.safetensors",),
         wanted_width=lambda shapes: side(shapes, 0, *_OUTPUT),
         config={"scaling_factor": scaling, "sample_size": side_in_pixels},
         names=names,

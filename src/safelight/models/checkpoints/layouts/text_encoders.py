@@ -261,7 +261,9 @@ def _mistral3_config(shapes: Shapes) -> Config:
     head = text.pop("tie_word_embeddings")
     vision = {
         "hidden_size": side(shapes, 0, "vision_tower.patch_conv.weight") or 1024,
-        "intermediate_size": side(shapes, 0, "vision_tower.transformer.layers.0.feed_forward.gate_proj.weight")
+        "intermediate_size": side(
+            shapes, 0, "vision_tower.transformer.layers.0.feed_forward.gate_proj.weight"
+        )
         or 4096,
         "num_hidden_layers": count_blocks(shapes, "vision_tower.transformer.layers.") or 24,
         "num_attention_heads": 16,
@@ -290,6 +292,7 @@ QWEN25_VL = NetworkLayout(
     class_name="Qwen2_5_VLForConditionalGeneration",
     library="transformers",
     library_keys=("layers.0.self_attn.q_proj.bias",),
+    fits=lambda shapes: "layers.0.mlp.gate_up_proj.weight" not in shapes,
     config=_qwen25_vl_config,
     required=("text_config.num_attention_heads", "text_config.rope_scaling"),
     width=_lm_width,
