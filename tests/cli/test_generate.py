@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.cli.conftest import CommandResult, RunCommand
+from tests.tiny.checkpoint_files import write_vae
 
 from safelight.cli.generation import OutputTarget, StepProgress, apply_set_options, parse_size
 from safelight.errors import OutputError, UsageError
@@ -302,3 +303,14 @@ def test_ctrl_c_during_an_image(
     if keep:
         assert "unfinished" in ran.json_lines[1]["notes"][-1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_autoencoder(inside: RunCommand, tmp_path: Path) -> None:
+    path = write_vae(tmp_path / "vaes" / "other.safetensors")
+    own = inside("generate", "a red cat", *QUICK, "--out", "own.png")
+    other = inside("generate", "a red cat", *QUICK, "--out", "other.png", "--vae", str(path))
+    assert (own.status, other.status) == (0, 0), other.err
+    assert (tmp_path / "own.png").read_bytes() != (tmp_path / "other.png").read_bytes()
+    missing = inside("generate", "a red cat", *QUICK, "--vae", "gone")
+    assert missing.status == 2
+    assert "There is no autoencoder or text encoder 'gone'" in missing.err

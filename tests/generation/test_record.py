@@ -45,6 +45,8 @@ BODY: dict[str, Any] = {
     "pag_scale": 3.0,
     "pag_adaptive": 0.25,
     "clip_skip": 2,
+    "vae": "ae.safetensors",
+    "text_encoders": ["t5xxl_fp16"],
     "init_image": "c3" * 32,
     "mask": "d4" * 32,
     "strength": 0.6,

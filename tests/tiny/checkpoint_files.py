@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
+from tests.tiny import components
 from tests.tiny.original_layout import Tensors, convert_vae, load_weights
 from tests.tiny.original_transformers import (
     TRANSFORMERS,
@@ -97,6 +99,15 @@ def write_parts(name: str, folder: Path, root: Path) -> Path:
     shutil.copy(folder / "model_index.json", path.with_suffix(""))
     shutil.copytree(folder / "scheduler", path.with_suffix("") / "scheduler", dirs_exist_ok=True)
     shutil.copy(folder / "transformer" / "config.json", path.with_suffix(".json"))
+    return path
+
+
+def write_vae(path: Path, channels: int = 4, *, original: bool = True) -> Path:
+    """Write an autoencoder with its config beside it."""
+    torch.manual_seed(5)
+    vae = components.autoencoder(channels)
+    write(path, convert_vae(dict(vae.state_dict())) if original else dict(vae.state_dict()))
+    vae.save_config(path.with_suffix(""))
     return path
 
 

@@ -188,6 +188,10 @@ class GenerateJob(BaseModel):
     """How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0."""
     clip_skip: int = 1
     """1: the text encoder's last layer; 2: the one before …"""
+    vae: str | None = None
+    """Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given."""
+    text_encoders: list[str] = []
+    """Files with other text encoders; each takes the place that its content fits."""
     init_image: str | None = None
     """The picture to start from, in base64."""
     mask: str | None = None

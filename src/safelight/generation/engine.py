@@ -30,7 +30,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
-from safelight.generation.record import CheckpointRef, Machine
+from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
 from safelight.generation.slots import ConcurrencySlots
@@ -45,6 +45,7 @@ from safelight.models.checkpoints.loading import (
     load_tokenizer,
     scheduler_config,
 )
+from safelight.models.checkpoints.parts import NamedParts, choice_notes
 from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
@@ -163,9 +164,22 @@ class Engine:
         """
         return self._find_checkpoint(name, hub_lookup(self._settings))
 
-    def _find_checkpoint(self, name: str, lookup: HubLookup) -> Checkpoint:
+    def _find_checkpoint(
+        self, name: str, lookup: HubLookup, request: GenerationRequest | None = None
+    ) -> Checkpoint:
         settings = self._settings
-        return find_checkpoint(name, settings.home, folders=settings.current_model_folders, hub_lookup=lookup)
+        return find_checkpoint(
+            name,
+            settings.home,
+            folders=settings.current_model_folders,
+            hub_lookup=lookup,
+            named=NamedParts() if request is None else NamedParts(request.vae, request.text_encoders),
+        )
+
+    def _requested_checkpoint(self, request: GenerationRequest) -> Checkpoint:
+        """The checkpoint of a request, with the networks that it names in place of the checkpoint's own."""
+        name = request.checkpoint or self._settings.checkpoint
+        return self._find_checkpoint(name, hub_lookup(self._settings), request)
 
     def generate(
         self,
@@ -205,7 +219,7 @@ class Engine:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
         watcher = self._release_lock_around(watcher or Watcher())
-        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
+        checkpoint = self._requested_checkpoint(request)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
         upscaler = self._upscaler(request)
@@ -224,6 +238,7 @@ class Engine:
                 native_side=loaded.default_side,
                 canvas=canvas,
             )
+        plan = replace(plan, notes=(*plan.notes, *choice_notes(checkpoint.parts)))
         self._check_prompts(plan)
         networks = self._modifier_networks(plan)
         image_bytes = self._image_bytes(plan, loaded, _sources_beside(networks, upscaler))
@@ -264,7 +279,7 @@ class Engine:
             ModelError: The checkpoint cannot be used.
             PromptError: A prompt, wildcard or style cannot be used.
         """
-        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
+        checkpoint = self._requested_checkpoint(request)
         canvas = _canvas_size(request, self._decode(request.init_image))
         plan = self._check_before_loading(request, checkpoint, canvas)
         prompts = plan.prompts(0, self._settings.home)
@@ -410,6 +425,15 @@ class Engine:
                 family=checkpoint.family.name,
                 digest=parts.digest,
                 configs=checkpoint.configs_digest(self._settings.cache_folder),
+                parts=tuple(
+                    PartRef(
+                        component=part.component,
+                        name=part.path.name,
+                        digest=parts.part_digests[part.component],
+                    )
+                    for part in checkpoint.parts
+                    if part.component in parts.part_digests
+                ),
             )
         return self._checkpoint_refs[checkpoint]
 

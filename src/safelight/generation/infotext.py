@@ -268,7 +268,9 @@ def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
 def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     sides = " ".join(f"{side} {pixels}" for side, pixels in record.outpaint or () if pixels)
     adapters = ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.adapters)
+    vae = next((part.digest[:10] for part in record.checkpoint.parts if part.component == "vae"), "")
     return {
+        "VAE hash": vae,
         "Outpaint": sides,
         "Lora hashes": adapters,
         LEFT_OUT_KEY: " ".join(record.left_out),

@@ -46,6 +46,14 @@ _NOT_IN_XML = re.compile("[\ufffe\uffff]")
 _MAX_SHOWN = 60
 
 
+class PartRef(RequestPart):
+    """A file that one of a checkpoint's networks was read from, where it is not the checkpoint's own."""
+
+    component: str = Field(description="The network: vae, text_encoder …")
+    name: str = Field(description="The file's name.")
+    digest: Digest = Field(description="SHA-256 of the file.")
+
+
 class CheckpointRef(RequestPart):
     """Which weights were used."""
 
@@ -55,6 +63,9 @@ class CheckpointRef(RequestPart):
     configs: Annotated[Digest | None, RequestField(omitted_at_default=True)] = Field(
         None,
         description="SHA-256 of configs and tokenizers; None for a single file, which has none of its own.",
+    )
+    parts: Annotated[tuple[PartRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="The files of networks that are not in the checkpoint's own file or folder."
     )
 
 

@@ -34,6 +34,7 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
+MAX_TEXT_ENCODERS = 4
 MAX_HIRES_SCALE = MAX_UPSCALE = 8
 """Largest factor on width and height of a second pass, and of upscaling."""
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
@@ -343,6 +344,25 @@ class SamplingOptions(RequestPart):
             cli=CliOption("--clip-skip", metavar="N"),
         ),
     ] = Field(1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …")
+    vae: Annotated[
+        CheckpointName | None,
+        RequestField(
+            infotext="VAE",
+            cli=CliOption("--vae", metavar="NAME"),
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        None,
+        description="Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given.",
+    )
+    text_encoders: Annotated[
+        tuple[CheckpointName, ...],
+        RequestField(cli=CliOption("--text-encoder", metavar="NAME"), omitted_at_default=True),
+    ] = Field(
+        (),
+        max_length=MAX_TEXT_ENCODERS,
+        description="Files with other text encoders; each takes the place that its content fits.",
+    )
 
 
 class GenerationRequest(SamplingOptions, PromptAndSampler):

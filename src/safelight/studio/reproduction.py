@@ -10,11 +10,12 @@ import numpy as np
 from safelight.errors import NotReproducibleError, RecordMissingError
 from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
-from safelight.generation.record import ReproductionRecord, differences, pixels_digest
+from safelight.generation.record import PartRef, ReproductionRecord, differences, pixels_digest
 from safelight.generation.request import MASK_BACKGROUND
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
+from safelight.models.checkpoints.parts import CHOICE_NOTE
 from safelight.studio.picture import Picture
 
 if TYPE_CHECKING:
@@ -128,7 +129,13 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     updates = {
         name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
     }
-    updates["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
+    updates["notes"] = (
+        *left_out_notes(record.left_out),
+        *(note for note in picture.record.notes if not note.startswith(CHOICE_NOTE)),
+        *(
+            note for note in record.notes if note.startswith(CHOICE_NOTE)
+        ),  # what else lies there has no effect
+    )
     for name in ("expanded_prompt", "expanded_negative_prompt"):
         if getattr(picture.record, name) == escape_unsupported(
             getattr(record, name)
@@ -137,7 +144,8 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     if picture.record.checkpoint.digest == record.checkpoint.digest:
         checkpoint = picture.record.checkpoint  # the same weights, under whatever name
         configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
-        updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
+        parts = _with_recorded_names(checkpoint.parts, record.checkpoint.parts)
+        updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs, "parts": parts})
     reproduced = Picture(
         picture.image,
         picture.record.model_copy(update=updates),
@@ -163,6 +171,15 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         data,
         sentences,
         not differing and _within_tolerance(original, reproduced, limits),
+    )
+
+
+def _with_recorded_names(parts: tuple[PartRef, ...], recorded: tuple[PartRef, ...]) -> tuple[PartRef, ...]:
+    """The files of a checkpoint's networks, under the names that the record has for files with the same bytes."""
+    names = {(part.component, part.digest): part.name for part in recorded}
+    return tuple(
+        part.model_copy(update={"name": names.get((part.component, part.digest), part.name)})
+        for part in parts
     )
 
 

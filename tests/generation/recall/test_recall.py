@@ -51,6 +51,7 @@ HERE = AvailableModels(
     ],
     upscaler,
     frozenset({"ink"}),
+    has_part=lambda name: name == "ae.safetensors",
 )
 
 
@@ -256,7 +257,7 @@ def test_sdnext() -> None:
         "width": 640,
         "height": 512,
     }
-    assert fields_that_need_image(found) == {"VAE": "kl-f8"}
+    assert fields_that_need_image(found) == {"vae": "kl-f8"}
 
 
 def test_an_invalid_value_does_not_affect_the_others() -> None:

@@ -44,6 +44,9 @@ _MIN_HASH_DIGITS = 10
 """Minimum number of digits: a shorter hash is A1111's old kind, which does not cover the whole file."""
 
 
+_OWN_VAE = frozenset({"", "automatic", "none"})
+
+
 @dataclass(frozen=True)
 class KnownCheckpoint:
     """An available checkpoint.
@@ -67,11 +70,13 @@ class AvailableModels:
         checkpoints: All available checkpoints.
         resolve_upscaler: Maps another program's upscaler name to Safelight's; raises UpscalerUnknownError.
         styles: Names of the available prompt styles.
+        has_part: Whether there is an autoencoder or text encoder of a name.
     """
 
     checkpoints: Sequence[KnownCheckpoint]
     resolve_upscaler: Callable[[str], str]
     styles: Set[str] = frozenset()
+    has_part: Callable[[str], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,15 @@ class FieldBuilder:
                 self.add_unfilled("styles", name, "There is no such style here.")
         if here:
             self.set_field("styles", here)
+
+    def set_vae(self, name: object) -> None:
+        """Set the autoencoder if it is available; "Automatic" and "None" are the checkpoint's own."""
+        if not isinstance(name, str) or name.lower() in _OWN_VAE:
+            return
+        if self._available.has_part(name):
+            self.set_field("vae", name)
+        else:
+            self.add_unfilled("vae", name, "There is no such autoencoder here.")
 
     def set_checkpoint(self, name: object, digest: str | None = None) -> None:
         """Set the checkpoint if it is available, found by its hash or else by its name.

@@ -27,6 +27,7 @@ _PROGRAM_KEYS = frozenset(
         "Template",
         "Negative template",
         "Hires all steps",
+        "VAE hash",
     }
 )
 """Keys that do not affect generation."""
@@ -63,6 +64,7 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     if infotext.model or infotext.model_hash:
         builder.set_checkpoint(infotext.model, infotext.model_hash)
     builder.set_sampler(fields.pop("sampler", None), _schedule(sound, fields.pop("schedule", None)))
+    builder.set_vae(fields.pop("vae", None))
     if hires := _convert_hires(builder, sound, fields.pop("hires", {}), fields):
         builder.set_hires(hires)
     if variation := fields.pop("variation", None):

@@ -63,7 +63,9 @@ def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -
 def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:
     builder.set_sampler(fields.get("sampler"), fields.get("schedule"))
     for name in GenerationRequest.model_fields:
-        if name in fields and name not in _SEPARATE_FIELDS:
+        if name in fields and name == "vae":
+            builder.set_vae(fields[name])
+        elif name in fields and name not in _SEPARATE_FIELDS:
             builder.set_field(name, fields[name])
     for name in NESTED_FIELDS:
         part = fields.get(name)

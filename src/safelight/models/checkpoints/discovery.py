@@ -37,7 +37,14 @@ from safelight.models.checkpoints.diffusers_layout import (
 )
 from safelight.models.checkpoints.family_detection import detect_folder
 from safelight.models.checkpoints.folder_walk import FolderListing, list_folders, weights_of
-from safelight.models.checkpoints.parts import PartFile, PartsIndex, complete
+from safelight.models.checkpoints.parts import (
+    NamedParts,
+    PartFile,
+    PartsIndex,
+    choose_for_file,
+    choose_for_folder,
+    complete,
+)
 from safelight.models.checkpoints.safetensors_header import (
     PICKLE_SUFFIXES,
     PRECISIONS,
@@ -264,6 +271,7 @@ def find_checkpoint(
     folders: Sequence[Path] = (),
     hub_lookup: HubLookup | None = None,
     allow_paths: bool = True,
+    named: NamedParts = NamedParts(),  # noqa: B008  it is frozen
 ) -> Checkpoint:
     """Find the checkpoint of a name; the module's docstring says how names are looked up.
 
@@ -273,20 +281,22 @@ def find_checkpoint(
         folders: Further folders, such as those of other programs (the setting ``model_folders``).
         hub_lookup: Looks up hub ids (``checkpoint_download.hub_lookup``); without it, they are not looked up.
         allow_paths: Accept paths; a server does not.
+        named: Files that are used in place of the checkpoint's own networks.
 
     Raises:
         CheckpointMissingError: There is no such checkpoint; the hint suggests similar names.
+        PartMissingError: There is no file of a name in ``named``.
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
-    if name == STARTER:
-        return _describe_starter()
     parts = parts_index(home, folders)
+    if name == STARTER:
+        return _describe_starter(parts, named)
     if place := find_path(name, home, folders):
-        return describe_checkpoint(place, _without_suffix(name), parts=parts)
+        return describe_checkpoint(place, _without_suffix(name), parts=parts, named=named)
     if allow_paths and name and (name.startswith((".", "/", "~")) or path_exists(Path(name))):
-        return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts)
+        return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts, named=named)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
-        return describe_checkpoint(hub_lookup(name), name, kind="hub")
+        return describe_checkpoint(hub_lookup(name), name, kind="hub", parts=parts, named=named)
     near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     if missing := missing_folders(folders):
@@ -298,7 +308,12 @@ def find_checkpoint(
 
 
 def describe_checkpoint(
-    path: Path, name: str, *, kind: Literal["hub"] | None = None, parts: PartsIndex | None = None
+    path: Path,
+    name: str,
+    *,
+    kind: Literal["hub"] | None = None,
+    parts: PartsIndex | None = None,
+    named: NamedParts = NamedParts(),  # noqa: B008  it is frozen
 ) -> Checkpoint:
     """Describe the checkpoint at a path, checked as far as possible without loading it.
 
@@ -307,22 +322,25 @@ def describe_checkpoint(
         name: What requests call it.
         kind: For a folder in the hub's cache.
         parts: Where the networks that a file lacks are looked for, beside its own folder tree.
+        named: Files that are used in place of the checkpoint's own networks.
 
     Raises:
         CheckpointMissingError: The path does not exist.
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
+    index = parts or PartsIndex(())
     if path.is_dir():
-        return _describe_folder(path, name, kind or "folder")
+        return _describe_folder(path, name, kind or "folder", index, named)
     if not path_exists(path):
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
-    return _describe_file(path, name, parts or PartsIndex(()))
+    return _describe_file(path, name, index, named)
 
 
-def _describe_file(path: Path, name: str, index: PartsIndex) -> Checkpoint:
+def _describe_file(path: Path, name: str, index: PartsIndex, named: NamedParts) -> Checkpoint:
     """Describe the checkpoint in a file, with its networks from other files; a header is read once until it changes."""
     single = identify_single_file(path)
-    parts = complete(single, index)
+    given = {} if named.is_empty else choose_for_file(single, index.within(path), named)
+    parts = complete(single, index, given)
     sections = {part.component: _section_of(part) for part in parts}
     others = tuple(dict.fromkeys(part.path for part in parts if part.path != path))
     stats = _stats(
@@ -358,7 +376,9 @@ def _file_kind(path: Path, _: FileVersion) -> str | None:
         return None
 
 
-def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> Checkpoint:
+def _describe_folder(
+    path: Path, name: str, kind: Literal["folder", "hub"], index: PartsIndex, named: NamedParts
+) -> Checkpoint:
     if not is_diffusers_folder(path):
         _check_no_pickles(path)
         raise CheckpointInvalidError(f"{path} is no diffusers folder: it has no model_index.json.")
@@ -366,7 +386,12 @@ def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> C
     family = detect_folder(folder)
     _check_components(folder, family)
     configs = tuple(file.absolute() for file in folder.configs)
-    return _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
+    checkpoint = _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
+    given = choose_for_folder(path, index, named)
+    if not given:
+        return checkpoint
+    stats = _stats([file for part in given for file in (part.path, *files_beside(part.path))])
+    return replace(checkpoint, parts=given, stamp=f"{checkpoint.stamp} {_hash_stats(stats)}")
 
 
 def _check_components(folder: DiffusersFolder, family: Family) -> None:
@@ -417,13 +442,17 @@ def _hash_stats(stats: Mapping[Path, os.stat_result]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
-def _describe_starter() -> Checkpoint:
+def _describe_starter(
+    parts: PartsIndex | None = None,
+    named: NamedParts = NamedParts(),  # noqa: B008  it is frozen
+) -> Checkpoint:
     if not is_diffusers_folder(STARTER_PATH):
         raise CheckpointMissingError(
             "The starter checkpoint did not come with this installation.",
             hint="Name a checkpoint of your own with --checkpoint; safelight models list shows them.",
         )
-    return replace(describe_checkpoint(STARTER_PATH, STARTER), family=FAMILIES["sd1-starter"])
+    found = describe_checkpoint(STARTER_PATH, STARTER, parts=parts, named=named)
+    return replace(found, family=FAMILIES["sd1-starter"])
 
 
 def _candidates(home: Path, folders: Sequence[Path]) -> Mapping[str, Path]:

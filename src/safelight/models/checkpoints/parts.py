@@ -35,6 +35,8 @@ _CONTAINERS = frozenset(
     }
 )
 """Folders of ComfyUI, A1111 and Forge for one kind of files; their parent holds those for the others."""
+CHOICE_NOTE = "Several files fit as"
+"""How notes on a choice among files begin."""
 AUTOMATIC = frozenset({"", "automatic", "none"})
 """Names that leave the choice to Safelight, as A1111 and SD.Next spell them."""
 
@@ -71,6 +73,26 @@ class PartFile:
 
 
 @dataclass(frozen=True)
+class NamedParts:
+    """The names of files that a request uses in place of a checkpoint's own networks.
+
+    Args:
+        vae: The autoencoder's; None leaves the choice to Safelight.
+        text_encoders: Those of text encoders.
+        allow_paths: Whether they may be paths.
+    """
+
+    vae: str | None = None
+    text_encoders: tuple[str, ...] = ()
+    allow_paths: bool = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is named."""
+        return not self.text_encoders and (self.vae or "").lower() in AUTOMATIC
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A network in a file without a denoiser.
 
@@ -83,6 +105,15 @@ class Candidate:
     path: Path
     root: Path
     section: Section
+
+
+def choice_notes(parts: Iterable[PartFile]) -> tuple[str, ...]:
+    """What a user has to know of a choice among several files, a sentence for each."""
+    return tuple(
+        f"{CHOICE_NOTE} {part.component}: {part.path.name} was taken, and not {', '.join(part.others)}."
+        for part in parts
+        if part.others
+    )
 
 
 class PartsIndex:
@@ -256,14 +287,74 @@ def find_part_file(name: str, index: PartsIndex, *, allow_paths: bool) -> Path:
         names = (inside, candidate.path.name, str(Path(inside).with_suffix("")), candidate.path.stem)
         if wanted.lower() in (each.lower() for each in names):
             return candidate.path
-    path = Path(wanted).expanduser()
-    if allow_paths and path.exists():
+    if allow_paths and (path := _expanded(wanted)) is not None:
         return path
     near = sorted({candidate.path.name for candidate in index.candidates})[:10]
     raise PartMissingError(
         f"There is no autoencoder or text encoder {name!r} in checkpoints/ and the model_folders.",
         hint=f"These are there: {', '.join(near)}." if near else None,
     )
+
+
+def has_part(name: str, index: PartsIndex) -> bool:
+    """Whether there is an autoencoder or text encoder of a name in some folders."""
+    try:
+        find_part_file(name, index, allow_paths=False)
+    except PartMissingError:
+        return False
+    return True
+
+
+def choose_for_file(single: SingleFile, index: PartsIndex, names: NamedParts) -> dict[str, PartFile]:
+    """The networks of a checkpoint in a file that a request names, by component.
+
+    Raises:
+        PartMissingError: There is no such file.
+        CheckpointInvalidError: A file is not what is needed.
+    """
+    chosen: dict[str, PartFile] = {}
+    if names.vae is not None and names.vae.lower() not in AUTOMATIC:
+        path = find_part_file(names.vae, index, allow_paths=names.allow_paths)
+        slots = [slot for slot in single.layout.slots if slot.component == "vae"]
+        chosen["vae"] = choose(path, slots, single.wanted)
+    for name in names.text_encoders:
+        path = find_part_file(name, index, allow_paths=names.allow_paths)
+        slots = [
+            slot
+            for slot in single.layout.slots
+            if slot.component.startswith("text_encoder") and slot.component not in chosen
+        ]
+        part = choose(path, slots, single.wanted)
+        chosen[part.component] = part
+    return chosen
+
+
+def choose_for_folder(folder: Path, index: PartsIndex, names: NamedParts) -> tuple[PartFile, ...]:
+    """The networks of a diffusers folder that a request names.
+
+    Raises:
+        PartMissingError: There is no such file.
+        CheckpointInvalidError: A file is not what is needed, or names a text encoder.
+    """
+    if names.text_encoders:
+        raise CheckpointInvalidError(
+            f"The text encoders of {folder.name}, a diffusers folder, are its own.",
+            hint="Leave out text_encoders, or give the transformer as a file.",
+        )
+    if names.vae is None or names.vae.lower() in AUTOMATIC:
+        return ()
+    slot, channels = vae_slot_of_folder(folder)
+    path = find_part_file(names.vae, index, allow_paths=names.allow_paths)
+    return (choose(path, [slot], {"vae": channels}),)
+
+
+def _expanded(name: str) -> Path | None:
+    """The path that a name is; None if nothing is there."""
+    try:
+        path = Path(name).expanduser().absolute()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of an unknown user, U+0000
+        return None
 
 
 def choose(path: Path, slots: Sequence[Slot], wanted: Mapping[str, int | None]) -> PartFile:

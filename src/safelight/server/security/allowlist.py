@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointMissingError, ClassifierUnknownError, UpscalerUnknownError
 from safelight.generation.upscaling.registry import find_upscalers
-from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.discovery import find_checkpoint, parts_index
+from safelight.models.checkpoints.parts import AUTOMATIC, find_part_file
 from safelight.models.classifiers.classifier_store import ClassifierStore
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
@@ -41,6 +42,9 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     if known.get("checkpoint") == own:
         del known["checkpoint"]
     hires = known.get("hires") or {}
+    named = [*([known["vae"]] if known.get("vae") else []), *(known.get("text_encoders") or ())]
+    if named:
+        check_parts(named, settings)
     for upscaler in (known.get("upscaler"), hires.get("upscaler", LATENT)):
         if upscaler not in (None, LATENT):
             check_upscaler(upscaler, settings.home)
@@ -66,6 +70,18 @@ def check_checkpoint(name: str, settings: Settings) -> str:
         raise CheckpointMissingError(
             f"There is no checkpoint {name!r} on this server.", hint=f"{suggestion} {LISTED_HINT}".strip()
         ) from error
+
+
+def check_parts(names: Iterable[str], settings: Settings) -> None:
+    """Raise unless autoencoders and text encoders lie in the data directory or the model folders.
+
+    Raises:
+        PartMissingError: One does not.
+    """
+    index = parts_index(settings.home, settings.current_model_folders)
+    for name in names:
+        if name.lower() not in AUTOMATIC:
+            find_part_file(name, index, allow_paths=False)
 
 
 def check_upscaler(name: str, home: Path) -> None:

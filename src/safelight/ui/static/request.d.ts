@@ -45,6 +45,10 @@ export interface GenerateJob {
   pag_adaptive?: number;
   /** 1: the text encoder's last layer; 2: the one before … */
   clip_skip?: number;
+  /** Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given. */
+  vae?: string | null;
+  /** Files with other text encoders; each takes the place that its content fits. */
+  text_encoders?: string[];
   /** The picture to start from, in base64. */
   init_image?: string | null;
   /** White where the picture is to be changed, in base64. */

@@ -29,7 +29,7 @@ TYPED = {
     "face_restoration_model": type(None),
     "sd_model_name": str,
     "sd_model_hash": str,
-    "sd_vae_name": type(None),
+    "sd_vae_name": type(None),  # a name where the request has one
     "sd_vae_hash": type(None),
     "seed_resize_from_w": int,
     "seed_resize_from_h": int,

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.server.api.conftest import GENERATE_REQUEST, JobDriver
 from tests.server.conftest import app_client
+from tests.tiny.checkpoint_files import write_vae
 
 from safelight.database import blobs, read_transaction
 from safelight.jobs.job import JobKind, Submission
@@ -348,3 +349,14 @@ def test_a_list_of_an_unknown_kind_is_refused(standing: TestClient) -> None:
     error = answer.json()["error"]
     assert (error["code"], error["message"]) == ("job.kind", "There is no job kind 'dream'.")
     assert "upscale" in answer.json()["error"]["hint"]
+
+
+def test_an_autoencoder_is_named_as_it_is_listed_never_by_a_path(
+    client: TestClient, service: QueueService, server_home: Path
+) -> None:
+    path = write_vae(server_home / "checkpoints" / "other.safetensors")
+    job = client.post("/v1/jobs", json=GENERATE_REQUEST | {"vae": "other"}).json()
+    assert service.store.get(job["id"]).request["vae"] == "other"
+    for name in (str(path), "another"):
+        answer = client.post("/v1/jobs", json=GENERATE_REQUEST | {"vae": name})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "checkpoint.part_missing")

@@ -92,7 +92,7 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
         schedulers_sigma_adjust schedulers_sigma_adjust_min schedulers_sigma_adjust_max scheduler_eta
         eta_noise_seed_delta enable_batch_seeds diffusers_generator_device nan_skip sequential_seed
         prompt_mean_norm diffusers_zeros_prompt_pad te_pooled_embeds te_complex_human_instruction te_use_mask
-        tome_ratio todo_ratio token_merging_ratio sd_vae sd_unet sd_model_refiner
+        tome_ratio todo_ratio token_merging_ratio sd_unet sd_model_refiner
         """,
         is_empty,
     )
@@ -154,6 +154,5 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "guidance_scale": "Give cfg_scale.",
         "samples_format": "Give it in override_settings.",
         "jpeg_quality": "Give it in override_settings.",
-        "sd_vae": "A checkpoint's own VAE decodes.",
     }
 )

@@ -88,12 +88,14 @@ def _numeric_fields(infotext: Infotext, picture: GeneratedImage) -> dict[str, An
         "sd_model_hash": given.get("Model hash", ""),
         "denoising_strength": None if strength is None else float(strength),
         "clip_skip": int(given.get("Clip skip", 1)),
+        "sd_vae_name": given.get("VAE"),
+        "sd_vae_hash": given.get("VAE hash"),
     }
 
 
 def _absent_features() -> dict[str, Any]:
     """Fields of features that Safelight does not have, with the values A1111 writes where they are off."""
-    return {"restore_faces": False, "face_restoration_model": None, "sd_vae_name": None, "sd_vae_hash": None}
+    return {"restore_faces": False, "face_restoration_model": None}
 
 
 def _subseed(job: Job, index: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -13,11 +14,15 @@ from safelight import file_formats
 from safelight.errors import SamplerUnknownError, UnsupportedFieldError
 from safelight.file_formats import FileFormat
 from safelight.generation.solvers.sigmas import AUTOMATIC
+from safelight.models.checkpoints.parts import AUTOMATIC as OWN_VAE
 from safelight.server.api import checkpoint_names
 from safelight.server.api.a1111.samplers import schedule_name
+from safelight.server.security.allowlist import check_parts
 from safelight.settings import Settings
 
 Options = Mapping[str, JsonValue]
+MAX_NAME, MAX_MODULES = 300, 5
+VAE, MODULES = "sd_vae", "forge_additional_modules"
 CHECKPOINT, DIGEST = "sd_model_checkpoint", "sd_checkpoint_hash"
 FORMATS: Mapping[str, FileFormat] = MappingProxyType(
     {suffix.removeprefix("."): kind for suffix, kind in file_formats.FORMATS.items()}
@@ -57,6 +62,14 @@ def _is_schedule(value: JsonValue) -> bool:
         return False
 
 
+def _is_name(value: JsonValue) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME
+
+
+def _are_names(value: JsonValue) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_MODULES and all(map(_is_name, value))
+
+
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "CLIP_stop_at_last_layers": _integer(1, 1, 12),
@@ -66,7 +79,8 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "jpeg_quality": _integer(95, 1, 100),
         "webp_lossless": _one_of(False, True),
         # Options with one value only, for clients that read them or send all options back.
-        "sd_vae": _one_of("Automatic", "None"),
+        VAE: Option("Automatic", "a name from /sdapi/v1/sd-vae, 'Automatic' or 'None'", _is_name),
+        MODULES: Option([], "names or paths of files", _are_names),
         "prompt_attention": _one_of("native", "a1111"),
         "enable_pnginfo": _one_of(True),
         "eta_noise_seed_delta": _one_of(0),
@@ -88,6 +102,8 @@ class OptionValues:
         file_format: File format of the returned images.
         quality: Of JPEG and lossy WebP, 1 to 100.
         lossless: For WebP.
+        vae: The file of another autoencoder; None for the checkpoint's.
+        modules: Files of text encoders and an autoencoder, as Forge names them.
     """
 
     checkpoint: str | None
@@ -96,6 +112,8 @@ class OptionValues:
     file_format: FileFormat
     quality: int
     lossless: bool
+    vae: str | None = None
+    modules: tuple[str, ...] = ()
 
 
 def option_values(options: Options) -> OptionValues:
@@ -110,6 +128,8 @@ def option_values(options: Options) -> OptionValues:
         file_format=FORMATS[values["samples_format"]],
         quality=values["jpeg_quality"],
         lossless=values["webp_lossless"],
+        vae=None if values[VAE].lower() in OWN_VAE else values[VAE],
+        modules=tuple(values[MODULES] or ()),
     )
 
 
@@ -136,7 +156,7 @@ def validate_options(changes: Options, options: Options, settings: Settings) -> 
 
     Raises:
         UnsupportedFieldError: An option does not accept its value.
-        ModelError: The checkpoint does not exist, or cannot be used.
+        ModelError: The checkpoint, an autoencoder or a text encoder does not exist, or cannot be used.
     """
     now = all_options(options, settings)
     new = {name: value for name, value in changes.items() if name in now and value != now[name]}
@@ -147,7 +167,20 @@ def validate_options(changes: Options, options: Options, settings: Settings) -> 
             raise UnsupportedFieldError(
                 f"{name} cannot be {value!r}.", field=name, hint=f"It takes {OPTIONS[name].accepted_values}."
             )
+    check_parts(named_parts(rest), settings)
     return rest | checkpoint
+
+
+def named_parts(options: Options) -> list[str]:
+    """The files of autoencoders and text encoders that options name, without folders."""
+    modules, vae = options.get(MODULES) or (), options.get(VAE)
+    names = [*(modules if isinstance(modules, list) else ()), *([] if vae is None else [vae])]
+    return [file_name(str(name)) for name in names if str(name).lower() not in OWN_VAE]
+
+
+def file_name(name: str) -> str:
+    """A file's name, of the path that a client of Forge may send."""
+    return PurePath(name.replace("\\", "/")).name
 
 
 def _checkpoint_option(changes: Options, settings: Settings) -> dict[str, JsonValue]:

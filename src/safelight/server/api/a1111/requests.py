@@ -12,7 +12,7 @@ from safelight.generation.prompts.unsupported import distinct_texts, find_unsupp
 from safelight.generation.request import MAX_HIRES_SCALE, GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.server.api.a1111 import samplers as samplers
-from safelight.server.api.a1111.options import OptionValues
+from safelight.server.api.a1111.options import OptionValues, file_name
 from safelight.server.api.a1111.schemas import (
     DENOISING_STRENGTH,
     MASK_BLUR,
@@ -163,6 +163,7 @@ def _common_fields(
         "eta": samplers.eta_for(sampler, body.eta),
         "guidance_scale": _guidance_scale(body, checkpoint),
         "pag_adaptive": _pag_adaptive(body),
+        **_parts(options),
         "clip_skip": options.clip_skip if body.clip_skip is None else _nearest_layer(body.clip_skip),
     }
     if body.subseed_strength > 0:
@@ -174,6 +175,20 @@ def _common_fields(
             "same_seed": True,
         }
     return _without_defaults(fields)
+
+
+def _parts(options: OptionValues) -> RequestFields:
+    """The networks that options name: Forge has autoencoder and text encoders in one list of paths."""
+    names = [file_name(name) for name in options.modules]
+    encoders = tuple(name for name in names if not _is_vae_name(name))
+    vae = options.vae or next((name for name in names if _is_vae_name(name)), None)
+    return {"vae": None if vae is None else file_name(vae), "text_encoders": encoders}
+
+
+def _is_vae_name(name: str) -> bool:
+    """Whether a file's name is an autoencoder's; a text encoder's name never has these words."""
+    lower = name.lower()
+    return "vae" in lower or lower.startswith("ae.") or "taesd" in lower
 
 
 def _without_defaults(fields: RequestFields) -> RequestFields:

@@ -88,6 +88,7 @@ class GenerationParameters(LenientBody):
     height: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
     eta: Fraction | None = Field(None, description="For samplers that use it.")
     sd_model_checkpoint: Name | None = Field(None, description="SD.Next: checkpoint for this request.")
+    sd_vae: Name | None = Field(None, description="SD.Next: autoencoder for this request.")
     override_settings: dict[str, JsonValue] = Field({}, description="Options for this request.")
     override_settings_restore_afterwards: bool = Field(
         True, description="False: these options stay set for this user."

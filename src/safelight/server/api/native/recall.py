@@ -24,6 +24,8 @@ from safelight.generation.recall import (
 from safelight.generation.solvers.samplers import PredictionProcess
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.images import DecodeLimits
+from safelight.models.checkpoints.discovery import parts_index
+from safelight.models.checkpoints.parts import has_part
 from safelight.server.api.checkpoint_names import list_checkpoints
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
@@ -77,7 +79,13 @@ def _server_names(settings: Settings) -> AvailableModels:
         KnownCheckpoint(each.name, each.digest, PredictionProcess(each.checkpoint.family.prediction_process))
         for each in list_checkpoints(settings)
     ]
-    return AvailableModels(checkpoints, lambda name: hires_upscaler(name, upscalers), _style_names(settings))
+    parts = parts_index(settings.home, settings.current_model_folders)
+    return AvailableModels(
+        checkpoints,
+        lambda name: hires_upscaler(name, upscalers),
+        _style_names(settings),
+        lambda name: has_part(name, parts),
+    )
 
 
 def _style_names(settings: Settings) -> frozenset[str]:

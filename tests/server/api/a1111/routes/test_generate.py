@@ -3,12 +3,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.api.manual_worker import generate_images, run_worker
+from tests.tiny.checkpoint_files import write_vae
 
 from safelight.errors import MemoryBudgetError
 from safelight.images import DecodeLimits
@@ -248,3 +250,26 @@ def test_invalid_strings_do_no_harm(
             "/sdapi/v1/txt2img", content=body, headers={"Content-Type": "application/json"}
         )
     assert response.status_code == status, response.text
+
+
+def test_another_autoencoder_by_option_field_and_forge_s_modules(
+    client: TestClient, service: QueueService, server_home: Path
+) -> None:
+    write_vae(server_home / "checkpoints" / "vae" / "other.safetensors")
+    with run_worker(service) as begun:
+        generate(client, override_settings={"sd_vae": "other.safetensors"})
+        generate(client, sd_vae="other")
+        modules = [r"C:\forge\models\VAE\other.safetensors"]
+        generate(client, override_settings={"forge_additional_modules": modules})
+        generate(client, override_settings={"sd_vae": "Automatic"})
+    assert [job.request.get("vae") for job in begun] == ["other.safetensors", "other", None, None]
+    assert begun[2].request["text_encoders"] == ["other.safetensors"]
+    assert client.get("/sdapi/v1/sd-vae").json()[0]["model_name"] == "other.safetensors"
+    assert [each["model_name"] for each in client.get("/sdapi/v1/sd-modules").json()] == ["other.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "../../etc/passwd", "/etc/passwd"])
+def test_autoencoders_that_are_not_listed_are_refused(name: str, client: TestClient) -> None:
+    status, _ = assert_refused(client, override_settings={"sd_vae": name})
+    assert status == 404
+    assert client.post("/sdapi/v1/options", json={"sd_vae": name}).status_code == 404

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,23 +13,23 @@ from pydantic import BaseModel, Field
 from safelight.generation.prompts.styles import load_styles
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.generation.upscaling.registry import find_upscalers
+from safelight.models.checkpoints.discovery import parts_index
 from safelight.server.api.a1111.samplers import sampler_row, scheduler_rows
 from safelight.server.api.checkpoint_names import ListedCheckpoint, list_checkpoints
 from safelight.server.api.upscaler_names import LATENT, upscaler_rows
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.security.dependencies import CurrentPrincipal, Role
+from safelight.settings import Settings
 
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
 EMPTY_LISTS = (
-    "sd-vae",
     "loras",
     "hypernetworks",
     "face-restorers",
     "detailers",
     "realesrgan-models",
     "extensions",
-    "sd-modules",
     "script-info",
     "artists",
     "artist-categories",
@@ -100,6 +100,13 @@ class DatedModel(ModelItem):
 
     size: int = Field(description="Bytes of weights.")
     mtime: datetime
+
+
+class PartItem(BaseModel):
+    """An autoencoder or text encoder in a file of its own."""
+
+    model_name: str
+    filename: str = Field(description="Its path for administrators, its file name for others.")
 
 
 class ModelItems(BaseModel):
@@ -222,6 +229,27 @@ def _model_fields(each: ListedCheckpoint, role: Role) -> dict[str, Any]:
 async def empty_list() -> Sequence[NamedItem]:
     """An empty list: Safelight has none."""
     return []
+
+
+@router.get("/v1/sd-vae", operation_id="a1111_sd_vae", summary="List autoencoders")
+async def sd_vae(app_state: CurrentAppState, principal: CurrentPrincipal) -> list[PartItem]:
+    """The autoencoders in files of their own, which the option sd_vae takes."""
+    return await asyncio.to_thread(_list_parts, app_state.service.settings, principal.role, {"vae"})
+
+
+@router.get("/v1/sd-modules", operation_id="forge_sd_modules", summary="List autoencoders and text encoders")
+async def sd_modules(app_state: CurrentAppState, principal: CurrentPrincipal) -> list[PartItem]:
+    """The autoencoders and text encoders in files of their own, which forge_additional_modules takes."""
+    return await asyncio.to_thread(
+        _list_parts, app_state.service.settings, principal.role, {"vae", "text encoder"}
+    )
+
+
+def _list_parts(settings: Settings, role: Role, roles: Collection[str]) -> list[PartItem]:
+    found = parts_index(settings.home, settings.current_model_folders).candidates
+    paths = dict.fromkeys(each.path for each in found if each.section.role in roles)
+    admin = role is Role.ADMIN
+    return [PartItem(model_name=path.name, filename=str(path) if admin else path.name) for path in paths]
 
 
 for _name in EMPTY_LISTS:

@@ -20,6 +20,7 @@ from safelight.server.api.a1111.info import echo_parameters, info_json, info_of
 from safelight.server.api.a1111.init_image import PreparedImages, prepare_cost, prepare_images
 from safelight.server.api.a1111.options import (
     CHECKPOINT,
+    VAE,
     OptionValues,
     option_values,
     unknown_options,
@@ -101,6 +102,8 @@ async def _resolve_options(
     given = dict(body.override_settings)
     if body.sd_model_checkpoint:
         given[CHECKPOINT] = body.sd_model_checkpoint
+    if body.sd_vae:
+        given[VAE] = body.sd_vae
 
     def settled() -> tuple[Mapping[str, JsonValue], OptionValues, SelectedCheckpoint]:
         new = validate_options(given, before, settings)
