@@ -61,6 +61,12 @@ class TensorEntry:
         """Number of elements."""
         return math.prod(self.shape)
 
+    def loaded_nbytes(self, itemsize: int) -> int:
+        """Its bytes in memory: packed ones stay so, other floating-point numbers have ``itemsize`` bytes."""
+        if self.packing is not None:
+            return self.nbytes
+        return self.elements * itemsize if self.dtype in PRECISIONS else 0
+
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
