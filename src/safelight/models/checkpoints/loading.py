@@ -33,8 +33,8 @@ from safelight.models.checkpoints.diffusers_layout import (
     read_json,
 )
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
+from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.single_file_loader import (
     ConfigLookup,
     SingleFileLoader,

@@ -1,6 +1,7 @@
 """Load a component of a diffusers folder whose weights are quantized.
 
-The libraries would want the program that quantized it; here the tensors are read packed and put into the network as it is.
+The libraries would want the program that quantized it; here the tensors are read packed and put into the network as it
+is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Safelight's own layout for int8 and int4, which ``safelight models quantize`` writes.
 
-``X`` has the codes, ``X.scales`` their scales; the metadata's ``safelight.quantization`` is JSON with the format, the size
-of groups and the shape of each quantized tensor. (nf4 is written in bitsandbytes' layout and fp8 in ComfyUI's.)
+``X`` has the codes, ``X.scales`` their scales; the metadata's ``safelight.quantization`` is JSON with the format, the
+size of groups and the shape of each quantized tensor. (nf4 is written in bitsandbytes' layout and fp8 in ComfyUI's.)
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _part_name(name: str, role: str) -> str:
     return f"{module}{dot}_{last}_{role}"
 
 
-def _group(content: FileContent, name: str, shape: tuple[int, ...], attributes: Mapping[str, Any]) -> int:
+def _group(name: str, shape: tuple[int, ...], attributes: Mapping[str, Any]) -> int:
     """Elements of a row that share a scale."""
     block = check_shape(attributes.get("block_size"))
     if len(block) != len(shape) or block[0] != 1 or block[1:-1] != shape[1:-1] or not block[-1]:
@@ -78,7 +78,7 @@ def _int8(content: FileContent, name: str, parts: dict[str, str], attributes: Ma
     bits = attributes.get("target_dtype", {}).get("_data", "int8")
     if bits not in _INTEGERS:
         raise ValueError(f"{name} has codes of the type {str(bits)[:20]}")
-    group = _group(content, name, stored.shape, attributes)
+    group = _group(name, stored.shape, attributes)
     _check_scales(content, parts, elements(stored) // group)
     few = bits in ("int1", "int2", "int3", "int4") and group % 2 == 0
     packing = Packing("torchao-int8", parts, {"group": group, "four_bits": few})
@@ -93,21 +93,23 @@ def _int4(content: FileContent, name: str, parts: dict[str, str], attributes: Ma
     stored = content.stored[parts["qdata"]]
     if len(shape) != 2 or stored.dtype not in ("I8", "U8") or elements(stored) * 2 != math.prod(shape):
         raise ValueError(f"{parts['qdata']} is no matrix of four bits of the shape {list(shape)}")
-    group = _group(content, name, shape, attributes)
+    group = _group(name, shape, attributes)
     if group % 2:
         raise ValueError(f"{name} has groups of {group} elements")
     _check_scales(content, parts, math.prod(shape) // group)
     content.add(name, "INT4", shape, Packing("torchao-int4", parts, {"group": group}))
 
 
-def _float8(content: FileContent, name: str, parts: dict[str, str], attributes: Mapping[str, Any]) -> None:
+def _float8(content: FileContent, name: str, parts: dict[str, str], _: Mapping[str, Any]) -> None:
     stored, scale = content.stored[parts["qdata"]], content.stored[parts["scale"]]
     if stored.dtype not in ("F8_E4M3", "F8_E5M2") or len(stored.shape) < 2:
         raise ValueError(f"{parts['qdata']} is no matrix of eight-bit floating-point numbers")
     if elements(scale) not in (1, stored.shape[0]):
         raise ValueError(f"{parts['scale']} has {elements(scale)} values for {stored.shape[0]} rows")
     role = "scale" if elements(scale) == 1 else "scales"
-    content.add(name, stored.dtype, stored.shape, Packing("fp8", {"codes": parts["qdata"], role: parts["scale"]}))
+    content.add(
+        name, stored.dtype, stored.shape, Packing("fp8", {"codes": parts["qdata"], role: parts["scale"]})
+    )
 
 
 _CLASSES = {
