@@ -14,7 +14,7 @@ from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.checkpoints.tensor_entries import Header, TensorEntry
 from safelight.runtime.quantization.formats import Codebook4, Float8, Format, Gguf, Int4, Int8
 from safelight.runtime.quantization.formats.integers import pack_halves
-from safelight.runtime.quantization.tensor import QuantizedTensor
+from safelight.runtime.quantization.tensor import QuantizedTensor, take_rows
 
 Parts = dict[str, torch.Tensor]
 
@@ -67,12 +67,13 @@ def _read(
     for name in names:
         entry = header.tensors[name]
         if entry.packing is None:
-            found[name] = source(name).view(entry.shape)
+            stored = source(entry.origin.name if entry.origin else name).view(entry.shape)
+            found[name] = _restored(stored, entry)
             continue
         # copies: a packed weight stays in memory, and the file may be cut short while it does
         parts = {role: source(part).clone() for role, part in entry.packing.parts.items()}
         try:
-            found[name] = _assemble(entry, parts)
+            found[name] = _restored(_assemble(entry, parts), entry)
         except ValueError as error:
             raise CheckpointInvalidError(
                 f"{path} has a tensor {name} that cannot be used: {error}."
@@ -96,6 +97,16 @@ def _gguf_source(path: Path, header: Header) -> Callable[[str], torch.Tensor]:
         return data.view(dtype).view(tensor.shape)
 
     return source
+
+
+def _restored(tensor: torch.Tensor, entry: TensorEntry) -> torch.Tensor:
+    """A tensor as it was before llama.cpp's converter changed it."""
+    if entry.origin is None or not entry.origin.change:
+        return tensor
+    if entry.origin.change == "plus one":
+        return tensor.float() - 1
+    rows = torch.arange(tensor.shape[0])
+    return take_rows(tensor, rows.view(entry.origin.heads, -1, 2).transpose(1, 2).flatten())
 
 
 def _assemble(entry: TensorEntry, parts: Parts) -> QuantizedTensor:

@@ -91,7 +91,7 @@ def layers_by_first_row(
 def row_key(weight: torch.Tensor, row: int, dtype: torch.dtype) -> bytes:
     """What identifies a row of a weight in a precision, whatever the shape of the row is."""
     values = weight[row].detach().flatten()[:256].to(dtype).float()
-    return values.contiguous().numpy().tobytes()
+    return bytes(values.contiguous().numpy().tobytes())
 
 
 def _compare(squares: list[float], target: Target) -> Any:
