@@ -5,8 +5,8 @@
     python bench/quantization.py layers                    a linear layer: dequantized when called; torch's kernels
 
 The starter's table has the file sizes of all weights, seconds per step, PSNR against the original's 32 pictures of the
-judge's captions, and the judge's scores. The errors with random weights tell the formats from each other, and nothing of
-pictures.
+judge's captions, and the judge's scores. The errors with random weights tell the formats from each other, and say
+nothing about pictures.
 """
 
 from __future__ import annotations
@@ -143,14 +143,14 @@ def measure_layers() -> None:
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """The median of eleven runs."""
+    """The least of eleven runs: other programs only add to it."""
     measured = []
     with torch.inference_mode():
         for _ in range(11):
             begun = time.perf_counter()
             work()
             measured.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(measured)
+    return min(measured)
 
 
 if __name__ == "__main__":
