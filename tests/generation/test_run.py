@@ -50,7 +50,7 @@ def test_every_family_generates_with_previews_of_the_latents_size(
     assert [(each.step, each.steps, each.stage) for each, _ in told] == [
         (step, steps, "first pass") for step in range(1, steps + 1)
     ]
-    latents = SIDE // (32 if name == "sana" else 8)
+    latents = SIDE // (32 if name.startswith(("sana", "hunyuan-image")) else 8)
     assert {preview.size for _, preview in told} == {(latents, latents)}
     assert drawn.image.size == (SIDE, SIDE)
     assert drawn.image.mode == "RGB"

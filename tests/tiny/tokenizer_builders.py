@@ -14,12 +14,16 @@ from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertTokenizer,
+    ByT5Tokenizer,
     CLIPTokenizer,
     GemmaTokenizer,
     PixtralImageProcessor,
     PixtralProcessor,
     PreTrainedTokenizerFast,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     T5Tokenizer,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -61,6 +65,17 @@ def qwen2() -> Qwen2Tokenizer:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def qwen2_vl() -> Qwen2VLProcessor:
+    """Qwen's processor: the tokenizer with images and videos."""
+    tokenizer = qwen2()
+    return Qwen2VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT)
+
+
+def byt5() -> ByT5Tokenizer:
+    """Bytes, without a vocabulary."""
+    return ByT5Tokenizer(extra_ids=0, model_max_length=128)
 
 
 def pixtral() -> PixtralProcessor:

@@ -6,7 +6,9 @@ Safelight, so it also works for autoencoders for which no map has been published
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,15 +142,31 @@ def unpack_latents(latents: Tensor, pipeline: Any, width: int, height: int) -> T
         height: Height of the image, in pixels.
     """
     if latents.ndim == 3 and hasattr(pipeline, "_unpack_latents"):
-        latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
+        scale = (pipeline.vae_scale_factor,) if _takes_scale(pipeline._unpack_latents) else ()
+        latents = pipeline._unpack_latents(latents, height, width, *scale)
     elif latents.ndim == 3:  # Flux.2: four neighbouring latents in one patch, normalized
         side = 2 * pipeline.vae_scale_factor
         latents = latents.movedim(1, -1).unflatten(-1, (height // side, width // side))
-        norm = pipeline.vae.bn
-        deviation = (norm.running_var + pipeline.vae.config.batch_norm_eps).sqrt()
-        latents = latents * deviation[:, None, None] + norm.running_mean[:, None, None]
-        latents = pipeline._unpatchify_latents(latents)
+        latents = _unpatchify(latents, pipeline)
+    elif latents.ndim == 4 and hasattr(pipeline, "_unpatchify_latents"):  # ERNIE-Image
+        latents = _unpatchify(latents, pipeline)
+    elif latents.shape[1] == 1 and latents.ndim == 5:  # Kandinsky 5: the channels are last
+        latents = latents[:, 0].movedim(-1, 1)
     return latents.squeeze(2) if latents.ndim == 5 else latents
+
+
+def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:
+    """Four neighbouring latents of each patch, in the autoencoder's scale."""
+    norm = pipeline.vae.bn
+    deviation = (norm.running_var + pipeline.vae.config.batch_norm_eps).sqrt()
+    latents = latents * deviation[:, None, None] + norm.running_mean[:, None, None]
+    unpatchified: Tensor = pipeline._unpatchify_latents(latents)
+    return unpatchified
+
+
+def _takes_scale(unpack: Callable[..., Tensor]) -> bool:
+    """Whether a pipeline's function takes the autoencoder's scale, and does not know it."""
+    return "vae_scale_factor" in inspect.signature(unpack).parameters
 
 
 def _signal_and_noise_scale(cumulative: Tensor, timestep: float) -> tuple[float, float]:

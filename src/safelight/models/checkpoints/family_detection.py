@@ -62,8 +62,12 @@ def _variant(key: str, folder: DiffusersFolder) -> str:
         return _unet_family_variant(key, folder)
     if key == "flux":
         return _flux_variant(folder)
-    if key == "flux2-klein":
+    if key in ("flux2-klein", "krea2"):
         return "distilled" if folder.options.get("is_distilled") else ""
+    if key == "hunyuan-image":
+        return "distilled" if _config(folder, "transformer").get("guidance_embeds") else ""
+    if key == "hidream":
+        return _hidream_variant(_config(folder, "scheduler"))
     if key == "z-image":
         return "turbo" if _number(_config(folder, "scheduler"), "shift") <= 3 else ""
     return ""
@@ -93,6 +97,13 @@ def _flux_variant(folder: DiffusersFolder) -> str:
     if folder.pipeline_class == "FluxFillPipeline":
         return "fill"
     return "" if _config(folder, "transformer").get("guidance_embeds") else "schnell"
+
+
+def _hidream_variant(scheduler: Mapping[str, object]) -> str:
+    """The distilled ones have an LCM or an Euler solver; the shift of Dev is 6, that of Fast 3."""
+    if str(scheduler.get("_class_name")).startswith("UniPC") or scheduler.get("use_dynamic_shifting"):
+        return ""
+    return "dev" if _number(scheduler, "shift") > 4 else "fast"
 
 
 def _config(folder: DiffusersFolder, component: str) -> Mapping[str, object]:

@@ -465,6 +465,8 @@ def silence_libraries() -> None:
     for module in (r"diffusers\.", r"transformers\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+    # Kandinsky 5's transformer normalizes in fp32 with weights in bf16.
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
     # diffusers' ChatGLM causes the same kind of warning from torch when a Kolors is first loaded.
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 

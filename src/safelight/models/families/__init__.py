@@ -30,6 +30,11 @@ _ARCHITECTURES = (
     "chroma",
     "cogview4",
     "hunyuan_dit",
+    "hidream",
+    "krea2",
+    "ernie_image",
+    "kandinsky5",
+    "hunyuan_image",
 )
 
 FAMILIES = Registry[Family](
