@@ -16,7 +16,6 @@ from tests.tiny.original_layout import write_single_file
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
 
-
 QUICKLY = {"scan_interval": 0.05, "start_delay": 0.0, "settled_seconds": 0.0}
 
 
@@ -93,7 +92,9 @@ def test_folders_that_are_refused(client: TestClient, path: str, status: int) ->
 def test_hashes_appear_without_being_asked_for(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.models.background_digests.BackgroundDigests.__init__.__kwdefaults__", QUICKLY)
+    monkeypatch.setattr(
+        "safelight.models.background_digests.BackgroundDigests.__init__.__kwdefaults__", QUICKLY
+    )
     service = open_service(hash_models=True)
     with app_client(create_app(service, service.settings)) as client:
         deadline = time.monotonic() + 20
