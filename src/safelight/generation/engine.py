@@ -134,7 +134,7 @@ class Engine:
         """
         if name not in self.loaded_checkpoints:
             return False
-        found = self._find_checkpoint(name, hub_lookup(allow_network=False))
+        found = self._find_checkpoint(name, hub_lookup())
         return any(parts.checkpoint == found for parts in self._loaded())
 
     @property
@@ -161,11 +161,11 @@ class Engine:
         Raises:
             ModelError: There is none, or it cannot be used.
         """
-        return self._find_checkpoint(name, hub_lookup(allow_network=self._settings.allow_network))
+        return self._find_checkpoint(name, hub_lookup(self._settings))
 
     def _find_checkpoint(self, name: str, lookup: HubLookup) -> Checkpoint:
         settings = self._settings
-        return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=lookup)
+        return find_checkpoint(name, settings.home, folders=settings.current_model_folders, hub_lookup=lookup)
 
     def generate(
         self,

@@ -54,6 +54,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -364,7 +365,7 @@ class _NetworkLoader:
             _keep_precision(network)
             _copy_mapped_weights(network)
             network.requires_grad_(False).eval().to(self.device)
-            nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+            nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
             parameters = parameter_names(network)  # what a backend makes of it may have another signature
             plan = BackendPlan(backend.name, key.dtype, torch.get_num_threads())
             compiled = compile_network(network, plan, self.cache)
@@ -533,9 +534,13 @@ def _keep_precision(network: torch.nn.Module) -> None:
 
 
 def _copy_mapped_weights(network: torch.nn.Module) -> None:
-    """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process."""
+    """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process.
+
+    Quantized weights are copies already.
+    """
     for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data = tensor.data.clone()
+        if not isinstance(tensor, QuantizedTensor):
+            tensor.data = tensor.data.clone()
 
 
 def _index_options(folder: DiffusersFolder) -> dict[str, object]:
