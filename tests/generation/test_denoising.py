@@ -21,7 +21,12 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.request import Mode
 from safelight.generation.solvers.registry import SAMPLERS
-from safelight.generation.solvers.samplers import build_scheduler, prediction_process_of, resolve_sampler
+from safelight.generation.solvers.samplers import (
+    PredictionProcess,
+    build_scheduler,
+    prediction_process_of,
+    resolve_sampler,
+)
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 
 Memory = Callable[[str], LoadedCheckpoint]

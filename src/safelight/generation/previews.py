@@ -148,11 +148,17 @@ def unpack_latents(latents: Tensor, pipeline: Any, width: int, height: int) -> T
         side = 2 * pipeline.vae_scale_factor
         latents = latents.movedim(1, -1).unflatten(-1, (height // side, width // side))
         latents = _unpatchify(latents, pipeline)
-    elif latents.ndim == 4 and hasattr(pipeline, "_unpatchify_latents"):  # ERNIE-Image
+    elif _has_patches(latents, pipeline):  # ERNIE-Image
         latents = _unpatchify(latents, pipeline)
     elif latents.shape[1] == 1 and latents.ndim == 5:  # Kandinsky 5: the channels are last
         latents = latents[:, 0].movedim(-1, 1)
     return latents.squeeze(2) if latents.ndim == 5 else latents
+
+
+def _has_patches(latents: Tensor, pipeline: Any) -> bool:
+    """Whether the channels of latents are those of the patches that the autoencoder normalizes."""
+    norm = getattr(pipeline.vae, "bn", None)
+    return norm is not None and latents.ndim == 4 and latents.shape[1] == norm.num_features
 
 
 def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:
