@@ -157,8 +157,10 @@ def unpack_latents(latents: Tensor, pipeline: Any, width: int, height: int) -> T
 
 def _has_patches(latents: Tensor, pipeline: Any) -> bool:
     """Whether the channels of latents are those of the patches that the autoencoder normalizes."""
-    norm = getattr(pipeline.vae, "bn", None)
-    return norm is not None and latents.ndim == 4 and latents.shape[1] == norm.num_features
+    if latents.ndim != 4 or not hasattr(pipeline, "_unpatchify_latents"):
+        return False
+    width: int = pipeline.vae.bn.num_features
+    return latents.shape[1] == width
 
 
 def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:
