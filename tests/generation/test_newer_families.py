@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from tests.generation.conftest import GenerateImages, same_pixels, to_array
 
-from safelight.errors import RequestError
+from safelight.errors import CheckpointInvalidError, RequestError
 from safelight.generation.engine import Engine
+from safelight.generation.progress import Watcher
 from safelight.models.checkpoints.diffusers_layout import read_folder
+from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 
 Tiny = Callable[[str], Path]
@@ -54,6 +56,26 @@ def test_a_quoted_text_uses_the_second_guider_and_text_encoder(draw: GenerateIma
         draw("hunyuan-image", steps=2, prompt=text)[0] for text in ("a sign abc", 'a sign "abc"')
     )
     assert not same_pixels(plain, quoted)
+
+
+def test_the_steps_are_those_of_the_request_not_of_a_config(draw: GenerateImages) -> None:
+    told: list[int] = []
+    watcher = Watcher(lambda each: told.append(each.steps))
+    (made,) = draw("qwen-image-21", watcher, steps=2)
+    assert told == [2, 2]
+    assert made.image.mode == "RGB"
+
+
+def test_hidream_says_that_its_fourth_text_encoder_is_published_apart(tiny: Tiny, tmp_path: Path) -> None:
+    index = json.loads((tiny("hidream") / "model_index.json").read_text())
+    index |= {"text_encoder_4": [None, None], "tokenizer_4": [None, None]}
+    for entry in tiny("hidream").iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "model_index.json").unlink()
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointInvalidError, match="lacks text_encoder_4, tokenizer_4") as caught:
+        describe_checkpoint(tmp_path, "hidream")
+    assert "Llama 3.1 8B Instruct" in caught.value.hint
 
 
 def test_a_variation_of_patched_latents(draw: GenerateImages) -> None:

@@ -8,6 +8,7 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
 )
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
@@ -37,6 +38,7 @@ from transformers import (
     Qwen3ForCausalLM,
     Qwen3Model,
     Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
     T5Config,
     T5EncoderModel,
@@ -85,6 +87,19 @@ def qwen_autoencoder() -> AutoencoderKLQwenImage:
         base_dim=8,
         z_dim=4,
         dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+
+
+def qwen21_autoencoder() -> AutoencoderKLQwenImage21:
+    """It scales down sixteen times, and has a channel for transparency."""
+    return AutoencoderKLQwenImage21(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1, 1],
         num_res_blocks=1,
         latents_mean=[0.0] * 4,
         latents_std=[1.0] * 4,
@@ -219,9 +234,9 @@ def llama(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLModel:
+def _qwen3_vl_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
     rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 1e4}
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config=_decoder_sizes(tokenizer, 2) | {"rope_parameters": rope},
         vision_config={
             "depth": 1,
@@ -233,7 +248,14 @@ def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLModel:
             "num_position_embeddings": 16,
         },
     )
-    return Qwen3VLModel(config)
+
+
+def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLModel:
+    return Qwen3VLModel(_qwen3_vl_config(tokenizer))
+
+
+def qwen3_vl_generation(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLForConditionalGeneration:
+    return Qwen3VLForConditionalGeneration(_qwen3_vl_config(tokenizer))
 
 
 def mistral3_model(tokenizer: PreTrainedTokenizerBase) -> Mistral3Model:

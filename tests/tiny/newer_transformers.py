@@ -20,6 +20,8 @@ from diffusers import (
     Kandinsky5Transformer3DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     UniPCMultistepScheduler,
 )
 from tests.tiny import components, tokenizer_builders
@@ -195,6 +197,28 @@ def hunyuan_image_distilled() -> DiffusionPipeline:
     return hunyuan_image(distilled=True)
 
 
+def qwen_image21() -> DiffusionPipeline:
+    processor = tokenizer_builders.qwen3_vl()
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=WIDTH,
+        mlp_ratio=1,
+        axes_dims_rope=(8, 4, 4),
+    )
+    return QwenImage21Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=components.qwen21_autoencoder(),
+        text_encoder=components.qwen3_vl_generation(processor.tokenizer),
+        processor=processor,
+        transformer=_randomized(transformer),
+        sample_sigmas=[1.0, 0.9, 0.7, 0.4],
+    )
+
+
 BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "hidream": hidream,
     "hidream-dev": hidream_dev,
@@ -203,6 +227,7 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "krea2-distilled": krea2_distilled,
     "ernie-image": ernie_image,
     "kandinsky5": kandinsky5,
+    "qwen-image-21": qwen_image21,
     "hunyuan-image": hunyuan_image,
     "hunyuan-image-distilled": hunyuan_image_distilled,
 }

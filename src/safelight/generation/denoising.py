@@ -417,7 +417,8 @@ def _to_image(result: Any) -> Image.Image:
     pixels = np.asarray(result[0])
     if not np.isfinite(pixels).all():
         raise NonFiniteError
-    return Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8))
+    opaque = pixels[..., :3]  # Qwen-Image 2.1 adds transparency
+    return Image.fromarray((opaque * 255).round().clip(0, 255).astype(np.uint8))
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:

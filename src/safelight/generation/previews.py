@@ -67,6 +67,8 @@ def _fit(vae: nn.Module) -> LatentToRGB:
 
 def _encode(vae: nn.Module, images: Tensor) -> Tensor:
     """Encode images to latents in the denoiser's scale, (n, channels, rows, columns)."""
+    if vae.config.get("in_channels") == 4:  # with transparency
+        images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
     if getattr(vae.config, "temperal_downsample", None) is not None:  # diffusers' spelling
         images = images.unsqueeze(2)
     encoded = vae.encode(images)

@@ -22,6 +22,7 @@ _ARCHITECTURES = (
     "flux",
     "flux2",
     "qwen_image",
+    "qwen_image21",
     "z_image",
     "sana",
     "pixart",

@@ -66,6 +66,7 @@ class Family:
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
             "plain": the pipeline encodes strings itself.
         text_encoders: The text encoders' component names, in the pipeline's order.
+        tokenizers: The component names of their tokenizers or processors; by default as the encoders'.
         guidance: How guidance is computed.
         guidance_parameter: The pipelines' name of the guidance scale; None if ``prepare`` sets it.
         guidance_off_value: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the
@@ -105,6 +106,7 @@ class Family:
     denoiser: Literal["unet", "transformer"] = "transformer"
     text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
     text_encoders: tuple[str, ...] = ("text_encoder",)
+    tokenizers: tuple[str, ...] = ()
     guidance: GuidanceKind = "cfg-batched"
     guidance_parameter: Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"] | None = (
         "guidance_scale"
@@ -139,6 +141,12 @@ class Family:
     def name(self) -> str:
         """Key and variant, for example sd1 or sd1-inpaint."""
         return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    @property
+    def tokenizer_names(self) -> tuple[str, ...]:
+        """The component names of the text encoders' tokenizers, in order."""
+        own = tuple(name.replace("text_encoder", "tokenizer") for name in self.text_encoders)
+        return self.tokenizers or own
 
     @property
     def modes(self) -> tuple[str, ...]:
