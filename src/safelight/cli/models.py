@@ -1,4 +1,4 @@
-"""``safelight models``: list, show, pull, adopt, convert and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, adopt, convert, quantize and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
+from safelight.cli.quantize import quantize
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull, adopt, convert and remove models.")
+app = typer.Typer(help="List, show, pull, adopt, convert, quantize and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
@@ -134,7 +135,7 @@ def families(json: JsonOption = False) -> None:
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show a model, or any .safetensors file by its path: what it is, its parts, precision, metadata and digest."""
+    """Show a model, or a .safetensors or .gguf file by its path: what it is, its parts, precision and metadata."""
     from safelight.models.checkpoints.discovery import find_path
     from safelight.moderation.classifiers.definition import CLASSIFIERS
 
@@ -144,7 +145,7 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
     elif (
-        name.endswith(".safetensors")
+        name.endswith((".safetensors", ".gguf"))
         and not find_path(name, settings.home, settings.model_folders)
         and Path(name).is_file()
     ):
@@ -343,6 +344,9 @@ def convert(
     )
     if done.left_out:
         print_line(f"Left out, as no weights: {printable(', '.join(done.left_out[:8]))}.")
+
+
+app.command()(quantize)
 
 
 @app.command()
