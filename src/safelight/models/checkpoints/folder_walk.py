@@ -85,7 +85,9 @@ def _list_folders(folder: Path, seen: set[tuple[int, int]]) -> Iterator[FolderLi
         settled = time.time_ns() - stat.st_mtime_ns > SETTLING_SECONDS * 1e9
         read = _read_folder if settled else _read_folder.__wrapped__
         listing = read(place, settled, *identity, stat.st_mtime_ns)
-        if listing is None or (identity in seen and not listing.is_diffusers):  # a checkpoint may have several names
+        if listing is None or (
+            identity in seen and not listing.is_diffusers
+        ):  # a checkpoint may have several names
             continue
         seen.add(identity)
         yield listing
