@@ -16,7 +16,6 @@ from tests.tiny.original_layout import write_single_file
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
 
-
 QUICKLY = {"scan_interval": 0.05, "start_delay": 0.0, "settled_seconds": 0.0}
 
 
