@@ -40,6 +40,8 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "checkpoint": "starter",
         "device": "auto",
         "generation_precision": "auto",
+        "text_encoder_precision": "auto",
+        "vae_precision": "auto",
         "generation_backend": "eager",
         "memory_budget": 0,
         "model_folders": (),

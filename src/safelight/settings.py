@@ -89,7 +89,17 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of generation; auto: fp32 on CPUs, fp16 elsewhere."
+        "auto",
+        description="Arithmetic of the denoiser, and of the components that compute right in it; "
+        "auto: fp32 on CPUs, the family's elsewhere.",
+    )
+    text_encoder_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of checkpoints' text encoders; auto: generation_precision, or the family's.",
+    )
+    vae_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of checkpoints' autoencoders; auto: generation_precision, or the family's.",
     )
     generation_backend: str = Field(
         "eager",

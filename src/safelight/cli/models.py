@@ -153,6 +153,13 @@ def families(json: JsonOption = False) -> None:
             "sampler": family.sampler,
             "steps": family.steps,
             "guidance_scale": family.guidance_scale,
+            "side": family.side,
+            "precision": {
+                "denoiser": list(family.precision.denoiser),
+                "text_encoders": list(family.precision.text_encoders),
+                "vae": list(family.precision.vae),
+                "source": family.precision.source,
+            },
         }
         for family in FAMILIES.values()
     ]
@@ -160,7 +167,8 @@ def families(json: JsonOption = False) -> None:
         print_json({"families": rows})
         return
     for row in rows:
-        print_line(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
+        precision = row["precision"]["denoiser"][0]
+        print_line(f"{row['name']:<24} {row['title']:<42} {precision}  {', '.join(row['modes'])}")
 
 
 @app.command()

@@ -139,6 +139,7 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+    PrecisionError,
 )
 from safelight.errors.search import (
     VectorInvalidError,
@@ -257,6 +258,7 @@ __all__ = [
     "PolicyError",
     "PolicyLabelError",
     "PortInUseError",
+    "PrecisionError",
     "PreviewMissingError",
     "PriorityError",
     "PromptError",

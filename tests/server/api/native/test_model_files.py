@@ -92,7 +92,9 @@ def test_folders_that_are_refused(client: TestClient, path: str, status: int) ->
 def test_hashes_appear_without_being_asked_for(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.models.background_digests.BackgroundDigests.__init__.__kwdefaults__", QUICKLY)
+    monkeypatch.setattr(
+        "safelight.models.background_digests.BackgroundDigests.__init__.__kwdefaults__", QUICKLY
+    )
     service = open_service(hash_models=True)
     with app_client(create_app(service, service.settings)) as client:
         deadline = time.monotonic() + 20
