@@ -60,7 +60,7 @@ _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 def read_gguf_header(path: Path, file: BinaryIO, size: int) -> Header:
     """Read and check the header of an open GGUF file of ``size`` bytes.
 
-    Text encoders have transformers' names (``llama_names``). The metadata of the header are its texts and numbers; lists,
+    Text encoders have transformers' names (``llama_names``). The metadata are its texts and numbers; lists,
     such as the tokenizer's words, are read by ``read_gguf_metadata``.
 
     Raises:
