@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import JsonOption, print_json, print_line, print_stderr, printable
+from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
 from safelight.cli.quantize import quantize
 from safelight.errors import (
     CheckpointFamilyError,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
+    from safelight.models.hub.pull_plan import PullPlan
     from safelight.models.inventory.file_kinds import Component
     from safelight.moderation.classifiers.definition import PackagedClassifier
     from safelight.settings import Settings
@@ -39,13 +42,30 @@ NameArgument = Annotated[
 
 
 @app.command("list")
-def list_models(server: remote.ServerOption = None, json: JsonOption = False) -> None:
+def list_models(
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="List the files of one kind instead: checkpoint, denoiser, vae, text encoder, lora, embedding, "
+            "controlnet, ip-adapter, upscaler, gguf, pickle …",
+            show_default=False,
+        ),
+    ] = None,
+    server: remote.ServerOption = None,
+    json: JsonOption = False,
+) -> None:
     """List the models on this machine: checkpoints that generate and classifiers that judge."""
     from safelight.models.checkpoints.discovery import find_checkpoints
     from safelight.models.hub.checkpoint_download import hub_cache_folder
     from safelight.settings import Settings
 
     settings = Settings.load(server=server)
+    if kind is not None:
+        if settings.server:
+            raise UsageError("--kind lists the files on this machine, not those of a server.")
+        _list_kind(kind, settings, json)
+        return
     if settings.server:
         _list_remote(settings, json)
         return
@@ -53,7 +73,7 @@ def list_models(server: remote.ServerOption = None, json: JsonOption = False) ->
     found = find_checkpoints(
         settings.home,
         lambda path, error: problems.append({"path": printable(str(path)), "error": error.to_dict()}),
-        folders=settings.model_folders,
+        folders=settings.current_model_folders,
         hub_cache=hub_cache_folder(),
     )
     rows = _classifier_rows(_model_store(settings))
@@ -70,6 +90,27 @@ def list_models(server: remote.ServerOption = None, json: JsonOption = False) ->
     print_line(typer.style("Classifiers (judge)", bold=True))
     for row in rows:
         print_line(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
+
+
+def _list_kind(kind: str, settings: Settings, json: bool) -> None:
+    """The files of one kind in the data directory and in the model folders."""
+    from safelight.models.inventory.folders import list_files
+    from safelight.models.inventory.kind_folders import KINDS_BY_NAME, weights_folders
+
+    wanted = KINDS_BY_NAME.get(kind.casefold())
+    if wanted is None:
+        raise UsageError(f"There is no kind {kind!r}.", hint=f"Give one of: {', '.join(KINDS_BY_NAME)}.")
+    folders = weights_folders(settings.home, settings.current_model_folders)
+    page = list_files(folders, kind=wanted, limit=sys.maxsize, seconds=math.inf)
+    if json:
+        print_json({"files": [file.to_dict() for _, file in page.files]})
+        return
+    for folder, file in page.files:
+        name = file.path.relative_to(folder).as_posix()
+        size = f"{file.size / 1e6:,.0f} MB {file.precision}"
+        print_line(f"{printable(name):<44} {file.family or '':<14} {size}")
+        if not file.usable and file.type in ("checkpoint", "denoiser"):
+            print_line(typer.style(f"  {printable(file.reason)}", fg="magenta"))
 
 
 def _list_remote(settings: Settings, json: bool) -> None:
@@ -113,6 +154,13 @@ def families(json: JsonOption = False) -> None:
             "sampler": family.sampler,
             "steps": family.steps,
             "guidance_scale": family.guidance_scale,
+            "side": family.side,
+            "precision": {
+                "denoiser": list(family.precision.denoiser),
+                "text_encoders": list(family.precision.text_encoders),
+                "vae": list(family.precision.vae),
+                "source": family.precision.source,
+            },
         }
         for family in FAMILIES.values()
     ]
@@ -120,13 +168,13 @@ def families(json: JsonOption = False) -> None:
         print_json({"families": rows})
         return
     for row in rows:
-        print_line(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
+        precision = row["precision"]["denoiser"][0]
+        print_line(f"{row['name']:<24} {row['title']:<42} {precision}  {', '.join(row['modes'])}")
 
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show a model, or a .safetensors or .gguf file by its path: what it is, its parts, precision and metadata."""
-    from safelight.models.checkpoints.discovery import find_path
+    """Show a model, or any file of weights by name or path: what it is, its parts, precision, metadata and digest."""
     from safelight.moderation.classifiers.definition import CLASSIFIERS
 
     settings = _load_settings()
@@ -134,32 +182,93 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         _print_record(_packaged_record(CLASSIFIERS[name]), json)
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
-    elif (
-        name.endswith((".safetensors", ".gguf"))
-        and not find_path(name, settings.home, settings.model_folders)
-        and Path(name).is_file()
-    ):
-        _print_weights_file(Path(name), settings, json)
+    elif file := _find_weights_file(name, settings):
+        _print_weights_file(file, settings, json)
     else:
         _print_checkpoint(_find_checkpoint(name, settings), settings, json)
 
 
+def _find_weights_file(name: str, settings: Settings) -> Path | None:
+    """The file that a path or a name means, where it is not the name of a checkpoint that can be used."""
+    from safelight.models.checkpoints.discovery import STARTER, find_path
+    from safelight.models.inventory.folders import describe_file, find_file
+    from safelight.models.inventory.kind_folders import weights_folders
+
+    folders = settings.current_model_folders
+    if place := find_path(name, settings.home, folders):
+        found = describe_file(place)
+        other = (
+            place.is_file() and found and found.type not in ("checkpoint", "denoiser", "unknown", "pickle")
+        )
+        return place if other else None
+    if name.endswith((".safetensors", ".gguf")) and Path(name).is_file():
+        return Path(name)
+    if name == STARTER or name.startswith((".", "/", "~")):
+        return None
+    return find_file(name, weights_folders(settings.home, folders))
+
+
 @app.command()
-def pull(name: NameArgument, json: JsonOption = False) -> None:
-    """Download a classifier or a checkpoint from the Hugging Face hub: the only command here that uses the network."""
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn.",
+            show_default=False,
+        ),
+    ],
+    file: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Take this one file of the repository.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read the source's token from a file that only you can read, in place of the settings' one.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; nor does --json.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show size and licence.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download a checkpoint, LoRA or other weights from the hub or CivitAI, or a classifier from the hub.
+
+    Size and licence are shown first. A download that was cut off is continued by the same command. This is the only
+    command here that uses the network.
+    """
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
+    from safelight.models.hub.pull import plan_pull, source_of
+    from safelight.models.hub.references import parse_reference
 
     settings = _load_settings()
-    print_stderr(f"Pulling {name} …")
-    if name not in PINNED_SOURCES and name.count("/") == 1 and _is_checkpoint_repository(name):
-        from safelight.models.checkpoints.discovery import find_checkpoint
-        from safelight.models.hub.checkpoint_download import hub_lookup
-
-        fetch = hub_lookup(allow_network=True)
-        _print_checkpoint(
-            find_checkpoint(name, settings.home, hub_lookup=fetch, allow_paths=False), settings, json
-        )
+    print_stderr(f"Looking for {printable(name)} …")
+    if name in PINNED_SOURCES:
+        _pull_classifier(name, settings, json)
         return
+    reference = parse_reference(name, file)
+    plan = plan_pull(reference, source_of(reference, settings, token_file))
+    if plan is None:
+        if name != getattr(reference, "name", None):
+            raise UsageError(f"{name} is a classifier, which is pulled by owner/name alone.")
+        _pull_classifier(name, settings, json)
+        return
+    if dry_run and json:
+        print_json(plan.to_dict())
+        return
+    if not json or dry_run:
+        _print_plan(plan)
+    if dry_run:
+        return
+    if not (yes or json or _may_pull()):
+        print_stderr("Nothing was downloaded.")
+        return
+    _run_pull(plan, settings, json)
+
+
+def _pull_classifier(name: str, settings: Settings, json: bool) -> None:
     from safelight.models.hub.classifier_download import download_classifier
 
     store = _model_store(settings)
@@ -169,6 +278,51 @@ def pull(name: NameArgument, json: JsonOption = False) -> None:
         if record.files.get(file) != digest:
             print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
+
+
+def _print_plan(plan: PullPlan) -> None:
+    """What is going to be downloaded, on stderr."""
+    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or 'weights'}")
+    print_stderr(f"  licence: {printable(plan.licence or 'not stated')}{', gated' if plan.gated else ''}")
+    if words := plan.notes.get("activation text"):
+        print_stderr(f"  trigger words: {printable(str(words))}")
+    shown = (
+        plan.files if len(plan.files) <= 20 else sorted(plan.files, key=lambda each: -(each.size or 0))[:10]
+    )
+    for file in shown:
+        print_stderr(f"  {printable(file.name)}  {(file.size or 0) / 1e6:,.1f} MB")
+    if len(shown) < len(plan.files):
+        print_stderr(f"  and {len(plan.files) - len(shown)} smaller ones")
+    print_stderr(
+        f"  {plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
+    )
+
+
+def _may_pull() -> bool:
+    """The answer to a question on the terminal.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", hint="Give --yes to download it.")
+    return typer.confirm("Download it?", default=True, err=True)
+
+
+def _run_pull(plan: PullPlan, settings: Settings, json: bool) -> None:
+    from safelight.models.hub.pull import pull as pull_model
+
+    with byte_progress(printable(plan.name), plan.size) as advance:
+        done = pull_model(plan, settings, on_progress=advance)
+    for remark in done.remarks:
+        print_stderr(printable(remark))
+    if json:
+        print_json(plan.to_dict() | done.to_dict())
+        return
+    state = "is here already" if done.present else f"{done.size / 1e6:,.1f} MB"
+    family = f" for {done.family}" if done.family and done.kind != "checkpoint" else ""
+    print_line(f"{printable(done.name)}: {done.kind}{family}, {state}, all digests checked")
+    print_line(f"  {printable(str(done.path))}")
 
 
 @app.command()
@@ -209,7 +363,7 @@ def adopt(
     usable = sum(found.usable for found in files.values())
     print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
     if not dry_run:
-        print_line("Added to model_folders in safelight.toml; a server that runs reads it at its next start.")
+        print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")
 
 
 @app.command()
@@ -251,7 +405,7 @@ app.command()(quantize)
 
 @app.command()
 def remove(name: NameArgument, json: JsonOption = False) -> None:
-    """Delete a pulled classifier or checkpoint, or one in the data directory, even where it is damaged."""
+    """Delete a pulled classifier, or a checkpoint or other file of the data directory, even where it is damaged."""
     settings = _load_settings()
     store = _model_store(settings)
     if store.has(name):
@@ -268,8 +422,13 @@ def remove(name: NameArgument, json: JsonOption = False) -> None:
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint from the data directory; the starter and checkpoints elsewhere are refused."""
     from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint, find_path
+    from safelight.models.inventory.folders import find_file
+    from safelight.models.inventory.kind_folders import weights_folders
 
-    place = find_path(name, settings.home, settings.model_folders)
+    place = find_path(name, settings.home, settings.current_model_folders)
+    if place is None and (file := find_file(name, weights_folders(settings.home, ()))) is not None:
+        file.unlink()
+        return {"name": name, "path": str(file)}
     if place is None:
         return _remove_from_hub_cache(name, settings)
     if not place.parent.resolve().is_relative_to(checkpoints_folder(settings.home).resolve()):
@@ -302,16 +461,6 @@ def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
         body = checkpoint.to_dict()
     remove_cached(name)
     return body
-
-
-def _is_checkpoint_repository(name: str) -> bool:
-    """Whether a repository of the hub holds a diffusers checkpoint rather than a classifier."""
-    from huggingface_hub import file_exists
-
-    try:
-        return bool(file_exists(name, "model_index.json"))
-    except Exception:  # noqa: BLE001  the download that follows reports the error better
-        return False
 
 
 def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:
@@ -353,7 +502,9 @@ def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:
 
     if name in PINNED_SOURCES:
         _model_store(settings).record(name)  # its error says how to pull it
-    return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup())
+    return find_checkpoint(
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
+    )
 
 
 def _load_settings() -> Settings:

@@ -76,6 +76,10 @@ class SingleFileLoader:
         prefix = PREFIXES[self.single.config_name][name]
         return [tensor for key, tensor in read_header(self.path).tensors.items() if key.startswith(prefix)]
 
+    def config(self, name: str) -> Mapping[str, object]:
+        """The config of a component."""
+        return read_json(self._folder / name / "config.json")
+
     def check(self) -> None:
         """Check the header against all components' networks, once until the file changes; no weights are read.
 

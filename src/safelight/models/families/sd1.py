@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 SD1 = Family(
@@ -15,6 +16,12 @@ SD1 = Family(
     ),
     pag=PerturbedAttention("mid"),
     prediction_process="diffusion",
+    precision=FamilyPrecision(
+        denoiser=("fp16", "bf16"),
+        text_encoders=("fp16", "bf16"),
+        vae=("fp16", "bf16"),
+        source="the fp16 weights that its authors published; diffusers' documentation runs it in fp16",
+    ),
     denoiser="unet",
     text_encoding="clip",
     clip_skip=True,
@@ -64,10 +71,13 @@ SD1_LCM_CFG = replace(
     sampler="LCM",
     schedule=None,
 )
+SD1_HYPER = replace(
+    SD1, variant="hyper", title="Hyper-SD 1", steps=8, guidance_scale=1.0, sampler="TCD", schedule=None
+)
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG):
+    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG, SD1_HYPER):
         registry.register(family.name, family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.models.families.sd1 import SD1
 from safelight.plugins import Registry, hookimpl
 
@@ -14,6 +15,12 @@ SDXL = replace(
     title="Stable Diffusion XL",
     pipelines=pipeline_classes(
         "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"
+    ),
+    precision=FamilyPrecision(
+        denoiser=("fp16", "bf16"),
+        text_encoders=("fp16", "bf16"),
+        vae=("fp32", "bf16"),
+        source="published in fp16; the autoencoder gives NaN in fp16, not in bf16 (card of sdxl-vae-fp16-fix)",
     ),
     text_encoding="clip-xl",
     text_encoders=("text_encoder", "text_encoder_2"),
@@ -56,6 +63,14 @@ SDXL_TURBO = replace(
     sampler="Euler a",
     schedule="sgm-uniform",
 )
+SDXL_LIGHTNING = replace(
+    SDXL_TURBO, variant="lightning", title="SDXL-Lightning", side=1024, steps=4, sampler="Euler"
+)
+SDXL_HYPER = replace(
+    SDXL_TURBO, variant="hyper", title="Hyper-SDXL", side=1024, steps=8, sampler="TCD", schedule=None
+)
+SDXL_PLAYGROUND = replace(SDXL, variant="playground", title="Playground 2.5", steps=50, guidance_scale=3.0)
+"""Trained with EDM's noise schedule."""
 SDXL_REFINER = replace(
     SDXL,
     variant="refiner",
@@ -68,5 +83,15 @@ SDXL_REFINER = replace(
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_LCM_CFG, SDXL_TURBO, SDXL_REFINER):
+    for family in (
+        SDXL,
+        SDXL_INPAINT,
+        SDXL_LCM,
+        SDXL_LCM_CFG,
+        SDXL_TURBO,
+        SDXL_LIGHTNING,
+        SDXL_HYPER,
+        SDXL_PLAYGROUND,
+        SDXL_REFINER,
+    ):
         registry.register(family.name, family)
