@@ -1,6 +1,6 @@
 """What quantization does: to the starter's pictures, and to one call of large denoisers with random weights.
 
-    python bench/quantization.py starter
+    python bench/quantization.py starter [TARGET ...]
     python bench/quantization.py sd1|sdxl [TARGET ...]     float32 for sd1, bfloat16 for sdxl; 64 x 64 latents, one call
     python bench/quantization.py layers                    a linear layer: dequantized when called; torch's kernels
 
@@ -33,10 +33,10 @@ from safelight.studio.quantization import compare, quantize, target_path
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
-def measure_starter() -> None:
+def measure_starter(targets: tuple[Target, ...]) -> None:
     """Quantize the starter to each format and print the table."""
     print("format  size MB  layers                        s/step  PSNR mean  least  right thing  and style")
-    for target in TARGETS:
+    for target in targets:
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
             checkpoint = find_checkpoint("starter", home)
@@ -155,9 +155,10 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 if __name__ == "__main__":
     what, *chosen = sys.argv[1:] or ["starter"]
+    wanted = tuple(each for each in TARGETS if not chosen or each in chosen)
     if what == "starter":
-        measure_starter()
+        measure_starter(wanted)
     elif what == "layers":
         measure_layers()
     else:
-        measure_random(what, tuple(each for each in TARGETS if not chosen or each in chosen))
+        measure_random(what, wanted)

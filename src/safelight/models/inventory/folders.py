@@ -30,7 +30,7 @@ class FoundFile:
 
     Args:
         path: Where it lies.
-        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), pickle, GGUF.
+        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), or pickle.
         family: Its family, where the file tells.
         size: Its bytes.
         precision: The floating-point type of most weights.
@@ -154,8 +154,6 @@ def _describe_folder(folder: Path) -> FoundFile:
 def _describe_version(path: Path, version: FileVersion) -> FoundFile:
     """A file, whose header is read once until it changes."""
     suffix, size = path.suffix.lower(), version[0]
-    if suffix == ".gguf":
-        return FoundFile(path, "GGUF", None, size, "", usable=False, reason="GGUF files are not opened yet.")
     if suffix in PICKLE_SUFFIXES:
         reason = "A pickle: convert it with safelight models convert."
         return FoundFile(path, "pickle", None, size, "", usable=False, reason=reason)
