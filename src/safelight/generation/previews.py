@@ -165,7 +165,7 @@ def _has_patches(latents: Tensor, pipeline: Any) -> bool:
     if latents.ndim != 4 or not hasattr(pipeline, "_unpatchify_latents"):
         return False
     width: int = pipeline.vae.bn.num_features
-    return int(latents.shape[1]) == width
+    return bool(latents.shape[1] == width)
 
 
 def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:
