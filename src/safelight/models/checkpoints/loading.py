@@ -54,7 +54,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
-from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
+from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -357,7 +357,8 @@ class _NetworkLoader:
         backend = checkpoint_backend(wanted, precision)
         key = ComponentKey(identify(), precision, backend.name)
         itemsize = int(DTYPES[precision].itemsize)
-        nbytes = sum(tensor.loaded_nbytes(itemsize) for tensor in tensors)
+        packed = backend.name == EAGER
+        nbytes = sum(tensor.loaded_nbytes(itemsize, packed=packed) for tensor in tensors)
         return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
@@ -374,6 +375,8 @@ class _NetworkLoader:
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
+            if backend.name != EAGER:
+                dequantize_network(network)
             network.requires_grad_(False).eval().to(self.device)
             nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
             parameters = parameter_names(network)  # what a backend makes of it may have another signature

@@ -32,7 +32,7 @@ class FoundFile:
 
     Args:
         path: Where it lies.
-        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), pickle, GGUF.
+        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), or pickle.
         family: Its family, where the file tells; of an autoencoder or text encoder, its kind.
         size: Its bytes.
         precision: The floating-point type of most weights.
