@@ -1,4 +1,4 @@
-"""``safelight models``: list, show, pull, adopt, convert and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, adopt, convert, quantize and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
+from safelight.cli.quantize import quantize
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull, adopt, convert and remove models.")
+app = typer.Typer(help="List, show, pull, adopt, convert, quantize and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
@@ -398,6 +399,9 @@ def convert(
     )
     if done.left_out:
         print_line(f"Left out, as no weights: {printable(', '.join(done.left_out[:8]))}.")
+
+
+app.command()(quantize)
 
 
 @app.command()
