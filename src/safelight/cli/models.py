@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -442,6 +443,9 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
         doomed = place.with_name(f".{place.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)  # left over from an interrupted removal
         shutil.rmtree(place.rename(doomed))
+        if place.parent != checkpoints_folder(settings.home):
+            with suppress(OSError):  # other checkpoints are in it
+                place.parent.rmdir()
     else:
         place.unlink()
     return body

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -61,6 +61,8 @@ from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+MAX_COMPARED = 5000
+"""How many names a misspelt one is compared with: comparing takes microseconds each."""
 RECENT_SECONDS = 2.0
 """How long a name that was found is looked up without a walk over the folders, while its file is there."""
 _SUFFIXES = frozenset({".safetensors", ".gguf", *PICKLE_SUFFIXES})
@@ -287,7 +289,7 @@ def find_checkpoint(
         return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
         return describe_checkpoint(hub_lookup(name), name, kind="hub")
-    near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
+    near = get_close_matches(name, [STARTER, *islice(_candidates(home, folders), MAX_COMPARED)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     if missing := missing_folders(folders):
         listed = ", ".join(map(str, missing))
