@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -360,8 +361,10 @@ def adopt(
         print_line(f"{found.type:<13} {found.family or '':<14} {size:<16} {printable(str(found.path))}")
         if not found.usable:
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
-    usable = sum(found.usable for found in files.values())
-    print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
+    usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
+    print_line(
+        f"{len(files)} files; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+    )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")
 
@@ -442,6 +445,9 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
         doomed = place.with_name(f".{place.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)  # left over from an interrupted removal
         shutil.rmtree(place.rename(doomed))
+        if place.parent != checkpoints_folder(settings.home):
+            with suppress(OSError):  # other checkpoints are in it
+                place.parent.rmdir()
     else:
         place.unlink()
     return body

@@ -74,7 +74,7 @@ def test_every_file_is_described(webui: Path) -> None:
         "models/unet/flux.gguf": ("denoiser", "flux", False),
     }
     assert found["models/unet/flux.gguf"].precision == "q8_0"
-    assert "lacks the VAE" in found["models/Stable-diffusion/no vae.safetensors"].reason
+    assert "lacks the autoencoder" in found["models/Stable-diffusion/no vae.safetensors"].reason
     assert "safelight models convert" in found["embeddings/bad-hands.pt"].reason
     assert found["models/Stable-diffusion/anime/line.safetensors"].precision == "fp32"
 
@@ -85,7 +85,7 @@ def test_checkpoints_of_the_folder_have_short_names_and_other_files_are_no_probl
     problems: list[str] = []
     found = find_checkpoints(tmp_path, lambda path, _: problems.append(path.name), folders=[webui])
     assert [each.name for each in found] == ["starter", "anime/line", "folders/deep/xl"]
-    assert sorted(problems) == ["cut.safetensors", "no vae.safetensors", "old.ckpt"]
+    assert sorted(problems) == ["cut.safetensors", "flux.gguf", "no vae.safetensors", "old.ckpt"]
     assert find_checkpoint("anime/line", tmp_path, folders=[webui], allow_paths=False).family.name == "sd1"
     with pytest.raises(CheckpointMissingError):
         find_checkpoint("anime/line", tmp_path, allow_paths=False)
