@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
+from gguf import GGMLQuantizationType, GGUFWriter
 from safetensors.torch import save_file
 
 
@@ -38,3 +40,19 @@ def test_what_cannot_be_quantized(safelight, home, tmp_path):
     assert ran.json_body["error"]["code"].startswith("checkpoint.")
     assert safelight("models", "quantize", "starter", "--to", "int3").status == 2
     assert safelight("models", "quantize", "starter", "--to", "int8", "--out", "../x").status == 2
+
+
+def test_a_gguf_file_is_shown_with_its_format(safelight, tmp_path):
+    path = tmp_path / "flux-Q8_0.gguf"
+    writer = GGUFWriter(path, "flux")
+    writer.add_tensor("double_blocks.0.img_attn.norm.key_norm.scale", np.zeros(8, np.float32))
+    packed = np.zeros((4, 34), np.uint8)
+    writer.add_tensor("double_blocks.0.img_attn.qkv.weight", packed, raw_dtype=GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    shown = safelight("models", "show", str(path), "--json").json_body
+    assert (shown["type"], shown["family"]) == ("denoiser", "flux")
+    assert shown["precisions"] == {"q8_0": 136, "fp32": 32}
+    assert shown["metadata"]["general.architecture"] == "flux"
