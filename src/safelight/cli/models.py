@@ -365,8 +365,10 @@ def adopt(
         print_line(f"{found.type:<13} {found.family or '':<14} {size:<16} {printable(str(found.path))}")
         if not found.usable:
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
-    usable = sum(found.usable for found in files.values())
-    print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
+    usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
+    print_line(
+        f"{len(files)} files; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+    )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")
 

@@ -126,6 +126,9 @@ def clean_latents(scheduler: Any, prediction: DenoiserPrediction) -> Tensor:
     kind = str(config.get("prediction_type", "flow_prediction"))
     if kind == "sample":
         return output
+    if kind == "trigflow":
+        angle_clean: Tensor = math.cos(timestep) * seen - math.sin(timestep) * output
+        return angle_clean / config.sigma_data
     if kind in ("epsilon", "v_prediction"):
         signal, spread = _signal_and_noise_scale(scheduler.alphas_cumprod, timestep)
         if kind == "v_prediction":
