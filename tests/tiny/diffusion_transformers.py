@@ -19,19 +19,24 @@ from diffusers import (
     Flux2Pipeline,
     Flux2Transformer2DModel,
     FluxFillPipeline,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     HunyuanDiT2DModel,
     HunyuanDiTPipeline,
+    LCMScheduler,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImageEditPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
+    SanaSprintPipeline,
     SanaTransformer2DModel,
+    SCMScheduler,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -80,6 +85,10 @@ def flux_schnell() -> DiffusionPipeline:
     return _flux(FluxPipeline, guided=False)
 
 
+def flux_kontext() -> DiffusionPipeline:
+    return _flux(FluxKontextPipeline)
+
+
 def flux_fill() -> DiffusionPipeline:
     """The input has the latents, the masked image's latents and the mask's 8 x 8 pixels, each in 2 x 2 patches."""
     return _flux(FluxFillPipeline, in_channels=16 + 16 + 4 * 64)
@@ -126,7 +135,7 @@ def flux2_klein_distilled() -> DiffusionPipeline:
     return flux2_klein(distilled=True)
 
 
-def qwen_image() -> DiffusionPipeline:
+def qwen_image(kind: type = QwenImagePipeline, **more: object) -> DiffusionPipeline:
     tokenizer = tokenizer_builders.qwen2()
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
@@ -137,13 +146,18 @@ def qwen_image() -> DiffusionPipeline:
         joint_attention_dim=WIDTH,
         axes_dims_rope=(8, 4, 4),
     )
-    return QwenImagePipeline(
+    return kind(
         scheduler=_flow(use_dynamic_shifting=True),
         vae=components.qwen_autoencoder(),
         text_encoder=components.qwen25_vl(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,
+        **more,
     )
+
+
+def qwen_image_edit() -> DiffusionPipeline:
+    return qwen_image(QwenImageEditPipeline, processor=tokenizer_builders.qwen2_vl())
 
 
 def _z_image(shift: float) -> DiffusionPipeline:
@@ -176,9 +190,8 @@ def z_image_turbo() -> DiffusionPipeline:
     return _z_image(3.0)
 
 
-def sana() -> DiffusionPipeline:
-    tokenizer = tokenizer_builders.gemma()
-    transformer = SanaTransformer2DModel(
+def _sana_transformer(**config: object) -> SanaTransformer2DModel:
+    return SanaTransformer2DModel(
         in_channels=4,
         out_channels=4,
         num_layers=1,
@@ -189,12 +202,30 @@ def sana() -> DiffusionPipeline:
         cross_attention_dim=8,
         caption_channels=WIDTH,
         sample_size=32,
+        **config,
     )
+
+
+def sana_sprint() -> DiffusionPipeline:
+    tokenizer = tokenizer_builders.gemma()
+    return SanaSprintPipeline(
+        tokenizer=tokenizer,
+        text_encoder=components.gemma2(tokenizer),
+        vae=components.sana_autoencoder(),
+        transformer=_sana_transformer(
+            guidance_embeds=True, guidance_embeds_scale=0.1, qk_norm="rms_norm_across_heads"
+        ),
+        scheduler=SCMScheduler(),
+    )
+
+
+def sana() -> DiffusionPipeline:
+    tokenizer = tokenizer_builders.gemma()
     return SanaPipeline(
         tokenizer=tokenizer,
         text_encoder=components.gemma2(tokenizer),
         vae=components.sana_autoencoder(),
-        transformer=transformer,
+        transformer=_sana_transformer(),
         scheduler=DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
@@ -226,6 +257,10 @@ def _pixart(kind: type, scheduler: object) -> DiffusionPipeline:
 
 def pixart_alpha() -> DiffusionPipeline:
     return _pixart(PixArtAlphaPipeline, DPMSolverMultistepScheduler())
+
+
+def pixart_alpha_lcm() -> DiffusionPipeline:
+    return _pixart(PixArtAlphaPipeline, LCMScheduler())
 
 
 def pixart_sigma() -> DiffusionPipeline:
@@ -362,14 +397,18 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "flux": flux,
     "flux-schnell": flux_schnell,
     "flux-fill": flux_fill,
+    "flux-kontext": flux_kontext,
     "flux2": flux2,
     "flux2-klein": flux2_klein,
     "flux2-klein-distilled": flux2_klein_distilled,
     "qwen-image": qwen_image,
+    "qwen-image-edit": qwen_image_edit,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "sana": sana,
+    "sana-sprint": sana_sprint,
     "pixart-alpha": pixart_alpha,
+    "pixart-alpha-lcm": pixart_alpha_lcm,
     "pixart-sigma": pixart_sigma,
     "lumina2": lumina2,
     "auraflow": auraflow,

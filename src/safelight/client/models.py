@@ -532,7 +532,7 @@ class SamplerView(BaseModel):
     name: str
     aliases: list[str]
     kinds: list[str]
-    """Checkpoints it fits: diffusion, flow, edm."""
+    """Checkpoints it fits: diffusion, flow, edm, trigflow."""
     schedules: list[str]
     """Sigma schedules it takes, the default first."""
     predictions: list[str]
@@ -568,7 +568,7 @@ class ScheduleView(BaseModel):
 
     name: str
     kinds: list[str]
-    """Checkpoints it fits: diffusion, flow, edm."""
+    """Checkpoints it fits: diffusion, flow, edm, trigflow."""
 
 
 class StyleList(BaseModel):

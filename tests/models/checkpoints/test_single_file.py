@@ -179,7 +179,7 @@ def test_a_file_that_changes_after_its_check_is_our_error(
     with pytest.raises(CheckpointInvalidError, match=r"unet of .* cannot be loaded"):
         loaders["unet"].load(torch.float32)
     file.write_bytes(b"no weights")
-    with pytest.raises(CheckpointInvalidError):
+    with pytest.raises(CheckpointInvalidError, match=r"too few|not a safetensors"):
         loaders["vae"].load(torch.float32)
     file.unlink()
     with pytest.raises(FileMissingError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -68,6 +68,8 @@ from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+MAX_COMPARED = 5000
+"""How many names a misspelt one is compared with: comparing takes microseconds each."""
 RECENT_SECONDS = 2.0
 """How long a name that was found is looked up without a walk over the folders, while its file is there."""
 _SUFFIXES = frozenset({".safetensors", ".gguf", *PICKLE_SUFFIXES})
@@ -297,7 +299,7 @@ def find_checkpoint(
         return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts, named=named)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
         return describe_checkpoint(hub_lookup(name), name, kind="hub", parts=parts, named=named)
-    near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
+    near = get_close_matches(name, [STARTER, *islice(_candidates(home, folders), MAX_COMPARED)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     if missing := missing_folders(folders):
         listed = ", ".join(map(str, missing))
@@ -396,13 +398,17 @@ def _describe_folder(
 
 def _check_components(folder: DiffusersFolder, family: Family) -> None:
     """Refuse a folder that lacks a component which the family's pipelines need; only SD3's T5 is optional."""
-    encoders = (encoder for encoder in family.text_encoders if encoder != "text_encoder_3")
-    needed = [family.denoiser, "vae", "scheduler", *encoders]
-    needed += [
-        encoder.replace("text_encoder", "tokenizer") for encoder in needed if "text_encoder" in encoder
-    ]
-    if missing := [part for part in needed if part not in folder.components]:
-        raise CheckpointInvalidError(f"{folder.path} lacks {', '.join(missing)}.")
+    optional = ("text_encoder_3", "tokenizer_3") if family.key == "sd3" else ()
+    needed = [family.denoiser, "vae", "scheduler", *family.text_encoders, *family.tokenizer_names]
+    if missing := [part for part in needed if part not in folder.components and part not in optional]:
+        llama = family.key == "hidream" and "text_encoder_4" in missing
+        raise CheckpointInvalidError(
+            f"{folder.path} lacks {', '.join(missing)}.",
+            hint="HiDream is published without its fourth text encoder, Llama 3.1 8B Instruct: save a pipeline "
+            "with it from diffusers."
+            if llama
+            else None,
+        )
 
 
 def _checkpoint(

@@ -35,7 +35,8 @@ from safelight.models.checkpoints.diffusers_layout import (
 )
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import PartFile
-from safelight.models.checkpoints.safetensors_header import PRECISIONS, TensorEntry, read_header
+from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
+from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import SingleFile, identify_single_file
 from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
@@ -53,7 +54,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
-from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
+from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -355,8 +356,9 @@ class _NetworkLoader:
         wanted = self.backend.name if self.backend.computes(name) else EAGER
         backend = checkpoint_backend(wanted, precision)
         key = ComponentKey(identify(), precision, backend.name)
-        elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
-        nbytes = elements * int(DTYPES[precision].itemsize)
+        itemsize = int(DTYPES[precision].itemsize)
+        packed = backend.name == EAGER
+        nbytes = sum(tensor.loaded_nbytes(itemsize, packed=packed) for tensor in tensors)
         return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
@@ -373,6 +375,8 @@ class _NetworkLoader:
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
+            if backend.name != EAGER:
+                dequantize_network(network)
             network.requires_grad_(False).eval().to(self.device)
             nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
             parameters = parameter_names(network)  # what a backend makes of it may have another signature
@@ -551,6 +555,8 @@ def silence_libraries() -> None:
     for module in (r"diffusers\.", r"transformers\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+    # Kandinsky 5's transformer normalizes in fp32 with weights in bf16.
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
     # diffusers' ChatGLM causes the same kind of warning from torch when a Kolors is first loaded.
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
@@ -593,6 +599,8 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
 
 
 def _load_network(files: ComponentFiles, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
+    if is_quantized(files):
+        return load_quantized_network(files, kind, dtype)
     network, report = kind.from_pretrained(
         files.folder,
         dtype=dtype,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import tomlkit
@@ -15,7 +16,12 @@ from tomlkit.exceptions import TOMLKitError
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
+from safelight.models.checkpoints.folder_walk import (
+    WEIGHTS_SUFFIXES,
+    FolderListing,
+    list_folders,
+    walk_weights,
+)
 from safelight.models.checkpoints.parts import PartsIndex
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
 from safelight.models.checkpoints.sections import read_contents
@@ -32,7 +38,7 @@ class FoundFile:
 
     Args:
         path: Where it lies.
-        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), pickle, GGUF.
+        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), or pickle.
         family: Its family, where the file tells; of an autoencoder or text encoder, its kind.
         size: Its bytes.
         precision: The floating-point type of most weights.
@@ -97,20 +103,56 @@ def list_files(
         limit: How many files it has at most.
         seconds: How long headers are read.
     """
-    paths = {path: folder for folder in reversed(folders) for path in walk_weights(folder, WEIGHTS_SUFFIXES)}
     wanted = text.casefold()
-    named = [(path, paths[path]) for folder in folders for path in walk_weights(folder, WEIGHTS_SUFFIXES)
-             if paths[path] == folder and wanted in path.relative_to(folder).as_posix().casefold()]  # fmt: skip
+    places = _list_places(tuple((folder, list_folders(folder)) for folder in folders))
+    named = [(folder, place) for folder, place in places if wanted in place.casefold()]
     found: list[tuple[Path, FoundFile]] = []
     parts = PartsIndex(tuple(folders))
     deadline = time.monotonic() + seconds
-    for index, (path, folder) in enumerate(named[start:], start):
+    for index, (folder, place) in enumerate(islice(named, start, None), start):
         if len(found) == limit or ((found or index > start) and time.monotonic() > deadline):
             return FilePage(tuple(found), len(named), index)
+        path = folder / place
         file = describe_file(path, parts)
         if file and kind in (None, file.type) and usable in (None, file.usable):
             found.append((folder, file))
     return FilePage(tuple(found), len(named), None)
+
+
+@lru_cache(maxsize=2)
+def _list_places(walked: tuple[tuple[Path, tuple[FolderListing, ...]], ...]) -> tuple[tuple[Path, str], ...]:
+    """Folders and places of weights below them, as text, since there may be a million; each file once."""
+    found: dict[str, tuple[Path, str]] = {}
+    for folder, listings in walked:
+        for listing in listings:
+            below = listing.folder.relative_to(folder).as_posix()
+            names = ("",) if listing.is_diffusers else listing.files
+            for name in names:
+                place = name if below == "." else f"{below}/{name}".rstrip("/")
+                found.setdefault(f"{folder}/{place}", (folder, place))
+    return tuple(found.values())
+
+
+def find_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of weights with a name: its path below one of the folders or its own name, the suffix left out or not.
+
+    Raises:
+        UsageError: Several have it.
+    """
+    found = []
+    for folder in folders:
+        for path in walk_weights(folder, WEIGHTS_SUFFIXES):
+            place = path.relative_to(folder)
+            if name in (place.as_posix(), place.with_suffix("").as_posix()):
+                return path
+            if name in (path.name, path.stem) and path not in found:
+                found.append(path)
+    if len(found) > 1:
+        listed = ", ".join(str(path) for path in found[:8])
+        raise UsageError(
+            f"{len(found)} files are called {name}: {listed}.", hint="Give the path of one of them."
+        )
+    return found[0] if found else None
 
 
 def describe_file(path: Path, parts: PartsIndex | None = None) -> FoundFile | None:

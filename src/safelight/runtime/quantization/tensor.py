@@ -186,6 +186,16 @@ def to_precision(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype)
 
 
+def take_rows(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Some rows of a weight in another order; a quantized one stays packed where no block covers two rows."""
+    if isinstance(tensor, QuantizedTensor) and not tensor.transposed:
+        kind, parts = tensor.format.sliceable(tensor.packed)
+        rows = kind.rows_at(parts, tensor.packed_shape, index)
+        if rows is not None:
+            return tensor.with_parts(rows, (len(index), *tensor.shape[1:]), kind=kind)
+    return tensor[index]
+
+
 def stored_nbytes(tensor: torch.Tensor) -> int:
     """The bytes that a tensor takes: of a quantized one, those of its packed parts."""
     if isinstance(tensor, QuantizedTensor):
@@ -193,9 +203,12 @@ def stored_nbytes(tensor: torch.Tensor) -> int:
     return int(tensor.nbytes)
 
 
-def quantized_bytes(network: torch.nn.Module) -> int:
-    """The bytes of a network's quantized weights; 0 if none is quantized."""
-    return sum(stored_nbytes(each) for each in network.parameters() if isinstance(each, QuantizedTensor))
+def dequantize_network(network: torch.nn.Module) -> None:
+    """Make a network's quantized weights plain ones, for backends that compile it."""
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            if isinstance(weight, QuantizedTensor):
+                module._parameters[name] = torch.nn.Parameter(weight.dequantize(), requires_grad=False)
 
 
 def _rebuild(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -22,7 +21,6 @@ class Int8(Format):
         group: Elements that share a scale; 0 for whole rows.
     """
 
-    name: ClassVar[str] = "int8"
     group: int = 0
 
     def dequantize(self, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:  # noqa: D102
@@ -45,7 +43,6 @@ class Int4(Format):
         group: Elements that share a scale, an even number; 0 for whole rows.
     """
 
-    name: ClassVar[str] = "int4"
     group: int = 0
 
     def dequantize(self, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:  # noqa: D102
@@ -80,10 +77,10 @@ def pack_halves(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _scale(codes: torch.Tensor, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Codes times scales; in fp32 for bf16, which would round the scales to 8 bits."""
+    """Codes times scales; in fp32 for bf16, unless the scales have no more bits either."""
     rows, columns = shape[0], math.prod(shape[1:])
     scales = parts["scales"]
-    arithmetic = torch.float32 if dtype == torch.bfloat16 else dtype
+    arithmetic = torch.float32 if dtype == torch.bfloat16 != scales.dtype else dtype
     weight = codes.to(arithmetic).view(rows, scales.shape[1], -1)
     if "zeros" in parts:
         weight -= parts["zeros"].to(arithmetic).unsqueeze(-1)
