@@ -546,7 +546,7 @@ def _print_weights_file(path: Path, settings: Settings, json: bool) -> None:
     file = describe_weights_file(path)
     checkpoint = None
     problem: SafelightError | None = None
-    if file.found.kind == "checkpoint":
+    if file.found.kind in ("checkpoint", "denoiser"):
         try:
             checkpoint = _find_checkpoint(str(path), settings)
         except UNUSABLE_ERRORS as error:
@@ -560,7 +560,8 @@ def _print_weights_file(path: Path, settings: Settings, json: bool) -> None:
     if checkpoint:
         _print_checkpoint(checkpoint, settings, json=False)
     else:
-        family = f" for {file.found.family}" if file.found.family else ""
+        link = "of the kind" if file.found.kind in ("text encoder", "autoencoder") else "for"
+        family = f" {link} {file.found.family}" if file.found.family else ""
         print_line(f"{printable(str(path))}: {file.found.kind}{family}, {file.size / 1e6:.1f} MB")
         print_line(f"  sha256 {digest}")
         _print_components(file.found.components)
@@ -603,3 +604,7 @@ def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) ->
         f"  {', '.join(family.modes)}; {family.steps} steps of {family.sampler}, guidance {family.guidance_scale:g}"
     )
     _print_components(components)
+    for each in checkpoint.parts:
+        if each.path != checkpoint.path:
+            others = f" ({', '.join(each.others)} would fit too)" if each.others else ""
+            print_line(f"  {each.component} is from {printable(f'{each.path}{others}')}")

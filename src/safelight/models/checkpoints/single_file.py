@@ -226,11 +226,10 @@ def _other_file_error(path: Path, header: Header) -> ModelError:
 def missing_error(single: SingleFile, slots: tuple[Slot, ...]) -> CheckpointInvalidError:
     """The error of a checkpoint whose networks are nowhere."""
     names = " and ".join(_describe(single, slot) for slot in slots)
-    files = ", ".join(slot.usual_files[0] for slot in slots)
     return CheckpointInvalidError(
         f"{single.path} lacks {names}.",
-        hint=f"Put {files} (or what fits in its place) into checkpoints/ or one of the model_folders; "
-        "they are recognized by content.",
+        hint="Put what is missing into checkpoints/ or one of the model_folders, under any name: "
+        "files are recognized by content.",
     )
 
 
@@ -239,5 +238,7 @@ def _describe(single: SingleFile, slot: Slot) -> str:
     title = NETWORKS[slot.layouts[0]].title.removeprefix("an ").removeprefix("a ")
     width = single.wanted.get(slot.component)
     if slot.component == "vae":
-        return f"the autoencoder{f' ({width} latent channels)' if width else ''}"
-    return f"the {title}{f' of width {width}' if width else ''} ({slot.component})"
+        channels = f"{width} latent channels; " if width else ""
+        return f"the autoencoder ({channels}usually {slot.usual_files[0]})"
+    sized = f"{title} of width {width}" if width else title
+    return f"the {sized} ({slot.component}; usually {slot.usual_files[0]})"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.safetensors_header import PRECISIONS, Header, read_header
+from safelight.models.checkpoints.sections import read_contents
 from safelight.models.inventory.file_kinds import Component, FileKind, identify, summarize
 
 MAX_TAGS = 100
@@ -67,12 +68,21 @@ def describe_weights_file(path: Path) -> WeightsFile:
     return WeightsFile(
         path=path,
         size=path.stat().st_size,
-        found=identify(header),
+        found=_identify(path, header),
         precisions=dict(precisions.most_common()),
         metadata=header.metadata,
         trigger_words=_trigger_words(header, path),
         training_tags=_training_tags(header),
     )
+
+
+def _identify(path: Path, header: Header) -> FileKind:
+    """What a file is; of an autoencoder or text encoder its kind too, in place of a family."""
+    found = identify(header)
+    sections = read_contents(path).sections
+    if found.kind in ("autoencoder", "text encoder") and sections:
+        return replace(found, family=sections[0].kinds[0])
+    return found
 
 
 def checkpoint_components(checkpoint: Checkpoint) -> tuple[Component, ...]:
@@ -81,13 +91,18 @@ def checkpoint_components(checkpoint: Checkpoint) -> tuple[Component, ...]:
     Raises:
         FileMissingError, CheckpointInvalidError: A file was replaced meanwhile.
     """
-    if checkpoint.kind == "file":
-        return identify(read_header(checkpoint.path)).components
     found = []
-    for part in read_folder(checkpoint.path).components.values():
-        tensors = [entry for file in part.weights for entry in read_header(file).tensors.values()]
-        if tensors:
-            found.append(summarize(part.name, tensors))
+    if checkpoint.kind == "file":
+        for part in checkpoint.parts:
+            tensors = read_header(part.path).tensors.items()
+            found.append(
+                summarize(part.component, [each for name, each in tensors if name.startswith(part.prefix)])
+            )
+        return tuple(found)
+    for files in read_folder(checkpoint.path).components.values():
+        entries = [entry for file in files.weights for entry in read_header(file).tensors.values()]
+        if entries:
+            found.append(summarize(files.name, entries))
     return tuple(found)
 
 
