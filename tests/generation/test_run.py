@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
 from tests.generation.diffusers_reference import generate_with_diffusers, nearly_equal
-from tests.tiny import TINY
+from tests.tiny.distinct import DISTINCT
 from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import MaskError, RunStoppedError
@@ -41,7 +41,7 @@ def family_modes() -> Iterator[tuple[str, str]]:
     from safelight.models.families import FAMILIES
 
     thorough = ("sd1", "sdxl", "kolors", "sd3", "flux", "qwen-image", "z-image", "flux2-klein", "chroma")
-    for name in TINY:
+    for name in DISTINCT:
         modes = FAMILIES[name.removesuffix("-base")].modes
         yield from ((name, mode) for mode in (modes if name in thorough else modes[:1]))
 
@@ -226,7 +226,7 @@ def test_a_random_seed_is_in_the_record_and_reproduces_the_image(draw: GenerateI
 
 SECOND = sorted(
     name
-    for name in TINY
+    for name in DISTINCT
     if {"text-to-image", "image-to-image"} <= set(FAMILIES[name.replace("sd2-base", "sd2")].modes)
 )
 

@@ -93,6 +93,8 @@ class Family:
         passes_sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
         passes_mu: Whether they pass ``mu`` to it: never, always, or only with ``use_dynamic_shifting`` in its config.
         template_tokens: Approximate number of tokens that the pipelines' chat template adds to a prompt.
+        prompt_tokenizer: The component name of the tokenizer that determines where a prompt is truncated; empty for
+            that of the last text encoder.
         max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
         pixel_masks: The network takes masks at full resolution instead of one value per latent.
         call_arguments: Arguments of every call, so that sizes and prompts are used as given.
@@ -135,6 +137,7 @@ class Family:
     passes_sigmas: bool = True
     passes_mu: Literal["never", "dynamic", "always"] = "always"
     template_tokens: int = 0
+    prompt_tokenizer: str = ""
     max_prompt_tokens: int | None = None
     pixel_masks: bool = False
     call_arguments: Mapping[str, bool | int | None] = field(default_factory=lambda: MappingProxyType({}))
