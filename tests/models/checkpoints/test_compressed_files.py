@@ -1,4 +1,4 @@
-"""Compressed files in the authors' names: whole checkpoints and denoisers, kept packed, and giving nearly the same picture."""
+"""Compressed files in the authors' names stay packed and give nearly the same picture."""
 
 from __future__ import annotations
 
