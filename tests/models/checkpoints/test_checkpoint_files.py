@@ -82,7 +82,9 @@ def test_a_whole_file_gives_what_the_folder_gives(name: str, tiny: Tiny, tmp_pat
         assert np.array_equal(picture(file), picture(folder))
 
 
-@pytest.mark.parametrize("name", ["flux", "sdxl", "sd2", "sana", "qwen-image"])
+@pytest.mark.parametrize(
+    "name", ["flux", "sdxl", "sd2", "sana", "qwen-image", "hidream", "krea2", "sana-sprint"]
+)
 def test_a_file_in_diffusers_names(name: str, tiny: Tiny, tmp_path: Path) -> None:
     path = write_in_diffusers_names(tiny(name), tmp_path / f"{name}.safetensors")
     file = load_checkpoint(describe_checkpoint(path, name))
@@ -305,6 +307,8 @@ Changes = Callable[[dict[str, torch.Tensor]], None]
         ("flux", {}, "m", "flux"),
         ("flux-schnell", {}, "m", "flux-schnell"),
         ("flux-fill", {}, "m", "flux-fill"),
+        ("flux", {"modelspec.architecture": "flux-1-kontext-dev"}, "m", "flux-kontext"),
+        ("sd3-35-medium", {}, "m", "sd3-35-medium"),
         ("pixart-sigma", {}, "PixArt-alpha-512", "pixart-alpha"),
     ],
 )

@@ -254,6 +254,29 @@ def _qwen25_vl_config(shapes: Shapes) -> Config:
     return {"text_config": text, "vision_config": vision, "tie_word_embeddings": head}
 
 
+def _qwen3_vl_config(shapes: Shapes) -> Config:
+    """Qwen3-VL-4B-Instruct."""
+    text = language_model_config(shapes, 128, rms_norm_eps=1e-6, max_position_embeddings=262144)
+    text.pop("tie_word_embeddings")
+    if text.get("head_dim") == 128:
+        text["rope_parameters"] = {
+            "rope_type": "default",
+            "rope_theta": 5e6,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        }
+    vision = {
+        "depth": count_blocks(shapes, "visual.blocks."),
+        "hidden_size": needed(shapes, 0, "visual.patch_embed.proj.weight"),
+        "intermediate_size": needed(shapes, 0, "visual.blocks.0.mlp.linear_fc1.weight"),
+        "num_heads": 16,
+        "out_hidden_size": text["hidden_size"],
+        "num_position_embeddings": needed(shapes, 0, "visual.pos_embed.weight"),
+        "deepstack_visual_indexes": [5, 11, 17][: count_blocks(shapes, "visual.deepstack_merger_list.")],
+    }
+    return {"text_config": text, "vision_config": vision}
+
+
 def _mistral3_config(shapes: Shapes) -> Config:
     """Mistral-Small-3.1-24B-Instruct."""
     text = language_model_config(shapes, 128, rope_theta=1e9, rms_norm_eps=1e-5, sliding_window=None)
@@ -305,11 +328,30 @@ QWEN3 = NetworkLayout(
     class_name="Qwen3ForCausalLM",
     library="transformers",
     library_keys=("layers.0.self_attn.q_norm.weight",),
-    fits=lambda shapes: "layers.0.pre_feedforward_layernorm.weight" not in shapes,
+    fits=lambda shapes: (
+        not any(
+            key in shapes
+            for key in (
+                "layers.0.pre_feedforward_layernorm.weight",
+                "visual.deepstack_merger_list.0.norm.weight",
+            )
+        )
+    ),
     config=lambda shapes: language_model_config(
         shapes, 128, rope_theta=1e6, rms_norm_eps=1e-6, max_position_embeddings=40960
     ),
     required=_HEADS,
+    width=_lm_width,
+)
+QWEN3_VL = NetworkLayout(
+    name="qwen3-vl",
+    title="a Qwen3-VL text encoder",
+    role="text encoder",
+    class_name="Qwen3VLModel",
+    library="transformers",
+    library_keys=("visual.deepstack_merger_list.0.norm.weight",),
+    config=_qwen3_vl_config,
+    required=("text_config.rope_parameters",),
     width=_lm_width,
 )
 GEMMA2 = NetworkLayout(
@@ -388,5 +430,5 @@ BERT = NetworkLayout(
     width=lambda shapes: side(shapes, 1, "embeddings.word_embeddings.weight"),
 )
 
-TEXT_ENCODERS = (CLIP, OPEN_CLIP, T5, UMT5, QWEN25_VL, QWEN3, GEMMA2, GLM, MISTRAL, LLAMA, BERT)
+TEXT_ENCODERS = (CLIP, OPEN_CLIP, T5, UMT5, QWEN25_VL, QWEN3_VL, QWEN3, GEMMA2, GLM, MISTRAL, LLAMA, BERT)
 """All kinds; a file may fit several, where its content does not tell them apart."""
