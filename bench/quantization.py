@@ -24,13 +24,34 @@ from diffusers import UNet2DConditionModel
 
 from safelight import Settings, Studio
 from safelight.models.checkpoints.discovery import find_checkpoint
-from safelight.models.checkpoints.single_file import CONFIGS
 from safelight.models.quantization.sensitivity import LAYERS
 from safelight.runtime.quantization.quantize import Target, quantize_weight
 from safelight.runtime.quantization.tensor import stored_nbytes
 from safelight.studio.quantization import compare, quantize, target_path
 
 TARGETS: tuple[Target, ...] = get_args(Target)
+CONFIGS: dict[str, dict[str, Any]] = {
+    "sd1": {
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "down_block_types": (*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+    },
+    "sdxl": {
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+"""The U-Nets of Stable Diffusion 1.5 and XL, as published."""
 
 
 def measure_starter(targets: tuple[Target, ...]) -> None:
@@ -61,11 +82,10 @@ def measure_starter(targets: tuple[Target, ...]) -> None:
 
 def build(name: str, dtype: torch.dtype) -> UNet2DConditionModel:
     """A U-Net of full size with random weights."""
-    config = UNet2DConditionModel.load_config(CONFIGS / name / "unet")
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
-        return UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
+        return UNet2DConditionModel(**CONFIGS[name]).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.filesystems import small_disk
+from tests.tiny.checkpoint_files import write_sidecar
 from tests.tiny.generation import generate_array
 from tests.tiny.original_layout import write_single_file
 
@@ -121,21 +122,16 @@ def test_a_single_file_becomes_a_single_file(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint_writer, "_SMALLEST", 64)
-    file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors")
+    file = write_sidecar(tiny("sd1"), write_single_file(tiny("sd1"), tmp_path / "m.safetensors"))
     checkpoint = describe_checkpoint(file, "m")
-    configs = lambda _: tiny("sd1")  # noqa: E731
-    original = load_checkpoint(checkpoint, configs=configs)
-    monkeypatch.setattr(
-        "safelight.models.checkpoints.loading.load_checkpoint",
-        lambda checkpoint, precision: load_checkpoint(checkpoint, precision, configs=configs),
-    )
+    original = load_checkpoint(checkpoint)
     done = quantize(checkpoint, tmp_path / "new.safetensors", "int8")
     header = read_header(done.path)
     packed = [name for name, entry in header.tensors.items() if entry.packing]
     assert packed
     assert all(name.startswith("model.diffusion_model.") for name in packed)
     assert header.tensors.keys() == read_header(file).tensors.keys()
-    loaded = load_checkpoint(describe_checkpoint(done.path, "new"), configs=configs)
+    loaded = load_checkpoint(describe_checkpoint(done.path, "new"))
     assert quantized_layers(loaded, "unet") == len(packed)
     assert psnr(generate(loaded), generate(original)) > LEAST_PSNR["int8"]
 

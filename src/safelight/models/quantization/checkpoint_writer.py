@@ -19,6 +19,7 @@ from safelight.errors import OutputError, OutputExistsError, UnsupportedError
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry, read_header
+from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.quantization.safetensors_writer import (
     DTYPE_NAMES,
@@ -35,6 +36,7 @@ ERROR_LIMITS: Mapping[Target, float] = {"int8": 0.05, "fp8": 0.08, "int4": 0.08,
 """The largest relative error of a layer's output; layers above it have more bits."""
 _MORE_BITS: Mapping[Target, Target | None] = {"int8": None, "fp8": None, "int4": "int8", "nf4": "int8"}
 """What a layer above the limit gets: eight bits instead of four, or its own precision."""
+_CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _SMALLEST = 4096
 """Weights with fewer elements stay as they are."""
 
@@ -62,22 +64,22 @@ class Quantized:
 
 
 def check_target(path: Path) -> None:
-    """Refuse to write over something.
+    """Refuse to write over something, or to give a new file the configs that lie beside it.
 
     Raises:
         OutputExistsError: The path exists.
     """
-    if path_exists(path):
+    if any(path_exists(each) for each in (path, *_sidecars(path))):
         raise OutputExistsError(f"{path} exists already.", hint="Choose another name with --out.")
 
 
 def check_not_quantized(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint of which a part is quantized already.
+    """Refuse a checkpoint that is quantized already; other files with parts of it do not count.
 
     Raises:
         UnsupportedError: It is.
     """
-    for file in checkpoint.weights:
+    for file in checkpoint.weights if checkpoint.path.is_dir() else (checkpoint.path,):
         for entry in read_header(file).tensors.values():
             if entry.packing is not None:
                 raise UnsupportedError(
@@ -96,6 +98,9 @@ def write_quantized(
 ) -> Quantized:
     """Write a checkpoint with quantized weights: a folder for a folder, a file for a file.
 
+    Of a checkpoint whose parts come from several files, the file of the denoiser is written; its other parts are found
+    as the original's are. What lies beside a file for what it cannot hold (``sidecar``) is copied.
+
     It is written under a temporary name and renamed when it is complete; whatever ends the writing before leaves
     nothing.
 
@@ -113,19 +118,21 @@ def write_quantized(
         UnsupportedError: None of the checkpoint's weights is one of these layers.
     """
     check_target(path)
-    done = Quantized(path, original_size=sum(file.stat().st_size for file in checkpoint.weights))
+    whole = checkpoint.path.is_dir()
+    weights = checkpoint.weights if whole else (checkpoint.path,)
+    done = Quantized(path, original_size=sum(file.stat().st_size for file in weights))
     files = {
-        file: _FilePlan(file, read_header(file), target, layers, DTYPES[precision], done)
-        for file in checkpoint.weights
+        file: _FilePlan(file, read_header(file), target, layers, DTYPES[precision], done) for file in weights
     }
     if not any(plan.targets for plan in files.values()):
         raise UnsupportedError(f"{checkpoint.name} has no weights that could be quantized to {target}.")
     done.size = sum(plan.size for plan in files.values())
     progress = _Progress(done.size, on_progress)
     with _written_whole(path, done.size) as temporary:
-        if not checkpoint.path.is_dir():
+        if not whole:
             (plan,) = files.values()
             plan.write(temporary, progress)
+            _copy_sidecar(checkpoint.path, path)
         else:
             _copy_configs(checkpoint.path, temporary, files, target)
             for file, plan in files.items():
@@ -215,6 +222,26 @@ def _choose(layer: LayerError, target: Target) -> Target | None:
     return target
 
 
+def _copy_sidecar(file: Path, new: Path) -> None:
+    """Copy the configs and tokenizers beside a weights file; all of them or none."""
+    (folder, _), (new_folder, new_json) = _sidecars(file), _sidecars(new)
+    try:
+        for each in files_beside(file):
+            if each.suffix in _CONFIG_SUFFIXES:
+                place = new_folder / each.relative_to(folder) if each.is_relative_to(folder) else new_json
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(each, place)
+    except BaseException:
+        shutil.rmtree(new_folder, ignore_errors=True)
+        new_json.unlink(missing_ok=True)
+        raise
+
+
+def _sidecars(path: Path) -> tuple[Path, ...]:
+    """The folder and the file with configs beside a weights file; a folder has none."""
+    return (path.with_suffix(""), path.with_suffix(".json")) if path.suffix == ".safetensors" else ()
+
+
 def _root(checkpoint: Checkpoint, file: Path) -> Path:
     """The folder that a weights file's path is relative to."""
     for root in (checkpoint.path, checkpoint.path.absolute()):
@@ -235,7 +262,7 @@ def _copy_configs(folder: Path, new: Path, files: Mapping[Path, _FilePlan], targ
     for component in layout.components.values():
         (new / component.name).mkdir()
         for path in component.folder.iterdir():
-            if path.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja"):
+            if path.is_file() and path.suffix in _CONFIG_SUFFIXES:
                 shutil.copyfile(path, new / component.name / path.name)
         if any(files[file.absolute()].targets for file in component.weights):
             config = dict(component.config()) | {"quantization_config": _config(target)}

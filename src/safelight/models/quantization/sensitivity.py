@@ -15,6 +15,7 @@ from torch import nn
 
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.runtime.quantization.quantize import Target, quantize_weight
+from safelight.runtime.quantization.tensor import QuantizedTensor
 
 PROMPT = "a red apple on a table"
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -96,9 +97,12 @@ def row_key(weight: torch.Tensor, row: int, dtype: torch.dtype) -> bytes:
 
 def _compare(squares: list[float], target: Target) -> Any:
     """A hook that computes a layer's output with its weight quantized and sums the squares of change and output."""
+    packed: list[QuantizedTensor] = []  # quantized in the first call: much smaller than the weight
 
     def hook(layer: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        weight = quantize_weight(layer.weight, target).dequantize(layer.weight.dtype)
+        if not packed:
+            packed.append(quantize_weight(layer.weight, target))
+        weight = packed[0].dequantize(layer.weight.dtype)
         given = inputs[0].to(weight.dtype)
         if isinstance(layer, nn.Linear):
             changed = F.linear(given, weight, layer.bias)
