@@ -22,6 +22,7 @@ ENCODERS: Mapping[str, Sequence[str]] = {
     "flux-schnell": ("clip_l", "t5xxl"),
     "flux-fill": ("clip_l", "t5xxl"),
     "sd3": ("clip_l", "clip_g", "t5xxl"),
+    "sd3-35-medium": ("clip_l", "clip_g", "t5xxl"),
     "qwen-image": ("qwen25_7b",),
     "z-image": ("qwen3_4b",),
     "z-image-turbo": ("qwen3_4b",),
@@ -36,13 +37,17 @@ ENCODERS: Mapping[str, Sequence[str]] = {
     "pixart-alpha": ("t5xxl",),
     "pixart-sigma": ("t5xxl",),
     "cogview4": ("glm4_9b",),
+    "krea2": ("qwen3vl_4b",),
+    "hidream": ("clip_l", "clip_g", "t5xxl", "llama"),
 }
 """ComfyUI's names of the text encoders in files with everything, in the order of the pipelines."""
 
 
 def original_transformer(name: str, folder: Path) -> Tensors:
     """A folder's transformer by its authors' names; by diffusers' where they have no others."""
-    base = name if name in TRANSFORMERS else name.rsplit("-", 1)[0]
+    base = name
+    while base not in TRANSFORMERS and "-" in base:
+        base = base.rpartition("-")[0]
     convert = TRANSFORMERS.get(base)
     tensors = load_weights(folder / "transformer")
     return tensors if convert is None else convert(tensors)
@@ -51,7 +56,7 @@ def original_transformer(name: str, folder: Path) -> Tensors:
 def original_autoencoder(name: str, folder: Path) -> Tensors:
     """A folder's autoencoder by its authors' names."""
     tensors = load_weights(folder / "vae")
-    if name == "qwen-image":
+    if name in ("qwen-image", "krea2"):
         return wan_autoencoder(tensors, 2)
     if name.startswith("flux2"):
         return flux2_autoencoder(tensors, convert_vae)

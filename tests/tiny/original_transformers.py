@@ -348,6 +348,36 @@ def _hunyuan(tensors: Tensors) -> Tensors:
     )
 
 
+def _krea2(tensors: Tensors) -> Tensors:
+    renamed = {}
+    for name, tensor in tensors.items():
+        for old, new in (
+            (r"^img_in\.", "first."),
+            (r"^time_embed\.linear_1\.", "tmlp.0."),
+            (r"^time_embed\.linear_2\.", "tmlp.2."),
+            (r"^time_mod_proj\.", "tproj.1."),
+            (r"^txt_in\.norm\.weight", "txtmlp.0.scale"),
+            (r"^txt_in\.linear_1\.", "txtmlp.1."),
+            (r"^txt_in\.linear_2\.", "txtmlp.3."),
+            (r"^text_fusion\.", "txtfusion."),
+            (r"^transformer_blocks\.", "blocks."),
+            (r"^final_layer\.linear\.", "last.linear."),
+            (r"^final_layer\.norm\.weight", "last.norm.scale"),
+            (r"^final_layer\.scale_shift_table", "last.modulation.lin"),
+            (r"\.attn\.to_([qkv])\.", r".attn.w\1."),
+            (r"\.attn\.to_out\.0\.", ".attn.wo."),
+            (r"\.attn\.to_gate\.", ".attn.gate."),
+            (r"\.attn\.norm_([qk])\.weight", r".attn.qknorm.\1norm.scale"),
+            (r"\.ff\.", ".mlp."),
+            (r"\.norm1\.weight", ".prenorm.scale"),
+            (r"\.norm2\.weight", ".postnorm.scale"),
+            (r"\.scale_shift_table", ".mod.lin"),
+        ):
+            name = re.sub(old, new, name)
+        renamed[name] = tensor.flatten() if name.endswith(".mod.lin") else tensor
+    return renamed
+
+
 TRANSFORMERS: dict[str, Callable[[Tensors], Tensors]] = {
     "flux": _flux_like(_FLUX),
     "chroma": _flux_like(_CHROMA),
@@ -361,6 +391,7 @@ TRANSFORMERS: dict[str, Callable[[Tensors], Tensors]] = {
     "pixart-alpha": _pixart_like,
     "pixart-sigma": _pixart_like,
     "hunyuan-dit": _hunyuan,
+    "krea2": _krea2,
 }
 """By family; Qwen-Image and CogView4 have no other names than diffusers'."""
 

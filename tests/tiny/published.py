@@ -195,6 +195,18 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "mlp_ratio": 6144 / 1408,
         },
     ),
+    "krea2": ("Krea2Transformer2DModel", {}),
+    "hidream": (
+        "HiDreamImageTransformer2DModel",
+        {
+            "patch_size": 2,
+            "in_channels": 16,
+            "out_channels": 16,
+            "caption_channels": [4096, 4096],
+            "axes_dims_rope": [64, 32, 32],
+            "llama_layers": [*range(32), *[31] * 16],
+        },
+    ),
     "cogview4": ("CogView4Transformer2DModel", {}),
     "kl": (
         "AutoencoderKL",

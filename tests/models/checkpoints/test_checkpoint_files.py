@@ -26,9 +26,10 @@ from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models.checkpoints import single_file_loader
 from safelight.models.checkpoints.discovery import describe_checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
-from safelight.models.checkpoints.parts import PartsIndex
+from safelight.models.checkpoints.parts import PartFile, PartsIndex
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.single_file import identify_single_file
+from safelight.models.checkpoints.single_file_loader import PartLoader
 from safelight.runtime.pool import ModelPool
 
 Tiny = Callable[[str], Path]
@@ -82,7 +83,9 @@ def test_a_whole_file_gives_what_the_folder_gives(name: str, tiny: Tiny, tmp_pat
         assert np.array_equal(picture(file), picture(folder))
 
 
-@pytest.mark.parametrize("name", ["flux", "sdxl", "sd2", "sana", "qwen-image"])
+@pytest.mark.parametrize(
+    "name", ["flux", "sdxl", "sd2", "sana", "qwen-image", "hidream", "krea2", "sana-sprint"]
+)
 def test_a_file_in_diffusers_names(name: str, tiny: Tiny, tmp_path: Path) -> None:
     path = write_in_diffusers_names(tiny(name), tmp_path / f"{name}.safetensors")
     file = load_checkpoint(describe_checkpoint(path, name))
@@ -305,6 +308,8 @@ Changes = Callable[[dict[str, torch.Tensor]], None]
         ("flux", {}, "m", "flux"),
         ("flux-schnell", {}, "m", "flux-schnell"),
         ("flux-fill", {}, "m", "flux-fill"),
+        ("flux", {"modelspec.architecture": "flux-1-kontext-dev"}, "m", "flux-kontext"),
+        ("sd3-35-medium", {}, "m", "sd3-35-medium"),
         ("pixart-sigma", {}, "PixArt-alpha-512", "pixart-alpha"),
     ],
 )
@@ -350,3 +355,53 @@ def test_candidates_are_read_once_for_a_list(tiny: Tiny, tmp_path: Path) -> None
     assert {each.section.role for each in index.candidates} == {"vae", "text encoder"}
     write(tmp_path / "more.safetensors", original_autoencoder("flux", tiny("flux")))
     assert len(PartsIndex((tmp_path,)).candidates) == len(index.candidates) + 1
+
+
+GGUF_NAMES = {
+    "shared.weight": "token_embd.weight",
+    "encoder.final_layer_norm.weight": "enc.output_norm.weight",
+    "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b",
+    "layer.0.SelfAttention.": "attn_",
+    "layer.0.layer_norm": "attn_norm",
+    "layer.1.layer_norm": "ffn_norm",
+    "layer.1.DenseReluDense.wi_0": "ffn_gate",
+    "layer.1.DenseReluDense.wi_1": "ffn_up",
+    "layer.1.DenseReluDense.wo": "ffn_down",
+    "encoder.block.": "enc.blk.",
+    "model.embed_tokens": "token_embd",
+    "model.norm.": "output_norm.",
+    "model.layers.": "blk.",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+"""llama.cpp's names, which GGUF files of text encoders have."""
+
+
+@pytest.mark.parametrize(("family", "encoder"), [("auraflow", "t5"), ("flux2-klein", "qwen3")])
+def test_text_encoders_under_llama_cpp_s_names(family: str, encoder: str, tiny: Tiny, tmp_path: Path) -> None:
+    tensors = load_weights(tiny(family) / "text_encoder")
+    renamed = {}
+    for name, tensor in tensors.items():
+        if ".block.1.layer.0.SelfAttention.relative_attention_bias" in name:
+            continue  # T5 has it in its first block only
+        for old, new in GGUF_NAMES.items():
+            name = name.replace(old, new)
+        renamed[name] = tensor
+    renamed.pop("lm_head.weight", None)
+    (section,) = read_contents(write(tmp_path / "encoder.safetensors", renamed)).sections
+    assert (section.kinds[0], section.width) == (encoder, 32)
+    loader = PartLoader(PartFile("text_encoder", encoder, tmp_path / "encoder.safetensors", ""))
+    loader.check()
+    loaded = loader.load(torch.float32).state_dict()
+    common = [name for name in tensors if name in loaded and "embed_tokens" not in name]
+    assert len(common) > 15
+    assert all(torch.equal(loaded[name], tensors[name]) for name in common)

@@ -61,6 +61,7 @@ REAL_ENCODERS = {
     "umt5": ("UMT5EncoderModel", {"d_model": 2048, "d_ff": 5120, "num_layers": 24, "num_heads": 32, "vocab_size": 32128}),
     "qwen2.5-vl": ("Qwen2_5_VLForConditionalGeneration", {"text_config": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": [16, 24, 24]}}, "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}}),
     "qwen3": ("Qwen3ForCausalLM", {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936}),
+    "qwen3-vl": ("Qwen3VLModel", {"text_config": {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}, "vision_config": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "out_hidden_size": 2560, "deepstack_visual_indexes": [5, 11, 17]}}),
     "gemma2": ("Gemma2Model", {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}),
     "glm": ("GlmModel", {}),
     "llama": ("LlamaForCausalLM", {"vocab_size": 128256, "intermediate_size": 14336, "num_key_value_heads": 8}),

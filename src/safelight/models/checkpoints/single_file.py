@@ -114,7 +114,8 @@ def _identify_contents(path: Path, contents: FileContents, header: Header) -> Si
     shapes = loose | dict(shapes_of(header.tensors, denoiser.prefix))
     if layout.denoiser.class_name == "UNet2DConditionModel" and "edm_mean" in shapes:
         raise CheckpointFamilyError(
-            "The file is an EDM model (Playground 2.5), which Safelight does not support."
+            "The file is an EDM model (Playground 2.5), which Safelight does not open as a file.",
+            hint="Give it as a diffusers folder.",
         )
     variant = layout.variant(shapes, header.metadata, path.stem)
     if variant not in FAMILIES:

@@ -297,10 +297,15 @@ class SingleFileLoader:
 
     def options(self) -> dict[str, object]:
         """The options of the pipeline."""
-        given = {
-            name: value for name, value in given_options(self.single.path).items() if isinstance(value, bool)
-        }
+        given = {name: value for name, value in given_options(self.single.path).items() if _is_option(value)}
         return self.single.layout.options(self.single.family.name) | given
+
+
+def _is_option(value: object) -> bool:
+    """Whether an entry of an index is an option: a switch, or a list of numbers such as layers."""
+    return isinstance(value, bool) or (
+        isinstance(value, list) and bool(value) and all(isinstance(each, int) for each in value)
+    )
 
 
 def probe_prediction(unet: UNet2DConditionModel) -> Prediction:

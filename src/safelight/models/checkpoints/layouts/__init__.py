@@ -13,7 +13,9 @@ from safelight.models.checkpoints.layouts import (
     cogview4,
     flux,
     flux2,
+    hidream,
     hunyuan_dit,
+    krea2,
     lumina2,
     pixart,
     qwen_image,
@@ -38,9 +40,11 @@ FAMILY_LAYOUTS: tuple[FamilyLayout, ...] = (
     z_image.LAYOUT,
     auraflow.LAYOUT,
     lumina2.LAYOUT,
-    sana.LAYOUT,
+    *sana.LAYOUTS,
     *pixart.LAYOUTS,
     hunyuan_dit.LAYOUT,
+    hidream.LAYOUT,
+    krea2.LAYOUT,
     cogview4.LAYOUT,
 )
 """Every family; where several fit a denoiser, the first does."""

@@ -16,6 +16,7 @@ from safelight.models.checkpoints.layouts.layout import (
     Slot,
     Tensors,
     count_blocks,
+    declared,
     flow_scheduler,
     needed,
     side,
@@ -94,12 +95,14 @@ FLUX_TRANSFORMER = NetworkLayout(
 )
 
 
-def _variant(shapes: Shapes, _: Mapping[str, str], __: str) -> str:
-    """Schnell has no guidance; Fill takes the masked picture and the mask; Kontext has dev's shapes."""
+def _variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
+    """Schnell has no guidance, Fill takes the masked picture and the mask; Kontext, with dev's shapes, is noted."""
     guided = any("guidance_in." in key or "guidance_embedder." in key for key in shapes)
     inputs = side(shapes, 1, "img_in.weight", "x_embedder.weight") or 64
     outputs = side(shapes, 0, "final_layer.linear.weight", "proj_out.weight") or 64
     if inputs == outputs:
+        if "kontext" in declared(metadata, name):
+            return "flux-kontext"
         return "flux" if guided else "flux-schnell"
     if inputs == 2 * outputs:
         return "flux-control"  # Depth and Canny

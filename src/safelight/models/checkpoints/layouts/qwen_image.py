@@ -16,6 +16,7 @@ from safelight.models.checkpoints.layouts.layout import (
     Shapes,
     Slot,
     count_blocks,
+    declared,
     flow_scheduler,
     needed,
     side,
@@ -53,10 +54,10 @@ QWEN_TRANSFORMER = NetworkLayout(
 )
 
 
-def _variant(shapes: Shapes, _: Mapping[str, str], __: str) -> str:
+def _variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
     if "time_text_embed.addition_t_embedding.weight" in shapes:
         raise CheckpointFamilyError("The file is a Qwen-Image-Layered model, for which there is no pipeline.")
-    return "qwen-image"
+    return "qwen-image-edit" if "edit" in declared(metadata, name) else "qwen-image"
 
 
 def _latent_channels(shapes: Shapes) -> int | None:

@@ -5,6 +5,8 @@ Published values: diffusers' defaults of SanaTransformer2DModel and scripts/conv
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safelight.models.checkpoints.layouts.layout import (
     Config,
     FamilyLayout,
@@ -48,6 +50,21 @@ def _config(shapes: Shapes) -> Config:
     )
 
 
+def _is_sprint(shapes: Shapes) -> bool:
+    """Sprint embeds the guidance scale."""
+    return any("guidance_embedder." in name for name in shapes)
+
+
+SPRINT = NetworkLayout(
+    name="sana-sprint",
+    title="a Sana Sprint transformer",
+    role="denoiser",
+    class_name="SanaTransformer2DModel",
+    library_keys=("transformer_blocks.0.ff.conv_inverted.weight",),
+    fits=_is_sprint,
+    config=lambda shapes: _config(shapes) | {"guidance_embeds": True, "guidance_embeds_scale": 0.1},
+    required=("num_attention_heads", "num_cross_attention_heads"),
+)
 LAYOUT = FamilyLayout(
     denoiser=NetworkLayout(
         name="sana",
@@ -58,7 +75,7 @@ LAYOUT = FamilyLayout(
         library_keys=("transformer_blocks.0.ff.conv_inverted.weight",),
         fits=lambda shapes: (
             "blocks.0.mlp.inverted_conv.conv.weight" in shapes
-            or "transformer_blocks.0.ff.conv_inverted.weight" in shapes
+            or ("transformer_blocks.0.ff.conv_inverted.weight" in shapes and not _is_sprint(shapes))
         ),
         convert="convert_sana_transformer_to_diffusers",
         config=_config,
@@ -92,3 +109,12 @@ LAYOUT = FamilyLayout(
         "flow_shift": 3.0,
     },
 )
+SPRINT_LAYOUT = replace(
+    LAYOUT,
+    denoiser=SPRINT,
+    variant=lambda *_: "sana-sprint",
+    scheduler=lambda _: {"_class_name": "SCMScheduler", "num_train_timesteps": 1000, "sigma_data": 0.5},
+)
+"""In diffusers' names only: diffusers' function does not know the guidance."""
+
+LAYOUTS = (LAYOUT, SPRINT_LAYOUT)

@@ -6,6 +6,7 @@ Published values: diffusers' scripts/convert_sd3_to_diffusers.py and the folders
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from safelight.models.checkpoints.layouts.flux import T5_FILES
 from safelight.models.checkpoints.layouts.layout import (
@@ -67,6 +68,14 @@ SD3_TRANSFORMER = NetworkLayout(
 )
 
 
+def _variant(shapes: Shapes, _: Mapping[str, str], __: str) -> str:
+    """3.5 normalizes queries and keys, and its medium size attends twice in some layers."""
+    if not any(name.endswith((".attn.ln_q.weight", ".attn.norm_q.weight")) for name in shapes):
+        return "sd3"
+    dual = any(".attn2." in name for name in shapes)
+    return "sd3-35-medium" if dual else "sd3-35-large"
+
+
 def _latent_channels(shapes: Shapes) -> int | None:
     return side(shapes, 1, "x_embedder.proj.weight", "pos_embed.proj.weight")
 
@@ -113,6 +122,6 @@ LAYOUT = FamilyLayout(
             optional=True,
         ),
     ),
-    variant=lambda *_: "sd3",
+    variant=_variant,
     scheduler=lambda _: flow_scheduler(shift=3.0),
 )

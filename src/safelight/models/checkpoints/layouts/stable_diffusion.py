@@ -173,18 +173,18 @@ def _variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mapping[s
             if f"{key}-{found}" not in families:
                 raise CheckpointFamilyError("The file is an inpainting model of a family that has none.")
             return f"{key}-{found}"
-        if "edm_mean" in shapes:
-            raise CheckpointFamilyError(
-                "The file is an EDM model (Playground 2.5), which Safelight does not support."
-            )
         guided = "time_embed.cond_proj.weight" in shapes or "time_embedding.cond_proj.weight" in shapes
         if guided and f"{key}-lcm" in families:
             return f"{key}-lcm"
         words = declared(metadata, name)
-        if "turbo" in words and f"{key}-turbo" in families:
-            return f"{key}-turbo"
-        if "lcm" in words and f"{key}-lcm-cfg" in families:
-            return f"{key}-lcm-cfg"
+        for word, variant_name in (
+            ("turbo", "turbo"),
+            ("lightning", "lightning"),
+            ("hyper", "hyper"),
+            ("lcm", "lcm-cfg"),
+        ):
+            if word in words and f"{key}-{variant_name}" in families:
+                return f"{key}-{variant_name}"
         return key
 
     return variant
@@ -207,6 +207,10 @@ def _euler(variant: str) -> Config:
         return _lcm()
     if variant.endswith("turbo"):
         return _betas("EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
+    if variant.endswith("hyper"):
+        return _betas("TCDScheduler", timestep_spacing="trailing", clip_sample=False)
+    if variant.endswith("lightning"):
+        return _betas("EulerDiscreteScheduler", timestep_spacing="trailing")
     return _betas("EulerDiscreteScheduler", interpolation_type="linear", timestep_spacing="leading")
 
 
@@ -260,7 +264,7 @@ SD1 = FamilyLayout(
         "sd1", "a Stable Diffusion 1 U-Net", lambda shapes: not _is_xl(shapes) and not _is_linear(shapes)
     ),
     slots=(_vae(512, 0.18215, other_names=("xl",)), replace(_CLIP, wanted_width=context_width)),
-    variant=_variant("sd1", ("sd1-inpaint", "sd1-lcm", "sd1-lcm-cfg")),
+    variant=_variant("sd1", ("sd1-inpaint", "sd1-lcm", "sd1-lcm-cfg", "sd1-hyper")),
     scheduler=lambda variant: (
         _lcm()
         if variant.endswith(("lcm", "lcm-cfg"))
@@ -279,7 +283,7 @@ SD2 = FamilyLayout(
             wanted_width=context_width,
         ),
     ),
-    variant=_variant("sd2", ("sd2-inpaint",)),
+    variant=_variant("sd2", ("sd2-inpaint", "sd2-turbo")),
     scheduler=lambda _: _betas("DDIMScheduler", set_alpha_to_one=False, clip_sample=False),
 )
 SDXL = FamilyLayout(
@@ -293,7 +297,9 @@ SDXL = FamilyLayout(
         _CLIP,
         _open_clip("text_encoder_2", "embedders.1.model", "clip_g", names=_BIG_G),
     ),
-    variant=_variant("sdxl", ("sdxl-inpaint", "sdxl-lcm", "sdxl-lcm-cfg", "sdxl-turbo")),
+    variant=_variant(
+        "sdxl", ("sdxl-inpaint", "sdxl-lcm", "sdxl-lcm-cfg", "sdxl-turbo", "sdxl-lightning", "sdxl-hyper")
+    ),
     scheduler=_euler,
     options=lambda _: {"force_zeros_for_empty_prompt": True},
 )

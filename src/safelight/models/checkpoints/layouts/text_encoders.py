@@ -8,7 +8,7 @@ the model that the families' authors use, which each function names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from safelight.models.checkpoints.layouts.layout import (
     Config,
@@ -26,8 +26,63 @@ from safelight.models.checkpoints.layouts.layout import (
 _WRAPPERS = ("text_model.", "transformer.", "model.", "language_model.")
 
 
+_GGUF_LAYERS = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_GGUF_T5_LAYERS = {
+    "attn_q": "layer.0.SelfAttention.q",
+    "attn_k": "layer.0.SelfAttention.k",
+    "attn_v": "layer.0.SelfAttention.v",
+    "attn_o": "layer.0.SelfAttention.o",
+    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias",
+    "attn_norm": "layer.0.layer_norm",
+    "ffn_norm": "layer.1.layer_norm",
+    "ffn_gate": "layer.1.DenseReluDense.wi_0",
+    "ffn_up": "layer.1.DenseReluDense.wi_1",
+    "ffn_down": "layer.1.DenseReluDense.wo",
+}
+_GGUF_TOP = {
+    "token_embd.weight": "embed_tokens.weight",
+    "output_norm.weight": "norm.weight",
+    "output.weight": "lm_head.weight",
+    "enc.output_norm.weight": "encoder.final_layer_norm.weight",
+}
+GGUF_KINDS = frozenset({"t5", "qwen2.5-vl", "qwen3"})
+"""Text encoders whose GGUF files hold the same numbers under llama.cpp's names; Llama's and Gemma's are changed."""
+
+
+def has_gguf_names(names: Iterable[str]) -> bool:
+    """Whether tensors have llama.cpp's names."""
+    return any(name.startswith(("blk.", "enc.blk.")) for name in names)
+
+
+def _gguf_name(name: str) -> str | None:
+    """The library's name for one of llama.cpp's; None for other names."""
+    if name in _GGUF_TOP:
+        return _GGUF_TOP[name]
+    found = re.fullmatch(r"(enc\.)?blk\.(\d+)\.(\w+)\.(weight|bias)", name)
+    if found is None:
+        return None
+    table = _GGUF_T5_LAYERS if found[1] else _GGUF_LAYERS
+    target = table.get(found[3])
+    block = f"encoder.block.{found[2]}" if found[1] else f"layers.{found[2]}"
+    return None if target is None else f"{block}.{target}.{found[4]}"
+
+
 def core_name(name: str) -> str:
-    """A tensor's name without the wrappers around the network."""
+    """A tensor's name without the wrappers around the network; llama.cpp's names become the library's."""
+    if (known := _gguf_name(name)) is not None:
+        return known
     stripped = True
     while stripped:
         stripped = False
@@ -42,9 +97,12 @@ def core_names(tensors: Tensors) -> Tensors:
     return {core_name(name): tensor for name, tensor in tensors.items()}
 
 
-def loading_names(tensors: Mapping[str, object], wanted: Iterable[str]) -> Tensors:
+def loading_names(tensors: Mapping[str, object], wanted: Collection[str]) -> Tensors:
     """Tensors by the names that a class wants, whatever wrappers it has."""
-    return {name: tensors[core] for name in wanted if (core := core_name(name)) in tensors}
+    found = {name: tensors[core] for name in wanted if (core := core_name(name)) in tensors}
+    if "shared.weight" in wanted and "embed_tokens.weight" in tensors:
+        found["shared.weight"] = tensors["embed_tokens.weight"]
+    return found
 
 
 # CLIP
@@ -144,14 +202,18 @@ OPEN_CLIP = NetworkLayout(
 # T5
 
 
+_T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight", "embed_tokens.weight")
+"""The names of T5's vocabulary: transformers' two, and the one that llama.cpp's becomes."""
+
+
 def _t5_config(shapes: Shapes) -> Config:
     attention = "encoder.block.0.layer.0.SelfAttention"
     feed_forward = "encoder.block.0.layer.1.DenseReluDense"
     heads = needed(shapes, 1, f"{attention}.relative_attention_bias.weight")
     gated = f"{feed_forward}.wi_0.weight" in shapes
     return {
-        "vocab_size": needed(shapes, 0, "shared.weight", "encoder.embed_tokens.weight"),
-        "d_model": needed(shapes, 1, "shared.weight", "encoder.embed_tokens.weight"),
+        "vocab_size": needed(shapes, 0, *_T5_WORDS),
+        "d_model": needed(shapes, 1, *_T5_WORDS),
         "d_kv": needed(shapes, 0, f"{attention}.q.weight") // heads,
         "d_ff": needed(shapes, 0, f"{feed_forward}.wi_0.weight", f"{feed_forward}.wi.weight"),
         "num_layers": count_blocks(shapes, "encoder.block."),
@@ -162,7 +224,7 @@ def _t5_config(shapes: Shapes) -> Config:
 
 
 def _t5_width(shapes: Shapes) -> int | None:
-    return side(shapes, 1, "shared.weight", "encoder.embed_tokens.weight")
+    return side(shapes, 1, *_T5_WORDS)
 
 
 _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
@@ -254,6 +316,29 @@ def _qwen25_vl_config(shapes: Shapes) -> Config:
     return {"text_config": text, "vision_config": vision, "tie_word_embeddings": head}
 
 
+def _qwen3_vl_config(shapes: Shapes) -> Config:
+    """Qwen3-VL-4B-Instruct."""
+    text = language_model_config(shapes, 128, rms_norm_eps=1e-6, max_position_embeddings=262144)
+    text.pop("tie_word_embeddings")
+    if text.get("head_dim") == 128:
+        text["rope_parameters"] = {
+            "rope_type": "default",
+            "rope_theta": 5e6,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        }
+    vision = {
+        "depth": count_blocks(shapes, "visual.blocks."),
+        "hidden_size": needed(shapes, 0, "visual.patch_embed.proj.weight"),
+        "intermediate_size": needed(shapes, 0, "visual.blocks.0.mlp.linear_fc1.weight"),
+        "num_heads": 16,
+        "out_hidden_size": text["hidden_size"],
+        "num_position_embeddings": needed(shapes, 0, "visual.pos_embed.weight"),
+        "deepstack_visual_indexes": [5, 11, 17][: count_blocks(shapes, "visual.deepstack_merger_list.")],
+    }
+    return {"text_config": text, "vision_config": vision}
+
+
 def _mistral3_config(shapes: Shapes) -> Config:
     """Mistral-Small-3.1-24B-Instruct."""
     text = language_model_config(shapes, 128, rope_theta=1e9, rms_norm_eps=1e-5, sliding_window=None)
@@ -305,11 +390,30 @@ QWEN3 = NetworkLayout(
     class_name="Qwen3ForCausalLM",
     library="transformers",
     library_keys=("layers.0.self_attn.q_norm.weight",),
-    fits=lambda shapes: "layers.0.pre_feedforward_layernorm.weight" not in shapes,
+    fits=lambda shapes: (
+        not any(
+            key in shapes
+            for key in (
+                "layers.0.pre_feedforward_layernorm.weight",
+                "visual.deepstack_merger_list.0.norm.weight",
+            )
+        )
+    ),
     config=lambda shapes: language_model_config(
         shapes, 128, rope_theta=1e6, rms_norm_eps=1e-6, max_position_embeddings=40960
     ),
     required=_HEADS,
+    width=_lm_width,
+)
+QWEN3_VL = NetworkLayout(
+    name="qwen3-vl",
+    title="a Qwen3-VL text encoder",
+    role="text encoder",
+    class_name="Qwen3VLModel",
+    library="transformers",
+    library_keys=("visual.deepstack_merger_list.0.norm.weight",),
+    config=_qwen3_vl_config,
+    required=("text_config.rope_parameters",),
     width=_lm_width,
 )
 GEMMA2 = NetworkLayout(
@@ -388,5 +492,5 @@ BERT = NetworkLayout(
     width=lambda shapes: side(shapes, 1, "embeddings.word_embeddings.weight"),
 )
 
-TEXT_ENCODERS = (CLIP, OPEN_CLIP, T5, UMT5, QWEN25_VL, QWEN3, GEMMA2, GLM, MISTRAL, LLAMA, BERT)
+TEXT_ENCODERS = (CLIP, OPEN_CLIP, T5, UMT5, QWEN25_VL, QWEN3_VL, QWEN3, GEMMA2, GLM, MISTRAL, LLAMA, BERT)
 """All kinds; a file may fit several, where its content does not tell them apart."""
