@@ -34,6 +34,7 @@ _WRAPPERS = ("model.diffusion_model.", "diffusion_model.", "net.")
 
 _TRANSFORMERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # a family, and keys of which a file of it has at least one; the first match counts
+    ("hunyuan-image", ("context_embedder_2.linear_3.weight", "byt5_in.fc3.weight")),
     ("chroma", ("distilled_guidance_layer.in_proj.weight", "distilled_guidance_layer.in_proj.bias")),
     ("flux2", ("single_stream_modulation.lin.weight", "single_stream_modulation.linear.weight")),
     ("flux", ("double_blocks.0.img_attn.norm.key_norm.scale", "single_transformer_blocks.0.proj_mlp.weight")),
@@ -42,12 +43,16 @@ _TRANSFORMERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("z-image", ("layers.0.adaLN_modulation.0.weight",)),
     ("lumina2", ("cap_embedder.0.weight", "time_caption_embed.caption_embedder.0.weight")),
     ("auraflow", ("double_layers.0.attn.w2q.weight", "joint_transformer_blocks.0.attn.to_q.weight")),
+    ("sana-sprint", ("time_embed.guidance_embedder.linear_1.weight",)),
     ("sana", ("blocks.0.cross_attn.q_linear.weight", "transformer_blocks.0.ff.conv_inverted.weight")),
     ("hunyuan-dit", ("blocks.0.default_modulation.1.weight", "blocks.0.norm1.linear.weight")),
     ("cogview4", ("time_condition_embed.condition_embedder.linear_1.weight",)),
     ("pixart", ("adaln_single.linear.weight", "t_block.1.weight")),
     ("hidream", ("double_stream_blocks.0.block.adaLN_modulation.1.bias",)),
-    ("krea2", ("txtfusion.projector.weight",)),
+    ("krea2", ("txtfusion.projector.weight", "text_fusion.projector.weight")),
+    ("ernie-image", ("layers.0.adaLN_sa_ln.weight",)),
+    ("kandinsky5", ("visual_embeddings.in_layer.weight",)),
+    ("qwen-image-21", ("txt_in.text_norm.weight",)),
     ("wan", ("head.modulation",)),
     ("hunyuan-video", ("txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias",)),
     ("ltx-video", ("patchify_proj.weight",)),

@@ -145,10 +145,12 @@ def needed(shapes: Shapes, axis: int, *names: str) -> int:
 
 
 def count_blocks(shapes: Shapes, prefix: str) -> int:
-    """How many numbered blocks there are: one more than the highest number after a prefix."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    numbers = [int(found[1]) for name in shapes if (found := pattern.match(name))]
-    return max(numbers, default=-1) + 1
+    """How many numbered blocks there are after a prefix.
+
+    They are counted rather than taken from the highest number, so that a name in a hostile file cannot ask for a billion.
+    """
+    pattern = re.compile(re.escape(prefix) + r"(\d{1,9})\.")
+    return len({found[1] for name in shapes if (found := pattern.match(name))})
 
 
 def divided(whole: int, part: int) -> int | None:
