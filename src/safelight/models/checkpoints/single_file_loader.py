@@ -125,6 +125,8 @@ class PartLoader:
             if layout.has_own_names(tensors):
                 convert = layout.convert
                 tensors = convert_with(convert, tensors) if isinstance(convert, str) else convert(tensors)
+                # diffusers' functions give None for some tensors that are missing
+                tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
             return core_names(tensors) if layout.library == "transformers" else tensors
         except _FAILURES as error:
             raise CheckpointInvalidError(
