@@ -147,7 +147,7 @@ def needed(shapes: Shapes, axis: int, *names: str) -> int:
 def count_blocks(shapes: Shapes, prefix: str) -> int:
     """How many numbered blocks there are after a prefix.
 
-    They are counted rather than taken from the highest number, so that a name in a hostile file cannot ask for a billion.
+    They are counted, not taken from the highest number, so that a name in a hostile file cannot ask for a billion.
     """
     pattern = re.compile(re.escape(prefix) + r"(\d{1,9})\.")
     return len({found[1] for name in shapes if (found := pattern.match(name))})
