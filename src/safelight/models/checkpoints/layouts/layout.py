@@ -7,7 +7,6 @@ family. Neither imports torch: files are recognized from their headers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -144,11 +143,25 @@ def needed(shapes: Shapes, axis: int, *names: str) -> int:
     return found
 
 
+MAX_BLOCKS = 1000
+"""More than any network has: a file must not make us build a million."""
+
+
 def count_blocks(shapes: Shapes, prefix: str) -> int:
-    """How many numbered blocks there are: one more than the highest number after a prefix."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    numbers = [int(found[1]) for name in shapes if (found := pattern.match(name))]
-    return max(numbers, default=-1) + 1
+    """How many numbered blocks there are: the different numbers after a prefix.
+
+    Raises:
+        ValueError: There are too many for a network.
+    """
+    numbers = {
+        name[len(prefix) :].partition(".")[0]
+        for name in shapes
+        if name.startswith(prefix) and "." in name[len(prefix) :]
+    }
+    count = sum(number.isdecimal() for number in numbers)
+    if count > MAX_BLOCKS:
+        raise ValueError(f"{count} blocks {prefix}0, 1 … are more than any network has")
+    return count
 
 
 def divided(whole: int, part: int) -> int | None:
