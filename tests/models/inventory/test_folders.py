@@ -44,7 +44,6 @@ def webui(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path])
     (root / "embeddings").mkdir()
     torch.save({"string_to_param": {"*": torch.zeros(1, 768)}}, root / "embeddings" / "bad-hands.pt")
     (root / "models" / "unet").mkdir()
-    (root / "models" / "unet" / "cut.gguf").write_bytes(b"GGUF")
     writer = GGUFWriter(root / "models" / "unet" / "flux.gguf", "flux")
     key = "double_blocks.0.img_attn.norm.key_norm.scale"
     for name, blocks, kind in ((key, 1, "F32"), ("double_blocks.0.img_attn.qkv.weight", 16, "Q8_0")):
@@ -70,7 +69,6 @@ def test_every_file_is_described(webui: Path) -> None:
         "models/Stable-diffusion/cut.safetensors": ("unknown", None, False),
         "models/Lora/style.safetensors": ("LoRA", "sd1", False),
         "embeddings/bad-hands.pt": ("pickle", None, False),
-        "models/unet/cut.gguf": ("unknown", None, False),
         "models/unet/flux.gguf": ("denoiser", "flux", False),
     }
     assert found["models/unet/flux.gguf"].precision == "q8_0"
@@ -85,7 +83,7 @@ def test_checkpoints_of_the_folder_have_short_names_and_other_files_are_no_probl
     problems: list[str] = []
     found = find_checkpoints(tmp_path, lambda path, _: problems.append(path.name), folders=[webui])
     assert [each.name for each in found] == ["starter", "anime/line", "folders/deep/xl"]
-    assert sorted(problems) == ["cut.gguf", "cut.safetensors", "flux.gguf", "no vae.safetensors", "old.ckpt"]
+    assert sorted(problems) == ["cut.safetensors", "flux.gguf", "no vae.safetensors", "old.ckpt"]
     assert find_checkpoint("anime/line", tmp_path, folders=[webui], allow_paths=False).family.name == "sd1"
     with pytest.raises(CheckpointMissingError):
         find_checkpoint("anime/line", tmp_path, allow_paths=False)

@@ -592,6 +592,7 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
         AttributeError,
         RuntimeError,
         SafetensorError,
+        CheckpointInvalidError,
     ) as error:
         raise CheckpointInvalidError(
             f"The component {files.name!r} of {files.folder.parent} cannot be loaded: {_first_line(error)}"

@@ -7,7 +7,7 @@ original Stable Diffusion code, of diffusers, of kohya's trainer, of ComfyUI and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
@@ -119,12 +119,17 @@ class FileKind:
         kind: What it is for.
         family: The family it belongs to, by its key in ``families.FAMILIES`` or by the name of one that Safelight
             does not have; None where the file does not say.
-        components: Its parts.
+        tensors: Its tensors.
     """
 
     kind: Kind
     family: str | None
-    components: tuple[Component, ...]
+    tensors: Tensors = field(repr=False)
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Its parts."""
+        return _components(self.tensors, self.kind)
 
 
 def identify(header: Header) -> FileKind:
@@ -133,8 +138,8 @@ def identify(header: Header) -> FileKind:
     for kind, detect in _DETECTORS:
         found = detect(tensors)
         if found is not None:
-            return FileKind(kind, found or None, _components(tensors, kind))
-    return FileKind("unknown", None, _components(tensors, "unknown"))
+            return FileKind(kind, found or None, tensors)
+    return FileKind("unknown", None, tensors)
 
 
 def _lora(tensors: Tensors) -> str | None:

@@ -25,6 +25,7 @@ from safelight.models.checkpoints.folder_walk import (
 from safelight.models.checkpoints.parts import PartsIndex
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
 from safelight.models.checkpoints.sections import read_contents
+from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.inventory.file_kinds import identify
 
@@ -76,8 +77,11 @@ class FilePage:
 
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
     """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
+    paths = tuple(walk_weights(folder, WEIGHTS_SUFFIXES))
+    for path in paths:
+        _read_once(path)
     parts = PartsIndex((folder,))
-    for path in walk_weights(folder, WEIGHTS_SUFFIXES):
+    for path in paths:
         if found := describe_file(path, parts):
             yield found
 
@@ -169,6 +173,19 @@ def describe_file(path: Path, parts: PartsIndex | None = None) -> FoundFile | No
         return _describe_whole(found, parts) if found.type in ("checkpoint", "denoiser") else found
     except (FileMissingError, OSError):
         return None
+
+
+def _read_once(path: Path) -> None:
+    """Keep what a file's header says; the index of parts would read all headers between one file and the next."""
+    try:
+        if not path.is_dir():
+            found = _describe_version(path, file_version(path))
+            if found.type in ("checkpoint", "denoiser"):
+                identify_single_file(path)
+            else:
+                read_contents(path)
+    except (SafelightError, OSError):  # describe_file says why
+        pass
 
 
 def _describe_folder(folder: Path) -> FoundFile:

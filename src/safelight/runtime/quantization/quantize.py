@@ -18,6 +18,7 @@ GROUPS: dict[Target, int] = {"int8": 64, "int4": 32, "nf4": 64, "fp8": 0}
 
 _SCALE_STEPS = 24
 """Scales that are tried for each group of four bits."""
+_CHUNK = 1 << 17
 _SMALLEST = 1e-12
 
 
@@ -67,17 +68,25 @@ def _int8(values: torch.Tensor, group: int) -> QuantizedTensor:
 def _int4(values: torch.Tensor, group: int) -> QuantizedTensor:
     """Codes from -8 to 7; of several scales for each group the one with the least squared error."""
     grouped = _grouped(values, group)
+    rows, groups, size = grouped.shape
+    chunks = grouped.view(-1, size).split(max(_CHUNK // size, 1))  # which stay in the processor's cache
+    scales = torch.cat([_best_scales(chunk) for chunk in chunks]).view(rows, groups)
+    codes = pack_halves((_codes4(grouped, scales) + 8).flatten(1))
+    return QuantizedTensor(Int4(group), {"codes": codes, "scales": scales}, tuple(values.shape))
+
+
+def _best_scales(grouped: torch.Tensor) -> torch.Tensor:
+    """The scale of each group, [groups] bf16."""
     extreme = grouped.gather(-1, grouped.abs().argmax(-1, keepdim=True)).squeeze(-1)
     best = torch.full(extreme.shape, math.inf)
     scales = _stored(extreme / -8)
     for step in range(_SCALE_STEPS):
         # the extreme of the group at code -8, or beyond it, or at the codes up to -6
         tried = _stored(extreme / (-6.2 - 0.12 * step))
-        error = (_codes4(grouped, tried) * tried.float().unsqueeze(-1) - grouped).square_().sum(-1)
+        error = (_codes4(grouped, tried).mul_(tried.float().unsqueeze(-1)) - grouped).square_().sum(-1)
         better = error < best
         best, scales = torch.where(better, error, best), torch.where(better, tried, scales)
-    codes = pack_halves((_codes4(grouped, scales) + 8).flatten(1))
-    return QuantizedTensor(Int4(group), {"codes": codes, "scales": scales}, tuple(values.shape))
+    return scales
 
 
 def _codes4(grouped: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

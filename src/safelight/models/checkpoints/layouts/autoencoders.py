@@ -173,7 +173,7 @@ def _wan_name(name: str, per_level: int) -> str:
         if name.startswith(old):
             name = new + name.removeprefix(old)
             break
-    if found := re.match(r"decoder\.upsamples\.(\d+)\.(.*)", name):
+    if found := re.match(r"decoder\.upsamples\.(\d{1,9})\.(.*)", name):
         level, place = divmod(int(found[1]), per_level + 1)
         inside = "upsamplers.0" if place == per_level else f"resnets.{place}"
         name = f"decoder.up_blocks.{level}.{inside}.{found[2]}"
