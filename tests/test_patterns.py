@@ -70,6 +70,34 @@ def blocklist(text: str) -> None:
     Blocklist("none", "", phrases, lengths).judge([text])
 
 
+def wan_name(name: str) -> None:
+    from safelight.models.checkpoints.layouts import autoencoders
+
+    with suppress(ValueError):  # a number of thousands of digits
+        autoencoders._wan_name(name, 3)
+        autoencoders._convert_wan({name: None})
+
+
+def hunyuan_name(name: str) -> None:
+    from safelight.models.checkpoints.layouts import hunyuan_dit
+
+    with suppress(AttributeError):  # no tensor to split
+        hunyuan_dit._convert({name: None})
+
+
+def open_clip_name(name: str) -> None:
+    from safelight.models.checkpoints.layouts import text_encoders
+
+    with suppress(AttributeError):
+        text_encoders._convert_open_clip({name: None})
+
+
+def core_name(name: str) -> None:
+    from safelight.models.checkpoints.layouts import text_encoders
+
+    text_encoders.core_name(name)
+
+
 def perturbed_layers(name: str) -> None:
     from safelight.models.families import FAMILIES
 
@@ -328,6 +356,34 @@ TABLE: dict[str, WorstCase] = {
         perturbed_layers, (("", "mid_block.", ""), ("", "blocks.1", "x")), NAME
     ),
     "ui.panels NAME": WorstCase("fullmatch", (("", "a", "!"),), NAME),
+    **{
+        f"models.checkpoints.layouts.{name}": WorstCase(use, texts, LINE)
+        for name, use, texts in (
+            (
+                "autoencoders _convert_wan",
+                wan_name,
+                (("decoder.upsamples.", "1", "."), ("decoder.", "a.", "")),
+            ),
+            ("autoencoders _wan_name", wan_name, (("decoder.upsamples.1", "0", ".x"), ("", "conv1.", ""))),
+            ("hunyuan_dit _convert", hunyuan_name, (("", ".Wqkv", ".x"), ("blocks.", "1", ".norm1.x"))),
+            ("text_encoders _convert_open_clip", open_clip_name, (("", ".in_proj_", "x"), ("", "a.", ""))),
+            (
+                "text_encoders _gguf_name",
+                core_name,
+                (("blk.", "1", ".x"), ("blk.1.", "a", "."), ("", "model.", "")),
+            ),
+        )
+    },
+    "models.checkpoints.sections _PREFIXES": WorstCase(
+        "match",
+        (
+            ("text_encoders.", "a.", ""),
+            ("text_encoders.a", "-", ".model"),
+            ("conditioner.embedders.", "1", "."),
+            ("transformer.", "resblocks.", ""),
+        ),
+        LINE,
+    ),
     "ui.mount INLINE_SCRIPT": WorstCase(  # of the program's own page
         "findall",
         ((b"", b"<script>a</script>", b""), (b"<script", b" ", b""), (b"<script>", b"a", b"")),

@@ -405,3 +405,14 @@ def test_text_encoders_under_llama_cpp_s_names(family: str, encoder: str, tiny: 
     common = [name for name in tensors if name in loaded and "embed_tokens" not in name]
     assert len(common) > 15
     assert all(torch.equal(loaded[name], tensors[name]) for name in common)
+
+
+def test_absurd_numbers_of_blocks_build_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("qwen-image", tiny("qwen-image"), tmp_path)
+    path.with_suffix(".json").unlink()
+    far = load_file(path) | {"transformer_blocks.99999999999.attn.to_q.weight": torch.zeros(1)}
+    many = load_file(path) | {f"transformer_blocks.{n}.x": torch.zeros(1) for n in range(2, 1500)}
+    for tensors in (far, many):
+        write(path, tensors)
+        with pytest.raises(CheckpointInvalidError):
+            describe_parts(find_checkpoint(str(path), tmp_path / "home"))

@@ -306,8 +306,8 @@ def _tiny_config(shapes: Shapes) -> Config:
     for part in ("encoder", "decoder"):
         levels: list[int] = []
         widths: list[int] = []
-        count = count_blocks(shapes, f"{part}.layers.")
-        for layer in range(count):
+        layers = sorted({int(name.split(".")[2]) for name in shapes if name.startswith(f"{part}.layers.")})
+        for layer in layers:
             if f"{part}.layers.{layer}.conv.0.weight" in shapes:
                 if part == "decoder" and (not levels or _begins_level(shapes, layer)):
                     levels.append(0)
@@ -315,7 +315,7 @@ def _tiny_config(shapes: Shapes) -> Config:
                 levels[-1] += 1
             elif (
                 part == "encoder"
-                and layer < count - 1
+                and layer < layers[-1]
                 and (width := side(shapes, 0, f"{part}.layers.{layer}.weight"))
             ):
                 levels.append(0)

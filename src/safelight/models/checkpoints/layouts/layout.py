@@ -7,7 +7,6 @@ family. Neither imports torch: files are recognized from their headers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -144,13 +143,25 @@ def needed(shapes: Shapes, axis: int, *names: str) -> int:
     return found
 
 
-def count_blocks(shapes: Shapes, prefix: str) -> int:
-    """How many numbered blocks there are after a prefix.
+MAX_BLOCKS = 1000
+"""More than any network has: a file must not make us build a million."""
 
-    They are counted, not taken from the highest number, so that a name in a hostile file cannot ask for a billion.
+
+def count_blocks(shapes: Shapes, prefix: str) -> int:
+    """How many numbered blocks there are: the different numbers after a prefix.
+
+    Raises:
+        ValueError: There are too many for a network.
     """
-    pattern = re.compile(re.escape(prefix) + r"(\d{1,9})\.")
-    return len({found[1] for name in shapes if (found := pattern.match(name))})
+    numbers = {
+        name[len(prefix) :].partition(".")[0]
+        for name in shapes
+        if name.startswith(prefix) and "." in name[len(prefix) :]
+    }
+    count = sum(number.isdecimal() for number in numbers)
+    if count > MAX_BLOCKS:
+        raise ValueError(f"{count} blocks {prefix}0, 1 … are more than any network has")
+    return count
 
 
 def divided(whole: int, part: int) -> int | None:
