@@ -73,7 +73,7 @@ class Engine:
     def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
-        self._precision = resolve_precision(settings.generation_precision, self._device)
+        self._precision = resolve_precision(settings.generation_precision, self._device.type)
         self._backend = checkpoint_backend(settings.generation_backend, self._precision)
         self._pool = pool or ModelPool(0)
         self._pool.budget = self._find_budget()
@@ -551,8 +551,13 @@ def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> 
     return request.canvas_size(None if init_image is None else init_image.size)
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """Auto is fp32 on CPUs, where a seed then gives the same bits everywhere, and fp16 elsewhere."""
+def resolve_precision(name: str, device: str) -> str:
+    """Auto is fp32 on CPUs, where a seed then gives the same bits everywhere, and fp16 elsewhere.
+
+    Args:
+        name: The setting generation_precision.
+        device: The kind of device.
+    """
     if name != "auto":
         return name
-    return "fp32" if device.type == "cpu" else "fp16"
+    return "fp32" if device == "cpu" else "fp16"
