@@ -20,6 +20,7 @@ from safelight.cli.app import build_app
 from safelight.errors import SafelightError, catalogue
 from safelight.generation.fields import FieldDescription, request_fields
 from safelight.generation.request import MAX_SEED, GenerationRequest
+from safelight.models.families import FAMILIES, Family
 from safelight.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -32,6 +33,8 @@ Exit status: 0 done and nothing flagged, 1 something was flagged, 2 wrong usage 
 """
 FIELDS_START = "<!-- The fields of a request, by scripts/render_docs.py -->"
 FIELDS_END = "<!-- End of the fields -->"
+FAMILIES_START = "<!-- The families of checkpoints, by scripts/render_docs.py -->"
+FAMILIES_END = "<!-- End of the families -->"
 VALUE_NAMES = {
     "string": "text",
     "integer": "whole number",
@@ -127,12 +130,32 @@ def _helps(commands: list[tuple[str, ...]]) -> dict[str, str]:
 
 
 def generation_page() -> str:
-    """The page on generation with the table of all fields of a request between its two marks."""
-    before, rest = (DOCS / "generation.md").read_text().split(FIELDS_START)
-    table = "| field | value | default | meaning |\n|---|---|---|---|\n" + "".join(
+    """The page on generation with two tables between their marks: the fields of a request, and the families."""
+    fields = "| field | value | default | meaning |\n|---|---|---|---|\n" + "".join(
         _field_row(field) for field in request_fields(GenerationRequest)
     )
-    return f"{before}{FIELDS_START}\n\n{table}\n{FIELDS_END}{rest.partition(FIELDS_END)[2]}"
+    families = (
+        "| family | name | modes | side | steps | guidance | denoiser | text encoders | autoencoder |\n"
+        "|---|---|---|---|---|---|---|---|---|\n"
+    ) + "".join(map(_family_row, FAMILIES.values()))
+    page = _with_table((DOCS / "generation.md").read_text(), fields, FIELDS_START, FIELDS_END)
+    return _with_table(page, families, FAMILIES_START, FAMILIES_END)
+
+
+def _with_table(page: str, table: str, start: str, end: str) -> str:
+    """A page with a table in place of what is between its two marks."""
+    before, rest = page.split(start)
+    return f"{before}{start}\n\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def _family_row(family: Family) -> str:
+    modes = ", ".join(mode.removesuffix("-to-image") for mode in family.modes)
+    side = f"{family.side}, or the config's" if family.side_from_config else str(family.side)
+    guidance = "none" if family.guidance == "none" else f"{family.guidance_scale:g}"
+    table = family.precision
+    precisions = (", ".join(right) for right in (table.denoiser, table.text_encoders, table.vae))
+    cells = (f"`{family.name}`", family.title, modes, side, str(family.steps), guidance, *precisions)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _field_row(field: FieldDescription) -> str:

@@ -106,6 +106,7 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in [n for n in os.environ if n.startswith(("SAFELIGHT_", "HF_HUB_OFFLINE"))]:
             patch.delenv(name)
         patch.setenv("SAFELIGHT_HOME", str(tmp_path_factory.mktemp("unused-home")))
+        patch.setenv("SAFELIGHT_HASH_MODELS", "false")  # digests that appear at some time make lists differ
         patch.setenv("SAFELIGHT_WEB_UI", "false")  # Gradio takes seconds to load; tests/ui turns it on
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setattr(socket.socket, "connect", socket.socket.connect)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def write(folder: Path, toml: str) -> None:
 
 def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAFELIGHT_WEB_UI")  # which the tests turn off
+    monkeypatch.delenv("SAFELIGHT_HASH_MODELS")
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
         "database": SecretStr(""),
@@ -38,12 +40,19 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "checkpoint": "starter",
         "device": "auto",
         "generation_precision": "auto",
+        "text_encoder_precision": "auto",
+        "vae_precision": "auto",
         "generation_backend": "eager",
         "memory_budget": 0,
         "model_folders": (),
         "max_batch_size": 8,
         "batch_timeout": 20.0,
+        "hash_models": True,
         "allow_network": False,
+        "hub_url": "",
+        "hub_token_file": None,
+        "civitai_url": "https://civitai.com",
+        "civitai_token_file": None,
         "host": "127.0.0.1",
         "port": 7860,
         "worker_devices": (),
@@ -254,3 +263,23 @@ def test_a_present_name_goes_before_a_former_one_of_a_lesser_source(
     monkeypatch.setenv("SAFELIGHT_BATCH_TIMEOUT", "2.0")
     with pytest.warns(FutureWarning):
         assert Settings.load().batch_timeout == 2.0
+
+
+def test_model_folders_follow_the_file_while_a_program_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.load()
+    assert settings.current_model_folders == ()
+    write(folder, 'model_folders = ["/one"]')
+    assert settings.current_model_folders == (Path("/one"),)
+    write(folder, 'model_folders = ["/one", "/three"]')
+    copied = pickle.loads(pickle.dumps(settings))
+    assert copied.current_model_folders == (Path("/one"), Path("/three"))
+    for damaged in ("model_folders = [", "model_folders = 3"):
+        write(folder, damaged)
+        assert settings.current_model_folders == settings.model_folders
+    write(folder, 'model_folders = ["/one"]')
+    given = Settings.load(model_folders=("/given",))
+    assert (given.current_model_folders, given.model_folders_can_change) == ((Path("/given"),), False)
+    monkeypatch.setenv("SAFELIGHT_MODEL_FOLDERS", '["/two"]')
+    assert Settings.load().current_model_folders == (Path("/two"),)

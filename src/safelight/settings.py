@@ -9,11 +9,12 @@ import os
 import tomllib
 import warnings
 from collections.abc import MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -89,7 +90,17 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of generation; auto: fp32 on CPUs, fp16 elsewhere."
+        "auto",
+        description="Arithmetic of the denoiser, and of the components that compute right in it; "
+        "auto: fp32 on CPUs, the family's elsewhere.",
+    )
+    text_encoder_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of checkpoints' text encoders; auto: generation_precision, or the family's.",
+    )
+    vae_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of checkpoints' autoencoders; auto: generation_precision, or the family's.",
     )
     generation_backend: str = Field(
         "eager",
@@ -118,9 +129,31 @@ class Settings(BaseSettings):
         description="Further folders with checkpoints, at any depth, such as those of A1111, SD.Next, Forge or "
         "ComfyUI, read where they are; safelight models adopt DIR adds one.",
     )
+    hash_models: bool = Field(
+        True,
+        description="Whether a server and its workers compute the SHA-256 of models in the background.",
+    )
     allow_network: bool = Field(
         False,
         description="Whether a checkpoint named by its hub id may be downloaded if it is not on this machine.",
+    )
+    hub_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+[^/\s?#])?$",
+        description="Address of the Hugging Face hub, or of a mirror of it; empty: that of its libraries.",
+    )
+    hub_token_file: Path | None = Field(
+        None,
+        description="File with the token for the hub, readable only by its owner; without it the token of the login "
+        "that its libraries keep.",
+    )
+    civitai_url: str = Field(
+        "https://civitai.com",
+        pattern=r"^https?://[^\s?#]+[^/\s?#]$",
+        description="Address of CivitAI, or of a mirror of it.",
+    )
+    civitai_token_file: Path | None = Field(
+        None, description="File with the API key for CivitAI, readable only by its owner."
     )
 
     host: str = Field(
@@ -241,6 +274,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads for a network; 0: one for each core this process may use."
     )
 
+    _follows_toml: bool = PrivateAttr(default=False)
+    """Whether ``model_folders`` comes from ``safelight.toml``, or would if it were set there."""
+
     @classmethod
     def load(cls, **flags: Any) -> Settings:
         """Load the settings from all sources; flags that are None count as not given.
@@ -250,13 +286,16 @@ class Settings(BaseSettings):
         """
         given = {name: value for name, value in flags.items() if value is not None}
         try:
-            return cls(**given)
+            loaded = cls(**given)
         except ValidationError as error:
             raise SettingsError(_first_error_message(error)) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"safelight.toml cannot be read: {error}") from error
         except ValueError as error:  # a variable that is not valid JSON
             raise SettingsError(f"{error}.") from error
+        in_environment = "safelight_model_folders" in {name.lower() for name in os.environ}
+        loaded._follows_toml = not (in_environment or "model_folders" in given)
+        return loaded
 
     @classmethod
     def settings_customise_sources(
@@ -281,6 +320,19 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
     @property
+    def current_model_folders(self) -> tuple[Path, ...]:
+        """The setting ``model_folders`` as ``safelight.toml`` has it now, where it comes from there.
+
+        So folders that are added while a program runs are used without a restart.
+        """
+        return _read_model_folders(self) if self._follows_toml else self.model_folders
+
+    @property
+    def model_folders_can_change(self) -> bool:
+        """Whether ``model_folders`` is what ``safelight.toml`` says, and not fixed by a flag or the environment."""
+        return self._follows_toml
+
+    @property
     def database_url(self) -> str:
         """The database's URL with its password; not to be shown."""
         return self.database.get_secret_value() or f"sqlite:///{self.home.absolute() / 'safelight.db'}"
@@ -294,6 +346,29 @@ class Settings(BaseSettings):
     def cache_folder(self) -> Path:
         """The cache folder, which can be deleted at any time: converted networks, compiled blobs, probe results."""
         return self.home / "cache"
+
+
+def _read_model_folders(settings: Settings) -> tuple[Path, ...]:
+    """The folders in ``safelight.toml``; those at the start while it cannot be read."""
+    path = settings.home / "safelight.toml"
+    try:
+        stat = path.stat()
+        return _parse_model_folders(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError):
+        return settings.model_folders
+
+
+@lru_cache(maxsize=4)
+def _parse_model_folders(path: Path, *_: int) -> tuple[Path, ...]:
+    """The folders in a version of the file.
+
+    Raises:
+        OSError, ValueError: It cannot be read, or holds something else.
+    """
+    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("model_folders", [])
+    return TypeAdapter(tuple[Path, ...]).validate_python(listed)
 
 
 def debug_enabled() -> bool:

@@ -23,14 +23,15 @@ def test_showing_or_removing_an_unknown_model(safelight):
 def test_pulling_an_invalid_name_uses_no_network(safelight):
     ran = safelight("models", "pull", "no-such-model", "--json")
     assert ran.status == 2
-    assert ran.json_body["error"]["code"] == "model.unknown"
+    assert ran.json_body["error"]["code"] == "model.reference"
 
 
 def test_pulling_without_a_connection_is_a_download_error(process, home):
     ran = process("models", "pull", "owner/name", "--json", HF_ENDPOINT="http://127.0.0.1:9")
     assert ran.status == 3
     assert ran.json_body["error"]["code"] == "model.download"
-    assert not list((home / "models").iterdir())
+    assert not (home / "models").exists()
+    assert not (home / "checkpoints").exists()
 
 
 def test_the_built_in_model_has_a_record_too(safelight):

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -178,6 +178,53 @@ def progress(description: str) -> Iterator[ProgressReporter]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield BarProgress(bar, bar.add_task(description, total=None, rate=""))
+
+
+@contextmanager
+def byte_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress of a download on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Yields:
+        What is called with the number of bytes that are there.
+    """
+    if not sys.stderr.isatty():
+        yield LineByteProgress(description, total)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class LineByteProgress:
+    """Progress of a download as an occasional line, for logs."""
+
+    def __init__(self, description: str, total: int, every: float = 10.0) -> None:
+        self._description, self._total, self._every = description, total, every
+        self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Print a line if the last one is long enough ago."""
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            print_stderr(f"{self._description}: {done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB")
 
 
 class BarProgress:

@@ -142,7 +142,8 @@ def _check_generation(settings: Settings) -> Check:
     except SafelightError as error:
         return _broken_check("drawing", error)
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
-    return Check("drawing", "ok", f"on {machine.device} in {machine.precision}, {threads}")
+    precision = "each family's precisions" if machine.precision == "auto" else machine.precision
+    return Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:

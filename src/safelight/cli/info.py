@@ -123,6 +123,7 @@ def _summary(record: dict[str, Any]) -> dict[str, str]:
         "Adapters": ", ".join(f"{each['name']} at {each['weight']:g}" for each in record["adapters"]),
         "Made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Made on": "{device}, {precision}, {backend}, {threads} thread(s)".format(**machine)
+        + "".join(f", {name} in {other}" for name, other in machine.get("other_precisions", {}).items())
         + (", together with other pictures" if record["batched"] else ""),
         "Verdict": f"{verdict['decision']} by {verdict['policy']} {verdict['version']}" if verdict else "",
         "Notes": "; ".join(record["notes"]),

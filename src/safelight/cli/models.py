@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import JsonOption, print_json, print_line, print_stderr, printable
+from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
+    from safelight.models.hub.pull_plan import PullPlan
     from safelight.models.inventory.file_kinds import Component
     from safelight.moderation.classifiers.definition import PackagedClassifier
     from safelight.settings import Settings
@@ -112,6 +114,13 @@ def families(json: JsonOption = False) -> None:
             "sampler": family.sampler,
             "steps": family.steps,
             "guidance_scale": family.guidance_scale,
+            "side": family.side,
+            "precision": {
+                "denoiser": list(family.precision.denoiser),
+                "text_encoders": list(family.precision.text_encoders),
+                "vae": list(family.precision.vae),
+                "source": family.precision.source,
+            },
         }
         for family in FAMILIES.values()
     ]
@@ -119,7 +128,8 @@ def families(json: JsonOption = False) -> None:
         print_json({"families": rows})
         return
     for row in rows:
-        print_line(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
+        precision = row["precision"]["denoiser"][0]
+        print_line(f"{row['name']:<24} {row['title']:<42} {precision}  {', '.join(row['modes'])}")
 
 
 @app.command()
@@ -144,21 +154,66 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 
 @app.command()
-def pull(name: NameArgument, json: JsonOption = False) -> None:
-    """Download a classifier or a checkpoint from the Hugging Face hub: the only command here that uses the network."""
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn.",
+            show_default=False,
+        ),
+    ],
+    file: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Take this one file of the repository.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read the source's token from a file that only you can read, in place of the settings' one.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; nor does --json.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show size and licence.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download a checkpoint, LoRA or other weights from the hub or CivitAI, or a classifier from the hub.
+
+    Size and licence are shown first. A download that was cut off is continued by the same command. This is the only
+    command here that uses the network.
+    """
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
+    from safelight.models.hub.pull import plan_pull, source_of
+    from safelight.models.hub.references import parse_reference
 
     settings = _load_settings()
-    print_stderr(f"Pulling {name} …")
-    if name not in PINNED_SOURCES and name.count("/") == 1 and _is_checkpoint_repository(name):
-        from safelight.models.checkpoints.discovery import find_checkpoint
-        from safelight.models.hub.checkpoint_download import hub_lookup
-
-        fetch = hub_lookup(allow_network=True)
-        _print_checkpoint(
-            find_checkpoint(name, settings.home, hub_lookup=fetch, allow_paths=False), settings, json
-        )
+    print_stderr(f"Looking for {printable(name)} …")
+    if name in PINNED_SOURCES:
+        _pull_classifier(name, settings, json)
         return
+    reference = parse_reference(name, file)
+    plan = plan_pull(reference, source_of(reference, settings, token_file))
+    if plan is None:
+        if name != getattr(reference, "name", None):
+            raise UsageError(f"{name} is a classifier, which is pulled by owner/name alone.")
+        _pull_classifier(name, settings, json)
+        return
+    if dry_run and json:
+        print_json(plan.to_dict())
+        return
+    if not json or dry_run:
+        _print_plan(plan)
+    if dry_run:
+        return
+    if not (yes or json or _may_pull()):
+        print_stderr("Nothing was downloaded.")
+        return
+    _run_pull(plan, settings, json)
+
+
+def _pull_classifier(name: str, settings: Settings, json: bool) -> None:
     from safelight.models.hub.classifier_download import download_classifier
 
     store = _model_store(settings)
@@ -168,6 +223,51 @@ def pull(name: NameArgument, json: JsonOption = False) -> None:
         if record.files.get(file) != digest:
             print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
+
+
+def _print_plan(plan: PullPlan) -> None:
+    """What is going to be downloaded, on stderr."""
+    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or 'weights'}")
+    print_stderr(f"  licence: {printable(plan.licence or 'not stated')}{', gated' if plan.gated else ''}")
+    if words := plan.notes.get("activation text"):
+        print_stderr(f"  trigger words: {printable(str(words))}")
+    shown = (
+        plan.files if len(plan.files) <= 20 else sorted(plan.files, key=lambda each: -(each.size or 0))[:10]
+    )
+    for file in shown:
+        print_stderr(f"  {printable(file.name)}  {(file.size or 0) / 1e6:,.1f} MB")
+    if len(shown) < len(plan.files):
+        print_stderr(f"  and {len(plan.files) - len(shown)} smaller ones")
+    print_stderr(
+        f"  {plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
+    )
+
+
+def _may_pull() -> bool:
+    """The answer to a question on the terminal.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", hint="Give --yes to download it.")
+    return typer.confirm("Download it?", default=True, err=True)
+
+
+def _run_pull(plan: PullPlan, settings: Settings, json: bool) -> None:
+    from safelight.models.hub.pull import pull as pull_model
+
+    with byte_progress(printable(plan.name), plan.size) as advance:
+        done = pull_model(plan, settings, on_progress=advance)
+    for remark in done.remarks:
+        print_stderr(printable(remark))
+    if json:
+        print_json(plan.to_dict() | done.to_dict())
+        return
+    state = "is here already" if done.present else f"{done.size / 1e6:,.1f} MB"
+    family = f" for {done.family}" if done.family and done.kind != "checkpoint" else ""
+    print_line(f"{printable(done.name)}: {done.kind}{family}, {state}, all digests checked")
+    print_line(f"  {printable(str(done.path))}")
 
 
 @app.command()
@@ -298,16 +398,6 @@ def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
         body = checkpoint.to_dict()
     remove_cached(name)
     return body
-
-
-def _is_checkpoint_repository(name: str) -> bool:
-    """Whether a repository of the hub holds a diffusers checkpoint rather than a classifier."""
-    from huggingface_hub import file_exists
-
-    try:
-        return bool(file_exists(name, "model_index.json"))
-    except Exception:  # noqa: BLE001  the download that follows reports the error better
-        return False
 
 
 def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:

@@ -105,11 +105,15 @@ from safelight.errors.models import (
     CheckpointMissingError,
     ClassifierUnknownError,
     DigestMismatchError,
+    DownloadDeniedError,
     DownloadError,
+    DownloadMissingError,
+    DownloadStoppedError,
     ModelError,
     ModelInvalidError,
     ModelMissingError,
     ModelNotPulledError,
+    ModelReferenceError,
     PickleRefusedError,
 )
 from safelight.errors.moderation import (
@@ -135,6 +139,7 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+    PrecisionError,
 )
 from safelight.errors.search import (
     VectorInvalidError,
@@ -191,7 +196,10 @@ __all__ = [
     "DatabaseVersionError",
     "DeniedError",
     "DigestMismatchError",
+    "DownloadDeniedError",
     "DownloadError",
+    "DownloadMissingError",
+    "DownloadStoppedError",
     "DuplicateNameError",
     "EntryFileMissingError",
     "EntryMissingError",
@@ -234,6 +242,7 @@ __all__ = [
     "ModelInvalidError",
     "ModelMissingError",
     "ModelNotPulledError",
+    "ModelReferenceError",
     "NonFiniteError",
     "NotAcceptableError",
     "NotReproducibleError",
@@ -249,6 +258,7 @@ __all__ = [
     "PolicyError",
     "PolicyLabelError",
     "PortInUseError",
+    "PrecisionError",
     "PreviewMissingError",
     "PriorityError",
     "PromptError",

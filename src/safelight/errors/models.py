@@ -94,8 +94,49 @@ class DownloadError(SafelightError):
 
     code = "model.download"
     summary = "The download did not succeed."
-    default_hint = "Check the connection and the name, and try again; nothing half-fetched was kept."
+    default_hint = "Check the connection and the name, and try again; what has arrived is not fetched twice."
     http_status = 502
+
+
+class DownloadDeniedError(DownloadError):
+    """The source wants a token, or its terms to be accepted."""
+
+    code = "model.denied"
+    summary = "The source does not give the model to everybody."
+    default_hint = (
+        "Accept the model's terms on its page, and give a token with --token-file or the setting for it."
+    )
+    http_status = 403
+
+
+class DownloadMissingError(DownloadError):
+    """The source has no such model, revision or file."""
+
+    code = "model.not_at_source"
+    summary = "The source has no such model, revision or file."
+    default_hint = "Check the name on the source's page."
+    http_status = 404
+
+
+class DownloadStoppedError(DownloadError):
+    """The download was stopped by its user."""
+
+    code = "model.download_stopped"
+    summary = "The download was stopped."
+    default_hint = "The same command continues it."
+    http_status = 409
+
+
+class ModelReferenceError(ModelError):
+    """The text names no model of a source."""
+
+    code = "model.reference"
+    summary = "The text names no model that can be pulled."
+    default_hint = (
+        "Give owner/name or owner/name@revision of the hub, civitai:MODEL or civitai:MODEL@VERSION, "
+        "an address of a CivitAI page, or an AIR urn."
+    )
+    http_status = 422
 
 
 class ModelMissingError(ModelError):

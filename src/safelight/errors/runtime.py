@@ -15,6 +15,15 @@ class BackendError(InputError):
     http_status = 501
 
 
+class PrecisionError(BackendError):
+    """The family computes wrong pictures in the precision of the settings, or the device cannot compute in it."""
+
+    code = "precision.unfit"
+    summary = "The precision of the settings does not fit the checkpoint's family or the device."
+    default_hint = "With auto each component runs in the precision that its family was published for."
+    http_status = 422
+
+
 class MemoryBudgetError(RequestError):
     """The picture or model needs more memory than the budget."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+import torch
 
 from safelight.errors import UnsupportedError
 from safelight.generation.plan import ExpandedPrompts
@@ -62,10 +64,12 @@ class EmbeddingConditioning:
     Args:
         encoder: Encodes with all text encoders.
         components: The text encoders' component names, in the encoder's order.
+        dtype: The denoiser's data type.
     """
 
     encoder: PromptEncoder
     components: tuple[str, ...]
+    dtype: torch.dtype
 
     def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt unchanged; the pipeline uses the embeddings."""
@@ -78,7 +82,11 @@ class EmbeddingConditioning:
             for text in (call.prompts.prompt, call.prompts.negative_prompt)
         )
         encoder = self.encoder.patched([call.patches.get(name, ()) for name in self.components])
-        return encoder.encode_phases(positive, negative, clip_skip=call.clip_skip)
+        phases = encoder.encode_phases(positive, negative, clip_skip=call.clip_skip)
+        return [
+            replace(phase, positive=phase.positive.to(self.dtype), negative=phase.negative.to(self.dtype))
+            for phase in phases
+        ]
 
     def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes."""
@@ -159,12 +167,12 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
     ]
     if family.text_encoding == "clip":
         encoder = sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.text_identity)
-        return EmbeddingConditioning(encoder, family.text_encoders)
+        return EmbeddingConditioning(encoder, family.text_encoders, loaded.denoiser.dtype)
     zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
     encoder = sdxl_encoder(
         tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.text_identity
     )
-    return EmbeddingConditioning(encoder, family.text_encoders)
+    return EmbeddingConditioning(encoder, family.text_encoders, loaded.denoiser.dtype)
 
 
 def _parser_notes(prompts: ExpandedPrompts) -> tuple[str, ...]:

@@ -15,9 +15,11 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
+from safelight.generation.autoencoder import AutoencoderProxy, decodes_with_mask
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
 from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
 from safelight.generation.plan import executed_steps
+from safelight.generation.precision import other_precision
 from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
@@ -42,6 +44,14 @@ class LoadedCheckpoint(Protocol):
     @property
     def denoiser(self) -> Component:
         """The U-Net or transformer."""
+
+    @property
+    def vae(self) -> Component:
+        """The autoencoder."""
+
+    @property
+    def networks(self) -> Mapping[str, Component]:
+        """All networks by name."""
 
     def pipeline(self, mode: str, scheduler: Any) -> Any:
         """A pipeline over the shared components with its own scheduler."""
@@ -136,9 +146,13 @@ class DenoisingPass:
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._can_keep_partial = self.keep_partial and can_interrupt
+        self._check_embeddings()
         with torch.no_grad(), self.member:
             result = self._pipeline(**self._pipeline_arguments())[0]
-        return result if self.latents_out else _to_image(result)
+        if self.latents_out:
+            self._check_finite(result, family.denoiser)
+            return result
+        return _to_image(result)
 
     def _prepare_pipeline(self) -> Any:
         """A pipeline whose scheduler reports each step."""
@@ -149,7 +163,8 @@ class DenoisingPass:
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
         setattr(pipeline, family.denoiser, DenoiserProxy(self.loaded.denoiser, self._compute_call))
-        self._patch_text_encoders(pipeline)
+        self._wrap_autoencoder(pipeline)
+        self._wrap_text_encoders(pipeline)
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps
@@ -212,11 +227,27 @@ class DenoisingPass:
             embeddings |= negatives
         return embeddings
 
-    def _patch_text_encoders(self, pipeline: Any) -> None:
-        """Keep the modifiers' patches in effect while the pipeline encodes text itself."""
-        networks = [(getattr(pipeline, name, None), name) for name in self.loaded.family.text_encoders]
-        patches = [(network, component_patches(self.modifiers, name)) for network, name in networks]
-        if self.phases or not any(own for _, own in patches):
+    def _wrap_autoencoder(self, pipeline: Any) -> None:
+        """Let the autoencoder compute in its own precision, and find out whether it or the denoiser returned NaN."""
+        vae, family = self.loaded.vae, self.loaded.family
+        if decodes_with_mask(vae.network):  # pipelines recognise it by its class
+            return
+        pipeline.vae = AutoencoderProxy(
+            vae,
+            self.loaded.denoiser.dtype,
+            on_latents=lambda latents: self._check_finite(latents, family.denoiser),
+            on_result=lambda result: self._check_finite(result, "vae"),
+        )
+
+    def _wrap_text_encoders(self, pipeline: Any) -> None:
+        """While the pipeline encodes text, keep the modifiers' patches in effect; then convert to the denoiser's dtype.
+
+        Raises:
+            NonFiniteError: An embedding is not finite.
+        """
+        names, dtype = self.loaded.family.text_encoders, self.loaded.denoiser.dtype
+        patches = [(getattr(pipeline, name, None), component_patches(self.modifiers, name)) for name in names]
+        if self.phases:
             return
         encode = pipeline.encode_prompt
 
@@ -224,10 +255,38 @@ class DenoisingPass:
         def encode_patched(*args: Any, **kwargs: Any) -> Any:
             with ExitStack() as stack:
                 for network, own in patches:
-                    stack.enter_context(patched(network, own))
-                return encode(*args, **kwargs)
+                    if own:
+                        stack.enter_context(patched(network, own))
+                encoded = encode(*args, **kwargs)
+            self._check_finite(encoded, *names)
+            return map_tensors(encoded, lambda value: value.to(dtype) if value.is_floating_point() else value)
 
         pipeline.encode_prompt = encode_patched
+
+    def _check_embeddings(self) -> None:
+        """Check the embeddings that are passed to the pipeline."""
+        for phase in self.phases:
+            for each in (phase.positive, phase.negative):
+                self._check_finite((each.embeddings, each.pooled), *self.loaded.family.text_encoders)
+
+    def _check_finite(self, result: Any, *components: str) -> None:
+        """Check what one of some components returned.
+
+        Raises:
+            NonFiniteError: It is not finite; the error names the components, their precision and what to set.
+        """
+        floats: list[Tensor] = []
+        map_tensors(result, lambda value: floats.append(value) if value.is_floating_point() else None)
+        if all(bool(value.isfinite().all()) for value in floats):
+            return
+        family, networks = self.loaded.family, self.loaded.networks
+        found = [networks[name] for name in components if name in networks]
+        precision = found[0].key.dtype
+        raise NonFiniteError(
+            f"The {' or '.join(components)} of {family.title} returned NaN or infinity in {precision}: "
+            "there is no picture.",
+            hint=other_precision(components[0], precision, family, found[0].device),
+        )
 
     def _compute_call(self, call: Call) -> object:
         """The denoiser's result for a call of the pipeline.
@@ -279,6 +338,8 @@ class DenoisingPass:
                 kwargs.setdefault("generator", self.generator)
             scales = hasattr(scheduler, "scale_model_input")
             model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
+            if self._call_count == 0:  # the others would not become finite again
+                self._check_finite(output, self.loaded.family.denoiser)
             self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
             result = step(output, timestep, sample, *args, **kwargs)
             self._calls_in_step = 0
@@ -326,6 +387,17 @@ class DenoisingPass:
                 return self.previewer().preview(unpack_latents(clean, pipeline, self.width, self.height))
 
         return preview
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """A value with a function applied to each tensor in it, in lists, tuples and mappings at any depth."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map_tensors(each, change) for each in value)
+    if isinstance(value, dict):
+        return {name: map_tensors(each, change) for name, each in value.items()}
+    return value
 
 
 def _to_image(result: Any) -> Image.Image:

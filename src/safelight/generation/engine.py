@@ -24,6 +24,7 @@ from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
+from safelight.generation.precision import AUTO, default_precision, resolve_precisions
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
@@ -45,6 +46,8 @@ from safelight.models.checkpoints.loading import (
     scheduler_config,
 )
 from safelight.models.digests import FileDigests
+from safelight.models.families import Family
+from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
@@ -73,8 +76,9 @@ class Engine:
     def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
-        self._precision = resolve_precision(settings.generation_precision, self._device.type)
-        self._backend = checkpoint_backend(settings.generation_backend, self._precision)
+        self._precision = default_precision(settings, self._device)
+        known = None if self._precision == AUTO else self._precision
+        self._backend = checkpoint_backend(settings.generation_backend, known)
         self._pool = pool or ModelPool(0)
         self._pool.budget = self._find_budget()
         self._digests = FileDigests(settings.cache_folder)
@@ -130,7 +134,7 @@ class Engine:
         """
         if name not in self.loaded_checkpoints:
             return False
-        found = self._find_checkpoint(name, hub_lookup(allow_network=False))
+        found = self._find_checkpoint(name, hub_lookup())
         return any(parts.checkpoint == found for parts in self._loaded())
 
     @property
@@ -140,7 +144,10 @@ class Engine:
 
     @property
     def machine(self) -> Machine:
-        """The hardware and arithmetic that the settings ask for; a record has what a picture's denoiser ran on."""
+        """The hardware and arithmetic that the settings ask for; a record has what a picture's networks ran on.
+
+        The precision is auto where each family has its own.
+        """
         return Machine(
             device=str(self._device),
             precision=self._precision,
@@ -154,11 +161,11 @@ class Engine:
         Raises:
             ModelError: There is none, or it cannot be used.
         """
-        return self._find_checkpoint(name, hub_lookup(allow_network=self._settings.allow_network))
+        return self._find_checkpoint(name, hub_lookup(self._settings))
 
     def _find_checkpoint(self, name: str, lookup: HubLookup) -> Checkpoint:
         settings = self._settings
-        return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=lookup)
+        return find_checkpoint(name, settings.home, folders=settings.current_model_folders, hub_lookup=lookup)
 
     def generate(
         self,
@@ -280,8 +287,9 @@ class Engine:
 
     def _modifier_networks(self, plan: Plan) -> NetworkSources:
         """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
+        precision = self._precisions(plan.family).denoiser
         context = NetworkContext(
-            plan, self._device, DTYPES[self._precision], self._precision, self._settings.cache_folder
+            plan, self._device, DTYPES[precision], precision, self._settings.cache_folder
         )
         return {
             modifier: {name: self._load_now(source.within(self._loading)) for name, source in sources.items()}
@@ -322,8 +330,7 @@ class Engine:
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             try:
-                with _dtypes_restored(loaded.vae.network):
-                    yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
+                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
             finally:
                 self._release_threads()
 
@@ -371,6 +378,7 @@ class Engine:
         self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None
     ) -> Plan:
         """Detect errors before gigabytes of weights are read; the native size of a single file is unknown then."""
+        self._precisions(checkpoint.family)
         scheduler = scheduler_config(checkpoint)
         plan = make_plan(
             request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas
@@ -412,7 +420,7 @@ class Engine:
                 return known
         parts = describe_parts(
             checkpoint,
-            self._precision,
+            self._precisions(checkpoint.family),
             self._device,
             backend=self._backend.name,
             cache=self._settings.cache_folder,
@@ -424,6 +432,14 @@ class Engine:
                 if not self._pool.has_any(known.keys):
                     del self._parts[each]
             return self._parts.setdefault(checkpoint, parts)
+
+    def _precisions(self, family: Family) -> ComponentPrecisions:
+        """The precision of each component of a family's checkpoints.
+
+        Raises:
+            PrecisionError: The family or the device does not compute in the precision of the settings.
+        """
+        return resolve_precisions(self._settings, family, self._device)
 
     def _keep_description(self, parts: CheckpointParts) -> None:
         """Keep a description while one of its networks is in memory; others were described since it was made."""
@@ -500,27 +516,6 @@ class Engine:
         return image_bytes
 
 
-@contextmanager
-def _dtypes_restored(vae: Any) -> Iterator[None]:
-    """Restore the data types of an autoencoder's weights after an exception.
-
-    Pipelines of Stable Diffusion XL and Kolors convert an autoencoder in fp16 to fp32 in place while they use it, and
-    back only if nothing failed; but it is shared, and its key says fp16.
-    """
-
-    def tensors() -> Iterator[tuple[str, torch.Tensor]]:
-        if isinstance(vae, torch.nn.Module):  # backends may have made something else of it
-            yield from chain(vae.named_parameters(), vae.named_buffers())
-
-    dtypes = {name: tensor.dtype for name, tensor in tensors()}
-    try:
-        yield
-    except BaseException:
-        for name, tensor in tensors():
-            tensor.data = tensor.data.to(dtypes[name])
-        raise
-
-
 @dataclass(frozen=True)
 class _UpscalerNetwork:
     """An upscaler's file, and how its network is loaded."""
@@ -549,15 +544,3 @@ def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
 
 def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> tuple[int, int] | None:
     return request.canvas_size(None if init_image is None else init_image.size)
-
-
-def resolve_precision(name: str, device: str) -> str:
-    """Auto is fp32 on CPUs, where a seed then gives the same bits everywhere, and fp16 elsewhere.
-
-    Args:
-        name: The setting generation_precision.
-        device: The kind of device.
-    """
-    if name != "auto":
-        return name
-    return "fp32" if device == "cpu" else "fp16"

@@ -79,7 +79,11 @@ class Machine(RequestPart):
     """The hardware and arithmetic of the network."""
 
     device: str = Field(description="As torch names it: cpu, cuda:0 …")
-    precision: str = Field(description="Arithmetic of the network: fp32, bf16 …")
+    precision: str = Field(description="Arithmetic of the denoiser: fp32, bf16 …")
+    other_precisions: Annotated[dict[str, str], RequestField(omitted_at_default=True)] = Field(
+        {},  # pydantic copies it
+        description="Arithmetic of the networks that ran in another precision than the denoiser, by name.",
+    )
     backend: str = Field(description="What ran the network: eager, openvino …")
     threads: int = Field(
         ge=1, description="Threads of the network; sums in another order differ in the last bit."

@@ -80,11 +80,20 @@ def make_record(
     )
 
 
-def machine_of(denoiser: Component) -> Machine:
-    """What a denoiser ran on: its own device, precision and backend, and the threads that torch uses now."""
+def machine_of(networks: Mapping[str, Component], denoiser: Component) -> Machine:
+    """What a checkpoint's networks ran on: device, backend and precision of the denoiser, other precisions, threads.
+
+    Args:
+        networks: The checkpoint's networks by name.
+        denoiser: The denoiser among them.
+    """
+    precisions = {name: component.key.dtype for name, component in networks.items()}
     return Machine(
         device=str(denoiser.device),
         precision=denoiser.key.dtype,
+        other_precisions={
+            name: precision for name, precision in precisions.items() if precision != denoiser.key.dtype
+        },
         backend=denoiser.key.backend,
         threads=torch.get_num_threads(),
     )

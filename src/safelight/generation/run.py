@@ -327,7 +327,7 @@ class _PictureGeneration:
             self.index,
             self._prompts,
             run.checkpoint,
-            machine_of(loaded.denoiser),
+            machine_of(loaded.networks, loaded.denoiser),
             (*self.components.prompts.notes(self._prompts), *notes, *backends),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,

@@ -79,6 +79,13 @@ def file_digest(path: Path, cache: Path | None) -> str:
     return digest
 
 
+def remember_digest(path: Path, digest: str, cache: Path) -> None:
+    """Keep a file's SHA-256 that was computed while it was written; without effect if the file is gone."""
+    with suppress(OSError):
+        memory, key = _cache_entry(path, cache)
+        _write_entry(memory, key | {"sha256": digest})
+
+
 def cached_digest(path: Path, cache: Path) -> str | None:
     """A file's cached SHA-256; None if it would have to be computed."""
     try:

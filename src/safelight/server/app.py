@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -12,7 +13,10 @@ from starlette.types import Lifespan
 
 from safelight.audit_log import AuditLog, open_audit_log
 from safelight.errors import DatabaseError
+from safelight.jobs.job import JobState
 from safelight.jobs.queue_service import QueueService
+from safelight.models.background_digests import BackgroundDigests
+from safelight.models.hub.pull_queue import PullQueue, QueuedPull
 from safelight.server.api import openapi
 from safelight.server.core import exception_handlers, static_pages
 from safelight.server.core.api_families import API_FAMILIES
@@ -97,6 +101,7 @@ def _lifespan(
         rate_limiter = RateLimiter(settings, keys)
         fetch_slots, stream_quota = asyncio.Semaphore(MAX_FETCHES), ConcurrencyQuota("streams", MAX_STREAMS)
         set_default_executor()
+        pulls = PullQueue(settings, partial(_write_audit, audit_log))
         with closing(ThreadPools()) as threads:
             async with EventStream(service.store) as feed:
                 app.state.safelight = AppState(
@@ -110,15 +115,34 @@ def _lifespan(
                     fetch_slots,
                     stream_quota,
                     sessions,
+                    pulls,
                 )
                 if settings.web_ui:
                     ui.start()
-                yield
+                digests = BackgroundDigests(settings, partial(_is_generating, service))
+                digests.start()
+                try:
+                    yield
+                finally:
+                    await asyncio.to_thread(digests.stop)
+                    await asyncio.to_thread(pulls.close)
                 await ui.stop()
             with suppress(DatabaseError):  # only the last minute's usage of keys without a quota is lost
                 await threads.run_auth(keys.flush)
 
     return life
+
+
+def _write_audit(audit_log: AuditLog, pull: QueuedPull) -> None:
+    audit_log.write("model.pulled", reference=pull.plan.reference, state=pull.state)
+
+
+def _is_generating(service: QueueService) -> bool:
+    """Whether any worker runs a job; also where the database does not say."""
+    try:
+        return service.store.count_by_state().get(JobState.RUNNING, 0) > 0
+    except DatabaseError:
+        return True
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, audit_log: AuditLog) -> None:

@@ -9,7 +9,7 @@ from safelight.settings import Settings
 from safelight.studio import Studio
 
 CPU = Machine(device="cpu", precision="fp32", backend="eager", threads=2)
-CUDA = Machine(device="cuda", precision="fp16", backend="eager", threads=1)
+CUDA = Machine(device="cuda", precision="auto", backend="eager", threads=1)
 OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino bf16")
 
 
@@ -20,7 +20,11 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
         (
             {},
             CUDA,
-            ["on cuda, the accelerator that was found", "which accelerators are made for", "1 thread."],
+            [
+                "on cuda, the accelerator that was found",
+                "in bf16, fp16 or fp32, as each component",
+                "1 thread.",
+            ],
         ),
         ({"device": "cpu"}, CPU, ["on cpu, as the setting device says", "2 threads."]),
         ({"generation_precision": "fp32"}, CPU, ["in fp32, as the setting generation_precision says"]),

@@ -124,7 +124,7 @@ def test_a_missing_tensor_is_found_before_weights_are_read(
     key: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
-    monkeypatch.setattr(single_file_loader, "safe_open", forbid_load)
+    monkeypatch.setattr(single_file_loader, "read_tensors", forbid_load)
     with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
         load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
 
@@ -181,7 +181,9 @@ def test_a_file_that_changes_after_its_check_is_our_error(
     with pytest.raises(CheckpointInvalidError, match=r"unet of .* cannot be loaded"):
         loader.load("unet", torch.float32)
     file.write_bytes(b"no weights")
-    with pytest.raises(CheckpointInvalidError, match=r"vae of .* cannot be loaded"):
+    with pytest.raises(
+        CheckpointInvalidError, match=r"too few for a safetensors file|not a safetensors file"
+    ):
         loader.load("vae", torch.float32)
     file.unlink()
     with pytest.raises(FileMissingError):
@@ -193,7 +195,7 @@ def test_a_wrong_shape_is_found_before_weights_are_read(
 ) -> None:
     key = f"{UNET}time_embed.2.weight"
     file = write_changed(tiny, tmp_path, "sd1", lambda tensors: tensors.update({key: torch.zeros(3, 3)}))
-    monkeypatch.setattr(single_file_loader, "safe_open", forbid_load)
+    monkeypatch.setattr(single_file_loader, "read_tensors", forbid_load)
     with pytest.raises(
         CheckpointInvalidError, match=r"time_embedding.linear_2.weight.*\[3, 3\], not \[64, 64\]"
     ):

@@ -9,6 +9,7 @@ import pytest
 from safelight.errors import CheckpointMissingError, DownloadError
 from safelight.models.checkpoints.discovery import find_checkpoint, find_checkpoints
 from safelight.models.hub.checkpoint_download import hub_lookup, remove_cached
+from safelight.settings import Settings
 
 COMMIT = "c" * 40
 
@@ -46,8 +47,9 @@ def test_an_invalid_hub_name_is_missing(cache: Path, tmp_path: Path) -> None:
 
 
 def test_pulling_without_a_connection_is_an_error(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="owner/other could not be fetched"):
-        find_checkpoint("owner/other", tmp_path, hub_lookup=hub_lookup(allow_network=True, cache=cache))
+    settings = Settings(home=tmp_path, hub_url="http://127.0.0.1:9", allow_network=True)
+    with pytest.raises(DownloadError, match="The hub does not tell of owner/other"):
+        find_checkpoint("owner/other", tmp_path, hub_lookup=hub_lookup(settings, cache=cache))
 
 
 def test_pulled_checkpoints_are_listed_and_can_be_removed(cache: Path, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class Conditioning:
         """Size in bytes."""
         return sum(int(each.nbytes) for each in (self.embeddings, self.pooled) if each is not None)
 
+    def to(self, dtype: torch.dtype) -> Conditioning:
+        """Return the conditioning in another data type."""
+        pooled = None if self.pooled is None else self.pooled.to(dtype)
+        return Conditioning(self.embeddings.to(dtype), pooled)
+
     def zeros(self) -> Conditioning:
         """Return a conditioning of the same shapes, all zeros."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)

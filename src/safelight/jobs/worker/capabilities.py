@@ -41,7 +41,7 @@ def describe_generation(settings: Settings, machine: Machine) -> str:
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
         f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
-        f"in {machine.precision}, {_precision_reason(settings, machine)}; {_runs(machine)}, with {threads}."
+        f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(machine)}, with {threads}."
     )
 
 
@@ -71,12 +71,16 @@ def _device_reason(settings: Settings, machine: Machine) -> str:
     return "since no accelerator was found" if machine.device == "cpu" else "the accelerator that was found"
 
 
+def _precision(machine: Machine) -> str:
+    return "bf16, fp16 or fp32" if machine.precision == "auto" else machine.precision
+
+
 def _precision_reason(settings: Settings, machine: Machine) -> str:
     if settings.generation_precision != "auto":
         return "as the setting generation_precision says"
     if machine.device == "cpu":
         return "in which a seed gives the same picture everywhere"
-    return "which accelerators are made for"
+    return "as each component of a checkpoint's family computes right"
 
 
 def _backend_reason(settings: Settings) -> str:

@@ -34,6 +34,7 @@ from safelight.jobs.worker.residency import Residency
 from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
+from safelight.models.background_digests import BackgroundDigests
 from safelight.runtime.allocator import trim
 from safelight.settings import Settings
 from safelight.studio import Studio
@@ -79,6 +80,7 @@ class Worker:
             self._service, self._context.studio, self._heartbeat.register, self._checkpoints_in_use
         )
         self._command_reader = CommandReader(self._store, self._running_jobs, self._residency)
+        self._digests = BackgroundDigests(settings, lambda: bool(self._running_jobs.jobs))
         self._maintenance = Maintenance(self._service, self._running_jobs)
         self._job_runner = JobRunner(self._service, self._context, self._running_jobs)
         self._claim_loop = ClaimLoop(
@@ -103,6 +105,7 @@ class Worker:
         self._log.info("worker starts", worker=self.name, taken_back=reclaimed)
         self._heartbeat.start()
         self._warm_up()
+        self._digests.start()
         self._claim_loop.start()
         while not self._stopping:
             self._handle_notifications(self._listener.wait(self._maintenance.seconds_until_due))
@@ -161,6 +164,7 @@ class Worker:
     def _shut_down(self) -> None:
         """Wait briefly for running jobs, then interrupt them so that they are requeued; commands are still read."""
         started = time.monotonic()
+        self._digests.stop()
         self._claim_loop.stop(SHUTDOWN_GRACE)
         while (running_jobs := self._running_jobs.jobs) and (
             seconds_left := started + 2 * SHUTDOWN_GRACE - time.monotonic()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from safelight.atomic_write import path_exists
@@ -34,6 +36,7 @@ from safelight.models.checkpoints.diffusers_layout import (
     read_json,
 )
 from safelight.models.checkpoints.family_detection import detect_folder
+from safelight.models.checkpoints.folder_walk import FolderListing, list_folders, weights_of
 from safelight.models.checkpoints.safetensors_header import (
     PICKLE_SUFFIXES,
     PRECISIONS,
@@ -55,6 +58,8 @@ from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+RECENT_SECONDS = 2.0
+"""How long a name that was found is looked up without a walk over the folders, while its file is there."""
 _SUFFIXES = frozenset({".safetensors", *PICKLE_SUFFIXES})
 """Files that are taken for checkpoints; a pickle gets an error that says how to convert it."""
 _CONTAINERS = (
@@ -187,7 +192,9 @@ def find_checkpoints(
         hub_cache: The hub's cache folder (``checkpoint_download.hub_cache_folder``); None leaves out the hub's
             checkpoints.
     """
-    own = _candidates(home, folders)
+    for folder in missing_folders(folders):
+        on_error(folder, FileMissingError(f"The folder {folder} of model_folders is not there."))
+    own = dict(_candidates(home, folders))
     if is_diffusers_folder(STARTER_PATH):
         own[STARTER] = STARTER_PATH
     pulled = (
@@ -210,8 +217,19 @@ def find_checkpoints(
 
 def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:
     """The path of a name's checkpoint in the data directory or in further folders, usable or not; None if none."""
+    plain = name.removesuffix(".safetensors")
+    # Several lookups for one request cost one walk: on a network drive each folder's stat takes a millisecond.
+    recent = _recent_candidates(home, tuple(folders), int(time.monotonic() / RECENT_SECONDS))
+    place = recent.get(name) or recent.get(plain)
+    if place is not None and path_exists(place):
+        return place
     places = _candidates(home, folders)
-    return places.get(name) or places.get(name.removesuffix(".safetensors"))
+    return places.get(name) or places.get(plain)
+
+
+def missing_folders(folders: Iterable[Path]) -> list[Path]:
+    """Those of the folders that are not there, such as on a drive that is not connected."""
+    return [folder for folder in folders if not folder.is_dir()]
 
 
 def checkpoints_folder(home: Path) -> Path:
@@ -233,9 +251,7 @@ def find_checkpoint(
         name: starter, a name, a path or a hub id.
         home: The data directory.
         folders: Further folders, such as those of other programs (the setting ``model_folders``).
-        hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``);
-            without it, hub ids are not
-            looked up.
+        hub_lookup: Looks up hub ids (``checkpoint_download.hub_lookup``); without it, they are not looked up.
         allow_paths: Accept paths; a server does not.
 
     Raises:
@@ -252,6 +268,11 @@ def find_checkpoint(
         return describe_checkpoint(hub_lookup(name), name, kind="hub")
     near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
+    if missing := missing_folders(folders):
+        listed = ", ".join(map(str, missing))
+        hint = (
+            f"Not there of model_folders: {listed}. Connect the drive, or take the folder out of the setting."
+        )
     raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
 
 
@@ -368,17 +389,34 @@ def _describe_starter() -> Checkpoint:
     return replace(describe_checkpoint(STARTER_PATH, STARTER), family=FAMILIES["sd1-starter"])
 
 
-def _candidates(home: Path, folders: Sequence[Path]) -> dict[str, Path]:
+def _candidates(home: Path, folders: Sequence[Path]) -> Mapping[str, Path]:
     """Possible checkpoints by name, the data directory's first; a name that is taken gets its folder's before it."""
     root = checkpoints_folder(home)
-    found = {_checkpoint_name(path, root): path for path in walk_weights(root, _SUFFIXES)}
+    return _name_weights(root, list_folders(root), tuple((each, list_folders(each)) for each in folders))
+
+
+@lru_cache(maxsize=8)
+def _name_weights(
+    root: Path,
+    own: tuple[FolderListing, ...],
+    others: tuple[tuple[Path, tuple[FolderListing, ...]], ...],
+) -> Mapping[str, Path]:
+    found = {_checkpoint_name(path, root): path for path in weights_of(own, _SUFFIXES)}
     listed = set(found.values())
-    for folder in folders:
-        for path in walk_weights(folder, _SUFFIXES):
+    for folder, listings in others:
+        for path in weights_of(listings, _SUFFIXES):
             if path not in listed:  # folders may lie within each other
                 listed.add(path)
                 found[_free_name(path, folder, found)] = path
-    return found
+    return MappingProxyType(found)
+
+
+@lru_cache(maxsize=8)
+def _recent_candidates(home: Path, folders: tuple[Path, ...], _: int) -> Mapping[str, Path]:
+    """The candidates as they were within a span of time; none where a folder has changed just before."""
+    names = _candidates(home, folders)
+    walked = (list_folders(folder) for folder in (checkpoints_folder(home), *folders))
+    return names if all(listing.settled for listings in walked for listing in listings) else {}
 
 
 def _free_name(path: Path, folder: Path, taken: Container[str]) -> str:
@@ -387,35 +425,6 @@ def _free_name(path: Path, folder: Path, taken: Container[str]) -> str:
     longer = f"{folder.name}/{name}"
     numbered = (f"{longer} ({number})" for number in count(2))
     return next(each for each in chain((name, longer), numbered) if each not in taken)
-
-
-def walk_weights(root: Path, suffixes: Container[str]) -> Iterator[Path]:
-    """Diffusers folders, and files with one of the suffixes, in a folder at any depth.
-
-    Hidden entries and what lies in a diffusers folder are left out; links are followed, but not in circles.
-
-    Args:
-        root: The folder; it need not exist, and may be a diffusers folder itself.
-        suffixes: In lower case.
-    """
-    seen = set()
-    for place, names, files in os.walk(root, followlinks=True):
-        folder = Path(place)
-        if is_diffusers_folder(folder):
-            names.clear()
-            yield folder
-            continue
-        resolved = folder.resolve()
-        if resolved in seen:
-            names.clear()
-            continue
-        seen.add(resolved)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        yield from (
-            folder / name
-            for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-        )
 
 
 def _short_name(name: str) -> str:

@@ -43,9 +43,9 @@ from safelight.models.checkpoints.single_file_loader import (
 )
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
+from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 from safelight.runtime.backends import (
-    BACKENDS,
     EAGER,
     Backend,
     BackendPlan,
@@ -54,6 +54,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -235,7 +236,7 @@ def pixels_per_latent(vae: object) -> int:
 
 def describe_parts(
     checkpoint: Checkpoint,
-    precision: str = "fp32",
+    precision: str | ComponentPrecisions = "fp32",
     device: str | torch.device = "cpu",
     *,
     backend: str = EAGER,
@@ -251,7 +252,7 @@ def describe_parts(
 
     Args:
         checkpoint: A checkpoint from ``discovery.find_checkpoint``.
-        precision: The weights' precision: fp32, bf16 or fp16.
+        precision: The weights' precision: fp32, bf16 or fp16, or that of each component.
         device: The weights' device.
         backend: What computes the networks; those that it does not compile stay eager.
         cache: The cache folder of digests and compiled networks; None caches nothing.
@@ -266,9 +267,9 @@ def describe_parts(
     """
     silence_libraries()
     loader = _NetworkLoader(
-        precision,
+        ComponentPrecisions.uniform(precision) if isinstance(precision, str) else precision,
         torch.device(device),
-        checkpoint_backend(backend, precision),
+        checkpoint_backend(backend),
         cache,
         digests or FileDigests(cache),
         within,
@@ -280,7 +281,7 @@ def describe_parts(
 
 def load_checkpoint(
     checkpoint: Checkpoint,
-    precision: str = "fp32",
+    precision: str | ComponentPrecisions = "fp32",
     device: str | torch.device = "cpu",
     *,
     configs: ConfigLookup = bundled_configs,
@@ -298,9 +299,9 @@ def load_checkpoint(
 
 @dataclass(frozen=True)
 class _NetworkLoader:
-    """How networks are loaded: their precision, device and backend, and the context in which they are loaded."""
+    """How networks are loaded: their precisions, device and backend, and the context in which they are loaded."""
 
-    precision: str
+    precisions: ComponentPrecisions
     device: torch.device
     backend: Backend
     cache: Path | None
@@ -328,6 +329,7 @@ class _NetworkLoader:
         self,
         name: str,
         identify: Callable[[], str],
+        config: Mapping[str, object],
         tensors: list[TensorEntry],
         read: partial[torch.nn.Module],
     ) -> ComponentSource:
@@ -336,13 +338,16 @@ class _NetworkLoader:
         Args:
             name: The component's name.
             identify: Returns what identifies its weights and configuration as its files are now.
+            config: Its config.
             tensors: The header entries of its tensors.
             read: Reads it, given the data type.
         """
-        backend = self.backend if self.backend.computes(name) else BACKENDS[EAGER]
-        key = ComponentKey(identify(), self.precision, backend.name)
+        precision = self.precisions.of(name, config)
+        wanted = self.backend.name if self.backend.computes(name) else EAGER
+        backend = checkpoint_backend(wanted, precision)
+        key = ComponentKey(identify(), precision, backend.name)
         elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
-        nbytes = elements * int(DTYPES[self.precision].itemsize)
+        nbytes = elements * int(DTYPES[precision].itemsize)
         return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
@@ -356,12 +361,13 @@ class _NetworkLoader:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
         with self.within():
-            network = read(DTYPES[self.precision])
+            network = read(DTYPES[key.dtype])
+            _keep_precision(network)
             _copy_mapped_weights(network)
             network.requires_grad_(False).eval().to(self.device)
-            nbytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+            nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
             parameters = parameter_names(network)  # what a backend makes of it may have another signature
-            plan = BackendPlan(backend.name, self.precision, torch.get_num_threads())
+            plan = BackendPlan(backend.name, key.dtype, torch.get_num_threads())
             compiled = compile_network(network, plan, self.cache)
             component = Component(key, compiled, nbytes, parameters, backend.patchable)
         _check_unchanged(name, key, identify)
@@ -379,6 +385,7 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: Conf
         name: loader.source(
             name,
             partial(_digest_in_file, checkpoint.path, name, loader.digests),
+            files.config(name),
             files.entries(name),
             partial(files.load, name),
         )
@@ -401,6 +408,7 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         files.name: loader.source(
             files.name,
             partial(_component_digest, files, loader.digests),
+            files.config(),
             [tensor for file in files.weights for tensor in read_header(file).tensors.values()],
             partial(_read_network, files, checkpoint.family),
         )
@@ -517,10 +525,20 @@ def _load_network(files: ComponentFiles, kind: Any, dtype: torch.dtype) -> torch
     return loaded
 
 
+def _keep_precision(network: torch.nn.Module) -> None:
+    """Keep pipelines from converting an autoencoder in place while they use it: it is shared, and has a precision."""
+    if getattr(getattr(network, "config", None), "force_upcast", False):
+        network.register_to_config(force_upcast=False)
+
+
 def _copy_mapped_weights(network: torch.nn.Module) -> None:
-    """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process."""
+    """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process.
+
+    Quantized weights are copies already.
+    """
     for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data = tensor.data.clone()
+        if not isinstance(tensor, QuantizedTensor):
+            tensor.data = tensor.data.clone()
 
 
 def _index_options(folder: DiffusersFolder) -> dict[str, object]:

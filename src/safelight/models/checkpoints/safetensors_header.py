@@ -1,6 +1,6 @@
-"""Read and check the header of a safetensors file without loading a tensor.
+"""Read and check the header of a weights file, safetensors or GGUF, without loading a tensor.
 
-The format is the header's length in eight bytes (little-endian), the header in JSON, and the tensors' bytes
+Safetensors is the header's length in eight bytes (little-endian), the header in JSON, and the tensors' bytes
 (https://github.com/huggingface/safetensors).
 """
 
@@ -11,28 +11,30 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
+from safelight.models.checkpoints.gguf_header import MAGIC, read_gguf_header
+from safelight.models.checkpoints.packings import fold
+from safelight.models.checkpoints.tensor_entries import PRECISIONS, Header, StoredTensor, TensorEntry
 from safelight.models.digests import FileVersion, file_version
 
 MAX_HEADER_BYTES = 100_000_000
 """Largest header in bytes: the format's own limit."""
 
-PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
-PRECISIONS = {
-    "F64": "fp64",
-    "F32": "fp32",
-    "F16": "fp16",
-    "BF16": "bf16",
-    "F8_E4M3": "fp8",
-    "F8_E5M2": "fp8",
-}
-"""Common names of the format's floating-point types."""
+__all__ = [
+    "PRECISIONS",
+    "Header",
+    "TensorEntry",
+    "check_not_pickle_bytes",
+    "check_not_pickle_name",
+    "main_precision",
+    "read_header",
+]
 
+PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -47,46 +49,13 @@ _BITS = {
 _WHOLE_NUMBERS = frozenset({int})  # and no bool, which isinstance would take for one
 
 
-@dataclass(frozen=True, slots=True)
-class TensorEntry:
-    """A tensor's entry in the header.
-
-    Args:
-        dtype: The format's name of the data type: F16, F32 …
-        shape: The shape.
-        nbytes: Size in bytes.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Header:
-    """A safetensors file's header.
-
-    Args:
-        tensors: The tensors by name.
-        metadata: Free text by name.
-    """
-
-    tensors: dict[str, TensorEntry]
-    metadata: dict[str, str]
-
-
 def read_header(path: Path) -> Header:
     """Read and check a weights file's header.
 
     Raises:
         FileMissingError: It cannot be read.
         PickleRefusedError: It is a pickle, by its name or its content.
-        CheckpointInvalidError: It is not a complete safetensors file.
+        CheckpointInvalidError: It is not a complete safetensors or GGUF file, or quantized in a way that is not known.
     """
     check_not_pickle_name(path)
     return _read_header(path, file_version(path))
@@ -100,12 +69,14 @@ def _read_header(path: Path, version: FileVersion) -> Header:
         with path.open("rb") as file:
             start = file.read(9)
             check_not_pickle_bytes(path, start)
+            if start.startswith(MAGIC):
+                return read_gguf_header(path, file, size)
             body = file.read(_header_length(path, start, size) - 1)
+            stored, metadata = _parse(path, start[8:] + body)
+            _check_size(path, stored, 8 + 1 + len(body), size)
+            return Header(fold(path, file, stored, metadata), metadata, "safetensors", stored)
     except OSError as error:
         raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    header = _parse(path, start[8:] + body)
-    _check_size(path, header, 8 + 1 + len(body), size)
-    return header
 
 
 def check_not_pickle_name(path: Path) -> None:
@@ -149,8 +120,6 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
         raise CheckpointInvalidError(
             f"{path} is a git-lfs pointer instead of the weights.", hint="Fetch them with: git lfs pull"
         )
-    if start.startswith(b"GGUF"):
-        raise CheckpointInvalidError(f"{path} is a GGUF file, which Safelight does not open.")
     if len(start) < 9:
         raise CheckpointInvalidError(f"{path} has {size} bytes: too few for a safetensors file.")
     length: int = struct.unpack("<Q", start[:8])[0]
@@ -163,16 +132,17 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
     return length
 
 
-def _parse(path: Path, text: bytes) -> Header:
+def _parse(path: Path, text: bytes) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """The tensors and the metadata."""
     try:
         entries = json.loads(text, object_pairs_hook=_unique_keys)
         metadata = entries.pop("__metadata__", None) or {}
-        places = {name: _parse_tensor(entry) for name, entry in entries.items()}
-        _check_places(places)
+        stored = {name: _parse_tensor(entry, 8 + len(text)) for name, entry in entries.items()}
+        _check_places(stored, 8 + len(text))
         _check_texts(metadata)
-        return Header({name: tensor for name, (tensor, _) in places.items()}, metadata)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointInvalidError(f"{path} has a damaged header: {error}.") from error
+    return stored, metadata
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, Any]:
@@ -187,8 +157,7 @@ def _check_texts(metadata: Mapping[str, object]) -> None:
         raise TypeError("its metadata are not texts")
 
 
-def _parse_tensor(entry: dict[str, object]) -> tuple[TensorEntry, int]:
-    """A tensor, and where its bytes begin."""
+def _parse_tensor(entry: dict[str, object], data_begins: int) -> StoredTensor:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
         raise TypeError("an entry is not of the format's form")
@@ -204,20 +173,21 @@ def _parse_tensor(entry: dict[str, object]) -> tuple[TensorEntry, int]:
         raise ValueError(
             f"a tensor of shape {list(sides)} and type {dtype} does not have {end - begin} bytes"
         )
-    return TensorEntry(dtype, sides, end - begin), begin
+    return StoredTensor(dtype, sides, end - begin, data_begins + begin)
 
 
-def _check_places(places: Mapping[str, tuple[TensorEntry, int]]) -> None:
+def _check_places(stored: Mapping[str, StoredTensor], data_begins: int) -> None:
     """Refuse tensors that overlap or leave bytes between them, as the format demands."""
-    expected = 0
-    for name, (tensor, begin) in sorted(places.items(), key=lambda item: (item[1][1], item[1][0].nbytes)):
-        if begin != expected:
-            raise ValueError(f"the bytes of {name} begin at {begin}, not at {expected}")
-        expected = begin + tensor.nbytes
+    expected = data_begins
+    for name, tensor in sorted(stored.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
+        if tensor.offset != expected:
+            begin = tensor.offset - data_begins
+            raise ValueError(f"the bytes of {name} begin at {begin}, not at {expected - data_begins}")
+        expected += tensor.nbytes
 
 
-def _check_size(path: Path, header: Header, data_begins: int, size: int) -> None:
-    expected = data_begins + sum(tensor.nbytes for tensor in header.tensors.values())
+def _check_size(path: Path, stored: Mapping[str, StoredTensor], data_begins: int, size: int) -> None:
+    expected = data_begins + sum(tensor.nbytes for tensor in stored.values())
     if size < expected:
         raise CheckpointInvalidError(f"{path} is cut short: {size} bytes of {expected}.")
     if size > expected:

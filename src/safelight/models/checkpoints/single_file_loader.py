@@ -19,10 +19,9 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from safelight.errors import CheckpointInvalidError, FileMissingError
+from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import read_json
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.single_file import (
@@ -32,8 +31,10 @@ from safelight.models.checkpoints.single_file import (
     SingleFile,
     identify_single_file,
 )
+from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
+from safelight.runtime.quantization.tensor import to_precision
 
 Tensors = Mapping[str, torch.Tensor]
 ConfigLookup = Callable[[SingleFile], Path]
@@ -75,6 +76,10 @@ class SingleFileLoader:
         prefix = PREFIXES[self.single.config_name][name]
         return [tensor for key, tensor in read_header(self.path).tensors.items() if key.startswith(prefix)]
 
+    def config(self, name: str) -> Mapping[str, object]:
+        """The config of a component."""
+        return read_json(self._folder / name / "config.json")
+
     def check(self) -> None:
         """Check the header against all components' networks, once until the file changes; no weights are read.
 
@@ -106,13 +111,10 @@ class SingleFileLoader:
         network = self._empty.pop(name, None) or self._build(name)
         prefix = PREFIXES[self.single.config_name][name]
         try:
-            with safe_open(self.path, framework="pt") as file:  # memory-mapped
-                keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118  no mapping
-                tensors = {key: file.get_tensor(key) for key in keys}
+            keys = [key for key in read_header(self.path).tensors if key.startswith(prefix)]
+            tensors = read_tensors(self.path, keys)
             _assign_weights(network, _convert_component(name, network, tensors, prefix), dtype)
-        except OSError as error:
-            raise FileMissingError(f"{self.path} cannot be read: {error.strerror or error}.") from error
-        except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
+        except (KeyError, IndexError, RuntimeError) as error:
             raise CheckpointInvalidError(f"{name} of {self.path} cannot be loaded: {error}.") from error
         return network
 
@@ -225,7 +227,7 @@ def _convert_component(name: str, network: torch.nn.Module, tensors: Tensors, pr
 def _assign_weights(network: torch.nn.Module, tensors: Tensors, dtype: torch.dtype) -> None:
     """Put the weights into a network."""
     wanted = network.state_dict().keys()
-    own = {key: tensors[key].to(dtype).contiguous() for key in wanted}
+    own = {key: to_precision(tensors[key], dtype).contiguous() for key in wanted}
     network.load_state_dict(own, assign=True)
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from safelight.errors import UnsupportedError
+from safelight.models.families.precision import FamilyPrecision
 
 TEXT, IMAGE, INPAINT = "text-to-image", "image-to-image", "inpainting"
 """The modes, by the values of ``generation.request.Mode``."""
@@ -57,6 +58,7 @@ class Family:
         pag: How perturbed-attention guidance is computed; None if it is not supported.
         denoiser: The component that is called at each step.
         prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
+        precision: In which precisions its components compute right.
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
             "plain": the pipeline encodes strings itself.
         text_encoders: The text encoders' component names, in the pipeline's order.
@@ -90,6 +92,7 @@ class Family:
     title: str
     pipelines: Mapping[str, str]
     prediction_process: Literal["diffusion", "flow"]
+    precision: FamilyPrecision
     denoiser: Literal["unet", "transformer"] = "transformer"
     text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
     text_encoders: tuple[str, ...] = ("text_encoder",)

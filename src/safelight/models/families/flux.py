@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 FLUX = Family(
@@ -12,6 +13,12 @@ FLUX = Family(
     title="Flux",
     pipelines=pipeline_classes("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16", "fp16"),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="card: bf16; diffusers clips the transformer's activations to the range of fp16, not those of T5",
+    ),
     text_encoders=("text_encoder", "text_encoder_2"),
     guidance="embedded",
     supports_negative=False,

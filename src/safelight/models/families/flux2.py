@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 FLUX2 = Family(
@@ -13,6 +14,12 @@ FLUX2 = Family(
     pipelines=pipeline_classes("Flux2Pipeline"),
     template_tokens=44,
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16", "fp16"),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="card: bf16; diffusers clips the transformer's activations to the range of fp16",
+    ),
     guidance="embedded",
     supports_negative=False,
     guidance_scale=4.0,
@@ -25,6 +32,12 @@ FLUX2_KLEIN = Family(
     pipelines=pipeline_classes("Flux2KleinPipeline", None, "Flux2KleinInpaintPipeline"),
     template_tokens=12,
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16", "fp16"),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="card: bf16; diffusers clips the transformer's activations to the range of fp16",
+    ),
     guidance="cfg-separate",
     supports_negative=False,
     guidance_scale=4.0,

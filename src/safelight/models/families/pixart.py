@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 PIXART_ALPHA = Family(
@@ -13,6 +14,12 @@ PIXART_ALPHA = Family(
     title="PixArt-alpha",
     pipelines=pipeline_classes("PixArtAlphaPipeline"),
     prediction_process="diffusion",
+    precision=FamilyPrecision(
+        denoiser=("fp16", "bf16"),
+        text_encoders=("bf16",),
+        vae=("fp16", "bf16"),
+        source="card: fp16; T5 was trained in bf16",
+    ),
     steps=20,
     min_steps=2,  # at one step it expects a scheduler for its one-step distillation
     guidance_scale=4.5,
@@ -28,6 +35,11 @@ PIXART_SIGMA = replace(
     key="pixart-sigma",
     min_steps=1,
     title="PixArt-sigma",
+    precision=replace(
+        PIXART_ALPHA.precision,
+        vae=("fp32", "bf16"),
+        source="card: fp16; T5 was trained in bf16; the autoencoder is Stable Diffusion XL's",
+    ),
     pipelines=pipeline_classes("PixArtSigmaPipeline"),
     pag=PerturbedAttention("blocks.1"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 QWEN_IMAGE = Family(
@@ -10,6 +11,12 @@ QWEN_IMAGE = Family(
     title="Qwen-Image",
     pipelines=pipeline_classes("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"),
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16",),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="card: bf16, or fp32 without a GPU; ComfyUI allows no fp16",
+    ),
     guidance="cfg-separate",
     guidance_parameter="true_cfg_scale",
     guidance_scale=4.0,

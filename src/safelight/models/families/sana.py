@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 SANA = Family(
@@ -15,6 +16,12 @@ SANA = Family(
         "transformer_blocks.0", "PAGCFGSanaLinearAttnProcessor2_0", "PAGIdentitySanaLinearAttnProcessor2_0"
     ),
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16", "fp16"),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="published in bf16 and in fp16; its card keeps text encoder and autoencoder in bf16 for both",
+    ),
     steps=20,
     guidance_scale=4.5,
     side_from_config=True,

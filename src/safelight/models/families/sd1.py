@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 SD1 = Family(
@@ -15,6 +16,12 @@ SD1 = Family(
     ),
     pag=PerturbedAttention("mid"),
     prediction_process="diffusion",
+    precision=FamilyPrecision(
+        denoiser=("fp16", "bf16"),
+        text_encoders=("fp16", "bf16"),
+        vae=("fp16", "bf16"),
+        source="the fp16 weights that its authors published; diffusers' documentation runs it in fp16",
+    ),
     denoiser="unet",
     text_encoding="clip",
     clip_skip=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
 
 SD3 = Family(
@@ -13,6 +14,12 @@ SD3 = Family(
     ),
     pag=PerturbedAttention("blocks.1", "PAGCFGJointAttnProcessor2_0", "PAGJointAttnProcessor2_0"),
     prediction_process="flow",
+    precision=FamilyPrecision(
+        denoiser=("bf16", "fp16"),
+        text_encoders=("bf16",),
+        vae=("bf16",),
+        source="cards: 3 in fp16, 3.5 in bf16; T5 was trained in bf16",
+    ),
     text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
     clip_skip=True,
     guidance_scale=7.0,

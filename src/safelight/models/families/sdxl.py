@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.precision import FamilyPrecision
 from safelight.models.families.sd1 import SD1
 from safelight.plugins import Registry, hookimpl
 
@@ -14,6 +15,12 @@ SDXL = replace(
     title="Stable Diffusion XL",
     pipelines=pipeline_classes(
         "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"
+    ),
+    precision=FamilyPrecision(
+        denoiser=("fp16", "bf16"),
+        text_encoders=("fp16", "bf16"),
+        vae=("fp32", "bf16"),
+        source="published in fp16; the autoencoder gives NaN in fp16, not in bf16 (card of sdxl-vae-fp16-fix)",
     ),
     text_encoding="clip-xl",
     text_encoders=("text_encoder", "text_encoder_2"),

@@ -1,24 +1,14 @@
-"""Checkpoints by hub id, from the Hugging Face cache on this machine; downloaded into it when the caller allows it."""
+"""Checkpoints by hub id, from the cache of the hub's libraries on this machine; pulled where the settings allow it."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from safelight.errors import CheckpointMissingError, DownloadError
+from safelight.errors import CheckpointMissingError
 from safelight.models.checkpoints.discovery import HubLookup
-
-ALLOW_PATTERNS = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors"]
-IGNORE_PATTERNS = [
-    "*.fp16.*",
-    "*.fp16-*",
-    "*.non_ema.*",
-    "*flax*",
-    "*openvino*",
-    "safety_checker/*",
-    "image_encoder/*",
-]
-"""The same weights in other formats, and components that are never loaded."""
+from safelight.models.hub.pull import plan_pull, pull, source_of
+from safelight.models.hub.references import HubReference
+from safelight.settings import Settings
 
 
 def hub_cache_folder() -> Path:
@@ -28,14 +18,23 @@ def hub_cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def hub_lookup(*, allow_network: bool = False, cache: Path | None = None) -> HubLookup:
+def hub_lookup(settings: Settings | None = None, *, cache: Path | None = None) -> HubLookup:
     """The function that ``discovery.find_checkpoint`` looks up hub ids with.
 
     Args:
-        allow_network: Download a repository that is not on this machine.
+        settings: Where ``allow_network`` is set in them, a repository that is not on this machine is pulled.
         cache: The hub's cache folder; the libraries' default when None.
     """
-    return partial(download if allow_network else find_cached, cache=cache)
+
+    def look_up(name: str) -> Path:
+        try:
+            return find_cached(name, cache)
+        except CheckpointMissingError:
+            if settings is None or not settings.allow_network:
+                raise
+        return _pull(name, settings)
+
+    return look_up
 
 
 def find_cached(name: str, cache: Path | None = None) -> Path:
@@ -80,21 +79,15 @@ def remove_cached(name: str, cache: Path | None = None) -> None:
     found.delete_revisions(*versions).execute()
 
 
-def download(name: str, cache: Path | None = None) -> Path:
-    """Return a hub id's folder; download it if it is missing or incomplete.
+def _pull(name: str, settings: Settings) -> Path:
+    """Pull a hub id's folder into the data directory.
 
     Raises:
         DownloadError: No connection, no such repository, or no permission.
+        CheckpointMissingError: The repository holds no checkpoint.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
-
-    try:
-        return Path(
-            snapshot_download(
-                name, cache_dir=cache, allow_patterns=ALLOW_PATTERNS, ignore_patterns=IGNORE_PATTERNS
-            )
-        )
-    except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DownloadError(f"{name} could not be fetched: {lines[0]}") from error
+    reference = HubReference(name)
+    plan = plan_pull(reference, source_of(reference, settings))
+    if plan is None or not plan.folder:
+        raise CheckpointMissingError(f"{name} of the hub holds no diffusers checkpoint.")
+    return pull(plan, settings).path

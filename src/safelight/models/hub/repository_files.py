@@ -9,7 +9,8 @@ from pathlib import Path
 from safelight.errors import CheckpointMissingError, DownloadError, RequestError, SafelightError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.hub.checkpoint_download import ALLOW_PATTERNS, IGNORE_PATTERNS, find_cached
+from safelight.models.hub.checkpoint_download import find_cached
+from safelight.models.hub.hub_repository import ALLOW_PATTERNS, IGNORE_PATTERNS
 
 TIMEOUT = 20.0
 """Timeout of a request to the hub, in seconds."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import tomlkit
@@ -12,8 +14,10 @@ from tomlkit.exceptions import TOMLKitError
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
-from safelight.models.checkpoints.discovery import describe_checkpoint, walk_weights
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
+from safelight.models.digests import FileVersion, file_version
 from safelight.models.inventory.file_kinds import identify
 
 EXTRA_PATHS = "extra_model_paths.yaml"
@@ -47,13 +51,72 @@ class FoundFile:
         return asdict(self) | {"path": str(self.path)}
 
 
+@dataclass(frozen=True)
+class FilePage:
+    """Some of the files in a list of folders.
+
+    Args:
+        files: The files that match, with the folder that each was found in.
+        total: The number of files with a matching name, whatever they are.
+        next: Where the next page begins; None at the end.
+    """
+
+    files: tuple[tuple[Path, FoundFile], ...]
+    total: int
+    next: int | None
+
+
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
     """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
-    for path in walk_weights(folder, {".safetensors", ".gguf", *PICKLE_SUFFIXES}):
-        if path.is_dir():
-            yield _describe_folder(path)
-        elif found := _describe_file(path):
+    for path in walk_weights(folder, WEIGHTS_SUFFIXES):
+        if found := describe_file(path):
             yield found
+
+
+def list_files(
+    folders: Sequence[Path],
+    *,
+    text: str = "",
+    kind: str | None = None,
+    usable: bool | None = None,
+    start: int = 0,
+    limit: int = 100,
+    seconds: float = 2.0,
+) -> FilePage:
+    """A page of the files in folders. Headers are read for as long as the limits allow, so a page may be short.
+
+    Args:
+        folders: The folders; a file that lies in several is listed once.
+        text: Part of the path below its folder.
+        kind: Only files of this kind.
+        usable: Only those that can, or cannot, be used.
+        start: Where the page begins, as ``next`` of the one before.
+        limit: How many files it has at most.
+        seconds: How long headers are read.
+    """
+    paths = {path: folder for folder in reversed(folders) for path in walk_weights(folder, WEIGHTS_SUFFIXES)}
+    wanted = text.casefold()
+    named = [(path, paths[path]) for folder in folders for path in walk_weights(folder, WEIGHTS_SUFFIXES)
+             if paths[path] == folder and wanted in path.relative_to(folder).as_posix().casefold()]  # fmt: skip
+    found: list[tuple[Path, FoundFile]] = []
+    deadline = time.monotonic() + seconds
+    for index, (path, folder) in enumerate(named[start:], start):
+        if len(found) == limit or ((found or index > start) and time.monotonic() > deadline):
+            return FilePage(tuple(found), len(named), index)
+        file = describe_file(path)
+        if file and kind in (None, file.type) and usable in (None, file.usable):
+            found.append((folder, file))
+    return FilePage(tuple(found), len(named), None)
+
+
+def describe_file(path: Path) -> FoundFile | None:
+    """A weights file or a diffusers folder; None if it vanished meanwhile."""
+    try:
+        if path.is_dir():
+            return _describe_folder(path)
+        return _describe_version(path, file_version(path))
+    except (FileMissingError, OSError):
+        return None
 
 
 def _describe_folder(folder: Path) -> FoundFile:
@@ -65,13 +128,10 @@ def _describe_folder(folder: Path) -> FoundFile:
     return FoundFile(folder, "checkpoint", found.family.name, found.size, found.precision, usable=True)
 
 
-def _describe_file(path: Path) -> FoundFile | None:
-    """A weights file; None if it vanished meanwhile."""
-    suffix = path.suffix.lower()
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return None
+@lru_cache(maxsize=20_000)
+def _describe_version(path: Path, version: FileVersion) -> FoundFile:
+    """A file, whose header is read once until it changes."""
+    suffix, size = path.suffix.lower(), version[0]
     if suffix == ".gguf":
         return FoundFile(path, "GGUF", None, size, "", usable=False, reason="GGUF files are not opened yet.")
     if suffix in PICKLE_SUFFIXES:
@@ -149,16 +209,45 @@ def add_model_folders(home: Path, folders: Sequence[Path]) -> list[Path]:
         SettingsError: The file cannot be read.
         OutputError: It cannot be written.
     """
+
+    def add(present: list[Path]) -> list[Path]:
+        wanted = list(present)
+        for folder in sorted(folders, key=lambda each: len(each.parts)):
+            if not any(folder.is_relative_to(each) for each in wanted):
+                wanted.append(folder)
+        return wanted
+
+    return _change_setting(home, add)
+
+
+def remove_model_folder(home: Path, folder: Path) -> list[Path]:
+    """Take a folder out of the setting ``model_folders`` in ``safelight.toml``; the folder itself is not touched.
+
+    Returns:
+        All folders of the setting now.
+
+    Raises:
+        FileMissingError: It is not in the setting.
+        SettingsError: The file cannot be read.
+        OutputError: It cannot be written.
+    """
+
+    def remove(present: list[Path]) -> list[Path]:
+        if folder not in present:
+            raise FileMissingError(f"{folder} is not in model_folders.", hint="")
+        return [each for each in present if each != folder]
+
+    return _change_setting(home, remove)
+
+
+def _change_setting(home: Path, change: Callable[[list[Path]], list[Path]]) -> list[Path]:
     path = (home / "safelight.toml").resolve()  # a link stays one
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     present = [Path(str(each)) for each in document.get("model_folders", [])]
-    wanted = list(present)
-    for folder in sorted(folders, key=lambda each: len(each.parts)):
-        if not any(folder.is_relative_to(each) for each in wanted):
-            wanted.append(folder)
+    wanted = change(present)
     if wanted != present:
         document["model_folders"] = [str(folder) for folder in wanted]
         with atomic_write(path) as temporary:

@@ -109,8 +109,12 @@ def graph_backends() -> list[Backend]:
     return [backend for backend in BACKENDS.values() if backend.graphs]
 
 
-def checkpoint_backend(name: str, precision: str) -> Backend:
-    """The backend with a name, to run the networks of checkpoints in a precision.
+def checkpoint_backend(name: str, precision: str | None = None) -> Backend:
+    """The backend with a name, to run the networks of checkpoints.
+
+    Args:
+        name: Its name.
+        precision: In which it is to run them; None if that is not known yet.
 
     Raises:
         BackendError: There is none, it runs no component of a checkpoint, or not in this precision.
@@ -119,7 +123,7 @@ def checkpoint_backend(name: str, precision: str) -> Backend:
     if not backend.components:
         names = " and ".join(each.name for each in BACKENDS.values() if each.components)
         raise BackendError(f"{name} does not run checkpoints.", hint=f"Those that do: {names}.")
-    if precision not in backend.precisions:
+    if precision is not None and precision not in backend.precisions:
         raise BackendError(f"{name} does not run checkpoints in {precision}.")
     return backend
 

@@ -62,7 +62,7 @@ def list_checkpoints(settings: Settings) -> list[ListedCheckpoint]:
     """All checkpoints that clients may name, including the server's default."""
     found = {
         checkpoint.name: checkpoint
-        for checkpoint in find_checkpoints(settings.home, folders=settings.model_folders)
+        for checkpoint in find_checkpoints(settings.home, folders=settings.current_model_folders)
     }
     own = _default_checkpoint(settings)
     if own is not None and own.name not in found:
@@ -96,7 +96,10 @@ def select_checkpoint(name: str | None, settings: Settings) -> SelectedCheckpoin
                 return SelectedCheckpoint(None if each.is_default else each.name, each.checkpoint.family)
     known = check_checkpoint(plain, settings)
     return SelectedCheckpoint(
-        known, find_checkpoint(known, settings.home, folders=settings.model_folders, allow_paths=False).family
+        known,
+        find_checkpoint(
+            known, settings.home, folders=settings.current_model_folders, allow_paths=False
+        ).family,
     )
 
 
@@ -104,7 +107,7 @@ def title_and_digest(name: str | None, settings: Settings) -> tuple[str, str | N
     """The title of a checkpoint, and its digest where it is known; of the server's default without a name."""
     try:
         digest = find_checkpoint(
-            name or settings.checkpoint, settings.home, folders=settings.model_folders
+            name or settings.checkpoint, settings.home, folders=settings.current_model_folders
         ).cached_digest(settings.cache_folder)
     except SafelightError:  # deleted since it was selected, or a hub id
         digest = None
@@ -120,6 +123,6 @@ def checkpoint_title(name: str, digest: str | None) -> str:
 def _default_checkpoint(settings: Settings) -> Checkpoint | None:
     """The server's default checkpoint; None for a hub id or a broken one, which requests will report."""
     try:
-        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.model_folders)
+        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.current_model_folders)
     except SafelightError:
         return None

@@ -225,6 +225,45 @@ HUB = {
     "files": [],
     "hint": "To fetch it, on the server's machine: safelight models pull owner/painter.",
 }
+PULL_OFFER = {
+    "origin": "civitai",
+    "reference": "civitai:7@21",
+    "title": "Ink, v2",
+    "name": "ink_v2",
+    "kind": "LoRA",
+    "licence": "base model SDXL 1.0; credit needed; commercial use: Image; derivatives allowed",
+    "gated": False,
+    "size": 228452360,
+    "trigger_words": "ink wash",
+    "files": [{"name": "ink_v2.safetensors", "size": 228452360, "sha256": "0123456789abcdef" * 4}],
+}
+PULL = {
+    "id": "5f0c1d2e3b4a59687766554433221100",
+    "reference": "civitai:7@21",
+    "file": "ink_v2.safetensors",
+    "title": "Ink, v2",
+    "state": "running",
+    "size": 228452360,
+    "done": 90177536,
+    "remarks": [],
+}
+PULLS = {"pulls": [PULL]}
+MODEL_FILES = {
+    "files": [
+        {
+            "name": "models/Lora/ink.safetensors",
+            "folder": "webui",
+            "kind": "LoRA",
+            "family": "sdxl",
+            "precision": "fp16",
+            "size": 228452360,
+            "usable": False,
+            "reason": "A file of this kind (LoRA) is not used yet.",
+        }
+    ],
+    "total": 1,
+}
+MODEL_FOLDERS = {"folders": [{"path": "/srv/webui", "present": True}], "can_change": True}
 MEMORY = {
     "every": 10.0,
     "samples": [

@@ -11,6 +11,7 @@ from fastapi.requests import HTTPConnection
 
 from safelight.audit_log import AuditLog
 from safelight.jobs.queue_service import QueueService
+from safelight.models.hub.pull_queue import PullQueue
 from safelight.server.core.events.event_stream import EventStream
 from safelight.server.core.executors.thread_pools import ThreadPools
 from safelight.server.security.keys import KeyStore
@@ -35,6 +36,7 @@ class AppState:
         fetch_slots: Limits the number of concurrent fetches of remote images.
         stream_quota: Limits the number of job streams of each owner.
         sessions: Sessions of browsers.
+        pulls: Downloads of models.
     """
 
     service: QueueService
@@ -47,6 +49,7 @@ class AppState:
     fetch_slots: asyncio.Semaphore
     stream_quota: ConcurrencyQuota
     sessions: SessionStore
+    pulls: PullQueue
 
 
 def get_app_state(connection: HTTPConnection) -> AppState:

@@ -72,8 +72,10 @@ def _find_checkpoint(name: str | None, settings: Settings) -> Checkpoint | None:
     """A checkpoint by its name; None for a default checkpoint that is a hub id, which only workers resolve."""
     if name not in (None, default_checkpoint_name(settings)):
         known = check_checkpoint(str(name), settings)
-        return find_checkpoint(known, settings.home, folders=settings.model_folders, allow_paths=False)
+        return find_checkpoint(
+            known, settings.home, folders=settings.current_model_folders, allow_paths=False
+        )
     try:
-        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.model_folders)
+        return find_checkpoint(settings.checkpoint, settings.home, folders=settings.current_model_folders)
     except CheckpointMissingError:
         return None

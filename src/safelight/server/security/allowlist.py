@@ -58,7 +58,9 @@ def check_checkpoint(name: str, settings: Settings) -> str:
         ModelError: The checkpoint cannot be used.
     """
     try:
-        return find_checkpoint(name, settings.home, folders=settings.model_folders, allow_paths=False).name
+        return find_checkpoint(
+            name, settings.home, folders=settings.current_model_folders, allow_paths=False
+        ).name
     except CheckpointMissingError as error:
         suggestion = error.hint if error.hint.startswith("Did you mean") else ""
         raise CheckpointMissingError(

@@ -41,11 +41,14 @@ def build_catalog(settings: Settings, workers: Workers) -> list[Model]:
 
 def _checkpoints(settings: Settings) -> list[Checkpoint]:
     """The checkpoints of the data directory, and the default one if it lies elsewhere."""
-    found = find_checkpoints(settings.home, folders=settings.model_folders)
+    found = find_checkpoints(settings.home, folders=settings.current_model_folders)
     if settings.checkpoint in [each.name for each in found]:
         return found
     try:
-        return [find_checkpoint(settings.checkpoint, settings.home, folders=settings.model_folders), *found]
+        return [
+            find_checkpoint(settings.checkpoint, settings.home, folders=settings.current_model_folders),
+            *found,
+        ]
     except CheckpointMissingError:  # a hub id, which only workers resolve
         return found
     except SafelightError:  # an unusable file: requests that need it get the error

@@ -11,6 +11,8 @@ from safelight.server.api.native import (
     hub,
     jobs,
     live,
+    model_files,
+    model_pulls,
     model_residency,
     models,
     moderation,
@@ -31,7 +33,9 @@ ROUTERS = (
     heatmap.router,
     policies.router,
     model_residency.router,
-    hub.router,  # before the routes whose path takes any model name
+    hub.router,
+    model_pulls.router,
+    model_files.router,  # before the routes whose path takes any model name
     models.router,
     gallery.router,
     system.router,

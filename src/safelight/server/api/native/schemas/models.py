@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from safelight.server.api.native.errors import NativeError
 from safelight.server.api.native.schemas.base import ListedName, ResponseModel
 
 
@@ -91,6 +92,114 @@ class HubView(ResponseModel):
     files: list[HubFileView] = Field(description="The files that generation needs.")
     size: int | None = Field(None, description="Bytes of all files, if known.")
     hint: str = Field(description="How to make it usable.")
+
+
+class PullRequest(BaseModel):
+    """A model to download."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reference: Annotated[str, Field(min_length=1, max_length=500)] = Field(
+        description="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn."
+    )
+    file: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        None, description="Only this file of the repository."
+    )
+
+
+class PullFileView(ResponseModel):
+    """A file that a pull downloads."""
+
+    name: str
+    size: int | None = Field(None, description="Bytes.")
+    sha256: str | None = Field(
+        None, description="What it is checked against; null for small files of the hub."
+    )
+
+
+class PullOffer(ResponseModel):
+    """What a pull would download."""
+
+    origin: Literal["hub", "civitai"]
+    reference: str = Field(description="Names exactly this version.")
+    title: str
+    name: str = Field(description="What it will be called.")
+    kind: str | None = Field(None, description="What the source says it is; null if nothing.")
+    licence: str = Field(description="What the source says of its licence; empty if nothing.")
+    gated: bool = Field(description="Whether the source wants its terms to be accepted first.")
+    size: int = Field(description="Bytes of all files.")
+    trigger_words: str
+    files: list[PullFileView]
+
+
+class PullView(ResponseModel):
+    """A download of a model."""
+
+    id: str
+    reference: str
+    file: str | None = Field(None, description="The file; null for all files of a repository.")
+    title: str
+    state: Literal["waiting", "running", "done", "failed", "stopped"]
+    size: int = Field(description="Bytes of all files.")
+    done: int = Field(description="Bytes that are there.")
+    name: str | None = Field(None, description="What it is called, when it is there.")
+    kind: str | None = Field(None, description="What it is by its content, when it is there.")
+    family: str | None = None
+    remarks: list[str] = Field([], description="What to know about it.")
+    error: NativeError | None = Field(None, description="Why it failed.")
+
+
+class PullList(ResponseModel):
+    """The downloads."""
+
+    pulls: list[PullView]
+
+
+class WeightsFileView(ResponseModel):
+    """A file of weights, or a diffusers folder."""
+
+    name: str = Field(description="Its path below its folder.")
+    folder: str = Field(description="The folder's name.")
+    kind: str = Field(description="checkpoint, denoiser, autoencoder, LoRA, embedding, upscaler, pickle …")
+    family: str | None = Field(None, description="Where the file tells.")
+    precision: str | None = None
+    size: int = Field(description="Bytes.")
+    usable: bool = Field(description="Whether pictures can be generated with it.")
+    reason: str = Field("", description="Why not.")
+
+
+class WeightsFileList(ResponseModel):
+    """A page of files."""
+
+    files: list[WeightsFileView]
+    total: int = Field(description="How many have a matching name, of any kind.")
+    next: int | None = Field(None, description="Where the next page begins; null at the end.")
+
+
+class FolderRequest(BaseModel):
+    """A folder to look into."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="An absolute path on the server's machine, or of ComfyUI's extra_model_paths.yaml."
+    )
+
+
+class FolderView(ResponseModel):
+    """A folder that is looked into."""
+
+    path: str
+    present: bool = Field(description="Whether it is there now.")
+
+
+class FolderList(ResponseModel):
+    """The setting ``model_folders``."""
+
+    folders: list[FolderView]
+    can_change: bool = Field(
+        description="Whether safelight.toml holds the setting, so that it can be changed here."
+    )
 
 
 class SamplerView(ResponseModel):

@@ -1,0 +1,34 @@
+"""The folders of the data directory in which weights lie, by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from safelight.models.inventory.file_kinds import Kind
+
+KIND_FOLDERS = MappingProxyType[Kind, str](
+    {
+        "checkpoint": "checkpoints",
+        "denoiser": "checkpoints",
+        "autoencoder": "vae",
+        "text encoder": "text_encoders",
+        "LoRA": "loras",
+        "embedding": "embeddings",
+        "ControlNet": "controlnet",
+        "IP-Adapter": "ip_adapters",
+        "upscaler": "upscalers",
+    }
+)
+"""Other kinds have no folder."""
+
+
+def kind_folder(home: Path, kind: Kind) -> Path:
+    """The folder for a kind of weights; that of checkpoints for kinds without one."""
+    return home / KIND_FOLDERS.get(kind, "checkpoints")
+
+
+def weights_folders(home: Path, model_folders: Sequence[Path]) -> list[Path]:
+    """All folders with weights: the data directory's, and further ones."""
+    return [*(home / name for name in dict.fromkeys(KIND_FOLDERS.values())), *model_folders]
