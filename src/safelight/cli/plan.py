@@ -122,21 +122,13 @@ def _make_plan(
     steps: int | None,
     device: DeviceMemory,
 ) -> MemoryPlan:
-    from safelight.generation.engine import resolve_precision
     from safelight.generation.memory_planning import plan_memory
     from safelight.generation.plan import make_plan
 
     found, side = _find_checkpoint(settings, checkpoint, family)
     request = _make_request(found, parse_size(size), steps)
-    return plan_memory(
-        found,
-        make_plan(request, found.family, found.scheduler, native_side=side),
-        device,
-        resolve_precision(settings.generation_precision, device.kind),
-        allowed=settings.memory_steps,
-        fixed_precision=settings.generation_precision != "auto",
-        cache=settings.cache_folder,
-    )
+    made = make_plan(request, found.family, found.scheduler, native_side=side)
+    return plan_memory(found, made, device, settings)
 
 
 def _make_request(
@@ -171,6 +163,6 @@ def _find_checkpoint(
         return published, published.family.side
     name = checkpoint or settings.checkpoint
     known = find_checkpoint(
-        name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup(allow_network=False)
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
     )
     return planned_checkpoint(known), known.default_side()

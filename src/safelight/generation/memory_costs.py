@@ -1,7 +1,7 @@
 """What a picture takes of the memory: weights and activations of each stage, counted without computing anything.
 
 The family's own pipeline runs, with stand-ins in place of its networks: they count a call at its real size
-(``runtime.memory_plan.counter``) and return zeros of the right shape. So every family, mode and size is counted with
+(``runtime.memory_plan.counter``) and return ones of the right shape. So every family, mode and size is counted with
 the calls that its pipeline really makes.
 """
 
@@ -28,6 +28,7 @@ from safelight.generation.solvers.samplers import build_scheduler
 from safelight.generation.stub_tokenizer import StubTokenizer
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 from safelight.models.families import Family
+from safelight.models.families.precision import ComponentPrecisions
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, parameter_names
 from safelight.runtime.memory_plan.blocks import bytes_outside_blocks, largest_block, module_bytes
@@ -46,7 +47,7 @@ Peaks = dict[tuple[str, str], int]
 def count_picture(
     networks: Mapping[str, nn.Module],
     plan: Plan,
-    precision: str,
+    precisions: ComponentPrecisions,
     kind: str,
     scheduler: Mapping[str, object],
     *,
@@ -58,17 +59,17 @@ def count_picture(
     Args:
         networks: The checkpoint's networks by name, with or without weights; they are not changed.
         plan: What is generated.
-        precision: The precision of the weights.
+        precisions: The precision of each network.
         kind: The kind of device, such as cpu or cuda.
         scheduler: The config of the checkpoint's scheduler.
         options: The pipeline's options from the checkpoint's index.
         fused_attention: Whether the device has a fused kernel of attention.
     """
-    counted = _Counted(plan.family, kind == "cpu", DTYPES[precision], scheduler, options or {})
+    counted = _Counted(plan.family, kind == "cpu", precisions, scheduler, options or {})
     peaks = counted.peaks(networks, plan, "fused" if fused_attention else "matrix")
     sliced = {} if fused_attention else counted.peaks(networks, plan, "sliced")
     components = {
-        name: _component_cost(network, DTYPES[precision], quantizable=name != "vae")
+        name: _component_cost(network, precision_of(name, network, precisions), quantizable=name != "vae")
         for name, network in networks.items()
     }
     stages = []
@@ -89,7 +90,14 @@ def count_picture(
                 calls=calls,
             )
         )
-    return PictureCost(precision, components, tuple(stages), CPU_SLACK if kind == "cpu" else 0)
+    return PictureCost(precisions.denoiser, components, tuple(stages), CPU_SLACK if kind == "cpu" else 0)
+
+
+def precision_of(name: str, network: nn.Module, precisions: ComponentPrecisions) -> torch.dtype:
+    """The data type that a network is loaded in."""
+    config = network.config
+    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return DTYPES[precisions.of(name, values)]
 
 
 def _denoiser_calls(plan: Plan) -> int:
@@ -142,7 +150,7 @@ class _Counted:
     Args:
         family: The family.
         on_cpu: Whether a CPU computes.
-        dtype: The data type of the weights.
+        precisions: The precision of each network.
         scheduler: The config of the checkpoint's scheduler.
         options: The pipeline's options.
 
@@ -152,7 +160,7 @@ class _Counted:
 
     family: Family
     on_cpu: bool
-    dtype: torch.dtype
+    precisions: ComponentPrecisions
     scheduler: Mapping[str, object]
     options: Mapping[str, object]
     tiled: Peaks = field(default_factory=dict)
@@ -161,7 +169,7 @@ class _Counted:
         """The peaks of all calls of networks, by the network's name and the method, in the order of the calls."""
         calls: Peaks = {}
         stand_ins = {
-            name: CountedNetwork(name, self._fake(network, attention), calls, self.tiled)
+            name: CountedNetwork(name, self._fake(name, network, attention), calls, self.tiled)
             for name, network in networks.items()
         }
         self._run(plan, stand_ins, (plan.width, plan.height), plan.request.mode)
@@ -169,10 +177,14 @@ class _Counted:
             self._run(plan, stand_ins, plan.hires_size, Mode.IMAGE)
         return calls
 
-    def _fake(self, network: nn.Module, attention: Attention) -> FakeNetwork:
+    def _fake(self, name: str, network: nn.Module, attention: Attention) -> FakeNetwork:
         # On a CPU's fake tensors everything works; only the workspace differs from other devices.
         device = torch.device("cpu")
-        return FakeNetwork(meta_copy(network), device, self.dtype, attention, workspace=self.on_cpu)
+        dtype = precision_of(name, network, self.precisions)
+        twin = meta_copy(network)
+        if getattr(twin.config, "force_upcast", False):  # as when it is loaded
+            twin.register_to_config(force_upcast=False)
+        return FakeNetwork(twin, device, dtype, attention, workspace=self.on_cpu)
 
     def _run(
         self, plan: Plan, stand_ins: Mapping[str, CountedNetwork], size: tuple[int, int], mode: Mode
@@ -208,7 +220,7 @@ class _Counted:
                 others.setdefault("processor", tokenizer)
         networks = {
             name: Component(
-                ComponentKey(name, str(self.dtype)), stand_in, 0, parameter_names(stand_in.fake.network)
+                ComponentKey(name, stand_in.precision), stand_in, 0, parameter_names(stand_in.fake.network)
             )
             for name, stand_in in stand_ins.items()
         }
@@ -217,8 +229,8 @@ class _Counted:
         )
 
 
-class CountedNetwork(nn.Module):  # type: ignore[misc]
-    """Stands in for a network in a pipeline: counts its calls, and returns zeros.
+class CountedNetwork(nn.Module):
+    """Stands in for a network in a pipeline: counts its calls, and returns ones.
 
     Args:
         name: The component's name.
@@ -231,7 +243,6 @@ class CountedNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self._name, self._peaks, self._tiled = name, peaks, tiled
         self._results: dict[object, Any] = {}
-        self._weights = module_bytes(fake.network)
         self.__dict__["fake"] = fake  # no submodule: its tensors have no data
 
     fake: FakeNetwork
@@ -248,17 +259,19 @@ class CountedNetwork(nn.Module):  # type: ignore[misc]
         """An autoencoder's picture."""
         return self._count(_DECODE, *args, **kwargs)
 
-    def to(self, *args: Any, **kwargs: Any) -> CountedNetwork:
-        """Convert the weights, where a data type is given."""
-        wanted = (*args, kwargs.get("dtype"))
-        for dtype in (value for value in wanted if isinstance(value, torch.dtype)):
-            self.fake.cast(dtype)
+    def to(self, *_: Any, **__: Any) -> CountedNetwork:
+        """Nothing: the network has its device and its precision."""
         return self
 
     @property
     def dtype(self) -> torch.dtype:
         """The data type of the weights."""
         return self.fake.dtype
+
+    @property
+    def precision(self) -> str:
+        """The same by its name."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     @property
     def device(self) -> torch.device:
@@ -270,7 +283,7 @@ class CountedNetwork(nn.Module):  # type: ignore[misc]
             return super().__getattr__(name)
         except AttributeError:
             value = getattr(self.__dict__["fake"].network, name)
-            return _with_zeros(value) if isinstance(value, nn.Module) else value
+            return _with_ones(value) if isinstance(value, nn.Module) else value
 
     def _count(self, method: str, *args: Any, **kwargs: Any) -> Any:
         shapes = [_signature(leaf) for leaf in tree_leaves((args, kwargs))]
@@ -289,8 +302,7 @@ class CountedNetwork(nn.Module):  # type: ignore[misc]
     def _measure(self, method: str, *args: Any, **kwargs: Any) -> tuple[int, Any]:
         self.fake.peak = 0
         result = self.fake.call(method, *args, **kwargs)
-        converted = module_bytes(self.fake.network) - self._weights  # by pipelines that decode in fp32
-        return self.fake.peak + converted, result
+        return self.fake.peak, result
 
 
 def _largest(result: Any) -> int:
@@ -304,10 +316,10 @@ def _signature(value: Any) -> object:
     return (tuple(value.shape), value.dtype) if isinstance(value, torch.Tensor) else type(value)
 
 
-def _with_zeros(module: nn.Module) -> nn.Module:
-    """A copy of a submodule whose tensors are zeros with data, for pipelines that compute with them."""
+def _with_ones(module: nn.Module) -> nn.Module:
+    """A copy of a submodule whose tensors are ones with data, for pipelines that compute with them."""
     twin = meta_copy(module)
-    replace_tensors(twin, lambda t: torch.zeros(t.shape, dtype=t.dtype))
+    replace_tensors(twin, lambda t: torch.ones(t.shape, dtype=t.dtype))
     return twin
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import OutputError
 from safelight.generation.memory_costs import count_picture
 from safelight.generation.plan import Plan
+from safelight.generation.precision import resolve_precisions
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.empty_networks import (
@@ -24,9 +26,10 @@ from safelight.models.checkpoints.empty_networks import (
     published_networks,
     published_options,
 )
-from safelight.models.checkpoints.loading import scheduler_config, silence_libraries
+from safelight.models.checkpoints.loading import scheduler_config
 from safelight.models.digests import file_version
 from safelight.models.families import FAMILIES, Family
+from safelight.models.families.precision import ComponentPrecisions
 from safelight.runtime.machine import package_version
 from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.planner import (
@@ -34,9 +37,9 @@ from safelight.runtime.memory_plan.planner import (
     MemoryPlan,
     PictureCost,
     StageCost,
-    Step,
     make_memory_plan,
 )
+from safelight.settings import Settings
 
 FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
 """Kinds of devices for which torch has fused kernels of attention."""
@@ -103,35 +106,51 @@ def published_checkpoint(family: str) -> PlannedCheckpoint:
 
 
 def plan_memory(
-    checkpoint: PlannedCheckpoint,
-    plan: Plan,
-    device: DeviceMemory,
-    precision: str,
-    *,
-    allowed: Iterable[Step],
-    fixed_precision: bool,
-    cache: Path | None,
+    checkpoint: PlannedCheckpoint, plan: Plan, device: DeviceMemory, settings: Settings
 ) -> MemoryPlan:
     """Plan the memory of a picture.
 
     Args:
         checkpoint: The checkpoint.
         plan: What is generated.
-        device: The device.
-        precision: The precision of the weights.
-        allowed: The steps that may be taken.
-        fixed_precision: Whether the user chose the precision.
-        cache: The cache folder, which keeps what was counted; None counts again each time.
+        device: The device; it need not be in this machine.
+        settings: The precisions, the steps that may be taken, and the cache folder, which keeps what was counted.
+
+    Raises:
+        PrecisionError: The checkpoint computes wrong pictures in the precision of the settings.
     """
 
-    def cost(used: str) -> PictureCost:
-        return picture_cost(checkpoint, plan, device.kind, used, cache)
+    def cost(precision: str) -> PictureCost:
+        precisions = planned_precisions(settings, checkpoint.family, device.kind, precision)
+        return picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
 
-    return make_memory_plan(cost, device, precision, allowed, fixed_precision=fixed_precision)
+    return make_memory_plan(
+        cost,
+        device,
+        settings.memory_steps,
+        free_precision=settings.generation_precision == "auto"
+        and "bf16" in checkpoint.family.precision.denoiser,
+    )
+
+
+def planned_precisions(
+    settings: Settings, family: Family, kind: str, precision: str = ""
+) -> ComponentPrecisions:
+    """The precision of each component on a device that need not be in this machine, and computes in bf16 and fp16.
+
+    Args:
+        settings: The precisions that were asked for.
+        family: The family.
+        kind: The kind of device.
+        precision: One that takes the place of the setting generation_precision; empty for that setting.
+    """
+    if precision:
+        settings = settings.model_copy(update={"generation_precision": precision})
+    return resolve_precisions(settings, family, torch.device(kind), halves=("bf16", "fp16"))
 
 
 def picture_cost(
-    checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precision: str, cache: Path | None
+    checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precisions: ComponentPrecisions, cache: Path | None
 ) -> PictureCost:
     """What a picture takes, counted once and then read from the cache folder.
 
@@ -139,17 +158,16 @@ def picture_cost(
         checkpoint: The checkpoint.
         plan: What is generated.
         kind: The kind of device.
-        precision: The precision of the weights.
+        precisions: The precision of each network.
         cache: The cache folder, or None.
     """
-    entry = None if cache is None else _cache_entry(cache, checkpoint, plan, kind, precision)
+    entry = None if cache is None else _cache_entry(cache, checkpoint, plan, kind, precisions)
     if entry is not None and (known := _read(entry)) is not None:
         return known
-    silence_libraries()
     counted = count_picture(
         checkpoint.networks(),
         plan,
-        precision,
+        precisions,
         kind,
         checkpoint.scheduler,
         options=checkpoint.options,
@@ -161,11 +179,13 @@ def picture_cost(
     return counted
 
 
-def _cache_entry(cache: Path, checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precision: str) -> Path:
+def _cache_entry(
+    cache: Path, checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precisions: ComponentPrecisions
+) -> Path:
     versions = [package_version(name) for name in ("torch", "diffusers", "transformers")]
     size = (plan.width, plan.height, plan.hires_size, plan.request.mode, plan.guided)
     calls = (plan.steps, plan.strength, plan.hires_steps)
-    key = repr((_LAYOUT, checkpoint.identity, size, calls, kind, precision, versions))
+    key = repr((_LAYOUT, checkpoint.identity, size, calls, kind, precisions, versions))
     return cache / "memory" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 

@@ -22,6 +22,7 @@ from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models import BUNDLED
 from safelight.models.checkpoints.diffusers_layout import ComponentFiles, read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.checkpoints.loading import silence_libraries
 from safelight.models.checkpoints.single_file_loader import SingleFileLoader
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
@@ -118,6 +119,7 @@ def _build(name: str, config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _build_class(kind: Any, config: Mapping[str, Any]) -> torch.nn.Module:
+    silence_libraries()
     with _lock, init_empty_weights():
         if hasattr(kind, "from_config"):
             network: torch.nn.Module = kind.from_config(dict(config))

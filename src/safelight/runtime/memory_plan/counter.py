@@ -32,7 +32,7 @@ _LENGTH = "_safelight_length"
 """The attribute of a sum with the number of its addends."""
 
 
-class PeakCounter(TorchDispatchMode):  # type: ignore[misc]
+class PeakCounter(TorchDispatchMode):
     """Counts the bytes of all storages that operations make, while they are alive.
 
     Args:
@@ -94,7 +94,7 @@ class PeakCounter(TorchDispatchMode):  # type: ignore[misc]
         return int(data.nbytes * (2 if twice else 1) + weight.nbytes)
 
 
-class ModelledFunctions(TorchFunctionMode):  # type: ignore[misc]
+class ModelledFunctions(TorchFunctionMode):
     """Replaces functions that cannot be computed with fake tensors.
 
     Scaled dot-product attention becomes tensors of the sizes that one of its kernels has: which kernel torch would
@@ -175,18 +175,14 @@ class FakeNetwork:
         self.peak = 0
         self._attention: Attention = attention
         self._workspace = workspace
-        self.cast(dtype)
-
-    def cast(self, dtype: torch.dtype) -> None:
-        """Convert the weights."""
         self.dtype = dtype
 
         def fake(tensor: Tensor) -> Tensor:
             wanted = dtype if tensor.is_floating_point() else tensor.dtype
-            return torch.empty(tensor.shape, dtype=wanted, device=self.device)
+            return torch.empty(tensor.shape, dtype=wanted, device=device)
 
         with self.mode:
-            replace_tensors(self.network, fake)
+            replace_tensors(network, fake)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -197,11 +193,11 @@ class FakeNetwork:
         """Call a method of the network with real tensors, whose shapes and data types are used.
 
         Returns:
-            The method's result with real tensors of zeros on the CPU.
+            The method's result with real tensors of ones on the CPU, with which pipelines can compute.
         """
         with self.counting(args, kwargs) as (_, (fake_args, fake_kwargs)):
             result = getattr(self.network, method)(*fake_args, **fake_kwargs)
-        return map_tensors(result, lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
+        return map_tensors(result, lambda tensor: torch.ones(tensor.shape, dtype=tensor.dtype))
 
     @contextmanager
     def counting(self, *values: Any) -> Iterator[tuple[PeakCounter, Sequence[Any]]]:

@@ -30,6 +30,10 @@ STEPS: Mapping[Step, str] = {
 """What may be done to make a picture fit, in the order in which it is tried."""
 
 
+FILLED = 0.9
+"""How much of what is usable is filled with blocks that need not be offloaded."""
+
+
 @dataclass(frozen=True)
 class ComponentCost:
     """What a network takes.
@@ -107,7 +111,7 @@ class StagePlan:
         component: The network that it runs.
         placement: Where the network's weights are: "device"; "blocks" (in the host's memory, block by block on the
             device); or "disk" (read block by block).
-        weights: Bytes of weights on the device.
+        weights: Bytes of weights on the device; of an offloaded network those of the blocks that stay, and of two more.
         activations: Bytes beside them.
         peak: Bytes of both, and of what the allocator takes beside them.
         steps: The steps that apply to it.
@@ -186,28 +190,26 @@ class MemoryPlan:
 def make_memory_plan(
     cost: Callable[[str], PictureCost],
     device: DeviceMemory,
-    precision: str,
     allowed: Iterable[Step] = tuple(STEPS),
     *,
-    fixed_precision: bool = True,
+    free_precision: bool = False,
 ) -> MemoryPlan:
     """Choose the steps for a picture; where none is enough, the plan has all of them, and does not fit.
 
     Args:
-        cost: Returns what the picture takes in a precision.
+        cost: Returns what the picture takes in a precision; "" is the one that was asked for.
         device: The device.
-        precision: The precision that was asked for.
         allowed: The steps that may be taken.
-        fixed_precision: Whether the user chose the precision, so that it is not changed.
+        free_precision: Whether the user left the precision open, and bf16 is right for the denoiser.
     """
     given = set(allowed)
-    if fixed_precision or precision != "fp32" or not device.is_cpu:
+    if not free_precision or not device.is_cpu:
         given.discard("bf16")
     given.discard("blocks" if device.is_cpu else "disk")
     steps = [step for step in STEPS if step in given]
     for count in range(len(steps) + 1):
         available = frozenset(steps[:count])
-        used = cost("bf16" if "bf16" in available else precision)
+        used = cost("bf16" if "bf16" in available else "")
         plan = _plan_picture(used, device, available)
         if plan.fits:
             break
@@ -225,7 +227,7 @@ def _plan_picture(cost: PictureCost, device: DeviceMemory, available: frozenset[
     for stage in cost.stages:
         own = _choose_steps(stage, cost, device, available)
         chosen[stage.component] = chosen.get(stage.component, frozenset()) | own
-    stages = tuple(_stage_plan(stage, cost, chosen[stage.component]) for stage in cost.stages)
+    stages = tuple(_stage_plan(stage, cost, device, chosen[stage.component]) for stage in cost.stages)
     # The host's memory too has one of these networks after the other.
     offloaded = {stage.component for stage in stages if stage.placement == "blocks"}
     host = max((_nbytes(cost.components[name], chosen[name]) for name in offloaded), default=0)
@@ -250,7 +252,7 @@ def _choose_steps(
     for number in range(2 ** len(applicable)):  # in binary, the most harmful step is the highest digit
         steps = frozenset(step for place, step in enumerate(applicable) if number >> place & 1)
         on_host = _nbytes(cost.components[stage.component], steps) if "blocks" in steps else 0
-        if _stage_plan(stage, cost, steps).peak <= device.usable and on_host <= device.host:
+        if _stage_plan(stage, cost, device, steps).peak <= device.usable and on_host <= device.host:
             return steps
     return frozenset(applicable)
 
@@ -267,23 +269,28 @@ def _applies(step: Step, stage: StageCost, cost: PictureCost) -> bool:
     return applies.get(step, False)
 
 
-def _stage_plan(stage: StageCost, cost: PictureCost, steps: frozenset[Step]) -> StagePlan:
-    """A stage with its network alone in memory."""
+def _stage_plan(
+    stage: StageCost, cost: PictureCost, device: DeviceMemory, steps: frozenset[Step]
+) -> StagePlan:
+    """A stage with its network alone in memory; of an offloaded one as many blocks stay as there is room for."""
     component = cost.components[stage.component]
     activations = stage.activations
     if "sliced-attention" in steps and stage.sliced is not None:
         activations = stage.sliced
     if "tiling" in steps and stage.tiled is not None:
         activations = stage.tiled
+    if "int8" in steps:
+        activations += component.largest_weight
     weights = total = _nbytes(component, steps)
     placement, copied = "device", total
     if steps & {"blocks", "disk"}:
         share = total / component.nbytes
         placement = "blocks" if "blocks" in steps else "disk"
         weights = int((component.outside_blocks + 2 * component.largest_block) * share)
-        copied = stage.calls * (total - int(component.outside_blocks * share))
-    if "int8" in steps:
-        activations += component.largest_weight
+        room = int(FILLED * device.usable) - weights - activations - cost.slack
+        offloaded = max(0, total - weights - max(0, room))
+        copied = stage.calls * (offloaded + int(2 * component.largest_block * share))
+        weights = total - offloaded
     own = tuple(step for step in STEPS if step in steps and _applies(step, stage, cost))
     peak = weights + activations + cost.slack
     return StagePlan(stage.name, stage.component, placement, weights, activations, peak, own, copied)
