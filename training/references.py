@@ -1,4 +1,4 @@
-"""Make small real pictures of some things for the test of the starter's scores: tests/models/references.*.
+"""Make small real pictures of some things for the starter's judge: studio/starter_references.*.
 
 The things are a random sample of those that exist in all four styles. The pictures match captions without a background:
 alone, in the middle, on white. Columns are things, rows are styles.
@@ -18,7 +18,7 @@ from scenes import Pictures, PlacedThing, Scene, render_scene
 
 SIDE = 24
 THINGS = 32
-TARGET = Path(__file__).parents[1] / "tests" / "models"
+TARGET = Path(__file__).parents[1] / "src" / "safelight" / "studio"
 
 
 def rows_of_all_styles(pictures: Pictures) -> dict[int, dict[str, int]]:
@@ -42,14 +42,14 @@ def main() -> None:
     things = sorted(map(int, np.random.default_rng(11).choice(list(rows), THINGS, replace=False)))
     sheet = [[small(pictures, rows[thing][style]) for thing in things] for style in STYLES]
     Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in sheet])).save(
-        TARGET / "references.png", optimize=True
+        TARGET / "starter_references.png", optimize=True
     )
     captions = {
         "side": SIDE,
         "names": [with_article(pictures.things[thing].name) for thing in things],
         "styles": [STYLE_WORDS[style][0] for style in STYLES],
     }
-    (TARGET / "references.json").write_text(json.dumps(captions, indent=1) + "\n")
+    (TARGET / "starter_references.json").write_text(json.dumps(captions, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -195,3 +195,47 @@ def test_show_the_components_of_a_checkpoint(safelight):
     assert {part["name"] for part in body["components"]} == {"text_encoder", "unet", "vae"}
     assert sum(part["size"] for part in body["components"]) == body["size"]
     assert "unet: " in safelight("models", "show", "starter").out
+
+
+def test_files_of_any_kind_are_listed_shown_and_removed_by_name(safelight, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    own = {"SAFELIGHT_HOME": str(tmp_path / "home")}
+    other = tmp_path / "webui" / "models" / "Lora"
+    loras = tmp_path / "home" / "loras"
+    lora, vae = (
+        {"lora_unet_x_attn2_to_k.lora_down.weight": torch.zeros(4, 768)},
+        {"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)},
+    )
+    for folder in (other, loras, tmp_path / "home" / "vae"):
+        folder.mkdir(parents=True)
+    save_file(lora, loras / "ink.safetensors")
+    save_file(lora, other / "wash.safetensors")
+    save_file(lora, other / "twice.safetensors")
+    save_file(lora, loras / "twice.safetensors")
+    save_file(vae, tmp_path / "home" / "vae" / "sharp.safetensors")
+    assert safelight("models", "adopt", tmp_path / "webui", **own).status == 0
+    listed = safelight("models", "list", "--kind", "lora", "--json", **own).json_body["files"]
+    names = sorted(Path(each["path"]).stem for each in listed)
+    assert names == ["ink", "twice", "twice", "wash"]
+    assert "sharp.safetensors" in safelight("models", "list", "--kind", "VAE", **own).out
+    assert safelight("models", "list", "--kind", "picture", **own).status == 2
+    for name, kind in (
+        ("ink", "LoRA"),
+        ("wash", "LoRA"),
+        ("models/Lora/wash", "LoRA"),
+        ("sharp", "autoencoder"),
+    ):
+        assert safelight("models", "show", name, "--json", **own).json_body["type"] == kind
+    several = safelight("models", "show", "twice", **own)
+    assert several.status == 0  # the data directory's own, by its path there
+    assert str(loras / "twice.safetensors") in several.out
+    assert (
+        safelight("models", "show", "none", "--json", **own).json_body["error"]["code"]
+        == "checkpoint.missing"
+    )
+    assert safelight("models", "remove", "ink", **own).status == 0
+    assert not (loras / "ink.safetensors").exists()
+    assert safelight("models", "remove", "wash", **own).status == 2
+    assert (other / "wash.safetensors").exists()

@@ -162,13 +162,15 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
         for name in ("sdxl", "kolors", "sd3", "flux", "flux2", "qwen-image", "hunyuan-dit", "sd1-lcm")
     ),
     ("z-image", EDIT),
+    ("hidream", {"prompt": "a red cat"}),  # the same prompt: its embeddings' rows are not on the first axis
+    *((name, {}) for name in ("hidream", "ernie-image", "kandinsky5")),
 ]
 
 
 @pytest.mark.parametrize(("name", "fields"), FAMILIES)
 def test_families(name: str, fields: dict[str, Any], engine: Engine, ask: Ask, tiny: Tiny) -> None:
     prompts = ["a red cat", "a fat dog"]
-    requests = [ask(name, prompt=prompt, seed=seed, **fields) for seed, prompt in enumerate(prompts)]
+    requests = [ask(name, **{"prompt": prompt, "seed": seed} | fields) for seed, prompt in enumerate(prompts)]
     expected = generate_alone(engine, requests)
     with recorded_calls(engine, tiny(name)) as rows:
         drawn = generate_together(engine, requests)

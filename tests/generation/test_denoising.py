@@ -21,7 +21,12 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.request import Mode
 from safelight.generation.solvers.registry import SAMPLERS
-from safelight.generation.solvers.samplers import PredictionProcess, build_scheduler, resolve_sampler
+from safelight.generation.solvers.samplers import (
+    PredictionProcess,
+    build_scheduler,
+    prediction_process_of,
+    resolve_sampler,
+)
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 
 Memory = Callable[[str], LoadedCheckpoint]
@@ -44,7 +49,7 @@ def text_pass(
     family = loaded.family
     prompts = make_conditioning(loaded, EmbeddingCache(10**6))
     words = ExpandedPrompts("a red cat", "blue")
-    choice = resolve_sampler(sampler or family.sampler, None, family.prediction_process)
+    choice = resolve_sampler(sampler or family.sampler, None, prediction_process_of(loaded.scheduler_config))
     colours: Any = PreviewSpy()
     usual: dict[str, Any] = {
         "loaded": loaded,

@@ -27,6 +27,10 @@ MASKED = {"init_image": INIT_IMAGE, "mask": MASK, "inpaint": {"blur": 0}}
 # Every family in every mode
 
 
+DOWNSCALING = {"sana": 32, "hunyuan-image": 32, "hunyuan-image-distilled": 32, "qwen-image-21": 16}
+"""Pixels per latent of the families whose autoencoders scale down more than eight times."""
+
+
 def family_modes() -> Iterator[tuple[str, str]]:
     from safelight.models.families import FAMILIES
 
@@ -50,7 +54,7 @@ def test_every_family_generates_with_previews_of_the_latents_size(
     assert [(each.step, each.steps, each.stage) for each, _ in told] == [
         (step, steps, "first pass") for step in range(1, steps + 1)
     ]
-    latents = SIDE // (32 if name == "sana" else 8)
+    latents = SIDE // DOWNSCALING.get(name, 8)
     assert {preview.size for _, preview in told} == {(latents, latents)}
     assert drawn.image.size == (SIDE, SIDE)
     assert drawn.image.mode == "RGB"

@@ -13,9 +13,9 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from tests.tiny import diffusion_transformers, stable_diffusion
+from tests.tiny import diffusion_transformers, newer_transformers, stable_diffusion
 
-TINY = stable_diffusion.BUILDERS | diffusion_transformers.BUILDERS
+TINY = stable_diffusion.BUILDERS | diffusion_transformers.BUILDERS | newer_transformers.BUILDERS
 """Builders by the names of ``safelight.models.families.FAMILIES``; and sd2-base, which predicts noise, not velocity."""
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
+    AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
+)
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 from torch import nn
@@ -17,8 +24,11 @@ from transformers import (
     Gemma2Model,
     GlmConfig,
     GlmModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    Mistral3Model,
     MistralConfig,
     PixtralVisionConfig,
     PreTrainedTokenizerBase,
@@ -27,6 +37,9 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -80,6 +93,19 @@ def qwen_autoencoder() -> AutoencoderKLQwenImage:
     )
 
 
+def qwen21_autoencoder() -> AutoencoderKLQwenImage21:
+    """It scales down sixteen times, and has a channel for transparency."""
+    return AutoencoderKLQwenImage21(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+
+
 def sana_autoencoder() -> AutoencoderDC:
     """A deep compression autoencoder: it scales down thirty-two times."""
     return AutoencoderDC(
@@ -121,9 +147,11 @@ def clip(
 
 
 def clip_projected(
-    tokenizer: CLIPTokenizer, activation: str = "gelu", layers: int = 5
+    tokenizer: CLIPTokenizer, activation: str = "gelu", layers: int = 5, positions: int = 77
 ) -> CLIPTextModelWithProjection:
-    return CLIPTextModelWithProjection(_clip_config(tokenizer, activation, layers, WIDTH))
+    config = _clip_config(tokenizer, activation, layers, WIDTH)
+    config.max_position_embeddings = positions
+    return CLIPTextModelWithProjection(config)
 
 
 def _t5_sizes(tokenizer: PreTrainedTokenizerBase, width: int) -> dict[str, int]:
@@ -200,8 +228,56 @@ def qwen3_deep(tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(Qwen3Config(**_decoder_sizes(tokenizer, 28), tie_word_embeddings=True))
 
 
-def qwen25_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
-    sizes = _decoder_sizes(tokenizer, 2)
+def llama(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    config = LlamaConfig(**_decoder_sizes(tokenizer, 2))
+    config._attn_implementation = "eager"  # HiDream's pipeline asks for attentions
+    return LlamaForCausalLM(config)
+
+
+def _qwen3_vl_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 1e4}
+    return Qwen3VLConfig(
+        text_config=_decoder_sizes(tokenizer, 2) | {"rope_parameters": rope},
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "deepstack_visual_indexes": [0],
+            "num_position_embeddings": 16,
+        },
+    )
+
+
+def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLModel:
+    return Qwen3VLModel(_qwen3_vl_config(tokenizer))
+
+
+def qwen3_vl_generation(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLForConditionalGeneration:
+    return Qwen3VLForConditionalGeneration(_qwen3_vl_config(tokenizer))
+
+
+def mistral3_model(tokenizer: PreTrainedTokenizerBase) -> Mistral3Model:
+    return mistral3(tokenizer, layers=3).model
+
+
+def hunyuan_autoencoder() -> AutoencoderKLHunyuanImage:
+    """It scales down thirty-two times."""
+    return AutoencoderKLHunyuanImage(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32,) * 6,
+        layers_per_block=1,
+        spatial_compression_ratio=32,
+        sample_size=64,
+        scaling_factor=0.75,
+    )
+
+
+def qwen25_vl(tokenizer: PreTrainedTokenizerBase, layers: int = 2) -> Qwen2_5_VLForConditionalGeneration:
+    sizes = _decoder_sizes(tokenizer, layers)
     rope = {"type": "default", "rope_type": "default", "mrope_section": [1, 1, 2]}
     config = Qwen2_5_VLConfig(
         text_config=sizes | {"rope_scaling": rope},
@@ -216,10 +292,10 @@ def qwen25_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGen
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-def mistral3(tokenizer: PreTrainedTokenizerBase) -> Mistral3ForConditionalGeneration:
+def mistral3(tokenizer: PreTrainedTokenizerBase, layers: int = 31) -> Mistral3ForConditionalGeneration:
     """With enough layers for Flux.2, which reads the layers 10, 20 and 30."""
     config = Mistral3Config(
-        text_config=MistralConfig(**_decoder_sizes(tokenizer, 31)),
+        text_config=MistralConfig(**_decoder_sizes(tokenizer, layers)),
         vision_config=PixtralVisionConfig(
             hidden_size=16,
             intermediate_size=16,

@@ -19,15 +19,18 @@ from diffusers import (
     Flux2Pipeline,
     Flux2Transformer2DModel,
     FluxFillPipeline,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     HunyuanDiT2DModel,
     HunyuanDiTPipeline,
+    LCMScheduler,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImageEditPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -80,6 +83,10 @@ def flux_schnell() -> DiffusionPipeline:
     return _flux(FluxPipeline, guided=False)
 
 
+def flux_kontext() -> DiffusionPipeline:
+    return _flux(FluxKontextPipeline)
+
+
 def flux_fill() -> DiffusionPipeline:
     """The input has the latents, the masked image's latents and the mask's 8 x 8 pixels, each in 2 x 2 patches."""
     return _flux(FluxFillPipeline, in_channels=16 + 16 + 4 * 64)
@@ -126,7 +133,7 @@ def flux2_klein_distilled() -> DiffusionPipeline:
     return flux2_klein(distilled=True)
 
 
-def qwen_image() -> DiffusionPipeline:
+def qwen_image(kind: type = QwenImagePipeline, **more: object) -> DiffusionPipeline:
     tokenizer = tokenizer_builders.qwen2()
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
@@ -137,13 +144,18 @@ def qwen_image() -> DiffusionPipeline:
         joint_attention_dim=WIDTH,
         axes_dims_rope=(8, 4, 4),
     )
-    return QwenImagePipeline(
+    return kind(
         scheduler=_flow(use_dynamic_shifting=True),
         vae=components.qwen_autoencoder(),
         text_encoder=components.qwen25_vl(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,
+        **more,
     )
+
+
+def qwen_image_edit() -> DiffusionPipeline:
+    return qwen_image(QwenImageEditPipeline, processor=tokenizer_builders.qwen2_vl())
 
 
 def _z_image(shift: float) -> DiffusionPipeline:
@@ -226,6 +238,10 @@ def _pixart(kind: type, scheduler: object) -> DiffusionPipeline:
 
 def pixart_alpha() -> DiffusionPipeline:
     return _pixart(PixArtAlphaPipeline, DPMSolverMultistepScheduler())
+
+
+def pixart_alpha_lcm() -> DiffusionPipeline:
+    return _pixart(PixArtAlphaPipeline, LCMScheduler())
 
 
 def pixart_sigma() -> DiffusionPipeline:
@@ -362,14 +378,17 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "flux": flux,
     "flux-schnell": flux_schnell,
     "flux-fill": flux_fill,
+    "flux-kontext": flux_kontext,
     "flux2": flux2,
     "flux2-klein": flux2_klein,
     "flux2-klein-distilled": flux2_klein_distilled,
     "qwen-image": qwen_image,
+    "qwen-image-edit": qwen_image_edit,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "sana": sana,
     "pixart-alpha": pixart_alpha,
+    "pixart-alpha-lcm": pixart_alpha_lcm,
     "pixart-sigma": pixart_sigma,
     "lumina2": lumina2,
     "auraflow": auraflow,

@@ -16,6 +16,11 @@ INIT_IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SI
 MASK = Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), SIDE // 2), (SIDE, 1)))
 
 
+def guidance(family: Family, scale: float) -> dict[str, float]:
+    """The guidance scale, for ``generate_array``."""
+    return {family.guidance_parameter or "scale": scale}
+
+
 def generate_array(pipeline: Any, family: Family, mode: str, **overrides: Any) -> np.ndarray:
     """Generate an image: float [64, 64, 3]; its latents with ``output_type="latent"``."""
     accepted = inspect.signature(pipeline.__call__).parameters
@@ -26,7 +31,8 @@ def generate_array(pipeline: Any, family: Family, mode: str, **overrides: Any) -
         wanted["image"] = INIT_IMAGE
     if mode == INPAINT:
         wanted["mask_image"] = MASK
+    family.prepare(pipeline, SIDE, SIDE, overrides.pop("scale", 3.0))
     arguments = {name: value for name, value in wanted.items() if name in accepted} | overrides
     generator = torch.Generator().manual_seed(7)
     common = {"prompt": "red", "num_inference_steps": STEPS, "generator": generator, "output_type": "np"}
-    return np.asarray(pipeline(**common | arguments).images[0])
+    return np.asarray(pipeline(**common | arguments, return_dict=False)[0][0])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
+    EDMDPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -20,6 +21,7 @@ from diffusers import (
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
+    TCDScheduler,
     UNet2DConditionModel,
 )
 from tests.tiny import components, tokenizer_builders
@@ -31,13 +33,12 @@ def unet(in_channels: int = 4, **config: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         block_out_channels=(16, 32),
         layers_per_block=1,
-        sample_size=8,
         in_channels=in_channels,
         out_channels=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         norm_num_groups=8,
-        **{"cross_attention_dim": components.WIDTH, "attention_head_dim": 4, **config},
+        **{"sample_size": 8, "cross_attention_dim": components.WIDTH, "attention_head_dim": 4, **config},
     )
 
 
@@ -155,6 +156,23 @@ def sdxl_turbo() -> DiffusionPipeline:
     return _sdxl(scheduler=EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"))
 
 
+def sdxl_lightning() -> DiffusionPipeline:
+    scheduler = EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing")
+    return _sdxl(scheduler=scheduler, sample_size=128)
+
+
+def sdxl_hyper() -> DiffusionPipeline:
+    return _sdxl(scheduler=TCDScheduler(**BETAS))
+
+
+def sdxl_playground() -> DiffusionPipeline:
+    return _sdxl(scheduler=EDMDPMSolverMultistepScheduler())
+
+
+def sd1_hyper() -> DiffusionPipeline:
+    return _sd1(unet(), TCDScheduler(**BETAS))
+
+
 def sdxl_refiner() -> DiffusionPipeline:
     tokenizer = tokenizer_builders.clip(pad="!")
     return StableDiffusionXLImg2ImgPipeline(
@@ -182,7 +200,7 @@ def kolors() -> DiffusionPipeline:
     )
 
 
-def sd3() -> DiffusionPipeline:
+def sd3(**config: object) -> DiffusionPipeline:
     first, second, third = (
         tokenizer_builders.clip(),
         tokenizer_builders.clip(pad="!"),
@@ -200,6 +218,7 @@ def sd3() -> DiffusionPipeline:
         caption_projection_dim=32,
         pooled_projection_dim=2 * components.WIDTH,
         pos_embed_max_size=32,
+        **config,
     )
     return StableDiffusion3Pipeline(
         transformer=transformer,
@@ -212,6 +231,14 @@ def sd3() -> DiffusionPipeline:
         text_encoder_3=components.t5(third, 2 * components.WIDTH),
         tokenizer_3=third,
     )
+
+
+def sd35_large() -> DiffusionPipeline:
+    return sd3(qk_norm="rms_norm")
+
+
+def sd35_medium() -> DiffusionPipeline:
+    return sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
 
 
 BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
@@ -228,7 +255,13 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "sdxl-lcm": sdxl_lcm,
     "sdxl-lcm-cfg": sdxl_lcm_cfg,
     "sdxl-turbo": sdxl_turbo,
+    "sdxl-lightning": sdxl_lightning,
+    "sdxl-hyper": sdxl_hyper,
+    "sdxl-playground": sdxl_playground,
+    "sd1-hyper": sd1_hyper,
     "sdxl-refiner": sdxl_refiner,
     "kolors": kolors,
     "sd3": sd3,
+    "sd3-35-large": sd35_large,
+    "sd3-35-medium": sd35_medium,
 }

@@ -14,12 +14,18 @@ from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertTokenizer,
+    ByT5Tokenizer,
     CLIPTokenizer,
     GemmaTokenizer,
     PixtralImageProcessor,
     PixtralProcessor,
     PreTrainedTokenizerFast,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
     T5Tokenizer,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -35,6 +41,13 @@ CHAT_WITH_CONTENT_PARTS = (
     "{{ part['text'] }}{% endfor %}{% endfor %}"
 )
 """A chat template for messages whose content is a list of parts."""
+
+
+CHAT_OF_PARTS = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{{ part['text'] }}{% endfor %}<|im_end|>\n{% endfor %}"
+)
+"""ChatML for such messages."""
 
 
 def clip(pad: str = "<|endoftext|>") -> CLIPTokenizer:
@@ -61,6 +74,26 @@ def qwen2() -> Qwen2Tokenizer:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def qwen2_vl() -> Qwen2VLProcessor:
+    """Qwen's processor: the tokenizer with images and videos."""
+    tokenizer = qwen2()
+    return Qwen2VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT)
+
+
+def qwen3_vl() -> Qwen3VLProcessor:
+    """Qwen3's processor, whose chat template takes content parts."""
+    tokenizer = qwen2()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|vision_start|>", "<|image_pad|>"]})
+    return Qwen3VLProcessor(
+        Qwen2VLImageProcessor(), tokenizer, Qwen3VLVideoProcessor(), chat_template=CHAT_OF_PARTS
+    )
+
+
+def byt5() -> ByT5Tokenizer:
+    """Bytes, without a vocabulary."""
+    return ByT5Tokenizer(extra_ids=0, model_max_length=128)
 
 
 def pixtral() -> PixtralProcessor:

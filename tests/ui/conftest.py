@@ -22,6 +22,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from tests.models.hub.fake_source import FakeSource, run_fake_source
 from tests.server.serve_process import ServeProcess, run_serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -126,9 +127,19 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[ServeProcess]:
+def model_source() -> Iterator[FakeSource]:
+    """A server that answers as the hub and CivitAI do, from which the installation pulls models."""
+    with run_fake_source() as source:
+        yield source
+
+
+@pytest.fixture(scope="session")
+def studio(
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser, model_source: FakeSource
+) -> Iterator[ServeProcess]:
     """A complete Safelight installation with the web UI; its jobs and images are those of all earlier tests."""
-    with run_serve(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true") as running:
+    sources = {f"SAFELIGHT_{name}_URL": model_source.url for name in ("HUB", "CIVITAI")}
+    with run_serve(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true", **sources) as running:
         running.request("GET", "/studio/")  # waits until the web UI is loaded
         yield running
 

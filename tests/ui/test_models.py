@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -28,6 +28,46 @@ class Server:
         self.worker: dict[str, Any] = {"name": "w", "state": "idle", "loading": None, "last_error": None}
         self.dead = False
         self.broken = False
+        self.asked: list[Any] = []
+        file = {"name": "ink.safetensors", "size": 200_000_000, "sha256": "0" * 64}
+        self.offer = {
+            "reference": "civitai:7@21",
+            "title": "Ink, v2",
+            "name": "ink",
+            "kind": "LoRA",
+            "gated": False,
+        }
+        self.offer |= {
+            "licence": "credit needed",
+            "size": 200_000_000,
+            "trigger_words": "ink wash",
+            "files": [file],
+        }
+        self.pull: dict[str, Any] = {"id": "p", "reference": "civitai:7@21", "file": None, "title": "Ink, v2"}
+        self.pull |= {"state": "", "size": 200_000_000, "done": 0, "name": None, "kind": None, "remarks": []}
+        self.folders = ["/srv/webui"]
+
+    def page_of_files(self, asked: dict[str, list[str]]) -> dict[str, Any]:
+        """A page of a million files, of which one in 1,000 is a checkpoint; it reads 10,000 headers in its time."""
+        start, limit = int(asked.get("start", ["0"])[0]), int(asked["limit"][0])
+        step = 1000 if asked.get("kind") else 1
+        numbers = range(-(-start // step) * step, min(start + 10_000, 1_000_000), step)[:limit]
+        shared = {"folder": "webui", "family": "sd1", "precision": "fp16", "size": 2_000_000, "usable": False}
+        shared["reason"] = "No."
+        files = [
+            shared | {"name": f"{number}.safetensors", "kind": "LoRA" if number % 1000 else "checkpoint"}
+            for number in numbers
+        ]
+        end = numbers[-1] + 1 if len(numbers) == limit else start + 10_000
+        return {"files": files, "total": 1_000_000, "next": end if end < 1_000_000 else None}
+
+    def change_folders(self, route: Route) -> None:
+        if route.request.method == "POST":
+            self.folders.append(route.request.post_data_json["path"])
+        elif route.request.method == "DELETE":
+            self.folders.remove(parse_qs(urlsplit(route.request.url).query)["path"][0])
+        folders = [{"path": path, "present": path != "/mnt/away"} for path in self.folders]
+        route.fulfill(json={"folders": folders, "can_change": True})
 
     def answer(self, route: Route) -> None:
         """Answer one request to the API."""
@@ -40,17 +80,23 @@ class Server:
             route.fulfill(json={"data": [self.model("starter", default=True), self.model("large")]})
         elif path == "/v1/system":
             route.fulfill(json={"workers": [] if self.dead else [self.worker]})
-        elif path == "/v1/models/hub":
-            files = [{"name": "a.safetensors", "size": 2_000_000, "present": False}]
-            found = {
-                "id": "o/n",
-                "present": False,
-                "network": True,
-                "files": files,
-                "size": 2_000_000,
-                "hint": "Pull.",
-            }
-            route.fulfill(json=found)
+        elif path == "/v1/models/pulls/preview":
+            self.asked.append(route.request.post_data_json)
+            route.fulfill(json=self.offer)
+        elif path == "/v1/models/pulls" and route.request.method == "POST":
+            self.asked.append(route.request.post_data_json)
+            self.pull |= {"state": "running", "done": 50_000_000, "error": None}
+            route.fulfill(status=202, json=self.pull)
+        elif path == "/v1/models/pulls":
+            route.fulfill(json={"pulls": [self.pull] if self.pull["state"] else []})
+        elif path.startswith("/v1/models/pulls/"):
+            self.pull["state"] = "stopped"
+            route.fulfill(json=self.pull)
+        elif path == "/v1/models/files":
+            asked = parse_qs(urlsplit(route.request.url).query)
+            route.fulfill(json=self.page_of_files(asked))
+        elif path == "/v1/models/folders":
+            self.change_folders(route)
         else:
             route.fulfill(status=202, json={"checkpoint": None, "workers": ["w"]})
 
@@ -140,9 +186,9 @@ def test_copying_without_the_clipboard_api(models: Page) -> None:
     models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     models.get_by_role("button", name="Copy the whole digest").first.click()
     expect(models.get_by_text("Copied.")).to_be_visible()
-    models.get_by_label("Requirements of a checkpoint").focus()
+    models.get_by_label("Model", exact=True).focus()
     models.keyboard.press("Control+v")
-    assert models.get_by_label("Requirements of a checkpoint").input_value() == "0123456789abcdef" * 4
+    assert models.get_by_label("Model", exact=True).input_value() == "0123456789abcdef" * 4
 
 
 def test_a_checkpoint_is_used_in_create(models: Page) -> None:
@@ -150,11 +196,56 @@ def test_a_checkpoint_is_used_in_create(models: Page) -> None:
     assert models.evaluate("[window.checkpoint, window.shown]") == ["large", "create"]
 
 
-def test_requirements_of_a_hub_checkpoint(models: Page) -> None:
-    models.get_by_label("Requirements of a checkpoint").fill("o/n")
+def test_size_and_licence_are_shown_before_a_download(models: Page, server: Server) -> None:
+    section = models.get_by_role("region", name="Download a model")
+    section.get_by_label("Model", exact=True).fill("civitai:7")
     models.keyboard.press("Enter")
-    expect(models.get_by_text("1 file is missing: 2 MB")).to_be_visible()
-    expect(models.get_by_text("Pull.")).to_be_visible()
+    expect(section.get_by_text("credit needed")).to_be_visible()
+    expect(section.get_by_text("ink wash")).to_be_visible()
+    assert server.asked == [{"reference": "civitai:7", "file": None}]
+    section.get_by_role("button", name="Download 200 MB").click()
+    expect(section.get_by_role("progressbar", name="Ink, v2")).to_be_visible()
+    expect(section.get_by_text("50 MB of 200 MB · 25%")).to_be_visible()
+    assert server.asked[1] == {"reference": "civitai:7@21", "file": None}
+    server.pull["done"] = 100_000_000
+    expect(section.get_by_text("100 MB of 200 MB · 50%")).to_be_visible()
+    section.get_by_role("button", name="Stop: Ink, v2").click()
+    expect(section.get_by_text("Stopped at 100 MB of 200 MB")).to_be_visible()
+    section.get_by_role("button", name="Continue: Ink, v2").click()
+    expect(section.get_by_role("button", name="Stop: Ink, v2")).to_be_visible()
+    error = {"code": "model.digest", "message": "It is another file.", "hint": "Try again."}
+    server.pull |= {"state": "failed", "error": error}
+    expect(section.get_by_role("alert")).to_contain_text("It is another file.")
+    section.get_by_role("button", name="Continue: Ink, v2").click()
+    with models.expect_response("**/v1/system"):  # the list of models is read anew
+        server.pull |= {"state": "done", "done": 200_000_000, "name": "ink", "kind": "LoRA", "error": None}
+    expect(section.get_by_text("Downloaded and checked: ink, LoRA · 200 MB")).to_be_visible()
+
+
+def test_a_million_files_come_in_pages(models: Page) -> None:
+    section = models.get_by_role("region", name="All files 1,000,000")
+    rows = section.locator("tbody tr")
+    expect(rows).to_have_count(50)
+    section.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(100)
+    expect(rows.nth(99)).to_contain_text("99.safetensors")
+    section.get_by_label("Kind").select_option("checkpoint")
+    expect(rows).to_have_count(50)
+    expect(rows.nth(1)).to_contain_text("1000.safetensors")
+    section.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(100)
+    expect(rows.nth(99)).to_contain_text("99000.safetensors")
+
+
+def test_folders_are_added_and_removed(models: Page, server: Server) -> None:
+    section = models.get_by_role("region", name="Folders of other programs")
+    expect(section.get_by_text("/srv/webui")).to_be_visible()
+    section.get_by_label("Folders of other programs").last.fill("/mnt/away")
+    models.keyboard.press("Enter")
+    expect(section.get_by_role("listitem").filter(has_text="/mnt/away")).to_contain_text("not there")
+    section.get_by_role("button", name="No longer use: /srv/webui").click()
+    expect(section.get_by_role("listitem")).to_have_count(1)
+    assert server.folders == ["/mnt/away"]
 
 
 def test_only_administrators_load(models: Page) -> None:
@@ -162,6 +253,9 @@ def test_only_administrators_load(models: Page) -> None:
     models.reload()
     expect(models.get_by_role("button", name="Use in Create: large")).to_be_visible()
     assert models.get_by_role("button", name="Load: large").count() == 0
+    expect(models.get_by_role("heading", name="All files")).to_be_visible()
+    assert models.get_by_role("heading", name="Download a model").count() == 0
+    assert models.get_by_role("heading", name="Folders of other programs").count() == 0
 
 
 def test_an_unreachable_server_is_reported_and_can_be_retried(models: Page, server: Server) -> None:

@@ -1,7 +1,8 @@
-"""``safelight models``: list, show, pull, adopt, convert and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, adopt, convert, quantize and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
+from safelight.cli.quantize import quantize
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -33,20 +35,37 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull, adopt, convert and remove models.")
+app = typer.Typer(help="List, show, pull, adopt, convert, quantize and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
 
 
 @app.command("list")
-def list_models(server: remote.ServerOption = None, json: JsonOption = False) -> None:
+def list_models(
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="List the files of one kind instead: checkpoint, denoiser, vae, text encoder, lora, embedding, "
+            "controlnet, ip-adapter, upscaler, gguf, pickle …",
+            show_default=False,
+        ),
+    ] = None,
+    server: remote.ServerOption = None,
+    json: JsonOption = False,
+) -> None:
     """List the models on this machine: checkpoints that generate and classifiers that judge."""
     from safelight.models.checkpoints.discovery import find_checkpoints
     from safelight.models.hub.checkpoint_download import hub_cache_folder
     from safelight.settings import Settings
 
     settings = Settings.load(server=server)
+    if kind is not None:
+        if settings.server:
+            raise UsageError("--kind lists the files on this machine, not those of a server.")
+        _list_kind(kind, settings, json)
+        return
     if settings.server:
         _list_remote(settings, json)
         return
@@ -54,7 +73,7 @@ def list_models(server: remote.ServerOption = None, json: JsonOption = False) ->
     found = find_checkpoints(
         settings.home,
         lambda path, error: problems.append({"path": printable(str(path)), "error": error.to_dict()}),
-        folders=settings.model_folders,
+        folders=settings.current_model_folders,
         hub_cache=hub_cache_folder(),
     )
     rows = _classifier_rows(_model_store(settings))
@@ -71,6 +90,27 @@ def list_models(server: remote.ServerOption = None, json: JsonOption = False) ->
     print_line(typer.style("Classifiers (judge)", bold=True))
     for row in rows:
         print_line(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
+
+
+def _list_kind(kind: str, settings: Settings, json: bool) -> None:
+    """The files of one kind in the data directory and in the model folders."""
+    from safelight.models.inventory.folders import list_files
+    from safelight.models.inventory.kind_folders import KINDS_BY_NAME, weights_folders
+
+    wanted = KINDS_BY_NAME.get(kind.casefold())
+    if wanted is None:
+        raise UsageError(f"There is no kind {kind!r}.", hint=f"Give one of: {', '.join(KINDS_BY_NAME)}.")
+    folders = weights_folders(settings.home, settings.current_model_folders)
+    page = list_files(folders, kind=wanted, limit=sys.maxsize, seconds=math.inf)
+    if json:
+        print_json({"files": [file.to_dict() for _, file in page.files]})
+        return
+    for folder, file in page.files:
+        name = file.path.relative_to(folder).as_posix()
+        size = f"{file.size / 1e6:,.0f} MB {file.precision}"
+        print_line(f"{printable(name):<44} {file.family or '':<14} {size}")
+        if not file.usable and file.type in ("checkpoint", "denoiser"):
+            print_line(typer.style(f"  {printable(file.reason)}", fg="magenta"))
 
 
 def _list_remote(settings: Settings, json: bool) -> None:
@@ -134,8 +174,7 @@ def families(json: JsonOption = False) -> None:
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show a model, or any .safetensors file by its path: what it is, its parts, precision, metadata and digest."""
-    from safelight.models.checkpoints.discovery import find_path
+    """Show a model, or any file of weights by name or path: what it is, its parts, precision, metadata and digest."""
     from safelight.moderation.classifiers.definition import CLASSIFIERS
 
     settings = _load_settings()
@@ -143,14 +182,30 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         _print_record(_packaged_record(CLASSIFIERS[name]), json)
     elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
-    elif (
-        name.endswith(".safetensors")
-        and not find_path(name, settings.home, settings.model_folders)
-        and Path(name).is_file()
-    ):
-        _print_weights_file(Path(name), settings, json)
+    elif file := _find_weights_file(name, settings):
+        _print_weights_file(file, settings, json)
     else:
         _print_checkpoint(_find_checkpoint(name, settings), settings, json)
+
+
+def _find_weights_file(name: str, settings: Settings) -> Path | None:
+    """The file that a path or a name means, where it is not the name of a checkpoint that can be used."""
+    from safelight.models.checkpoints.discovery import STARTER, find_path
+    from safelight.models.inventory.folders import describe_file, find_file
+    from safelight.models.inventory.kind_folders import weights_folders
+
+    folders = settings.current_model_folders
+    if place := find_path(name, settings.home, folders):
+        found = describe_file(place)
+        other = (
+            place.is_file() and found and found.type not in ("checkpoint", "denoiser", "unknown", "pickle")
+        )
+        return place if other else None
+    if name.endswith((".safetensors", ".gguf")) and Path(name).is_file():
+        return Path(name)
+    if name == STARTER or name.startswith((".", "/", "~")):
+        return None
+    return find_file(name, weights_folders(settings.home, folders))
 
 
 @app.command()
@@ -308,7 +363,7 @@ def adopt(
     usable = sum(found.usable for found in files.values())
     print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
     if not dry_run:
-        print_line("Added to model_folders in safelight.toml; a server that runs reads it at its next start.")
+        print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")
 
 
 @app.command()
@@ -345,9 +400,12 @@ def convert(
         print_line(f"Left out, as no weights: {printable(', '.join(done.left_out[:8]))}.")
 
 
+app.command()(quantize)
+
+
 @app.command()
 def remove(name: NameArgument, json: JsonOption = False) -> None:
-    """Delete a pulled classifier or checkpoint, or one in the data directory, even where it is damaged."""
+    """Delete a pulled classifier, or a checkpoint or other file of the data directory, even where it is damaged."""
     settings = _load_settings()
     store = _model_store(settings)
     if store.has(name):
@@ -364,8 +422,13 @@ def remove(name: NameArgument, json: JsonOption = False) -> None:
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint from the data directory; the starter and checkpoints elsewhere are refused."""
     from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint, find_path
+    from safelight.models.inventory.folders import find_file
+    from safelight.models.inventory.kind_folders import weights_folders
 
-    place = find_path(name, settings.home, settings.model_folders)
+    place = find_path(name, settings.home, settings.current_model_folders)
+    if place is None and (file := find_file(name, weights_folders(settings.home, ()))) is not None:
+        file.unlink()
+        return {"name": name, "path": str(file)}
     if place is None:
         return _remove_from_hub_cache(name, settings)
     if not place.parent.resolve().is_relative_to(checkpoints_folder(settings.home).resolve()):
@@ -439,7 +502,9 @@ def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:
 
     if name in PINNED_SOURCES:
         _model_store(settings).record(name)  # its error says how to pull it
-    return find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup())
+    return find_checkpoint(
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
+    )
 
 
 def _load_settings() -> Settings:

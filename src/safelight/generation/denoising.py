@@ -163,6 +163,7 @@ class DenoisingPass:
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._wrap_step(pipeline.scheduler)
         setattr(pipeline, family.denoiser, DenoiserProxy(self.loaded.denoiser, self._compute_call))
+        family.prepare(pipeline, self.width, self.height, self.guidance_scale if self.guided else 1.0)
         self._wrap_autoencoder(pipeline)
         self._wrap_text_encoders(pipeline)
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
@@ -199,7 +200,9 @@ class DenoisingPass:
 
     def _guidance_arguments(self) -> dict[str, float]:
         family = self.loaded.family
-        if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
+        if family.guidance_parameter is None or (
+            family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline)
+        ):
             return {}
         scale = self.guidance_scale if family.guidance == "embedded" or self.guided else 1.0
         value = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
@@ -301,8 +304,11 @@ class DenoisingPass:
         if not self.modifiers:
             return self.member.compute(call)
 
+        results: list[Any] = []
+
         def compute(changed: DenoiserCall) -> Tensor:
             result: Any = self.member.compute(Call(call.component, (), changed.arguments, changed.patches))
+            results.append(result)
             return as_tensor(result[0])
 
         patches = component_patches(self.modifiers, self.loaded.family.denoiser)
@@ -311,7 +317,9 @@ class DenoisingPass:
         prediction = predict_with(self.modifiers, original, compute)
         # Pipelines use the first value only; a network that takes its rows as a list returns them as a list.
         takes_list = isinstance(next(iter(call.arguments.values())), list)
-        return (list(prediction) if takes_list else prediction,)
+        answer = list(prediction) if takes_list else prediction
+        as_output = results and isinstance(results[-1], dict)  # the pipeline asked for return_dict
+        return type(results[-1])(sample=answer) if as_output else (answer,)
 
     def _roles(self, rows: int) -> tuple[Role, ...]:
         """What the rows of the next call are conditioned on."""
@@ -409,7 +417,8 @@ def _to_image(result: Any) -> Image.Image:
     pixels = np.asarray(result[0])
     if not np.isfinite(pixels).all():
         raise NonFiniteError
-    return Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8))
+    opaque = pixels[..., :3]  # Qwen-Image 2.1 adds transparency
+    return Image.fromarray((opaque * 255).round().clip(0, 255).astype(np.uint8))
 
 
 def _parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:

@@ -316,7 +316,12 @@ def _resolve_size(
     masked_only = request.mask is not None and request.inpaint.only_masked  # its size is not known yet
     default = (native, native) if canvas is None or masked_only else canvas
     width, height = (max(unit, round(side / unit) * unit) for side in default)
-    return request.width or width, request.height or height
+    width, height = request.width or width, request.height or height
+    if family.max_pixels and width * height > family.max_pixels:
+        raise RequestError(
+            f"{width} x {height} is more than the {family.max_pixels} pixels that {family.title} can generate."
+        )
+    return width, height
 
 
 def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[str, ...]:

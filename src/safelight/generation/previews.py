@@ -6,7 +6,9 @@ Safelight, so it also works for autoencoders for which no map has been published
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,8 @@ def _fit(vae: nn.Module) -> LatentToRGB:
 
 def _encode(vae: nn.Module, images: Tensor) -> Tensor:
     """Encode images to latents in the denoiser's scale, (n, channels, rows, columns)."""
+    if vae.config.get("in_channels") == 4:  # with transparency
+        images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
     if getattr(vae.config, "temperal_downsample", None) is not None:  # diffusers' spelling
         images = images.unsqueeze(2)
     encoded = vae.encode(images)
@@ -140,15 +144,39 @@ def unpack_latents(latents: Tensor, pipeline: Any, width: int, height: int) -> T
         height: Height of the image, in pixels.
     """
     if latents.ndim == 3 and hasattr(pipeline, "_unpack_latents"):
-        latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
+        scale = (pipeline.vae_scale_factor,) if _takes_scale(pipeline._unpack_latents) else ()
+        latents = pipeline._unpack_latents(latents, height, width, *scale)
     elif latents.ndim == 3:  # Flux.2: four neighbouring latents in one patch, normalized
         side = 2 * pipeline.vae_scale_factor
         latents = latents.movedim(1, -1).unflatten(-1, (height // side, width // side))
-        norm = pipeline.vae.bn
-        deviation = (norm.running_var + pipeline.vae.config.batch_norm_eps).sqrt()
-        latents = latents * deviation[:, None, None] + norm.running_mean[:, None, None]
-        latents = pipeline._unpatchify_latents(latents)
+        latents = _unpatchify(latents, pipeline)
+    elif _has_patches(latents, pipeline):  # ERNIE-Image
+        latents = _unpatchify(latents, pipeline)
+    elif latents.shape[1] == 1 and latents.ndim == 5:  # Kandinsky 5: the channels are last
+        latents = latents[:, 0].movedim(-1, 1)
     return latents.squeeze(2) if latents.ndim == 5 else latents
+
+
+def _has_patches(latents: Tensor, pipeline: Any) -> bool:
+    """Whether the channels of latents are those of the patches that the autoencoder normalizes."""
+    if latents.ndim != 4 or not hasattr(pipeline, "_unpatchify_latents"):
+        return False
+    width: int = pipeline.vae.bn.num_features
+    return latents.shape[1] == width
+
+
+def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:
+    """Four neighbouring latents of each patch, in the autoencoder's scale."""
+    norm = pipeline.vae.bn
+    deviation = (norm.running_var + pipeline.vae.config.batch_norm_eps).sqrt()
+    latents = latents * deviation[:, None, None] + norm.running_mean[:, None, None]
+    unpatchified: Tensor = pipeline._unpatchify_latents(latents)
+    return unpatchified
+
+
+def _takes_scale(unpack: Callable[..., Tensor]) -> bool:
+    """Whether a pipeline's function takes the autoencoder's scale, and does not know it."""
+    return "vae_scale_factor" in inspect.signature(unpack).parameters
 
 
 def _signal_and_noise_scale(cumulative: Tensor, timestep: float) -> tuple[float, float]:

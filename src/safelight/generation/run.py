@@ -314,7 +314,7 @@ class _PictureGeneration:
         variation = plan.request.variation
         if variation is None or variation.strength == 0:
             return None
-        unit = pixels_per_latent(self._loaded.vae)
+        unit = plan.family.pixels_per_latent or pixels_per_latent(self._loaded.vae)
         denoiser = self._loaded.denoiser
         shape = (1, denoiser.config["in_channels"], plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)

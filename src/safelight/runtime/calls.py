@@ -17,8 +17,12 @@ from torch import Tensor
 from safelight.runtime.component import Component, ComponentKey, Patch
 from safelight.runtime.patching import check_patchable, patched
 
-SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
+SHARED = frozenset(
+    {"img_ids", "txt_ids", "image_rotary_emb", "position_ids", "text_rope_pos", "visual_rope_pos"}
+)
 """Arguments that hold positions, not rows, whatever their length."""
+ROWS_SECOND = frozenset({"encoder_hidden_states_llama3"})
+"""Arguments whose second axis holds the rows: the first holds the text encoder's layers."""
 
 TIMESTEP = "timestep"
 _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
@@ -124,6 +128,8 @@ def _pattern(name: str, value: Any, rows: int) -> object:
 
 
 def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:
+    if name in ROWS_SECOND:
+        return value.device, value.dtype, value.shape[0], value.shape[2:]
     if _is_timestep(name, value, rows):
         # Samplers use integers or floats; networks convert both to floats.
         return value.device, value.dtype if value.dtype in _REDUCED_PRECISION else None
@@ -148,6 +154,8 @@ def _join_values(name: str, values: Sequence[Any], rows: Sequence[int]) -> objec
 def _join_tensors(name: str, values: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
     if _is_timestep(name, values[0], rows[0]):
         return torch.cat([value.expand(count) for value, count in zip(values, rows, strict=True)])
+    if name in ROWS_SECOND:
+        return torch.cat(list(values), dim=1)
     return torch.cat(list(values)) if _is_batched(name, values[0], rows[0]) else values[0]
 
 

@@ -181,9 +181,7 @@ def test_a_file_that_changes_after_its_check_is_our_error(
     with pytest.raises(CheckpointInvalidError, match=r"unet of .* cannot be loaded"):
         loader.load("unet", torch.float32)
     file.write_bytes(b"no weights")
-    with pytest.raises(
-        CheckpointInvalidError, match=r"too few for a safetensors file|not a safetensors file"
-    ):
+    with pytest.raises(CheckpointInvalidError, match=r"too few|not a safetensors"):
         loader.load("vae", torch.float32)
     file.unlink()
     with pytest.raises(FileMissingError):

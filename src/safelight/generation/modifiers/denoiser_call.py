@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from safelight.generation.prompts.encode import Conditioning
-from safelight.runtime.calls import SHARED
+from safelight.runtime.calls import ROWS_SECOND, SHARED
 from safelight.runtime.component import Patch
 
 
@@ -54,7 +54,8 @@ class DenoiserCall:
     @property
     def timestep(self) -> Tensor:
         """The timestep as the network gets it: one for all rows, or one for each."""
-        value = self.arguments["timestep"]
+        name = "timestep" if "timestep" in self.arguments else "timesteps"  # HiDream's
+        value = self.arguments[name]
         return value if isinstance(value, Tensor) else torch.tensor(value)
 
     @property
@@ -103,6 +104,8 @@ def _take(name: str, value: Any, rows: slice | Sequence[int], count: int) -> obj
     if isinstance(value, dict):
         return {key: _take(key, inner, rows, count) for key, inner in value.items()}
     if isinstance(value, Tensor):
+        if name in ROWS_SECOND:
+            return value[:, rows]
         is_batched = name not in SHARED and value.ndim > 0 and len(value) == count
         return value[rows] if is_batched else value
     if isinstance(value, list | tuple) and all(isinstance(item, Tensor) for item in value):

@@ -19,11 +19,12 @@ from safelight.errors import (
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, Header, TensorEntry, read_header
 
 INDEX_NAME = "model_index.json"
-NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Components that are not loaded: Safelight's own policy judges pictures, and nothing needs the others."""
+NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder", "pe", "pe_tokenizer"})
+"""Components that are not loaded: Safelight's own policy judges pictures, prompts are used as written (ERNIE-Image's
+``pe`` rewrites them), and nothing needs the others."""
 
 _READ = (".json", ".txt", ".model", ".jinja")
-_WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor")
+_WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor", "guider", "ocr_guider")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolors": "model"}
 """File names of weights by library; kolors, a module of diffusers, has ChatGLM."""
 
@@ -121,7 +122,7 @@ def read_folder(path: Path) -> DiffusersFolder:
         for name, value in index.items()
         if _is_component(name, value)
     }
-    options = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list)}
+    options = {name: value for name, value in index.items() if name[0] != "_" and _is_option(value)}
     return DiffusersFolder(path, class_name, options, components)
 
 
@@ -143,7 +144,14 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def _is_component(name: str, value: object) -> bool:
-    return name[:1] != "_" and name not in NOT_LOADED and isinstance(value, list) and value[:1] != [None]
+    return name[:1] != "_" and name not in NOT_LOADED and not _is_option(value) and value != [None, None]
+
+
+def _is_option(value: object) -> bool:
+    """Whether an index's value is an option of the pipeline: no list, or one of numbers."""
+    return not isinstance(value, list) or (
+        bool(value) and all(isinstance(item, int | float) for item in value)
+    )
 
 
 def _read_component(root: Path, name: str, value: object) -> ComponentFiles:

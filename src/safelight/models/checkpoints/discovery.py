@@ -334,13 +334,17 @@ def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> C
 
 def _check_components(folder: DiffusersFolder, family: Family) -> None:
     """Refuse a folder that lacks a component which the family's pipelines need; only SD3's T5 is optional."""
-    encoders = (encoder for encoder in family.text_encoders if encoder != "text_encoder_3")
-    needed = [family.denoiser, "vae", "scheduler", *encoders]
-    needed += [
-        encoder.replace("text_encoder", "tokenizer") for encoder in needed if "text_encoder" in encoder
-    ]
-    if missing := [part for part in needed if part not in folder.components]:
-        raise CheckpointInvalidError(f"{folder.path} lacks {', '.join(missing)}.")
+    optional = ("text_encoder_3", "tokenizer_3") if family.key == "sd3" else ()
+    needed = [family.denoiser, "vae", "scheduler", *family.text_encoders, *family.tokenizer_names]
+    if missing := [part for part in needed if part not in folder.components and part not in optional]:
+        llama = family.key == "hidream" and "text_encoder_4" in missing
+        raise CheckpointInvalidError(
+            f"{folder.path} lacks {', '.join(missing)}.",
+            hint="HiDream is published without its fourth text encoder, Llama 3.1 8B Instruct: save a pipeline "
+            "with it from diffusers."
+            if llama
+            else None,
+        )
 
 
 def _checkpoint(

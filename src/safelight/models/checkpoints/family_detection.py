@@ -2,8 +2,10 @@
 
 Stable Diffusion 2 differs from 1 in its text encoder: OpenCLIP's uses GELU where OpenAI's CLIP uses its quick
 approximation. Distilled variants have the same weight shapes as their family, so they are detected by what their
-authors set in the scheduler's config: trailing timesteps for the Turbo models, a smaller shift for Z-Image Turbo,
-LCMScheduler for merged LCM weights. A single file has no scheduler config and is treated like its family.
+authors set in the scheduler's config: trailing timesteps for the Turbo and Lightning models, which differ by the size
+they were trained on; a smaller shift for Z-Image Turbo; LCMScheduler and TCDScheduler for LCM and Hyper-SD weights. A
+single file has no scheduler config and is treated like its family; so are Stable Diffusion 3.5 Large Turbo,
+ERNIE-Image Turbo and Chroma Flash, whose configs are those of their families.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from safelight.errors import CheckpointFamilyError
 from safelight.models.checkpoints.diffusers_layout import DiffusersFolder
 from safelight.models.families import FAMILIES, Family
 
-_LCM_CLASSES = {"LatentConsistencyModelPipeline": "sd1", "LatentConsistencyModelImg2ImgPipeline": "sd1"}
+_OTHER_CLASSES = {
+    "LatentConsistencyModelPipeline": "sd1",
+    "LatentConsistencyModelImg2ImgPipeline": "sd1",
+    "FluxKontextPipeline": "flux",
+    "FluxKontextInpaintPipeline": "flux",
+    "QwenImageEditPipeline": "qwen-image",
+    "QwenImageEditPlusPipeline": "qwen-image",
+    "QwenImageEditInpaintPipeline": "qwen-image",
+}
+"""Pipelines whose checkpoints have the networks of a family, which generates with pipelines of its own."""
 
 
 def detect_folder(folder: DiffusersFolder) -> Family:
@@ -54,7 +65,7 @@ def detect_unet_variant(in_channels: int, out_channels: int) -> str:
 def _keys_by_pipeline() -> Mapping[str, str]:
     """Family keys by pipeline class."""
     found = {name: family.key for family in FAMILIES.values() for name in family.pipelines.values()}
-    return found | _LCM_CLASSES
+    return found | _OTHER_CLASSES
 
 
 def _variant(key: str, folder: DiffusersFolder) -> str:
@@ -62,8 +73,18 @@ def _variant(key: str, folder: DiffusersFolder) -> str:
         return _unet_family_variant(key, folder)
     if key == "flux":
         return _flux_variant(folder)
-    if key == "flux2-klein":
+    if key == "qwen-image":
+        return "edit" if "Edit" in folder.pipeline_class else ""
+    if key == "sd3":
+        return _sd3_variant(_config(folder, "transformer"))
+    if key == "pixart-alpha":
+        return "lcm" if _config(folder, "scheduler").get("_class_name") == "LCMScheduler" else ""
+    if key in ("flux2-klein", "krea2"):
         return "distilled" if folder.options.get("is_distilled") else ""
+    if key == "hunyuan-image":
+        return "distilled" if _config(folder, "transformer").get("guidance_embeds") else ""
+    if key == "hidream":
+        return _hidream_variant(_config(folder, "scheduler"))
     if key == "z-image":
         return "turbo" if _number(_config(folder, "scheduler"), "shift") <= 3 else ""
     return ""
@@ -79,20 +100,40 @@ def _unet_family_variant(key: str, folder: DiffusersFolder) -> str:
 
 def _distilled_variant(key: str, folder: DiffusersFolder, unet: Mapping[str, object]) -> str:
     scheduler = _config(folder, "scheduler")
+    solver = str(scheduler.get("_class_name"))
     trailing = scheduler.get("timestep_spacing") == "trailing"
-    if unet.get("time_cond_proj_dim") and f"{key}-lcm" in FAMILIES:
-        return "lcm"
-    if scheduler.get("_class_name") == "LCMScheduler" and f"{key}-lcm-cfg" in FAMILIES:
-        return "lcm-cfg"
-    if trailing and scheduler.get("prediction_type", "epsilon") == "epsilon" and f"{key}-turbo" in FAMILIES:
-        return "turbo"
-    return ""
+    epsilon = scheduler.get("prediction_type", "epsilon") == "epsilon"
+    candidates = {
+        "lcm": bool(unet.get("time_cond_proj_dim")),
+        "lcm-cfg": solver == "LCMScheduler",
+        "hyper": solver == "TCDScheduler",
+        "playground": solver.startswith("EDM"),
+        "lightning": trailing and epsilon and _number(unet, "sample_size") > 64,
+        "turbo": trailing and epsilon,
+    }
+    return next((name for name, fits in candidates.items() if fits and f"{key}-{name}" in FAMILIES), "")
 
 
 def _flux_variant(folder: DiffusersFolder) -> str:
     if folder.pipeline_class == "FluxFillPipeline":
         return "fill"
+    if "Kontext" in folder.pipeline_class:
+        return "kontext"
     return "" if _config(folder, "transformer").get("guidance_embeds") else "schnell"
+
+
+def _sd3_variant(transformer: Mapping[str, object]) -> str:
+    """Only 3.5 normalizes queries and keys; only Medium has layers with two attentions."""
+    if not transformer.get("qk_norm"):
+        return ""
+    return "35-medium" if transformer.get("dual_attention_layers") else "35-large"
+
+
+def _hidream_variant(scheduler: Mapping[str, object]) -> str:
+    """The distilled ones have an LCM or an Euler solver; the shift of Dev is 6, that of Fast 3."""
+    if str(scheduler.get("_class_name")).startswith("UniPC") or scheduler.get("use_dynamic_shifting"):
+        return ""
+    return "dev" if _number(scheduler, "shift") > 4 else "fast"
 
 
 def _config(folder: DiffusersFolder, component: str) -> Mapping[str, object]:

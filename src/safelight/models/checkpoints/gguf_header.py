@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from safelight.errors import CheckpointInvalidError, FileMissingError
+from safelight.models.checkpoints.llama_names import rename
 from safelight.models.checkpoints.tensor_entries import Header, Packing, StoredTensor, TensorEntry
 from safelight.runtime.quantization.block_sizes import BLOCK_SIZES
 
@@ -59,18 +60,18 @@ _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 def read_gguf_header(path: Path, file: BinaryIO, size: int) -> Header:
     """Read and check the header of an open GGUF file of ``size`` bytes.
 
-    The metadata of the header are its texts and numbers; lists, such as the tokenizer's words, are read by
-    ``read_gguf_metadata``.
+    Text encoders have transformers' names (``llama_names``). The metadata are its texts and numbers; lists,
+    such as the tokenizer's words, are read by ``read_gguf_metadata``.
 
     Raises:
         CheckpointInvalidError: It is not a complete GGUF file, or has tensors of a type that is not read.
     """
     try:
         values, stored = _parse(_Reader(file, size), size)
-        tensors = {name: _entry(name, tensor, values) for name, tensor in stored.items()}
+        metadata = {key: str(value) for key, value in values.items() if not isinstance(value, list)}
+        tensors = rename({name: _entry(name, tensor, values) for name, tensor in stored.items()}, metadata)
     except ValueError as error:
         raise CheckpointInvalidError(f"{path} is a damaged GGUF file: {error}.") from error
-    metadata = {key: str(value) for key, value in values.items() if not isinstance(value, list)}
     return Header(tensors, metadata, "gguf", stored)
 
 

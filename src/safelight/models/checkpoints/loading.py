@@ -33,7 +33,8 @@ from safelight.models.checkpoints.diffusers_layout import (
     read_json,
 )
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.safetensors_header import PRECISIONS, TensorEntry, read_header
+from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
+from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
 from safelight.models.checkpoints.single_file_loader import (
     ConfigLookup,
     SingleFileLoader,
@@ -346,8 +347,8 @@ class _NetworkLoader:
         wanted = self.backend.name if self.backend.computes(name) else EAGER
         backend = checkpoint_backend(wanted, precision)
         key = ComponentKey(identify(), precision, backend.name)
-        elements = sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS)
-        nbytes = elements * int(DTYPES[precision].itemsize)
+        itemsize = int(DTYPES[precision].itemsize)
+        nbytes = sum(tensor.loaded_nbytes(itemsize) for tensor in tensors)
         return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
@@ -466,6 +467,8 @@ def silence_libraries() -> None:
     for module in (r"diffusers\.", r"transformers\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+    # Kandinsky 5's transformer normalizes in fp32 with weights in bf16.
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
     # diffusers' ChatGLM causes the same kind of warning from torch when a Kolors is first loaded.
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
@@ -508,6 +511,8 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
 
 
 def _load_network(files: ComponentFiles, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
+    if is_quantized(files):
+        return load_quantized_network(files, kind, dtype)
     network, report = kind.from_pretrained(
         files.folder,
         dtype=dtype,

@@ -107,12 +107,12 @@ def check_not_pickle_bytes(path: Path, start: bytes) -> None:
 
 
 def main_precision(tensors: list[TensorEntry]) -> str:
-    """The floating-point type of most bytes: fp32, fp16, bf16 or fp8; "" if there are no floating-point tensors."""
-    bytes_by_name: Counter[str] = Counter()
+    """The type of most weights: fp32, fp16, bf16, fp8, int8, nf4, q4_k …; "" if there are no such tensors."""
+    elements: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.dtype in PRECISIONS:
-            bytes_by_name[PRECISIONS[tensor.dtype]] += tensor.nbytes
-    return bytes_by_name.most_common(1)[0][0] if bytes_by_name else ""
+            elements[PRECISIONS[tensor.dtype]] += tensor.elements
+    return elements.most_common(1)[0][0] if elements else ""
 
 
 def _header_length(path: Path, start: bytes, size: int) -> int:

@@ -40,6 +40,22 @@ class Packing:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a tensor that has another name or other values than in its file comes from.
+
+    Args:
+        name: Its name in the file.
+        change: What was done to its values, and is undone when it is read: "", "plus one" (1 was added), or "rotary"
+            (the halves of each attention head were interleaved).
+        heads: The number of attention heads, for "rotary".
+    """
+
+    name: str
+    change: str = ""
+    heads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """A tensor.
 
@@ -49,17 +65,25 @@ class TensorEntry:
         shape: The logical shape.
         nbytes: Its bytes in the file, with those of its scales.
         packing: How it is stored if it is quantized, else None.
+        origin: Where it comes from if it is stored under another name, else None.
     """
 
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
     packing: Packing | None = None
+    origin: Origin | None = None
 
     @property
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    def loaded_nbytes(self, itemsize: int) -> int:
+        """Its bytes in memory: packed ones stay so, other floating-point numbers have ``itemsize`` bytes."""
+        if self.packing is not None:
+            return self.nbytes
+        return self.elements * itemsize if self.dtype in PRECISIONS else 0
 
 
 @dataclass(frozen=True, slots=True)

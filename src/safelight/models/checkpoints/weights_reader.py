@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safelight.errors import CheckpointInvalidError, FileMissingError
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.checkpoints.tensor_entries import Header, TensorEntry
-from safelight.runtime.quantization.formats import Codebook4, Float8, Format, Gguf, Int8
-from safelight.runtime.quantization.tensor import QuantizedTensor
+from safelight.runtime.quantization.formats import Codebook4, Float8, Format, Gguf, Int4, Int8
+from safelight.runtime.quantization.formats.integers import pack_halves
+from safelight.runtime.quantization.tensor import QuantizedTensor, take_rows
 
 Parts = dict[str, torch.Tensor]
 
@@ -66,12 +67,13 @@ def _read(
     for name in names:
         entry = header.tensors[name]
         if entry.packing is None:
-            found[name] = source(name).view(entry.shape)
+            stored = source(entry.origin.name if entry.origin else name).view(entry.shape)
+            found[name] = _restored(stored, entry)
             continue
         # copies: a packed weight stays in memory, and the file may be cut short while it does
         parts = {role: source(part).clone() for role, part in entry.packing.parts.items()}
         try:
-            found[name] = _assemble(entry, parts)
+            found[name] = _restored(_assemble(entry, parts), entry)
         except ValueError as error:
             raise CheckpointInvalidError(
                 f"{path} has a tensor {name} that cannot be used: {error}."
@@ -95,6 +97,16 @@ def _gguf_source(path: Path, header: Header) -> Callable[[str], torch.Tensor]:
         return data.view(dtype).view(tensor.shape)
 
     return source
+
+
+def _restored(tensor: torch.Tensor, entry: TensorEntry) -> torch.Tensor:
+    """A tensor as it was before llama.cpp's converter changed it."""
+    if entry.origin is None or not entry.origin.change:
+        return tensor
+    if entry.origin.change == "plus one":
+        return tensor.float() - 1
+    rows = torch.arange(tensor.shape[0])
+    return take_rows(tensor, rows.view(entry.origin.heads, -1, 2).transpose(1, 2).flatten())
 
 
 def _assemble(entry: TensorEntry, parts: Parts) -> QuantizedTensor:
@@ -145,6 +157,38 @@ def _bnb_four_bits(
     return kind, packed
 
 
+def _torchao_int8(entry: TensorEntry, parts: Parts, options: Mapping[str, object]) -> tuple[Format, Parts]:
+    rows, group = entry.shape[0], int(str(options["group"]))
+    codes = parts["qdata"].view(rows, -1)
+    packed = {"codes": _padded(codes, 2), "scales": parts["scale"].view(rows, -1)}
+    if "zero_point" in parts and bool(parts["zero_point"].any()):
+        packed["zeros"] = parts["zero_point"].view(rows, -1)
+    if codes.shape[1] == group:
+        group = 0
+    if not options["four_bits"]:
+        return Int8(group), packed
+    if "zeros" in packed:
+        packed["zeros"] = packed["zeros"].to(torch.int8) + 8
+    return Int4(group), packed | {"codes": pack_halves(packed["codes"] + 8)}
+
+
+def _torchao_int4(entry: TensorEntry, parts: Parts, options: Mapping[str, object]) -> tuple[Format, Parts]:
+    """A weight is code * scale + zero point, with codes from -8 to 7."""
+    rows = entry.shape[0]
+    scales = parts["scale"].view(-1, rows).t().float().contiguous()
+    zeros = 8 - parts["zero_point"].view(-1, rows).t().float() / scales
+    codes = parts["qdata"].view(torch.uint8).view(rows, -1) ^ 0x88
+    return Int4(int(str(options["group"]))), {"codes": codes, "scales": scales, "zeros": zeros}
+
+
+def _own_int8(entry: TensorEntry, parts: Parts, options: Mapping[str, object]) -> tuple[Format, Parts]:  # noqa: ARG001
+    return Int8(int(str(options["group"]))), parts
+
+
+def _own_int4(entry: TensorEntry, parts: Parts, options: Mapping[str, object]) -> tuple[Format, Parts]:  # noqa: ARG001
+    return Int4(int(str(options["group"]))), parts
+
+
 def _padded(codes: torch.Tensor, multiple: int) -> torch.Tensor:
     """Rows filled up with zeros to a multiple of elements."""
     rest = -codes.shape[-1] % multiple
@@ -156,5 +200,9 @@ LAYOUTS: Mapping[str, Callable[[TensorEntry, Parts, Mapping[str, object]], tuple
     "fp8": _fp8,
     "bnb-4bit": _bnb_four_bits,
     "bnb-8bit": _bnb_eight_bits,
+    "torchao-int8": _torchao_int8,
+    "torchao-int4": _torchao_int4,
+    "own-int8": _own_int8,
+    "own-int4": _own_int4,
 }
 """What makes a format and its packed parts of the stored ones, by layout."""

@@ -22,6 +22,7 @@ _ARCHITECTURES = (
     "flux",
     "flux2",
     "qwen_image",
+    "qwen_image21",
     "z_image",
     "sana",
     "pixart",
@@ -30,6 +31,11 @@ _ARCHITECTURES = (
     "chroma",
     "cogview4",
     "hunyuan_dit",
+    "hidream",
+    "krea2",
+    "ernie_image",
+    "kandinsky5",
+    "hunyuan_image",
 )
 
 FAMILIES = Registry[Family](

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from safelight.errors import UnsupportedError
 from safelight.models.families.precision import FamilyPrecision
@@ -29,6 +29,10 @@ def pipeline_classes(
     """Pipeline classes of diffusers by mode; modes that are not given are left out."""
     given = {TEXT: text, IMAGE: image, INPAINT: inpaint}
     return MappingProxyType({mode: name for mode, name in given.items() if name})
+
+
+def use_as_is(pipeline: Any, width: int, height: int, guidance_scale: float) -> None:
+    """Leave a pipeline as it is."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ class Family:
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
             "plain": the pipeline encodes strings itself.
         text_encoders: The text encoders' component names, in the pipeline's order.
+        tokenizers: The component names of their tokenizers or processors; by default as the encoders'.
         guidance: How guidance is computed.
-        guidance_parameter: The pipelines' name of the guidance scale.
+        guidance_parameter: The pipelines' name of the guidance scale; None if ``prepare`` sets it.
         guidance_off_value: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the
             usual one
             less 1.
@@ -78,7 +83,10 @@ class Family:
         sampler: Default sampler.
         schedule: Default sigma schedule; None is the sampler's own.
         size_multiple: Width and height must be multiples of this, in pixels.
-        latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features].
+        max_pixels: Most pixels of a picture that the denoiser has positions for; None without a limit.
+        latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features];
+            "channels-last": [batch, 1, height, width, channels].
+        pixels_per_latent: Width in pixels of a value of the pipelines' latents; None if it is the autoencoder's.
         supports_step_callback: The pipelines accept ``callback_on_step_end``.
         passes_sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
         passes_mu: Whether they pass ``mu`` to it: never, always, or only with ``use_dynamic_shifting`` in its config.
@@ -86,6 +94,8 @@ class Family:
         max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
         pixel_masks: The network takes masks at full resolution instead of one value per latent.
         call_arguments: Arguments of every call, so that sizes and prompts are used as given.
+        prepare: Called with each new pipeline, width, height and guidance scale (1 is none), for what a pipeline
+            takes in another way than as arguments.
     """
 
     key: str
@@ -96,8 +106,11 @@ class Family:
     denoiser: Literal["unet", "transformer"] = "transformer"
     text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
     text_encoders: tuple[str, ...] = ("text_encoder",)
+    tokenizers: tuple[str, ...] = ()
     guidance: GuidanceKind = "cfg-batched"
-    guidance_parameter: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guidance_parameter: Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"] | None = (
+        "guidance_scale"
+    )
     guidance_off_value: float = 1.0
     unconditional_first: bool = True
     supports_negative: bool = True
@@ -112,7 +125,9 @@ class Family:
     sampler: str = "Euler FlowMatch"
     schedule: str | None = None
     size_multiple: int = 16
-    latent_layout: Literal["spatial", "packed"] = "spatial"
+    max_pixels: int | None = None
+    latent_layout: Literal["spatial", "packed", "channels-last"] = "spatial"
+    pixels_per_latent: int | None = None
     supports_step_callback: bool = True
     passes_sigmas: bool = True
     passes_mu: Literal["never", "dynamic", "always"] = "always"
@@ -120,11 +135,18 @@ class Family:
     max_prompt_tokens: int | None = None
     pixel_masks: bool = False
     call_arguments: Mapping[str, bool | int] = field(default_factory=lambda: MappingProxyType({}))
+    prepare: Callable[[Any, int, int, float], None] = use_as_is
 
     @property
     def name(self) -> str:
         """Key and variant, for example sd1 or sd1-inpaint."""
         return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    @property
+    def tokenizer_names(self) -> tuple[str, ...]:
+        """The component names of the text encoders' tokenizers, in order."""
+        own = tuple(name.replace("text_encoder", "tokenizer") for name in self.text_encoders)
+        return self.tokenizers or own
 
     @property
     def modes(self) -> tuple[str, ...]:

@@ -36,10 +36,12 @@ FLUX_FILL = replace(
     pipelines=pipeline_classes(inpaint="FluxFillPipeline"),
     guidance_scale=30.0,
 )
+FLUX_KONTEXT = replace(FLUX, variant="kontext", title="Flux Kontext", guidance_scale=2.5)
+"""Made to edit a picture that it is shown; what it can do here is to generate as Flux does."""
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (FLUX, FLUX_SCHNELL, FLUX_FILL):
+    for family in (FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX_KONTEXT):
         registry.register(family.name, family)

@@ -43,10 +43,13 @@ PIXART_SIGMA = replace(
     pipelines=pipeline_classes("PixArtSigmaPipeline"),
     pag=PerturbedAttention("blocks.1"),
 )
+PIXART_ALPHA_LCM = replace(
+    PIXART_ALPHA, variant="lcm", title="PixArt-alpha LCM", steps=4, guidance_scale=1.0, sampler="LCM"
+)
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (PIXART_ALPHA, PIXART_SIGMA):
+    for family in (PIXART_ALPHA, PIXART_ALPHA_LCM, PIXART_SIGMA):
         registry.register(family.name, family)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safelight.models.families.family import Family, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
@@ -23,9 +25,12 @@ QWEN_IMAGE = Family(
     steps=50,
     latent_layout="packed",
 )
+QWEN_IMAGE_EDIT = replace(QWEN_IMAGE, variant="edit", title="Qwen-Image-Edit")
+"""Made to edit a picture that it is shown; what it can do here is to generate as Qwen-Image does."""
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
-    """Register the architecture."""
-    registry.register(QWEN_IMAGE.name, QWEN_IMAGE)
+    """Register the architecture and its variants."""
+    for family in (QWEN_IMAGE, QWEN_IMAGE_EDIT):
+        registry.register(family.name, family)

@@ -71,10 +71,13 @@ SD1_LCM_CFG = replace(
     sampler="LCM",
     schedule=None,
 )
+SD1_HYPER = replace(
+    SD1, variant="hyper", title="Hyper-SD 1", steps=8, guidance_scale=1.0, sampler="TCD", schedule=None
+)
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG):
+    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG, SD1_HYPER):
         registry.register(family.name, family)

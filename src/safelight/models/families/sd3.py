@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
 from safelight.plugins import Registry, hookimpl
@@ -27,9 +29,14 @@ SD3 = Family(
     passes_sigmas=False,
     passes_mu="dynamic",
 )
+SD35_LARGE = replace(SD3, variant="35-large", title="Stable Diffusion 3.5 Large", guidance_scale=3.5)
+SD35_MEDIUM = replace(
+    SD3, variant="35-medium", title="Stable Diffusion 3.5 Medium", steps=40, guidance_scale=4.5
+)
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
-    """Register the architecture."""
-    registry.register(SD3.name, SD3)
+    """Register the architecture and its variants."""
+    for family in (SD3, SD35_LARGE, SD35_MEDIUM):
+        registry.register(family.name, family)

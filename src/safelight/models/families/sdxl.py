@@ -63,6 +63,14 @@ SDXL_TURBO = replace(
     sampler="Euler a",
     schedule="sgm-uniform",
 )
+SDXL_LIGHTNING = replace(
+    SDXL_TURBO, variant="lightning", title="SDXL-Lightning", side=1024, steps=4, sampler="Euler"
+)
+SDXL_HYPER = replace(
+    SDXL_TURBO, variant="hyper", title="Hyper-SDXL", side=1024, steps=8, sampler="TCD", schedule=None
+)
+SDXL_PLAYGROUND = replace(SDXL, variant="playground", title="Playground 2.5", steps=50, guidance_scale=3.0)
+"""Trained with EDM's noise schedule."""
 SDXL_REFINER = replace(
     SDXL,
     variant="refiner",
@@ -75,5 +83,15 @@ SDXL_REFINER = replace(
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_LCM_CFG, SDXL_TURBO, SDXL_REFINER):
+    for family in (
+        SDXL,
+        SDXL_INPAINT,
+        SDXL_LCM,
+        SDXL_LCM_CFG,
+        SDXL_TURBO,
+        SDXL_LIGHTNING,
+        SDXL_HYPER,
+        SDXL_PLAYGROUND,
+        SDXL_REFINER,
+    ):
         registry.register(family.name, family)

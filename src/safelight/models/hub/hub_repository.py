@@ -122,7 +122,8 @@ def _wanted_names(reference: HubReference, names: Sequence[str]) -> list[str] | 
         raise DownloadMissingError(f"{reference.name} has no safetensors or GGUF file.")
     listed = ", ".join(weights[:12]) + (" …" if len(weights) > 12 else "")
     raise ModelReferenceError(
-        f"{reference.name} has {len(weights)} files of weights.", hint=f"Choose one with --file: {listed}"
+        f"{reference.name} has {len(weights)} files of weights.",
+        hint=f"Choose one of them, with --file: {listed}",
     )
 
 

@@ -109,6 +109,28 @@ def list_files(
     return FilePage(tuple(found), len(named), None)
 
 
+def find_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of weights with a name: its path below one of the folders or its own name, the suffix left out or not.
+
+    Raises:
+        UsageError: Several have it.
+    """
+    found = []
+    for folder in folders:
+        for path in walk_weights(folder, WEIGHTS_SUFFIXES):
+            place = path.relative_to(folder)
+            if name in (place.as_posix(), place.with_suffix("").as_posix()):
+                return path
+            if name in (path.name, path.stem) and path not in found:
+                found.append(path)
+    if len(found) > 1:
+        listed = ", ".join(str(path) for path in found[:8])
+        raise UsageError(
+            f"{len(found)} files are called {name}: {listed}.", hint="Give the path of one of them."
+        )
+    return found[0] if found else None
+
+
 def describe_file(path: Path) -> FoundFile | None:
     """A weights file or a diffusers folder; None if it vanished meanwhile."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 from safelight.models.inventory.file_kinds import Kind
 
@@ -22,6 +23,12 @@ KIND_FOLDERS = MappingProxyType[Kind, str](
     }
 )
 """Other kinds have no folder."""
+
+
+KINDS_BY_NAME = MappingProxyType(
+    {kind.casefold(): kind for kind in (*get_args(Kind), "GGUF", "pickle")} | {"vae": "autoencoder"}
+)
+"""Kinds as people write them; GGUF and pickle are what ``folders.inspect_folder`` calls files that it does not open."""
 
 
 def kind_folder(home: Path, kind: Kind) -> Path:

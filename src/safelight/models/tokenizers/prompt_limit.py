@@ -39,8 +39,8 @@ def prompt_limit_of(loaded: LoadedCheckpoint) -> PromptLimit | None:
         None if the tokenizer is not one of transformers' or has no limit.
     """
     family, parts = loaded.family, loaded.components
-    names = [name.replace("text_encoder", "tokenizer") for name in family.text_encoders]
-    found: Any = next((parts[name] for name in reversed(names) if parts.get(name) is not None), None)
+    names = reversed(family.tokenizer_names)
+    found: Any = next((parts[name] for name in names if parts.get(name) is not None), None)
     tokenizer = getattr(found, "tokenizer", found)  # a processor contains a tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         return None

@@ -186,6 +186,16 @@ def to_precision(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype)
 
 
+def take_rows(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Some rows of a weight in another order; a quantized one stays packed where no block covers two rows."""
+    if isinstance(tensor, QuantizedTensor) and not tensor.transposed:
+        kind, parts = tensor.format.sliceable(tensor.packed)
+        rows = kind.rows_at(parts, tensor.packed_shape, index)
+        if rows is not None:
+            return tensor.with_parts(rows, (len(index), *tensor.shape[1:]), kind=kind)
+    return tensor[index]
+
+
 def stored_nbytes(tensor: torch.Tensor) -> int:
     """The bytes that a tensor takes: of a quantized one, those of its packed parts."""
     if isinstance(tensor, QuantizedTensor):

@@ -8,7 +8,7 @@ from typing import Any
 
 from safelight.errors import CheckpointMissingError, ClassifierUnknownError, UpscalerUnknownError
 from safelight.generation.upscaling.registry import find_upscalers
-from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.discovery import find_checkpoint, missing_folders
 from safelight.models.classifiers.classifier_store import ClassifierStore
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
@@ -63,6 +63,8 @@ def check_checkpoint(name: str, settings: Settings) -> str:
         ).name
     except CheckpointMissingError as error:
         suggestion = error.hint if error.hint.startswith("Did you mean") else ""
+        if missing_folders(settings.current_model_folders):  # their paths are for administrators
+            suggestion = "A folder with models cannot be reached now."
         raise CheckpointMissingError(
             f"There is no checkpoint {name!r} on this server.", hint=f"{suggestion} {LISTED_HINT}".strip()
         ) from error

@@ -7,6 +7,7 @@ import { JobStore } from "./core/job_store.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
+import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { Editor } from "./editor.js";
 import { Form } from "./form.js";
@@ -20,6 +21,8 @@ import { noDialogOpen } from "./viewer/overlay.js";
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
 const MOUNTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
 const TAB_KEY = "safelight.tab";
+const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
+let knownModels = "";
 
 /** Show a tab. @param {string} name */
 async function showTab(name) {
@@ -44,6 +47,8 @@ async function start() {
   startShortcuts();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
+  addEventListener("sl:models", (event) => setModels(form, /** @type {CustomEvent} */ (event).detail));
+  onElementAdded("#sl-form", (root) => whileVisible(root, () => refreshModels(form), () => MODELS_INTERVAL));
   for (const type of /** @type {const} */ (["dragover", "drop"])) {
     // A file that is dropped outside a drop target must not navigate away from the page.
     document.addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
@@ -58,8 +63,23 @@ async function start() {
 /** Load the choices of the form's dropdowns. @param {Form} form */
 async function loadChoices(form) {
   const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
-  form.setModels(data);
+  setModels(form, data);
   form.setSamplers(samplers, schedules);
+}
+
+/** Look for new models; if that fails, the next time will do. @param {Form} form */
+async function refreshModels(form) {
+  if (!knownModels) return; // they are being loaded
+  await get("/v1/models").then(({ data }) => setModels(form, data)).catch(() => {});
+}
+
+/** Set the form's models, if they have changed. @param {Form} form @param {import("./types").Model[]} models */
+function setModels(form, models) {
+  const key = JSON.stringify(models.map(({ id, default: usual, draws }) => [id, usual, draws]));
+  if (key === knownModels) return;
+  knownModels = key;
+  form.setModels(models);
+  if (form.ready) form.fill({});
 }
 
 /** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */

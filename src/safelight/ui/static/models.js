@@ -1,11 +1,12 @@
-// The Models tab: checkpoints, classifiers and upscalers, what is in memory, and the requirements of a checkpoint on the hub.
+// The Models tab: checkpoints, classifiers and upscalers, what is in memory; downloads; all files and their folders.
 
 import { get, post } from "./core/api.js";
 import { button, h, setChildren } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
-import { hubForm } from "./models/hub.js";
+import { filesSection } from "./models/files.js";
+import { pullSection } from "./models/pulls.js";
 import { modelRow } from "./models/row.js";
 
 /**
@@ -45,7 +46,10 @@ class Models {
     this.list = h("div", { class: "sl-models-list" }, h("p", { class: "sl-hint", role: "status" }, t("models.loading")));
     this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
     root.classList.add("sl-models");
-    setChildren(root, this.liveRegion, this.list, hubForm());
+    const admin = context.me.role === "admin";
+    const files = filesSection(admin, () => this.refresh());
+    const onPulled = () => (this.refresh(), files.reload());
+    setChildren(root, this.liveRegion, this.list, admin && pullSection(onPulled), files.element);
     this.refresh = whileVisible(root, () => this.#fetch(), () => (this.#requests.size || this.#workers.some(({ loading }) => loading) ? POLL_INTERVAL : Infinity));
   }
 
@@ -54,6 +58,7 @@ class Models {
     try {
       const [{ data }, { workers }] = await Promise.all([get("/v1/models"), get("/v1/system")]);
       this.#models = data;
+      dispatchEvent(new CustomEvent("sl:models", { detail: data })); // the Create tab's choices
       this.#workers = workers;
     } catch (error) {
       if (!this.#models) this.#showFailure();

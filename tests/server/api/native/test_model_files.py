@@ -50,6 +50,9 @@ def test_a_folder_is_added_used_and_removed_without_a_restart(client: TestClient
     webui.rename(webui.with_name("away"))
     assert client.get("/v1/models/folders").json()["folders"] == [{"path": str(webui), "present": False}]
     assert "line" not in [each["id"] for each in client.get("/v1/models").json()["data"]]
+    refused = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a", "checkpoint": "line"})
+    assert refused.json()["error"]["code"] == "checkpoint.missing"
+    assert refused.json()["error"]["hint"].startswith("A folder with models cannot be reached now.")
     webui.with_name("away").rename(webui)
     assert "line" in [each["id"] for each in client.get("/v1/models").json()["data"]]
     assert client.delete("/v1/models/folders", params={"path": str(webui)}).json()["folders"] == []

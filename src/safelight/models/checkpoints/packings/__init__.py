@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from safelight.errors import CheckpointInvalidError
-from safelight.models.checkpoints.packings import bitsandbytes, comfyui
+from safelight.models.checkpoints.packings import bitsandbytes, comfyui, own, torchao
 from safelight.models.checkpoints.packings.file_content import FileContent
 from safelight.models.checkpoints.tensor_entries import StoredTensor, TensorEntry
 
-_LAYOUTS = (bitsandbytes.find, comfyui.find)
+_LAYOUTS = (own.find, torchao.find, bitsandbytes.find, comfyui.find)
 
 
 def fold(

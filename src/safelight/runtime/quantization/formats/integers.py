@@ -80,10 +80,10 @@ def pack_halves(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _scale(codes: torch.Tensor, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Codes times scales; in fp32 for bf16, which would round the scales to 8 bits."""
+    """Codes times scales; in fp32 for bf16, unless the scales have no more bits either."""
     rows, columns = shape[0], math.prod(shape[1:])
     scales = parts["scales"]
-    arithmetic = torch.float32 if dtype == torch.bfloat16 else dtype
+    arithmetic = torch.float32 if dtype == torch.bfloat16 != scales.dtype else dtype
     weight = codes.to(arithmetic).view(rows, scales.shape[1], -1)
     if "zeros" in parts:
         weight -= parts["zeros"].to(arithmetic).unsqueeze(-1)

@@ -1,0 +1,1 @@
+"""Quantize a checkpoint: measure which layers bear it, and write the others packed."""
