@@ -139,6 +139,7 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+    MemoryExhaustedError,
     PrecisionError,
 )
 from safelight.errors.search import (
@@ -237,6 +238,7 @@ __all__ = [
     "LimitError",
     "MaskError",
     "MemoryBudgetError",
+    "MemoryExhaustedError",
     "MethodNotAllowedError",
     "ModelError",
     "ModelInvalidError",

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -55,6 +56,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
@@ -245,6 +247,7 @@ def describe_parts(
     configs: ConfigLookup = bundled_configs,
     digests: FileDigests | None = None,
     within: Context = nullcontext,
+    forms: Mapping[str, NetworkForm] = MappingProxyType({}),
 ) -> CheckpointParts:
     """Describe a checkpoint's components, so that each can be loaded by itself; no weights are kept in memory.
 
@@ -260,6 +263,7 @@ def describe_parts(
         configs: Returns the folder with a single file's component configs.
         digests: Digests of weights files; by default those in the cache folder.
         within: A context such as a lock, in which tokenizers and networks are loaded, but nothing is hashed.
+        forms: How the weights of networks are kept, by the network's name, where that is not whole on the device.
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
@@ -274,6 +278,7 @@ def describe_parts(
         cache,
         digests or FileDigests(cache),
         within,
+        forms,
     )
     if checkpoint.kind == "file":
         return _describe_file(checkpoint, loader, configs)
@@ -308,6 +313,7 @@ class _NetworkLoader:
     cache: Path | None
     digests: FileDigests
     within: Context
+    forms: Mapping[str, NetworkForm]
 
     def check_backend(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         """Refuse a backend that would leave all networks eager.

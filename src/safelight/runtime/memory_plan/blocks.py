@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight.runtime.memory_plan.counter import replace_tensors
+from safelight.runtime.quantization.tensor import stored_nbytes
 
 BLOCK_SHARE = 1 / 16
 """A block with a larger share of its network's bytes is divided, if it consists of blocks itself."""
@@ -26,13 +27,15 @@ def find_blocks(network: nn.Module) -> list[nn.Module]:
 
 def module_bytes(module: nn.Module) -> int:
     """Bytes of a module's weights and buffers."""
-    return sum(tensor.nbytes for tensor in {id(each): each for each in _tensors(module)}.values())
+    return sum(stored_nbytes(tensor) for tensor in {id(each): each for each in _tensors(module)}.values())
 
 
 def bytes_outside_blocks(network: nn.Module) -> int:
     """Bytes of the weights and buffers that belong to no block, and so stay on the device."""
     inside = {id(tensor) for block in find_blocks(network) for tensor in _tensors(block)}
-    return sum(t.nbytes for t in {id(t): t for t in _tensors(network)}.values() if id(t) not in inside)
+    return sum(
+        stored_nbytes(t) for t in {id(t): t for t in _tensors(network)}.values() if id(t) not in inside
+    )
 
 
 def largest_block(network: nn.Module) -> int:
@@ -41,16 +44,29 @@ def largest_block(network: nn.Module) -> int:
 
 
 class BlockOffload:
-    """Offloads the blocks of a network, whose weights lie in the host's memory, for as long as it exists.
+    """Offloads the blocks of a network, for as long as the network exists.
 
     Args:
-        network: The network; what belongs to no block is moved to the device.
-        device: Where it computes.
+        network: The network, with all weights in the host's memory or mapped from a file; those that belong to no block
+            are moved to the device.
+        device: Where it computes. On a CPU, blocks are copied from the file that their weights are mapped from.
+        dtype: The data type in which it computes; None for that of the weights.
+        keep: Bytes of weights that may be on the device; as many blocks stay there as this has room for.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self._device = device
-        self._blocks = find_blocks(network)
+    def __init__(
+        self, network: nn.Module, device: torch.device, dtype: torch.dtype | None = None, keep: int = 0
+    ) -> None:
+        self._device, self._dtype = device, dtype
+        blocks = find_blocks(network)
+        room = keep - bytes_outside_blocks(network) - 2 * max(map(module_bytes, blocks), default=0)
+        self._blocks = []
+        for block in blocks:
+            size = module_bytes(block)
+            if size <= room:
+                room -= size
+            else:
+                self._blocks.append(block)
         streams = device.type == "cuda" and torch.cuda.is_available()
         self._stream = torch.cuda.Stream(device) if streams else None
         inside = {id(tensor) for block in self._blocks for tensor in _tensors(block)}
@@ -64,8 +80,8 @@ class BlockOffload:
     def _place(self, tensor: Tensor, in_block: bool) -> Tensor:
         """A tensor where it stays: on the device, or in the host's memory, from which streams copy if it is pinned."""
         if not in_block:
-            return tensor.to(self._device)
-        return tensor.pin_memory() if self._stream is not None else tensor
+            return _moved(tensor, self._device, self._dtype)
+        return tensor.pin_memory() if self._stream is not None else tensor.detach()
 
     def _enter(self, number: int) -> None:
         """Put a block on the device, and start to copy the next one."""
@@ -87,11 +103,13 @@ class BlockOffload:
 
     def _copy(self, number: int) -> list[Tensor]:
         with torch.cuda.stream(self._stream):  # does nothing without a stream
-            return [_moved(host, self._device) for _, _, host in self._host[number]]
+            return [_moved(host, self._device, self._dtype) for _, _, host in self._host[number]]
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    moved = tensor.detach().to(device, non_blocking=True)
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """A copy of a tensor on a device, in a data type where it is a floating-point tensor."""
+    wanted = dtype if tensor.is_floating_point() else None
+    moved = tensor.detach().to(device, wanted, non_blocking=True, copy=True)
     return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
 
 
