@@ -30,8 +30,9 @@ from safelight.runtime.memory_plan.planner import MemoryPlan, Step
 from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
 
-SMALLER = 0.75
-"""After a shortage the next plan may take this share of what the last one took."""
+SMALLER = (0.75, 0.9, 0.97)
+"""The shares of what the last plan took that the next one may take after a shortage, in the order in which they are
+tried."""
 CERTAIN = 2.5
 """A picture is not counted if so many times the estimate of its decoding fit beside the networks."""
 SPARE = 512 * 2**20
@@ -135,12 +136,15 @@ class Placer:
 
     def step_down(self, placement: Placement) -> bool:
         """Take less memory after a shortage; returns whether there is a way."""
-        before = placement.memory
-        usable = int(SMALLER * min(placement.peak, self.memory().usable))
+        peak = placement.peak
         self._pool.evict()
         found = self.memory()
-        made = self._plan(placement, DeviceMemory(found.kind, found.total, usable, found.host))
-        if not made.fits or (before is not None and made.peak >= before.peak):
+        for share in SMALLER:
+            usable = int(share * min(peak, found.usable))
+            made = self._plan(placement, DeviceMemory(found.kind, found.total, usable, found.host))
+            if made.fits:
+                break
+        else:
             return False
         self._follow(placement, made)
         taken = ", ".join(made.steps)
