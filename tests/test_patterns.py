@@ -109,6 +109,9 @@ HASHES = (("", "a", "z"), ("", "0", ""))
 TABLE: dict[str, WorstCase] = {
     "cli.generation parse_size": WorstCase(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
     "cli.info _CONTROL": WorstCase("sub", (("", "\x1b", ""), ("", "a", "")), BODY),
+    "models.checkpoints.llama_names _BLOCK_NAME": WorstCase(
+        "fullmatch", (("blk.", "0", ""), ("blk.0.", "a", ".")), NAME
+    ),
     "gallery.entry_ids _ID": WorstCase("fullmatch", HASHES, NAME),
     "gallery.full_text _TOKEN": WorstCase("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
     "gallery.full_text _IDEOGRAPH": WorstCase("sub", (("", "猫", ""), ("", "a", "")), LINE),

@@ -28,4 +28,4 @@ def test_a_process_lists_its_samplers(capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_unknown_process() -> None:
     with pytest.raises(UsageError) as caught:
         samplers(kind="fluid")
-    assert caught.value.hint == "Give one of diffusion, flow, edm."
+    assert caught.value.hint == "Give one of diffusion, flow, edm, trigflow."

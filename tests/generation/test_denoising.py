@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.generation.conftest import SIDE, GenerateImages, to_array
-from tests.tiny import TINY
+from tests.tiny.distinct import DISTINCT
 
 from safelight.errors import NonFiniteError, RunStoppedError
 from safelight.generation.conditioning import EncoderCall, make_conditioning
@@ -70,7 +70,7 @@ def text_pass(
 
 def text_families() -> list[str]:
     only_edits = {"sd1-inpaint", "sd2-inpaint", "sdxl-inpaint", "sdxl-refiner", "flux-fill"}
-    return [name for name in TINY if name not in only_edits]
+    return [name for name in DISTINCT if name not in only_edits]
 
 
 @pytest.mark.parametrize("name", text_families())
@@ -79,7 +79,7 @@ def test_the_last_preview_is_the_image(name: str, in_memory: Memory) -> None:
     loaded, spy = in_memory(name), PreviewSpy()
     latents = text_pass(
         loaded,
-        sampler="Euler",
+        sampler="SCM" if name == "sana-sprint" else "Euler",
         latents_out=True,
         previewer=lambda: spy,
         on_step=lambda _step, _steps, preview: preview() and None,

@@ -147,8 +147,10 @@ def test_tiles_are_blended_without_edges(engine: Engine) -> None:
     assert 10 * torch.log10(1 / error) > 35
 
 
-@pytest.mark.parametrize(("step", "quality"), [("int8", 30), ("bf16", 25), ("disk", 90)])
-def test_smaller_weights(step: str, quality: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "least", "most"), [("int8", 30, 90), ("bf16", 25, 90), ("disk", 90, 1000)]
+)
+def test_smaller_weights(step: str, least: float, most: float, tmp_path: Path) -> None:
     """The starter with eight bits, in bf16, and with blocks from the disk, which changes nothing."""
     wanted = request("starter", 64, steps=4)
     cost = cost_of("starter", tmp_path, wanted)
@@ -157,7 +159,7 @@ def test_smaller_weights(step: str, quality: float, tmp_path: Path) -> None:
     assert smaller.memory is not None
     assert smaller.memory.plan is not None
     assert step in smaller.memory.plan.steps
-    assert psnr(generate(tmp_path, wanted), smaller) > quality
+    assert least < psnr(generate(tmp_path, wanted), smaller) < most
     noted = any("To fit the memory" in note for note in smaller.record.notes)
     assert noted == (step != "disk")
 

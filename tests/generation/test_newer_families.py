@@ -17,6 +17,7 @@ from safelight.generation.progress import Watcher
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.models.tokenizers.prompt_limit import prompt_limit_of
 
 Tiny = Callable[[str], Path]
 Memory = Callable[[str], LoadedCheckpoint]
@@ -76,6 +77,18 @@ def test_hidream_says_that_its_fourth_text_encoder_is_published_apart(tiny: Tiny
     with pytest.raises(CheckpointInvalidError, match="lacks text_encoder_4, tokenizer_4") as caught:
         describe_checkpoint(tmp_path, "hidream")
     assert "Llama 3.1 8B Instruct" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("hidream", 128), ("krea2", 507), ("kandinsky5", 511), ("hunyuan-image", 999)]
+)
+def test_the_prompt_limit_is_that_of_the_tokenizer_that_reads_the_prompt(
+    name: str, limit: int, in_memory: Memory
+) -> None:
+    found = prompt_limit_of(in_memory(name))
+    assert found is not None
+    assert found.max_tokens == limit
+    assert found.count_tokens("ab" * 40) >= 80  # tiny tokenizers have a token for each letter
 
 
 def test_a_variation_of_patched_latents(draw: GenerateImages) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import UniPCMultistepScheduler
 from PIL import Image
+from tests.tiny.distinct import DISTINCT
 from tests.tiny.generation import SIDE, generate_array, guidance
 
 from safelight.errors import CheckpointFamilyError, UnsupportedError
@@ -25,6 +26,7 @@ Tiny = Callable[[str], Path]
 # numpy's warning about torch's tensors, caused by diffusers' schedulers.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 EVERY = pytest.mark.parametrize("name", FAMILIES)
+OWN = pytest.mark.parametrize("name", [name for name in DISTINCT if name in FAMILIES])
 LATENT = {"output_type": "latent"}
 
 
@@ -165,7 +167,7 @@ def see_timesteps(spy: DenoiserSpy, family: Family, *, dynamic: bool) -> None:
     )
 
 
-@EVERY
+@OWN
 def test_disabled_guidance_costs_no_second_call(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model, spy = loaded(name), DenoiserSpy()
     family = model.family
@@ -181,7 +183,7 @@ def test_disabled_guidance_costs_no_second_call(name: str, loaded: Callable[[str
     assert np.array_equal(plain, other)
 
 
-@EVERY
+@OWN
 def test_a_negative_prompt_has_an_effect_where_the_table_says_so(
     name: str, loaded: Callable[[str], LoadedCheckpoint]
 ) -> None:

@@ -34,7 +34,9 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
+    SanaSprintPipeline,
     SanaTransformer2DModel,
+    SCMScheduler,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -188,9 +190,8 @@ def z_image_turbo() -> DiffusionPipeline:
     return _z_image(3.0)
 
 
-def sana() -> DiffusionPipeline:
-    tokenizer = tokenizer_builders.gemma()
-    transformer = SanaTransformer2DModel(
+def _sana_transformer(**config: object) -> SanaTransformer2DModel:
+    return SanaTransformer2DModel(
         in_channels=4,
         out_channels=4,
         num_layers=1,
@@ -201,12 +202,30 @@ def sana() -> DiffusionPipeline:
         cross_attention_dim=8,
         caption_channels=WIDTH,
         sample_size=32,
+        **config,
     )
+
+
+def sana_sprint() -> DiffusionPipeline:
+    tokenizer = tokenizer_builders.gemma()
+    return SanaSprintPipeline(
+        tokenizer=tokenizer,
+        text_encoder=components.gemma2(tokenizer),
+        vae=components.sana_autoencoder(),
+        transformer=_sana_transformer(
+            guidance_embeds=True, guidance_embeds_scale=0.1, qk_norm="rms_norm_across_heads"
+        ),
+        scheduler=SCMScheduler(),
+    )
+
+
+def sana() -> DiffusionPipeline:
+    tokenizer = tokenizer_builders.gemma()
     return SanaPipeline(
         tokenizer=tokenizer,
         text_encoder=components.gemma2(tokenizer),
         vae=components.sana_autoencoder(),
-        transformer=transformer,
+        transformer=_sana_transformer(),
         scheduler=DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
@@ -387,6 +406,7 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "sana": sana,
+    "sana-sprint": sana_sprint,
     "pixart-alpha": pixart_alpha,
     "pixart-alpha-lcm": pixart_alpha_lcm,
     "pixart-sigma": pixart_sigma,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
+    from safelight.models.hub.http_source import HttpSource
     from safelight.models.hub.pull_plan import PullPlan
     from safelight.models.inventory.file_kinds import Component
     from safelight.moderation.classifiers.definition import PackagedClassifier
@@ -241,19 +244,21 @@ def pull(
     """
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
     from safelight.models.hub.pull import plan_pull, source_of
-    from safelight.models.hub.references import parse_reference
+    from safelight.models.hub.references import HubReference, parse_reference
 
     settings = _load_settings()
     print_stderr(f"Looking for {printable(name)} …")
     if name in PINNED_SOURCES:
-        _pull_classifier(name, settings, json)
+        hub = source_of(HubReference(PINNED_SOURCES[name].repository), settings, token_file)
+        _pull_classifier(name, hub, settings, json)
         return
     reference = parse_reference(name, file)
-    plan = plan_pull(reference, source_of(reference, settings, token_file))
+    source = source_of(reference, settings, token_file)
+    plan = plan_pull(reference, source)
     if plan is None:
         if name != getattr(reference, "name", None):
             raise UsageError(f"{name} is a classifier, which is pulled by owner/name alone.")
-        _pull_classifier(name, settings, json)
+        _pull_classifier(name, source, settings, json)
         return
     if dry_run and json:
         print_json(plan.to_dict())
@@ -268,12 +273,12 @@ def pull(
     _run_pull(plan, settings, json)
 
 
-def _pull_classifier(name: str, settings: Settings, json: bool) -> None:
+def _pull_classifier(name: str, hub: HttpSource, settings: Settings, json: bool) -> None:
     from safelight.models.hub.classifier_download import download_classifier
 
     store = _model_store(settings)
     before = {record.name: record for record in store.records()}.get(name)
-    record = store.pull(name, download_classifier)
+    record = store.pull(name, partial(download_classifier, hub=hub))
     for file, digest in before.files.items() if before else ():
         if record.files.get(file) != digest:
             print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
@@ -360,8 +365,10 @@ def adopt(
         print_line(f"{found.type:<13} {found.family or '':<14} {size:<16} {printable(str(found.path))}")
         if not found.usable:
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
-    usable = sum(found.usable for found in files.values())
-    print_line(f"{len(files)} files, {usable} of them checkpoints that can be used.")
+    usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
+    print_line(
+        f"{len(files)} files; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+    )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")
 
@@ -442,6 +449,9 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
         doomed = place.with_name(f".{place.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)  # left over from an interrupted removal
         shutil.rmtree(place.rename(doomed))
+        if place.parent != checkpoints_folder(settings.home):
+            with suppress(OSError):  # other checkpoints are in it
+                place.parent.rmdir()
     else:
         place.unlink()
     return body

@@ -528,7 +528,7 @@ class SamplerView(BaseModel):
     name: str
     aliases: list[str]
     kinds: list[str]
-    """Checkpoints it fits: diffusion, flow, edm."""
+    """Checkpoints it fits: diffusion, flow, edm, trigflow."""
     schedules: list[str]
     """Sigma schedules it takes, the default first."""
     predictions: list[str]
@@ -564,7 +564,7 @@ class ScheduleView(BaseModel):
 
     name: str
     kinds: list[str]
-    """Checkpoints it fits: diffusion, flow, edm."""
+    """Checkpoints it fits: diffusion, flow, edm, trigflow."""
 
 
 class StyleList(BaseModel):

@@ -114,6 +114,7 @@ from safelight.errors.models import (
     ModelMissingError,
     ModelNotPulledError,
     ModelReferenceError,
+    PartMissingError,
     PickleRefusedError,
 )
 from safelight.errors.moderation import (
@@ -253,6 +254,7 @@ __all__ = [
     "OutputExistsError",
     "OwnerBytesLimitError",
     "OwnerJobsLimitError",
+    "PartMissingError",
     "PeerMissingError",
     "PickleRefusedError",
     "PluginError",

@@ -80,6 +80,15 @@ class CheckpointFamilyError(ModelError):
     http_status = 422
 
 
+class PartMissingError(ModelError):
+    """There is no such autoencoder or text encoder."""
+
+    code = "checkpoint.part_missing"
+    summary = "There is no autoencoder or text encoder of that name on this machine."
+    default_hint = "safelight models show FILE says what a file holds."
+    http_status = 404
+
+
 class DigestMismatchError(ModelError):
     """A model's file differs from the pinned or pulled one."""
 

@@ -73,13 +73,12 @@ def planned_checkpoint(checkpoint: Checkpoint) -> PlannedCheckpoint:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
     options: Mapping[str, object] = {}
-    if checkpoint.kind == "file":
-        identity = [str(checkpoint.path.resolve()), *map(str, file_version(checkpoint.path))]
-    else:
+    identity = [f"{part.component} {part.path.resolve()} {file_version(part.path)}" for part in checkpoint.parts]
+    if checkpoint.kind == "folder":
         folder = read_folder(checkpoint.path)
         options = {name: value for name, value in folder.options.items() if isinstance(value, bool)}
         networks = [files for files in folder.components.values() if files.has_weights]
-        identity = [f"{files.class_name} {json.dumps(files.config(), sort_keys=True)}" for files in networks]
+        identity += [f"{files.class_name} {json.dumps(files.config(), sort_keys=True)}" for files in networks]
     return PlannedCheckpoint(
         checkpoint.family,
         "\n".join([checkpoint.family.name, *identity]),

@@ -257,7 +257,8 @@ def _resolve_hires_choice(
         raise UnsupportedError(
             "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
         )
-    if hires.upscaler == "latent" and family.latent_layout != "spatial":
+    from_latents = family.latent_layout == "spatial" and family.starts_from_latents
+    if hires.upscaler == "latent" and not from_latents:
         raise UnsupportedError(
             f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
         )

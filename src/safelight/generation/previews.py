@@ -126,6 +126,9 @@ def clean_latents(scheduler: Any, prediction: DenoiserPrediction) -> Tensor:
     kind = str(config.get("prediction_type", "flow_prediction"))
     if kind == "sample":
         return output
+    if kind == "trigflow":
+        angle_clean: Tensor = math.cos(timestep) * seen - math.sin(timestep) * output
+        return angle_clean / config.sigma_data
     if kind in ("epsilon", "v_prediction"):
         signal, spread = _signal_and_noise_scale(scheduler.alphas_cumprod, timestep)
         if kind == "v_prediction":
@@ -162,7 +165,7 @@ def _has_patches(latents: Tensor, pipeline: Any) -> bool:
     if latents.ndim != 4 or not hasattr(pipeline, "_unpatchify_latents"):
         return False
     width: int = pipeline.vae.bn.num_features
-    return latents.shape[1] == width
+    return bool(latents.shape[1] == width)
 
 
 def _unpatchify(latents: Tensor, pipeline: Any) -> Tensor:

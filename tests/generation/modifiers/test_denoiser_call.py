@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.generation.conftest import GenerateImages
 from tests.generation.modifiers.calls import denoiser_call, doubled
-from tests.tiny import TINY
+from tests.tiny.distinct import DISTINCT
 from torch import Tensor
 
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
@@ -92,7 +92,7 @@ def rows_with(negative_prompt: str, name: str, draw: GenerateImages) -> list[tup
     "name",
     [
         name
-        for name in TINY
+        for name in DISTINCT
         if name in FAMILIES
         and TEXT in FAMILIES[name].modes
         and FAMILIES[name].guidance in ("cfg-batched", "cfg-separate")

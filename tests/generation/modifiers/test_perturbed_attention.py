@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.generation.conftest import GenerateImages, to_array
 from tests.generation.diffusers_reference import generate_with_diffusers, nearly_equal
-from tests.tiny import TINY
+from tests.tiny.distinct import DISTINCT
 from tests.tiny.generation import INIT_IMAGE, MASK
 from torch import nn
 
@@ -75,7 +75,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name in FAMILIES and FAMILIES[name].pag])
+@pytest.mark.parametrize("name", [name for name in DISTINCT if name in FAMILIES and FAMILIES[name].pag])
 def test_every_mode_of_a_family_has_it(name: str, draw: GenerateImages) -> None:
     """For some of them diffusers has no pipeline, such as Kolors' image-to-image."""
     for mode in FAMILIES[name].modes:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import CheckpointInvalidError, SafelightError
 from safelight.models.checkpoints.safetensors_header import main_precision, read_header
 from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.inventory.weights_file import describe_weights_file
@@ -290,3 +292,50 @@ def test_our_own_layout_is_checked(described: object, says: str, tmp_path: Path)
     save_file(tensors, tmp_path / "m.safetensors", metadata)
     with pytest.raises(CheckpointInvalidError, match="scales is missing"):
         read_header(tmp_path / "m.safetensors")
+
+
+def mutate_json(random: Random, value: Any) -> Any:
+    """Change one value somewhere in a JSON value."""
+    other = random.choice(
+        [None, True, -1, 0, 1, 3, 2**40, 2**70, 1.5, "x", "int8", "nf4", [], [1], {}, {"_data": 1}]
+    )
+    if isinstance(value, dict) and value and random.random() < 0.9:
+        key = random.choice(list(value))
+        if random.random() < 0.1:
+            return {name: each for name, each in value.items() if name != key}
+        return value | {key: mutate_json(random, value[key])}
+    if isinstance(value, list) and value and random.random() < 0.8:
+        at = random.randrange(len(value))
+        return [*value[:at], mutate_json(random, value[at]), *value[at + 1 :]]
+    return other
+
+
+def test_500_mutated_descriptions_are_read_or_refused(tmp_path: Path) -> None:
+    random, path, read = Random(10), tmp_path / "m.safetensors", 0
+    own = {"a.weight": {"format": "int8", "group": 4, "shape": [2, 4]}}
+    ours = {"a.weight": torch.ones(2, 4, dtype=torch.int8), "a.weight.scales": torch.ones(2, 1)}
+    files = [read_foreign(name) for name in FILES if name != "bitsandbytes-int8"]  # which has no description
+    files += [
+        (ours, {"safelight.quantization": json.dumps(own)}),
+        (
+            {"a.weight": fp8(), "a.comfy_quant": state('{"format": "float8_e4m3fn"}')},
+            {"_quantization_metadata": '{"layers": {"a": {"format": "float8_e4m3fn"}}}'},
+        ),
+    ]
+    for _ in range(500):
+        tensors, metadata = (dict(each) for each in random.choice(files))
+        texts = [name for name in tensors if "quant_state" in name or "comfy_quant" in name]
+        described = [name for name, text in metadata.items() if text[:1] in "{["]
+        name = random.choice(texts + described)
+        if name in texts:
+            value = json.loads(bytes(tensors[name].tolist()))
+            tensors[name] = state(json.dumps(mutate_json(random, value)))
+        else:
+            metadata[name] = json.dumps(mutate_json(random, json.loads(metadata[name])))
+        save_file(tensors, path, metadata)
+        with suppress(SafelightError):
+            header = read_header(path)
+            for name, tensor in read_tensors(path).items():
+                assert tuple(tensor.shape) == header.tensors[name].shape
+            read += 1
+    assert 20 < read < 450

@@ -237,6 +237,28 @@ def test_files_that_the_hubs_libraries_have_are_not_downloaded(
     assert find_checkpoint("owner/painter", settings.home).family.key == "sd1"
 
 
+def test_small_files_without_a_sha256_are_recognized(server: FakeSource, settings: Settings) -> None:
+    server.add_repository("owner/small", {"x.safetensors": LORA})
+    (sibling,) = server.documents["/api/models/owner/small"]["siblings"]
+    del sibling["lfs"]
+    assert not fetch("owner/small", settings).present
+    assert fetch("owner/small", settings).present
+
+
+def test_a_part_in_the_hubs_cache_is_pulled_whole(
+    server: FakeSource, settings: Settings, folder_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    server.add_repository("owner/painter", folder_files)
+    snapshot = tmp_path / "hub" / "models--owner--painter" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "model_index.json").write_bytes(folder_files["model_index.json"])
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    online = settings.model_copy(update={"allow_network": True})
+    lookup = hub_lookup(online, cache=tmp_path / "hub")
+    assert find_checkpoint("owner/painter", settings.home, hub_lookup=lookup).family.key == "sd1"
+
+
 def test_allow_network_pulls_what_is_not_on_this_machine(
     server: FakeSource, settings: Settings, folder_files: dict[str, bytes], tmp_path: Path
 ) -> None:

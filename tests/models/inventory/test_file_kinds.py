@@ -9,10 +9,10 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from tests.tiny import TINY
 from tests.tiny.original_layout import convert_unet, convert_vae
+from tests.tiny.published import PUBLISHED
 
-from safelight.models.checkpoints.diffusers_layout import read_folder, read_json
+from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry, read_header
-from safelight.models.checkpoints.single_file import CONFIGS
 from safelight.models.families import FAMILIES
 from safelight.models.inventory.file_kinds import identify
 
@@ -32,7 +32,7 @@ def kind_and_family(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str | N
 def empty(kind: Any, name: str, part: str = "unet", **changes: Any) -> dict[str, torch.Tensor]:
     """The tensors of a network of the real size, without data."""
     with torch.device("meta"):
-        network = kind.from_config({**read_json(CONFIGS / name / part / "config.json"), **changes})
+        network = kind.from_config({**PUBLISHED[name if part == "unet" else "sdxl-vae"][1], **changes})
     return dict(network.state_dict())
 
 
@@ -128,7 +128,7 @@ def test_loras_by_the_names_of_their_modules(keys: list[str], family: str | None
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
 def test_controlnets(name: str, unets: dict[str, dict[str, torch.Tensor]]) -> None:
-    config = read_json(CONFIGS / name / "unet" / "config.json")
+    config = PUBLISHED[name][1]
     with torch.device("meta"):
         network = ControlNetModel.from_unet(UNet2DConditionModel.from_config(config))
     assert kind_and_family(shapes(network.state_dict())) == ("ControlNet", name)

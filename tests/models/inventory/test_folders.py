@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType, GGUFWriter
 from safetensors.torch import save_file
 from tests.tiny.original_layout import write_single_file
 
@@ -42,7 +44,16 @@ def webui(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path])
     (root / "embeddings").mkdir()
     torch.save({"string_to_param": {"*": torch.zeros(1, 768)}}, root / "embeddings" / "bad-hands.pt")
     (root / "models" / "unet").mkdir()
-    (root / "models" / "unet" / "flux.gguf").write_bytes(b"GGUF")
+    (root / "models" / "unet" / "cut.gguf").write_bytes(b"GGUF")
+    writer = GGUFWriter(root / "models" / "unet" / "flux.gguf", "flux")
+    key = "double_blocks.0.img_attn.norm.key_norm.scale"
+    for name, blocks, kind in ((key, 1, "F32"), ("double_blocks.0.img_attn.qkv.weight", 16, "Q8_0")):
+        data = np.zeros((4, 32), np.float32) if kind == "F32" else np.zeros((4, 34 * blocks), np.uint8)
+        writer.add_tensor(name, data, raw_dtype=GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     shutil.copytree(tiny("sdxl"), checkpoints / "folders" / "deep" / "xl")
     (root / "models" / "circle").symlink_to(root / "models")
     return root
@@ -59,9 +70,11 @@ def test_every_file_is_described(webui: Path) -> None:
         "models/Stable-diffusion/cut.safetensors": ("unknown", None, False),
         "models/Lora/style.safetensors": ("LoRA", "sd1", False),
         "embeddings/bad-hands.pt": ("pickle", None, False),
-        "models/unet/flux.gguf": ("GGUF", None, False),
+        "models/unet/cut.gguf": ("unknown", None, False),
+        "models/unet/flux.gguf": ("denoiser", "flux", False),
     }
-    assert "lacks the VAE" in found["models/Stable-diffusion/no vae.safetensors"].reason
+    assert found["models/unet/flux.gguf"].precision == "q8_0"
+    assert "lacks the autoencoder" in found["models/Stable-diffusion/no vae.safetensors"].reason
     assert "safelight models convert" in found["embeddings/bad-hands.pt"].reason
     assert found["models/Stable-diffusion/anime/line.safetensors"].precision == "fp32"
 
@@ -72,7 +85,7 @@ def test_checkpoints_of_the_folder_have_short_names_and_other_files_are_no_probl
     problems: list[str] = []
     found = find_checkpoints(tmp_path, lambda path, _: problems.append(path.name), folders=[webui])
     assert [each.name for each in found] == ["starter", "anime/line", "folders/deep/xl"]
-    assert sorted(problems) == ["cut.safetensors", "no vae.safetensors", "old.ckpt"]
+    assert sorted(problems) == ["cut.safetensors", "flux.gguf", "no vae.safetensors", "old.ckpt"]
     assert find_checkpoint("anime/line", tmp_path, folders=[webui], allow_paths=False).family.name == "sd1"
     with pytest.raises(CheckpointMissingError):
         find_checkpoint("anime/line", tmp_path, allow_paths=False)

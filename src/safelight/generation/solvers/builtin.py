@@ -222,8 +222,22 @@ _EDM = (
 )
 
 
+_TRIGFLOW = (
+    Sampler(
+        "SCM",
+        ".trigflow:SCM",
+        prediction_processes=frozenset({PredictionProcess.TRIGFLOW}),
+        schedules=(AUTOMATIC,),
+        prediction_types=frozenset({"trigflow"}),
+        stochastic=True,
+        max_steps=50,
+        note="For Sana Sprint.",
+    ),
+)
+
+
 @hookimpl
 def register_samplers(registry: Registry[Sampler]) -> None:
     """Register every built-in sampler, grouped by kind of checkpoint."""
-    for sampler in (*_DIFFUSION, *_FLOW, *_EDM):
+    for sampler in (*_DIFFUSION, *_FLOW, *_EDM, *_TRIGFLOW):
         registry.register(sampler.name, sampler)

@@ -23,6 +23,7 @@ class PredictionProcess(StrEnum):
     DIFFUSION = "diffusion"
     FLOW = "flow"
     EDM = "edm"
+    TRIGFLOW = "trigflow"
 
 
 class SamplerInfo(TypedDict):

@@ -186,6 +186,8 @@ def build_scheduler(choice: SamplerChoice, config: Mapping[str, Any], seeds: Seq
     if kind is PredictionProcess.FLOW:
         return _build_flow_scheduler(choice, config)
     solver = _solver_class(sampler)
+    if kind is PredictionProcess.TRIGFLOW:
+        return solver.from_config(dict(config))
     if kind is PredictionProcess.EDM:
         own = {} if choice.schedule == AUTOMATIC else {"sigma_schedule": choice.schedule}
         return solver.from_config(dict(config), **_FINAL_SIGMA_ZERO, **sampler.options, **own)
@@ -237,6 +239,8 @@ def _detect_process(config: Mapping[str, Any]) -> PredictionProcess:
         return PredictionProcess.FLOW
     if name.startswith("EDM"):
         return PredictionProcess.EDM
+    if config.get("prediction_type") == "trigflow":
+        return PredictionProcess.TRIGFLOW
     if config.get("timestep_type", "discrete") != "discrete" or "beta_start" not in config:
         raise SamplerIncompatibleError(f"No sampler is known for a checkpoint whose own scheduler is {name}.")
     return PredictionProcess.DIFFUSION

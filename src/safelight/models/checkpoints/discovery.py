@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -37,6 +37,7 @@ from safelight.models.checkpoints.diffusers_layout import (
 )
 from safelight.models.checkpoints.family_detection import detect_folder
 from safelight.models.checkpoints.folder_walk import FolderListing, list_folders, weights_of
+from safelight.models.checkpoints.parts import PartFile, PartsIndex, complete
 from safelight.models.checkpoints.safetensors_header import (
     PICKLE_SUFFIXES,
     PRECISIONS,
@@ -45,6 +46,8 @@ from safelight.models.checkpoints.safetensors_header import (
     main_precision,
     read_header,
 )
+from safelight.models.checkpoints.sections import Section, read_contents
+from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import (
     FileVersion,
@@ -58,9 +61,11 @@ from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 STARTER = "starter"
+MAX_COMPARED = 5000
+"""How many names a misspelt one is compared with: comparing takes microseconds each."""
 RECENT_SECONDS = 2.0
 """How long a name that was found is looked up without a walk over the folders, while its file is there."""
-_SUFFIXES = frozenset({".safetensors", *PICKLE_SUFFIXES})
+_SUFFIXES = frozenset({".safetensors", ".gguf", *PICKLE_SUFFIXES})
 """Files that are taken for checkpoints; a pickle gets an error that says how to convert it."""
 _CONTAINERS = (
     "models/Stable-diffusion",
@@ -96,6 +101,8 @@ class Checkpoint:
         configs: Its config and tokenizer files; empty for a single file.
         elements: Number of floating-point weights.
         stamp: Hash over each file's path, size and modification time; it changes with any change on disk.
+        parts: Its networks that are read from weights files: all of a single file's, and of a folder those that
+            another file replaces.
     """
 
     name: str
@@ -109,12 +116,18 @@ class Checkpoint:
     configs: tuple[Path, ...] = field(default=(), repr=False)
     elements: int = 0
     stamp: str = field(default="", repr=False)
+    parts: tuple[PartFile, ...] = ()
+
+    @property
+    def other_files(self) -> tuple[Path, ...]:
+        """The weights files beside the checkpoint's own that its networks are read from."""
+        return tuple(dict.fromkeys(part.path for part in self.parts if part.path != self.path))
 
     def digest(self, cache: Path) -> str:
         """SHA-256 of the weights, in hexadecimal.
 
-        For a file it is the file's own digest; for a folder, the digest over one line "component/file digest" per
-        weights file, sorted.
+        For a file it is the file's own digest, without those of its ``other_files``; for a folder, the digest over one
+        line "component/file digest" per weights file, sorted.
 
         Args:
             cache: The cache folder, which keeps digests by path, size and modification time; hashing takes seconds
@@ -172,6 +185,7 @@ class Checkpoint:
             "variant": self.family.variant,
             "size": self.size,
             "precision": self.precision,
+            "parts": {part.component: str(part.path) for part in self.parts if part.path != self.path},
         }
 
 
@@ -203,21 +217,29 @@ def find_checkpoints(
         else {}
     )
     found = []
+    parts = parts_index(home, folders)
     for name, path in (pulled | own).items():
         try:
             kind: Literal["hub"] | None = "hub" if name in pulled else None
             found.append(
-                _describe_starter() if path == STARTER_PATH else describe_checkpoint(path, name, kind=kind)
+                _describe_starter()
+                if path == STARTER_PATH
+                else describe_checkpoint(path, name, kind=kind, parts=parts)
             )
         except SafelightError as error:
-            if path.is_relative_to(checkpoints_folder(home)) or _is_meant_as_checkpoint(path):
+            if _is_meant_as_checkpoint(path, own=path.is_relative_to(checkpoints_folder(home))):
                 on_error(path, error)
     return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
 
 
+def parts_index(home: Path, folders: Sequence[Path] = ()) -> PartsIndex:
+    """The files with autoencoders and text encoders in the data directory and in further folders."""
+    return PartsIndex((checkpoints_folder(home), *folders))
+
+
 def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:
     """The path of a name's checkpoint in the data directory or in further folders, usable or not; None if none."""
-    plain = name.removesuffix(".safetensors")
+    plain = _without_suffix(name)
     # Several lookups for one request cost one walk: on a network drive each folder's stat takes a millisecond.
     recent = _recent_candidates(home, tuple(folders), int(time.monotonic() / RECENT_SECONDS))
     place = recent.get(name) or recent.get(plain)
@@ -260,13 +282,14 @@ def find_checkpoint(
     """
     if name == STARTER:
         return _describe_starter()
+    parts = parts_index(home, folders)
     if place := find_path(name, home, folders):
-        return describe_checkpoint(place, name.removesuffix(".safetensors"))
+        return describe_checkpoint(place, _without_suffix(name), parts=parts)
     if allow_paths and name and (name.startswith((".", "/", "~")) or path_exists(Path(name))):
-        return describe_checkpoint(_expand_path(name), name)
+        return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
         return describe_checkpoint(hub_lookup(name), name, kind="hub")
-    near = get_close_matches(name, [STARTER, *_candidates(home, folders)], n=3)
+    near = get_close_matches(name, [STARTER, *islice(_candidates(home, folders), MAX_COMPARED)], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     if missing := missing_folders(folders):
         listed = ", ".join(map(str, missing))
@@ -276,8 +299,16 @@ def find_checkpoint(
     raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
 
 
-def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = None) -> Checkpoint:
+def describe_checkpoint(
+    path: Path, name: str, *, kind: Literal["hub"] | None = None, parts: PartsIndex | None = None
+) -> Checkpoint:
     """Describe the checkpoint at a path, checked as far as possible without loading it.
+
+    Args:
+        path: A diffusers folder or a weights file.
+        name: What requests call it.
+        kind: For a folder in the hub's cache.
+        parts: Where the networks that a file lacks are looked for, beside its own folder tree.
 
     Raises:
         CheckpointMissingError: The path does not exist.
@@ -287,29 +318,37 @@ def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = 
         return _describe_folder(path, name, kind or "folder")
     if not path_exists(path):
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
-    found = _describe_file(path, name, file_version(path))
-    if isinstance(found, _Problem):
-        raise found.kind(found.message, hint=found.hint)
-    return found
+    return _describe_file(path, name, parts or PartsIndex(()))
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What is wrong with a file; not the error itself, which would keep the header in memory by its traceback."""
+def _describe_file(path: Path, name: str, index: PartsIndex) -> Checkpoint:
+    """Describe the checkpoint in a file, with its networks from other files; a header is read once until it changes."""
+    single = identify_single_file(path)
+    parts = complete(single, index)
+    sections = {part.component: _section_of(part) for part in parts}
+    others = tuple(dict.fromkeys(part.path for part in parts if part.path != path))
+    stats = _stats(
+        [path, *others, *files_beside(path), *(file for other in others for file in files_beside(other))]
+    )
+    return Checkpoint(
+        name=name,
+        path=path.resolve(),
+        kind="file",
+        family=single.family,
+        size=sum(section.size for section in sections.values()),
+        precision=sections[single.family.denoiser].precision,
+        modified=max(stat.st_mtime_ns for stat in stats.values()),
+        weights=(path.absolute(), *(other.absolute() for other in others)),
+        elements=sum(section.elements for section in sections.values()),
+        stamp=_hash_stats(stats),
+        parts=tuple(replace(part, path=path.resolve()) if part.path == path else part for part in parts),
+    )
 
-    kind: type[ModelError]
-    message: str
-    hint: str
 
-
-@lru_cache(maxsize=10_000)
-def _describe_file(path: Path, name: str, _: FileVersion) -> Checkpoint | _Problem:
-    """Describe the checkpoint in a file, or what is wrong with it; its header is read once until the file changes."""
-    try:
-        family = identify_single_file(path).family
-        return _checkpoint(name, path, "file", family, (path,), list(read_header(path).tensors.values()))
-    except ModelError as error:
-        return _Problem(type(error), error.message, error.hint)
+def _section_of(part: PartFile) -> Section:
+    """The network of a part, in its file."""
+    sections = read_contents(part.path).sections
+    return next(section for section in sections if section.prefix == part.prefix)
 
 
 @lru_cache(maxsize=10_000)
@@ -439,16 +478,32 @@ def _short_name(name: str) -> str:
     return name
 
 
-def _is_meant_as_checkpoint(path: Path) -> bool:
-    """Whether a file or folder that cannot be used looks like a checkpoint, and not like another kind of weights."""
+def _is_meant_as_checkpoint(path: Path, *, own: bool) -> bool:
+    """Whether a file or folder that cannot be used looks like a checkpoint, and not like another kind of weights.
+
+    Args:
+        path: It.
+        own: It lies in the data directory's own folder, where all but text encoders and autoencoders are.
+    """
     if path.is_dir():
         return True
+    if own:
+        return not _is_part(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return path.suffix.lower() == ".ckpt"
     try:
         return _file_kind(path, file_version(path)) in ("checkpoint", "denoiser", None)
     except FileMissingError:  # deleted meanwhile
         return False
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file holds text encoders or autoencoders and nothing else."""
+    try:
+        contents = read_contents(path)
+    except ModelError:
+        return False
+    return bool(contents.sections) and not contents.of_role("denoiser")
 
 
 def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
@@ -473,7 +528,11 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def _checkpoint_name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix().removesuffix(".safetensors")
+    return _without_suffix(path.relative_to(root).as_posix())
+
+
+def _without_suffix(name: str) -> str:
+    return name.removesuffix(".safetensors").removesuffix(".gguf")
 
 
 def _expand_path(name: str) -> Path:

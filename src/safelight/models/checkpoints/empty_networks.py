@@ -12,20 +12,15 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any
 
-import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
-from diffusers.pipelines import kolors
 
-from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.errors import CheckpointFamilyError
 from safelight.models import BUNDLED
-from safelight.models.checkpoints.diffusers_layout import ComponentFiles, read_folder
+from safelight.models.checkpoints import loading
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.loading import silence_libraries
-from safelight.models.checkpoints.single_file_loader import SingleFileLoader
 
-_LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _lock = threading.Lock()
 """accelerate changes torch globally while it builds a network."""
 
@@ -36,12 +31,11 @@ def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
-    if checkpoint.kind == "file":
-        files = SingleFileLoader(checkpoint.path)
-        with _lock:
-            return {name: files._build(name) for name in files.names}
-    components = read_folder(checkpoint.path).components.values()
-    return {files.name: _build_from_files(files) for files in components if files.has_weights}
+    with _lock:
+        networks = loading.empty_networks(checkpoint)
+    for network in networks.values():
+        _tie(network)
+    return networks
 
 
 def published_families() -> list[str]:
@@ -99,32 +93,23 @@ def _published() -> Mapping[str, Mapping[str, Any]]:
     return entries
 
 
-def _build_from_files(files: ComponentFiles) -> torch.nn.Module:
-    kind = getattr(_LIBRARIES[files.library], files.class_name, None)
-    if kind is None:
-        raise CheckpointInvalidError(
-            f"The component {files.name!r} is a {files.class_name}, which {files.library} does not have."
-        )
-    try:
-        return _build_class(kind, files.config())
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointInvalidError(
-            f"The configuration of {files.name!r} in {files.folder.parent} cannot be used: {error}"
-        ) from error
-
-
 def _build(name: str, config: Mapping[str, Any]) -> torch.nn.Module:
     module, _, attribute = name.rpartition(".")
     return _build_class(resolve_name(f"{module}:{attribute}"), config)
 
 
 def _build_class(kind: Any, config: Mapping[str, Any]) -> torch.nn.Module:
-    silence_libraries()
+    loading.silence_libraries()
     with _lock, init_empty_weights():
         if hasattr(kind, "from_config"):
             network: torch.nn.Module = kind.from_config(dict(config))
         else:
             network = kind(kind.config_class.from_dict(dict(config)))
-    if isinstance(network, transformers.PreTrainedModel):
-        network.tie_weights()  # not within the context, which separates what is tied
+    _tie(network)
     return network
+
+
+def _tie(network: torch.nn.Module) -> None:
+    """Tie the weights that are equal, which building without weights has separated."""
+    if isinstance(network, transformers.PreTrainedModel):
+        network.tie_weights()

@@ -64,10 +64,17 @@ def walk_weights(root: Path, suffixes: Collection[str]) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=16)
 def weights_of(listings: tuple[FolderListing, ...], suffixes: frozenset[str]) -> tuple[Path, ...]:
-    """The diffusers folders in listings, and the files with one of the suffixes, in their order."""
+    """The diffusers folders in listings, and the files with one of the suffixes, in their order.
+
+    A folder with the name of a weights file beside it belongs to that file (``sidecar``), and is left out.
+    """
     found: list[Path] = []
+    files = {listing.folder / name for listing in listings for name in listing.files}
     for listing in listings:
-        if listing.is_diffusers:
+        if listing.is_diffusers and not any(
+            listing.folder.with_name(listing.folder.name + suffix) in files
+            for suffix in (".safetensors", ".gguf")
+        ):
             found.append(listing.folder)
         found += [listing.folder / name for name in listing.files if Path(name).suffix.lower() in suffixes]
     return tuple(found)

@@ -60,8 +60,8 @@ _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 def read_gguf_header(path: Path, file: BinaryIO, size: int) -> Header:
     """Read and check the header of an open GGUF file of ``size`` bytes.
 
-    Text encoders have transformers' names (``llama_names``). The metadata are its texts and numbers; lists,
-    such as the tokenizer's words, are read by ``read_gguf_metadata``.
+    Text encoders have transformers' names (``llama_names``). The metadata of the header are its texts and numbers;
+    lists, such as the tokenizer's words, are read by ``read_gguf_metadata``.
 
     Raises:
         CheckpointInvalidError: It is not a complete GGUF file, or has tensors of a type that is not read.

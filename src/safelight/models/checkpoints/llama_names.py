@@ -13,6 +13,7 @@ ARCHITECTURES = frozenset(
 )
 """The text encoders that are renamed, by ``general.architecture``."""
 
+_BLOCK_NAME = re.compile(r"(?:enc\.)?blk\.(\d+)\.(\w+)")
 _BLOCK = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -76,7 +77,7 @@ def rename(tensors: Mapping[str, TensorEntry], metadata: Mapping[str, str]) -> d
 def _new_name(name: str, architecture: str) -> str:
     stem, dot, last = name.rpartition(".")
     t5 = architecture.startswith("t5")
-    if match := re.fullmatch(r"(?:enc\.)?blk\.(\d+)\.(\w+)", stem):
+    if match := _BLOCK_NAME.fullmatch(stem):
         number, part = match.groups()
         if t5:
             return f"encoder.block.{number}.{_T5_BLOCK.get(part, part)}{dot}{last}"

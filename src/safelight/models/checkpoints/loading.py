@@ -11,9 +11,9 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
 from safetensors import SafetensorError
@@ -34,18 +35,16 @@ from safelight.models.checkpoints.diffusers_layout import (
     read_json,
 )
 from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
-from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
-from safelight.models.checkpoints.single_file_loader import (
-    ConfigLookup,
-    SingleFileLoader,
-    bundled_configs,
-    single_file_scheduler,
-    single_file_tokenizer,
-)
+from safelight.models.checkpoints.safetensors_header import TensorEntry, main_precision, read_header
+from safelight.models.checkpoints.sidecar import files_beside
+from safelight.models.checkpoints.single_file import SingleFile, identify_single_file
+from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
+from safelight.models.tokenizers.file_tokenizers import tokenizer_of
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 from safelight.runtime.backends import (
     EAGER,
@@ -56,8 +55,8 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
-from safelight.runtime.memory_plan.forms import NetworkForm
-from safelight.runtime.quantization.tensor import QuantizedTensor, stored_nbytes
+from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
+from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
@@ -171,10 +170,12 @@ class CheckpointParts:
         checkpoint: The checkpoint.
         digest: ``Checkpoint.digest``.
         sources: Its networks by name.
-        files: Where they are read from.
+        files: Where scheduler and options are read from.
         tokenizers_digest: What identifies its tokenizers.
         tokenizers_and_scheduler: Its tokenizers, processors and scheduler by name; the scheduler of a single file is
             added by ``assemble``.
+        part_digests: The SHA-256 of each file beside the checkpoint's own, by the component that is read from it.
+        build_empty: Builds a network without weights, by its name.
     """
 
     checkpoint: Checkpoint
@@ -183,11 +184,24 @@ class CheckpointParts:
     files: DiffusersFolder | SingleFileLoader
     tokenizers_digest: str
     tokenizers_and_scheduler: dict[str, object]
+    part_digests: Mapping[str, str] = field(default_factory=dict)
+    build_empty: Callable[[str], torch.nn.Module] = field(default=lambda _: torch.nn.Module(), repr=False)
 
     @property
     def keys(self) -> frozenset[ComponentKey]:
         """What identifies its networks."""
         return frozenset(source.key for source in self.sources.values())
+
+    def empty_network(self, name: str) -> torch.nn.Module:
+        """A network on torch's meta device: its modules and shapes without weights, of which none are read.
+
+        Args:
+            name: Its name in ``sources``.
+
+        Raises:
+            CheckpointInvalidError: Its files were replaced, and are not those of such a network.
+        """
+        return self.build_empty(name)
 
     def assemble(self, components: Sequence[Component]) -> LoadedCheckpoint:
         """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time."""
@@ -197,32 +211,31 @@ class CheckpointParts:
         else:
             options = self.files.options()
             if "scheduler" not in others:
-                others["scheduler"] = self.files.scheduler(networks["unet"].network)
+                others["scheduler"] = self.files.scheduler(networks[self.checkpoint.family.denoiser].network)
         return LoadedCheckpoint(self.checkpoint, networks, others, options, self.tokenizers_digest)
 
 
-def scheduler_config(
-    checkpoint: Checkpoint, *, configs: ConfigLookup = bundled_configs
-) -> Mapping[str, object]:
+def scheduler_config(checkpoint: Checkpoint) -> Mapping[str, object]:
     """Read the config of a checkpoint's scheduler from disk; no weights are read.
 
     Raises:
         CheckpointInvalidError: It is missing or damaged.
     """
     if checkpoint.kind == "file":
-        return single_file_scheduler(checkpoint.path, configs)
+        return SingleFileLoader(identify_single_file(checkpoint.path)).scheduler_config()
     return read_json(checkpoint.path / "scheduler" / "scheduler_config.json")
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigLookup = bundled_configs) -> object | None:
+def load_tokenizer(checkpoint: Checkpoint) -> object | None:
     """Load the tokenizer of a checkpoint's first text encoder, without weights; None if there is none.
 
     Raises:
         CheckpointInvalidError: The tokenizer cannot be read.
     """
     if checkpoint.kind == "file":
-        tokenizer: object = single_file_tokenizer(checkpoint.path, configs)
-        return make_thread_safe(tokenizer)
+        single = identify_single_file(checkpoint.path)
+        first = next((part for part in checkpoint.parts if part.component.startswith("text_encoder")), None)
+        return None if first is None else make_thread_safe(_load_file_tokenizer(single, first))
     name = checkpoint.family.text_encoders[0].replace("text_encoder", "tokenizer")
     component = read_folder(checkpoint.path).components.get(name)
     return None if component is None else make_thread_safe(_load_without_weights(component))
@@ -244,7 +257,6 @@ def describe_parts(
     *,
     backend: str = EAGER,
     cache: Path | None = None,
-    configs: ConfigLookup = bundled_configs,
     digests: FileDigests | None = None,
     within: Context = nullcontext,
     forms: Mapping[str, NetworkForm] = MappingProxyType({}),
@@ -260,7 +272,6 @@ def describe_parts(
         device: The weights' device.
         backend: What computes the networks; those that it does not compile stay eager.
         cache: The cache folder of digests and compiled networks; None caches nothing.
-        configs: Returns the folder with a single file's component configs.
         digests: Digests of weights files; by default those in the cache folder.
         within: A context such as a lock, in which tokenizers and networks are loaded, but nothing is hashed.
         forms: How the weights of networks are kept, by the network's name, where that is not whole on the device.
@@ -281,7 +292,7 @@ def describe_parts(
         forms,
     )
     if checkpoint.kind == "file":
-        return _describe_file(checkpoint, loader, configs)
+        return _describe_file(checkpoint, loader)
     return _describe_folder(checkpoint, loader)
 
 
@@ -289,8 +300,6 @@ def load_checkpoint(
     checkpoint: Checkpoint,
     precision: str | ComponentPrecisions = "fp32",
     device: str | torch.device = "cpu",
-    *,
-    configs: ConfigLookup = bundled_configs,
 ) -> LoadedCheckpoint:
     """Load all components of a checkpoint, outside any pool.
 
@@ -299,8 +308,29 @@ def load_checkpoint(
     Raises:
         CheckpointInvalidError: A tensor is missing or has the wrong shape, or a tokenizer or scheduler cannot be read.
     """
-    parts = describe_parts(checkpoint, precision, device, configs=configs)
+    parts = describe_parts(checkpoint, precision, device)
     return parts.assemble([source.load() for source in parts.sources.values()])
+
+
+def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
+    """A checkpoint's networks by name, on torch's meta device; nothing is hashed, and no weights are read.
+
+    Called by one thread at a time.
+
+    Raises:
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    silence_libraries()
+    given = {name: part.empty() for name, part in _part_loaders(checkpoint.parts).items()}
+    if checkpoint.kind == "file":
+        return given
+    components = read_folder(checkpoint.path).components.values()
+    found = {
+        files.name: _build_empty(files)
+        for files in components
+        if files.has_weights and files.name not in given
+    }
+    return found | given
 
 
 @dataclass(frozen=True)
@@ -338,7 +368,7 @@ class _NetworkLoader:
         identify: Callable[[], str],
         config: Mapping[str, object],
         tensors: list[TensorEntry],
-        read: partial[torch.nn.Module],
+        read: Callable[[torch.dtype], torch.nn.Module],
     ) -> ComponentSource:
         """The source of a network.
 
@@ -352,9 +382,15 @@ class _NetworkLoader:
         precision = self.precisions.of(name, config)
         wanted = self.backend.name if self.backend.computes(name) else EAGER
         backend = checkpoint_backend(wanted, precision)
-        key = ComponentKey(identify(), precision, backend.name)
+        form = self.forms.get(name, WHOLE)
+        key = ComponentKey(identify(), precision, backend.name, form=form.name)
+        if form != WHOLE:
+            stored = DTYPES.get(main_precision(tensors), DTYPES[precision])
+            load = partial(self._load_form, name, key, form, identify, partial(read, stored))
+            return ComponentSource(key, form.nbytes, load)
         itemsize = int(DTYPES[precision].itemsize)
-        nbytes = sum(tensor.loaded_nbytes(itemsize) for tensor in tensors)
+        packed = backend.name == EAGER
+        nbytes = sum(tensor.loaded_nbytes(itemsize, packed=packed) for tensor in tensors)
         return ComponentSource(key, nbytes, lambda: self._load(name, key, backend, identify, read))
 
     def _load(
@@ -363,7 +399,7 @@ class _NetworkLoader:
         key: ComponentKey,
         backend: Backend,
         identify: Callable[[], str],
-        read: partial[torch.nn.Module],
+        read: Callable[[torch.dtype], torch.nn.Module],
     ) -> Component:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
@@ -371,6 +407,8 @@ class _NetworkLoader:
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
+            if backend.name != EAGER:
+                dequantize_network(network)
             network.requires_grad_(False).eval().to(self.device)
             nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
             parameters = parameter_names(network)  # what a backend makes of it may have another signature
@@ -380,38 +418,110 @@ class _NetworkLoader:
         _check_unchanged(name, key, identify)
         return component
 
+    def _load_form(
+        self,
+        name: str,
+        key: ComponentKey,
+        form: NetworkForm,
+        identify: Callable[[], str],
+        read: Callable[[], torch.nn.Module],
+    ) -> Component:
+        """Load a network in a form other than whole; see ``_load``.
 
-def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader, configs: ConfigLookup) -> CheckpointParts:
-    files = SingleFileLoader(checkpoint.path, configs)
-    loader.check_backend(checkpoint, files.names)
+        It is read as it is stored, and converted weight by weight: there is never a second copy of all weights.
+        """
+        _check_unchanged(name, key, identify)
+        with self.within():
+            network = read().requires_grad_(False).eval()
+            _keep_precision(network)
+            nbytes = form.keep(network, DTYPES[key.dtype], self.device)
+            component = Component(key, network, nbytes, parameter_names(network))
+        _check_unchanged(name, key, identify)
+        return component
+
+
+def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
+    single = identify_single_file(checkpoint.path)
+    parts = {part.component: part for part in checkpoint.parts}
+    loader.check_backend(checkpoint, list(parts))
     with loader.within():
-        files.check()
-        tokenizers = {name: make_thread_safe(tokenizer) for name, tokenizer in files.tokenizers().items()}
-    digest = loader.digests.digest(checkpoint.path)
-    sources = {
-        name: loader.source(
-            name,
-            partial(_digest_in_file, checkpoint.path, name, loader.digests),
-            files.config(name),
-            files.entries(name),
-            partial(files.load, name),
-        )
-        for name in files.names
+        sources = _part_loaders(checkpoint.parts)
+        tokenizers = {
+            name.replace("text_encoder", "tokenizer"): make_thread_safe(_load_file_tokenizer(single, part))
+            for name, part in parts.items()
+            if name.startswith("text_encoder")
+        }
+    return CheckpointParts(
+        checkpoint,
+        loader.digests.digest(checkpoint.path),
+        {name: _part_source(part, loader) for name, part in sources.items()},
+        SingleFileLoader(single),
+        _tokenizers_digest(checkpoint, loader),
+        tokenizers,
+        _part_digests(checkpoint, loader),
+        partial(_empty_network, sources, loader),
+    )
+
+
+def _part_loaders(parts: Iterable[PartFile]) -> dict[str, PartLoader]:
+    """Loaders of networks in weights files, whose headers are checked."""
+    loaders = {part.component: PartLoader(part) for part in parts}
+    for each in loaders.values():
+        each.check()
+    return loaders
+
+
+def _part_source(part: PartLoader, loader: _NetworkLoader) -> ComponentSource:
+    return loader.source(
+        part.part.component,
+        partial(_part_digest, part, loader.digests),
+        part.config,
+        part.entries(),
+        part.load,
+    )
+
+
+def _part_digests(checkpoint: Checkpoint, loader: _NetworkLoader) -> dict[str, str]:
+    return {
+        part.component: loader.digests.digest(part.path)
+        for part in checkpoint.parts
+        if part.path != checkpoint.path
     }
-    return CheckpointParts(checkpoint, digest, sources, files, _hash(files.single.config_name), tokenizers)
+
+
+def _empty_network(loaders: Mapping[str, PartLoader], loader: _NetworkLoader, name: str) -> torch.nn.Module:
+    with loader.within():
+        return loaders[name].empty()
+
+
+def _load_file_tokenizer(single: SingleFile, part: PartFile) -> object:
+    """The tokenizer of a text encoder in a file."""
+    slot = single.slot(part.component)
+    if slot is None:
+        raise CheckpointInvalidError(f"{single.path} has no place for {part.component}.")
+    return tokenizer_of(slot.tokenizer, part, single.path)
+
+
+def _tokenizers_digest(checkpoint: Checkpoint, loader: _NetworkLoader) -> str:
+    """What identifies the tokenizers of a file: those of its family, and what lies beside the files."""
+    beside = [file for part in checkpoint.parts for file in files_beside(part.path)]
+    return _hash(checkpoint.family.key, *(loader.digests.digest(file) for file in dict.fromkeys(beside)))
 
 
 def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
     folder = read_folder(checkpoint.path)
-    networks = [files for files in folder.components.values() if files.has_weights]
-    loader.check_backend(checkpoint, [files.name for files in networks])
+    replaced = {part.component for part in checkpoint.parts}
+    all_networks = [files for files in folder.components.values() if files.has_weights]
+    networks = [files for files in all_networks if files.name not in replaced]
+    loader.check_backend(checkpoint, [files.name for files in all_networks])
     others = [files for files in folder.components.values() if not files.has_weights]
     with loader.within():
+        part_loaders = _part_loaders(checkpoint.parts)
         tokenizers_and_scheduler = {
             files.name: make_thread_safe(_load_without_weights(files)) for files in others
         }
-    digests = {file: loader.digests.digest(file) for files in networks for file in files.weights}
-    sources = {
+    digests = {file: loader.digests.digest(file) for files in all_networks for file in files.weights}
+    own = {
         files.name: loader.source(
             files.name,
             partial(_component_digest, files, loader.digests),
@@ -421,6 +531,8 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         )
         for files in networks
     }
+    given = {name: _part_source(part, loader) for name, part in part_loaders.items()}
+    sources = {files.name: (own | given)[files.name] for files in all_networks}
     tokenizers = (file for file in checkpoint.configs if file.parent.name.startswith("tokenizer"))
     return CheckpointParts(
         checkpoint,
@@ -429,7 +541,34 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         folder,
         combined_digest(tokenizers, loader.cache),
         tokenizers_and_scheduler,
+        _part_digests(checkpoint, loader),
+        partial(_empty_folder_network, folder, part_loaders, loader),
     )
+
+
+def _empty_folder_network(
+    folder: DiffusersFolder, given: Mapping[str, PartLoader], loader: _NetworkLoader, name: str
+) -> torch.nn.Module:
+    """A network of a folder without weights."""
+    if name in given:
+        return _empty_network(given, loader, name)
+    files = folder.components[name]
+    with loader.within():
+        return _build_empty(files)
+
+
+def _build_empty(files: ComponentFiles) -> torch.nn.Module:
+    """The network of a folder's component without weights; called by one thread at a time."""
+
+    def build(kind: Any) -> torch.nn.Module:
+        config = dict(files.config())
+        if files.library == "diffusers":
+            return kind.from_config(config)
+        return kind(kind.config_class.from_dict(config))
+
+    with init_empty_weights():
+        network: torch.nn.Module = _load_with(files, build)
+    return network
 
 
 def _check_unchanged(name: str, key: ComponentKey, identify: Callable[[], str]) -> None:
@@ -441,9 +580,11 @@ def _check_unchanged(name: str, key: ComponentKey, identify: Callable[[], str]) 
         )
 
 
-def _digest_in_file(path: Path, name: str, digests: FileDigests) -> str:
-    """What identifies a network of a single file: the file, and which of its networks it is."""
-    return _hash("single file", digests.digest(path), name)
+def _part_digest(part: PartLoader, digests: FileDigests) -> str:
+    """What identifies a network in a weights file: the file, which of its networks it is, its class and its config."""
+    file = part.part
+    config = json.dumps(dict(part.config), sort_keys=True, default=str)
+    return _hash("file", digests.digest(file.path), file.prefix, file.kind, file.class_name, config)
 
 
 def _component_digest(files: ComponentFiles, digests: FileDigests) -> str:

@@ -21,8 +21,10 @@ _CONFIG = "quantization_config"
 
 
 def is_quantized(files: ComponentFiles) -> bool:
-    """Whether any of a component's tensors is stored packed."""
-    return any(entry.packing for file in files.weights for entry in read_header(file).tensors.values())
+    """Whether any of a component's tensors is stored packed, or its config says that it is quantized."""
+    return _CONFIG in files.config() or any(
+        entry.packing for file in files.weights for entry in read_header(file).tensors.values()
+    )
 
 
 def load_quantized_network(files: ComponentFiles, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
@@ -41,9 +43,9 @@ def load_quantized_network(files: ComponentFiles, kind: Any, dtype: torch.dtype)
     tensors: dict[str, torch.Tensor] = {}
     for file in files.weights:
         tensors |= read_tensors(file)
-    if not issubclass(kind, ModelMixin):
-        return _load_with_transformers(files, kind, tensors, dtype)
     config = {name: value for name, value in files.config().items() if name != _CONFIG}
+    if not issubclass(kind, ModelMixin):
+        return _load_with_transformers(kind, config, tensors, dtype)
     with init_empty_weights():
         network: torch.nn.Module = kind.from_config(config)
     network._fix_state_dict_keys_on_load(tensors)
@@ -59,14 +61,11 @@ def load_quantized_network(files: ComponentFiles, kind: Any, dtype: torch.dtype)
 
 
 def _load_with_transformers(
-    files: ComponentFiles, kind: Any, tensors: dict[str, torch.Tensor], dtype: torch.dtype
+    kind: Any, config: dict[str, Any], tensors: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> torch.nn.Module:
-    config = kind.config_class.from_pretrained(files.folder, local_files_only=True)
-    if hasattr(config, _CONFIG):
-        delattr(config, _CONFIG)
     network, report = kind.from_pretrained(
         None,
-        config=config,
+        config=kind.config_class.from_dict(config),
         state_dict={name: to_precision(tensor, dtype) for name, tensor in tensors.items()},
         dtype=dtype,
         output_loading_info=True,

@@ -1,163 +1,243 @@
-"""Identify a checkpoint in one .safetensors file, in the layout of the original Stable Diffusion code.
+"""Identify a checkpoint in one weights file: its family and variant, and which networks it lacks.
 
-Such a file holds weights only. Its family is detected from keys and shapes; the component configs are bundled in
-``configs/``, one diffusers folder without weights for each family, so that nothing has to be downloaded. This module
-does not import torch.
+The file's content decides (``sections``, ``layouts``). Variants that differ in their weights alone are told by what the
+makers wrote into the file, and only then by its name. This module does not import torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
-from safelight.models import BUNDLED
-from safelight.models.checkpoints.family_detection import detect_unet_variant
-from safelight.models.checkpoints.safetensors_header import Header, TensorEntry, read_header
+from safelight.errors import CheckpointFamilyError, CheckpointInvalidError, ModelError
+from safelight.models.checkpoints.layouts import NETWORKS, FamilyLayout, Slot
+from safelight.models.checkpoints.safetensors_header import Header, read_header
+from safelight.models.checkpoints.sections import (
+    FileContents,
+    Section,
+    families_of,
+    read_contents,
+    shapes_of,
+)
+from safelight.models.digests import FileVersion, file_version
 from safelight.models.families import FAMILIES, Family
-
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
-CONFIGS = BUNDLED / "configs"
+from safelight.models.inventory.file_kinds import identify
 
 Prediction = Literal["epsilon", "v_prediction"]
-
-_CLIP = "cond_stage_model.transformer."
-_OPEN_CLIP = "cond_stage_model.model."
-_XL_CLIP = "conditioner.embedders.0.transformer."
-_XL_OPEN_CLIP = "conditioner.embedders.1.model."
-_REFINER_OPEN_CLIP = "conditioner.embedders.0.model."
-
-PREFIXES: Mapping[str, Mapping[str, str]] = {
-    "sd1": {"unet": UNET, "vae": VAE, "text_encoder": _CLIP},
-    "sd2": {"unet": UNET, "vae": VAE, "text_encoder": _OPEN_CLIP},
-    "sdxl": {"unet": UNET, "vae": VAE, "text_encoder": _XL_CLIP, "text_encoder_2": _XL_OPEN_CLIP},
-    "sdxl-refiner": {"unet": UNET, "vae": VAE, "text_encoder_2": _REFINER_OPEN_CLIP},
-}
-"""The prefix of each component's keys, by the name of the component configs."""
-
-_TEXT_ENCODER_KEYS = {
-    "sdxl": (_XL_OPEN_CLIP, _XL_CLIP),
-    "sdxl-refiner": (_REFINER_OPEN_CLIP,),
-    "sd2": (_OPEN_CLIP,),
-    "sd1": (_CLIP,),
-}
-_TITLES = {
-    "unet": "the U-Net",
-    "vae": "the VAE",
-    "text_encoder": "the text encoder",
-    "text_encoder_2": "the OpenCLIP text encoder",
-}
-_OTHER_KINDS = {
-    "lora_unet_": "a LoRA",
-    "lora_te_": "a LoRA",
-    "lora_A.weight": "a LoRA",
-    "lora_down.weight": "a LoRA",
-    "control_model.": "a ControlNet",
-    "controlnet_cond_embedding": "a ControlNet",
-    "emb_params": "a textual inversion",
-    "double_blocks.": "a Flux-like transformer",
-    "joint_blocks.": "a Stable Diffusion 3 transformer",
-    "transformer_blocks.": "a transformer alone",
-    "down_blocks.": "one component in diffusers' layout",
-}
-"""Other kinds of files, by a substring of their keys."""
 
 
 @dataclass(frozen=True)
 class SingleFile:
-    """The contents of a single file.
+    """A file with a denoiser, as its header tells.
 
     Args:
+        path: The file.
         family: Its family.
-        config_name: The name of its component configs.
-        prediction: What the U-Net predicts; None if the file does not state it and both are common (Stable
-            Diffusion 2).
+        layout: How files of the family are laid out.
+        denoiser: The denoiser.
+        own: The other networks in the file by their names in a pipeline.
+        wanted: The slots of the networks that it lacks, each with the width that fits; optional ones are among them.
+        prediction: What a U-Net predicts; None if the file does not state it and both are common (Stable
+            Diffusion 2), and for all other networks.
         zero_snr: The model was trained with zero terminal signal-to-noise ratio.
     """
 
+    path: Path
     family: Family
-    config_name: str
+    layout: FamilyLayout
+    denoiser: Section
+    own: Mapping[str, Section]
+    wanted: Mapping[str, int | None]
     prediction: Prediction | None
     zero_snr: bool
 
+    @property
+    def missing(self) -> tuple[Slot, ...]:
+        """The networks that it lacks."""
+        return tuple(slot for slot in self.layout.slots if slot.component not in self.own)
+
+    def slot(self, component: str) -> Slot | None:
+        """The place of a network."""
+        return next((slot for slot in self.layout.slots if slot.component == component), None)
+
 
 def identify_single_file(path: Path) -> SingleFile:
-    """Identify a file's family and check that it has all components.
+    """Identify a file with a denoiser; its header is read once until the file changes.
 
     Raises:
-        CheckpointInvalidError: The file is damaged, or lacks a component.
-        CheckpointFamilyError: Its family is not supported as a single file.
+        CheckpointInvalidError: The file is damaged.
+        CheckpointFamilyError: It holds no denoiser, or one that Safelight has no pipeline for.
         PickleRefusedError, FileMissingError: The file is a pickle; it cannot be read.
     """
-    header = read_header(path)
-    if f"{UNET}input_blocks.0.0.weight" not in header.tensors:
-        raise _unknown_file_error(path, header)
-    configs = _detect_configs(header)
-    _check_components(path, header, PREFIXES[configs])
-    variant = detect_unet_variant(_input_channels(header), _output_channels(header))
-    name = f"{configs}-{variant}" if variant else configs
-    if name not in FAMILIES:
-        raise CheckpointFamilyError(f"{path} is an inpainting model of a family that has none.")
-    return SingleFile(FAMILIES[name], configs, _detect_prediction(configs, header), "ztsnr" in header.tensors)
+    found = _identify(path, file_version(path))
+    if isinstance(found, Problem):
+        raise found.error()
+    return found
 
 
-def _detect_configs(header: Header) -> str:
-    """The name of the component configs, by the text encoders' keys, or the U-Net's if there are no text encoders."""
-    for configs, signs in _TEXT_ENCODER_KEYS.items():
-        if any(key.startswith(signs) for key in header.tensors):
-            return configs
-    context = next(
-        (t.shape[-1] for key, t in header.tensors.items() if key.endswith("attn2.to_k.weight")), 768
-    )
-    return {1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}.get(context, "sd1")
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a file; not the error itself, which would keep the header in memory by its traceback."""
+
+    kind: type[ModelError]
+    message: str
+    hint: str | None
+
+    @classmethod
+    def of(cls, error: ModelError) -> Problem:
+        """What an error says."""
+        return cls(type(error), error.message, error.hint)
+
+    def error(self) -> ModelError:
+        """The error."""
+        return self.kind(self.message, hint=self.hint)
 
 
-def _check_components(path: Path, header: Header, prefixes: Mapping[str, str]) -> None:
-    missing = [
-        _TITLES[part]
-        for part, prefix in prefixes.items()
-        if not any(key.startswith(prefix) for key in header.tensors)
-    ]
-    if missing:
-        raise CheckpointInvalidError(
-            f"{path} lacks {' and '.join(missing)}.",
-            hint="Give a file with all its components, or a diffusers folder.",
-        )
+@lru_cache(maxsize=10_000)
+def _identify(path: Path, _: FileVersion) -> SingleFile | Problem:
+    try:
+        return _identify_contents(path, read_contents(path), read_header(path))
+    except ModelError as error:
+        return Problem.of(error)
 
 
-def _input_channels(header: Header) -> int:
-    return _dimension(header.tensors[f"{UNET}input_blocks.0.0.weight"], 1)
-
-
-def _output_channels(header: Header) -> int:
-    last = header.tensors.get(f"{UNET}out.2.weight")
-    return _dimension(last, 0) if last else 4
-
-
-def _dimension(tensor: TensorEntry, axis: int) -> int:
-    return tensor.shape[axis] if len(tensor.shape) > axis else 0
-
-
-def _detect_prediction(configs: str, header: Header) -> Prediction | None:
-    """What the U-Net predicts, by the marker key of v-prediction fine-tunes or Stability AI's model specification."""
-    if "edm_mean" in header.tensors:
+def _identify_contents(path: Path, contents: FileContents, header: Header) -> SingleFile:
+    denoisers = contents.of_role("denoiser")
+    if not denoisers:
+        raise _other_file_error(path, header)
+    denoiser = max(denoisers, key=lambda section: section.size)
+    layout = min(families_of(denoiser), key=lambda family: _misfit(family, contents))
+    loose = {name: header.tensors[name].shape for name in contents.loose}
+    shapes = loose | dict(shapes_of(header.tensors, denoiser.prefix))
+    if layout.denoiser.class_name == "UNet2DConditionModel" and "edm_mean" in shapes:
         raise CheckpointFamilyError(
             "The file is an EDM model (Playground 2.5), which Safelight does not support."
         )
-    declared = header.metadata.get("modelspec.prediction_type", "").lower()
-    if "v_pred" in header.tensors or declared in ("v", "v_prediction"):
-        return "v_prediction"
-    return None if configs == "sd2" and declared != "epsilon" else "epsilon"
-
-
-def _unknown_file_error(path: Path, header: Header) -> CheckpointFamilyError:
-    keys = " ".join(header.tensors)
-    what = next((title for part, title in _OTHER_KINDS.items() if part in keys), None)
-    return CheckpointFamilyError(
-        f"{path} is {what}, not a whole checkpoint."
-        if what
-        else f"{path} holds no checkpoint that is known.",
-        hint="Single files are opened for Stable Diffusion 1, 2 and XL; give other families as diffusers folders.",
+    variant = layout.variant(shapes, header.metadata, path.stem)
+    if variant not in FAMILIES:
+        raise CheckpointFamilyError(
+            f"{path} is a model of the kind {variant}, for which Safelight has no pipeline."
+        )
+    layout = _layout_of_variant(layout, variant, denoiser)
+    own = _assign(layout, contents)
+    prediction, zero_snr = _detect_prediction(layout, contents, header)
+    return SingleFile(
+        path=path,
+        family=FAMILIES[variant],
+        layout=layout,
+        denoiser=replace(denoiser, kinds=(layout.denoiser.name,)),
+        own=own,
+        wanted={slot.component: slot.wanted_width(shapes) for slot in layout.slots},
+        prediction=prediction,
+        zero_snr=zero_snr,
     )
+
+
+def _misfit(family: FamilyLayout, contents: FileContents) -> tuple[int, int]:
+    """How badly a file's text encoders fit a family: those that it lacks, and those that are too many."""
+    encoders = contents.of_role("text encoder")
+    if not encoders:
+        return 0, 0
+    own = _assign(family, contents)
+    required = [slot for slot in family.slots if slot.component != "vae" and not slot.optional]
+    used = [component for component in own if component != "vae"]
+    return sum(slot.component not in own for slot in required), len(encoders) - len(used)
+
+
+def _layout_of_variant(layout: FamilyLayout, variant: str, denoiser: Section) -> FamilyLayout:
+    """The layout of a variant that has one of its own under its own name (PixArt-alpha and sigma)."""
+    named = (family for family in families_of(denoiser) if family.denoiser.name == variant)
+    return next(named, layout)
+
+
+def _assign(layout: FamilyLayout, contents: FileContents) -> dict[str, Section]:
+    """Which of a file's networks goes where: by its kind, and where several fit, by the words in its prefix."""
+    free = [section for section in contents.sections if section.role != "denoiser"]
+    own: dict[str, Section] = {}
+    for slot in layout.slots:
+        fitting = [
+            section
+            for section in free
+            if any(kind in section.kinds for kind in slot.layouts) and _admits(slot, section)
+        ]
+        if not fitting:
+            continue
+        best = min(fitting, key=lambda section: _prefix_rank(slot, section))
+        free.remove(best)
+        own[slot.component] = best
+    return own
+
+
+def _admits(slot: Slot, section: Section) -> bool:
+    """Whether a slot takes a section by its prefix: the original code's prefixes say which encoder it is."""
+    if not section.prefix.startswith(("conditioner.", "cond_stage_model.")):
+        return True
+    return any("." in word and word in section.prefix for word in slot.prefixes)
+
+
+def _prefix_rank(slot: Slot, section: Section) -> tuple[bool, int]:
+    kinds = [slot.layouts.index(kind) for kind in section.kinds if kind in slot.layouts]
+    prefix = section.prefix.strip(".")
+    segment = prefix.removeprefix("text_encoders.").partition(".")[0]
+    components = [word for word in slot.prefixes if word.startswith("text_encoder")]
+    others = tuple(word for word in slot.prefixes if word not in components)
+    named = segment in components or segment.startswith(others)
+    within = any("." in word and word in prefix for word in slot.prefixes)
+    return not (named or within), min(kinds)
+
+
+def kind_in_slot(slot: Slot, section: Section) -> str:
+    """Which of the kinds that a section may be a slot takes."""
+    return next(kind for kind in slot.layouts if kind in section.kinds)
+
+
+def _detect_prediction(
+    layout: FamilyLayout, contents: FileContents, header: Header
+) -> tuple[Prediction | None, bool]:
+    """What a U-Net predicts, by the marker key of v-prediction fine-tunes or Stability AI's model specification."""
+    if layout.denoiser.class_name != "UNet2DConditionModel":
+        return None, False
+    declared = header.metadata.get("modelspec.prediction_type", "").lower()
+    zero_snr = "ztsnr" in contents.loose
+    if "v_pred" in contents.loose or declared in ("v", "v_prediction"):
+        return "v_prediction", zero_snr
+    unknown = layout.denoiser.name == "sd2" and declared != "epsilon"
+    return None if unknown else "epsilon", zero_snr
+
+
+def _other_file_error(path: Path, header: Header) -> ModelError:
+    """What a file without a known denoiser is."""
+    found = identify(header)
+    hint = "A checkpoint has a U-Net or a transformer; safelight models show FILE says what a file holds."
+    if found.kind in ("denoiser", "checkpoint"):
+        return CheckpointFamilyError(
+            f"{path} is a checkpoint of {found.family or 'a family'}, which Safelight does not open as a file.",
+            hint="Give it as a diffusers folder, if its family is among those of safelight models families.",
+        )
+    if found.kind == "unknown":
+        return CheckpointFamilyError(f"{path} holds no checkpoint that is known.", hint=hint)
+    article = "an" if found.kind[0] in "aeiIL" and found.kind != "LoRA" else "a"
+    return CheckpointFamilyError(f"{path} is {article} {found.kind}, not a whole checkpoint.", hint=hint)
+
+
+def missing_error(single: SingleFile, slots: tuple[Slot, ...]) -> CheckpointInvalidError:
+    """The error of a checkpoint whose networks are nowhere."""
+    names = " and ".join(_describe(single, slot) for slot in slots)
+    files = ", ".join(slot.usual_files[0] for slot in slots)
+    return CheckpointInvalidError(
+        f"{single.path} lacks {names}.",
+        hint=f"Put {files} (or what fits in its place) into checkpoints/ or one of the model_folders; "
+        "they are recognized by content.",
+    )
+
+
+def _describe(single: SingleFile, slot: Slot) -> str:
+    """What a network is called, with the width that fits."""
+    title = NETWORKS[slot.layouts[0]].title.removeprefix("an ").removeprefix("a ")
+    width = single.wanted.get(slot.component)
+    if slot.component == "vae":
+        return f"the autoencoder{f' ({width} latent channels)' if width else ''}"
+    return f"the {title}{f' of width {width}' if width else ''} ({slot.component})"

@@ -1,150 +1,306 @@
-"""Load the components of a single file: rename its keys to those of diffusers.
+"""Load the networks of a checkpoint from weights files, with the names of diffusers and transformers.
 
-The keys are converted twice: first those of all components with tensors without data, made from the file's header, so
-that a missing key or a wrong shape is found before any weights are read; then those of the component that is loaded,
-with its weights, one at a time out of the memory-mapped file.
+The names are converted twice: first with tensors without data, made from the files' headers, so that a missing key or a
+wrong shape is found before any weights are read; then those of the network that is loaded, with its weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 
+import diffusers
 import torch
+import transformers
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_clip_checkpoint,
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-    convert_open_clip_checkpoint,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import SchedulerMixin, UNet2DConditionModel
 
-from safelight.errors import CheckpointInvalidError
-from safelight.models.checkpoints.diffusers_layout import read_json
+from safelight.errors import CheckpointInvalidError, ModelError
+from safelight.models.checkpoints.layouts import NETWORKS
+from safelight.models.checkpoints.layouts.conversion import convert_with, identity_like
+from safelight.models.checkpoints.layouts.layout import Config, Shapes
+from safelight.models.checkpoints.layouts.text_encoders import core_names, loading_names
+from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
-from safelight.models.checkpoints.single_file import (
-    CONFIGS,
-    PREFIXES,
-    Prediction,
-    SingleFile,
-    identify_single_file,
-)
+from safelight.models.checkpoints.sidecar import given_config, given_options, given_scheduler
+from safelight.models.checkpoints.single_file import Prediction, SingleFile
 from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.digests import FileVersion, file_version
-from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
 from safelight.runtime.quantization.tensor import to_precision
 
-Tensors = Mapping[str, torch.Tensor]
-ConfigLookup = Callable[[SingleFile], Path]
-"""Returns the folder with a file's component configs: a diffusers folder without weights."""
+Tensors = dict[str, torch.Tensor]
 
-_TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
-
-
-def bundled_configs(single: SingleFile) -> Path:
-    """The component configs that are bundled with Safelight."""
-    return CONFIGS / single.config_name
+_FAILURES = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, ZeroDivisionError)
+"""What conversions and classes raise for tensors and configs that do not belong to them."""
 
 
-class SingleFileLoader:
-    """Loads the components of a single-file checkpoint, each by itself.
+class PartLoader:
+    """Loads one network of a checkpoint from its file.
 
     Args:
-        path: The file.
-        configs: Returns the folder with the component configs.
-
-    Raises:
-        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify_single_file``.
+        part: The network and its file.
     """
 
-    def __init__(self, path: Path, configs: ConfigLookup = bundled_configs) -> None:
-        self.path = path
-        self.single = identify_single_file(path)
-        self._folder = configs(self.single)
-        self._empty: dict[str, torch.nn.Module] = {}
+    def __init__(self, part: PartFile) -> None:
+        self.part = part
+        self._layout = NETWORKS[part.kind]
+        self._config: Config = {}
+        self._empty: torch.nn.Module | None = None
         self._checked: FileVersion | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its networks."""
-        return tuple(PREFIXES[self.single.config_name])
+    def config(self) -> Mapping[str, object]:
+        """The network's configuration; ``check`` has been called."""
+        return self._config
 
-    def entries(self, name: str) -> list[TensorEntry]:
-        """The header entries of a component's tensors."""
-        prefix = PREFIXES[self.single.config_name][name]
-        return [tensor for key, tensor in read_header(self.path).tensors.items() if key.startswith(prefix)]
-
-    def config(self, name: str) -> Mapping[str, object]:
-        """The config of a component."""
-        return read_json(self._folder / name / "config.json")
+    def entries(self) -> list[TensorEntry]:
+        """The header entries of its tensors."""
+        return list(self._named_entries().values())
 
     def check(self) -> None:
-        """Check the header against all components' networks, once until the file changes; no weights are read.
+        """Check the header against the network, once until the file changes; no weights are read.
 
         Called by one thread at a time, while no other loads: networks without weights are built, for which accelerate
         changes torch globally.
 
         Raises:
-            CheckpointInvalidError: A tensor of any component is missing, or its shape differs from the config's.
+            CheckpointInvalidError: A tensor is missing, or its shape differs from the configuration's; or the
+                configuration cannot be told.
             FileMissingError, PickleRefusedError: The file cannot be read; it is a pickle.
         """
-        version = file_version(self.path)
+        version = file_version(self.part.path)
         if version != self._checked:
-            self._empty = {name: self._build(name) for name in self.names}
-            _check_tensors(self.path, self.single, self._empty)
-            self._checked = version
+            tensors = {
+                name: torch.empty(entry.shape, device="meta") for name, entry in self._named_entries().items()
+            }
+            converted = self._convert(tensors)
+            self._config = self._find_config(_shapes(converted))
+            network = self._build()
+            self._compare(network, self._fit(network, converted))
+            self._empty, self._checked = network, version
 
-    def load(self, name: str, dtype: torch.dtype) -> torch.nn.Module:
-        """Load one network; the weights of the others are not read.
+    def empty(self) -> torch.nn.Module:
+        """The network without weights, on torch's meta device; called as ``check`` is."""
+        self.check()
+        network, self._empty = self._empty or self._build(), None
+        return network
+
+    def load(self, dtype: torch.dtype) -> torch.nn.Module:
+        """Load the network.
 
         Args:
-            name: The component's name.
             dtype: The weights' data type; they are converted one at a time.
 
         Raises:
             CheckpointInvalidError, FileMissingError, PickleRefusedError: As in ``check``; or the file was changed
                 after the check.
         """
-        self.check()
-        network = self._empty.pop(name, None) or self._build(name)
-        prefix = PREFIXES[self.single.config_name][name]
+        network = self.empty()
+        prefix = self.part.prefix
         try:
-            keys = [key for key in read_header(self.path).tensors if key.startswith(prefix)]
-            tensors = read_tensors(self.path, keys)
-            _assign_weights(network, _convert_component(name, network, tensors, prefix), dtype)
-        except (KeyError, IndexError, RuntimeError) as error:
-            raise CheckpointInvalidError(f"{name} of {self.path} cannot be loaded: {error}.") from error
+            names = {prefix + name: name for name in self._named_entries()}
+            tensors = {names[name]: tensor for name, tensor in read_tensors(self.part.path, names).items()}
+            fitted = self._fit(network, self._convert(tensors))
+            self._assign(network, fitted, dtype)
+        except ModelError:
+            raise
+        except _FAILURES as error:
+            raise CheckpointInvalidError(
+                f"{self.part.component} of {self.part.path} cannot be loaded: {error}."
+            ) from error
         return network
 
-    def scheduler(self, unet: torch.nn.Module) -> SchedulerMixin:
-        """Build the scheduler; what the U-Net predicts is measured where the file does not state it."""
-        prediction = self.single.prediction or probe_prediction(unet)
-        return _build_scheduler(self._folder, prediction, self.single.zero_snr)
-
-    def tokenizers(self) -> dict[str, object]:
-        """The tokenizers, by the names of a pipeline's components."""
+    def _named_entries(self) -> dict[str, TensorEntry]:
+        prefix = self.part.prefix
+        tensors = read_header(self.part.path).tensors
         return {
-            name.replace("text_encoder", "tokenizer"): _load_tokenizer(
-                self._folder, name, self._padding(name)
-            )
-            for name in self.names
-            if name.startswith("text_encoder")
+            name.removeprefix(prefix): entry for name, entry in tensors.items() if name.startswith(prefix)
         }
 
+    def _convert(self, tensors: Tensors) -> Tensors:
+        """The tensors by the names of the library."""
+        layout = self._layout
+        try:
+            if layout.has_own_names(tensors):
+                convert = layout.convert
+                tensors = convert_with(convert, tensors) if isinstance(convert, str) else convert(tensors)
+            return core_names(tensors) if layout.library == "transformers" else tensors
+        except _FAILURES as error:
+            raise CheckpointInvalidError(
+                f"{self.part.path} is not laid out as {layout.title} is: {error}."
+            ) from error
+
+    def _find_config(self, shapes: Shapes) -> Config:
+        """The configuration: from the shapes, from the family, and from what is given beside the file or in it."""
+        part, layout = self.part, self._layout
+        given = self._given_config()
+        try:
+            derived = layout.config(shapes)
+        except _FAILURES as error:
+            raise CheckpointInvalidError(
+                f"{part.path} lacks a tensor of {part.component}: {error}."
+            ) from error
+        config = derived | part.fixed_config | given
+        if unknown := [name for name in layout.required if not _is_known(config, name)]:
+            raise CheckpointInvalidError(
+                f"{part.path} is {layout.title} of unusual sizes: its tensors do not tell {', '.join(unknown)}.",
+                hint=f"Put the network's config.json beside the file as {part.path.stem}.json, "
+                f"or a diffusers folder without weights as {part.path.stem}/.",
+            )
+        return config
+
+    def _given_config(self) -> Config:
+        """A given config, unless it is another network's."""
+        given = given_config(self.part.path, self.part.component, self._layout.role) or {}
+        class_name = given.get("_class_name")
+        own_class = self.part.class_name or self._layout.class_name
+        if self._layout.library == "diffusers" and class_name not in (None, own_class):
+            return {}
+        if self._layout.library == "transformers" and class_name is not None:
+            return {}
+        without = ("quantization_config", "architectures", "torch_dtype", "dtype", "transformers_version")
+        return {name: value for name, value in given.items() if name not in without}
+
+    def _build(self) -> torch.nn.Module:
+        """The network without weights, on torch's meta device."""
+        class_name = self.part.class_name or self._layout.class_name
+        try:
+            with init_empty_weights():
+                if self._layout.library == "diffusers":
+                    network: torch.nn.Module = getattr(diffusers, class_name).from_config(self._config)
+                else:
+                    kind = getattr(transformers, class_name)
+                    network = kind(kind.config_class.from_dict(dict(self._config)))
+        except _FAILURES as error:
+            raise CheckpointInvalidError(
+                f"{self.part.path} gives no {class_name} for {self.part.component}: {error}."
+            ) from error
+        if class_name == "ChromaTransformer2DModel":
+            # diffusers 0.42's ChromaInpaintPipeline reads Flux's option.
+            network.register_to_config(guidance_embeds=False)
+        return network
+
+    def _fit(self, network: torch.nn.Module, tensors: Tensors) -> Tensors:
+        """The tensors by the names that the class has, with those that files leave out; modules without any go."""
+        wanted = network.state_dict().keys()
+        own = loading_names(tensors, wanted) if self._layout.library == "transformers" else dict(tensors)
+        for module in self._layout.optional_modules:
+            if not any(name.startswith(f"{module}.") for name in own):
+                parent, _, name = module.rpartition(".")
+                setattr(network.get_submodule(parent), name, None)
+        if (
+            "text_projection.weight" in wanted
+            and "text_projection.weight" not in own
+            and self._layout.name == "clip"
+        ):
+            # Stable Diffusion 3 uses CLIP-L without a projection
+            model = next(iter(own.values()))
+            own["text_projection.weight"] = identity_like(model, int(self._config["hidden_size"]))
+        for name, source in _tied(network).items():
+            for one, other in ((name, source), (source, name)):
+                if one in wanted and one not in own and other in own:
+                    own[one] = own[other]
+        return own
+
+    def _compare(self, network: torch.nn.Module, tensors: Tensors) -> None:
+        """Refuse a file that lacks a tensor of the network or has it in another shape."""
+        part = self.part
+        for key, wanted in network.state_dict().items():
+            given = tensors.get(key)
+            if given is None:
+                raise CheckpointInvalidError(f"{part.path} lacks a tensor of {part.component}: {key}.")
+            if given.shape != wanted.shape:
+                raise CheckpointInvalidError(
+                    f"{part.path} has the tensor {key} of {part.component} in the shape {list(given.shape)}, "
+                    f"not {list(wanted.shape)}."
+                )
+
+    def _assign(self, network: torch.nn.Module, tensors: Tensors, dtype: torch.dtype) -> None:
+        """Put the weights into the network."""
+        precise = getattr(network, "_keep_in_fp32_modules", None) or ()
+        precise = set(precise if dtype == torch.float16 else ())
+
+        def convert(name: str) -> torch.Tensor:
+            exact = not precise.isdisjoint(name.split("."))
+            tensor = tensors[name]
+            if not tensor.is_floating_point():
+                return tensor
+            return to_precision(tensor, torch.float32 if exact else dtype).contiguous()
+
+        network.load_state_dict({name: convert(name) for name in network.state_dict()}, assign=True)
+        for name, source in _tied(network).items():
+            if name in tensors and tensors[name] is tensors.get(source):
+                owner, _, last = name.rpartition(".")
+                setattr(network.get_submodule(owner), last, network.get_parameter(source))
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _is_known(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a config has a value; a dotted name is one in a nested config."""
+    whole, _, inner = name.partition(".")
+    value = config.get(whole)
+    if not inner:
+        return value is not None
+    if isinstance(value, Mapping):
+        return value.get(inner) is not None or (inner == "rope_scaling" and "rope_parameters" in value)
+    return False
+
+
+def _tied(network: torch.nn.Module) -> Mapping[str, str]:
+    """A network's tensors that may be the same as others, by name: files have one of both, or both."""
+    tied = getattr(network, "_tied_weights_keys", None)
+    return tied if isinstance(tied, Mapping) else {}
+
+
+class SingleFileLoader:
+    """What a checkpoint in files has besides its networks: scheduler and options.
+
+    Args:
+        single: The file with the denoiser.
+    """
+
+    def __init__(self, single: SingleFile) -> None:
+        self.single = single
+
+    @cached_property
+    def _given_scheduler(self) -> Config | None:
+        return given_scheduler(self.single.path)
+
+    def scheduler_config(self) -> Config:
+        """The config of the scheduler, as far as it is known without loading weights.
+
+        ``prediction_type`` is missing for Stable Diffusion 2, whose files do not state what they predict.
+        """
+        single = self.single
+        if self._given_scheduler is not None:
+            config = dict(self._given_scheduler)
+        else:
+            config = single.layout.scheduler(single.family.name)
+        if single.prediction is not None and (
+            self._given_scheduler is None or single.prediction != "epsilon"
+        ):
+            config["prediction_type"] = single.prediction
+        if single.zero_snr:
+            config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return config
+
+    def scheduler(self, denoiser: torch.nn.Module) -> SchedulerMixin:
+        """Build the scheduler; what a U-Net predicts is measured where the file does not state it."""
+        config = self.scheduler_config()
+        if "prediction_type" not in config and isinstance(denoiser, UNet2DConditionModel):
+            config["prediction_type"] = probe_prediction(denoiser)
+        return getattr(diffusers, str(config["_class_name"])).from_config(config)
+
     def options(self) -> dict[str, object]:
-        """The options of the pipeline's index."""
-        index = read_json(self._folder / "model_index.json")
-        return {name: value for name, value in index.items() if isinstance(value, bool)}
-
-    def _padding(self, encoder: str) -> str:
-        """What a tokenizer pads with: as the encoder was trained."""
-        config = CLIPTextConfig.from_dict(read_json(self._folder / encoder / "config.json"))
-        return "!" if config.pad_token_id == 0 else END
-
-    def _build(self, name: str) -> torch.nn.Module:
-        return _build_empty_network(self._folder, name, self.single)
+        """The options of the pipeline."""
+        given = {
+            name: value for name, value in given_options(self.single.path).items() if isinstance(value, bool)
+        }
+        return self.single.layout.options(self.single.family.name) | given
 
 
 def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
@@ -161,115 +317,3 @@ def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
         answer = unet(noise, 999, words, return_dict=False)[0].float().flatten()
     asked = noise[:, : config.out_channels].float().flatten()
     return "epsilon" if torch.corrcoef(torch.stack([answer, asked]))[0, 1] > 0.5 else "v_prediction"
-
-
-def _build_empty_network(folder: Path, name: str, single: SingleFile) -> torch.nn.Module:
-    """A component's network without weights, on torch's meta device."""
-    config = read_json(folder / name / "config.json")
-    with init_empty_weights():
-        if name == "unet":
-            channels = {"in_channels": 9} if single.family.variant == "inpaint" else {}
-            return UNet2DConditionModel.from_config({**config, **channels})
-        if name == "vae":
-            return AutoencoderKL.from_config(config)
-        architectures = config.get("architectures")
-        class_name = str(architectures[0]) if isinstance(architectures, list) else "CLIPTextModel"
-        return _TEXT_CLASSES[class_name](CLIPTextConfig.from_dict(config))
-
-
-def _check_tensors(path: Path, single: SingleFile, networks: Mapping[str, torch.nn.Module]) -> None:
-    """Refuse a file that lacks a tensor of a component or has it in another shape."""
-    header = read_header(path)
-    empty = {key: torch.empty(tensor.shape, device="meta") for key, tensor in header.tensors.items()}
-    try:
-        converted = _convert_components(empty, single, networks)
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise CheckpointInvalidError(f"{path} is not laid out as its family is: {error}.") from error
-    for name, network in networks.items():
-        for key, wanted in network.state_dict().items():
-            given = converted[name].get(key)
-            if given is None:
-                raise CheckpointInvalidError(f"{path} lacks a tensor of {name}: {key}.")
-            if given.shape != wanted.shape:
-                raise CheckpointInvalidError(
-                    f"{path} has the tensor {key} of {name} in the shape {list(given.shape)}, not {list(wanted.shape)}."
-                )
-
-
-def _convert_components(
-    tensors: Tensors, single: SingleFile, networks: Mapping[str, torch.nn.Module]
-) -> dict[str, Tensors]:
-    """Each component's tensors by diffusers' names."""
-    return {
-        name: _convert_component(
-            name, network, {key: value for key, value in tensors.items() if key.startswith(prefix)}, prefix
-        )
-        for (name, prefix), network in zip(
-            PREFIXES[single.config_name].items(), networks.values(), strict=True
-        )
-    }
-
-
-def _convert_component(name: str, network: torch.nn.Module, tensors: Tensors, prefix: str) -> Tensors:
-    if name == "unet":
-        return dict(convert_ldm_unet_checkpoint(tensors, network.config))
-    if name == "vae":
-        return dict(convert_ldm_vae_checkpoint(tensors, network.config))
-    if prefix.endswith("transformer."):
-        converted = convert_ldm_clip_checkpoint(tensors)
-    else:
-        converted = convert_open_clip_checkpoint(network, tensors, prefix=prefix)
-    if hasattr(network, "text_model"):
-        return dict(converted)
-    return {key.removeprefix("text_model."): value for key, value in converted.items()}
-
-
-def _assign_weights(network: torch.nn.Module, tensors: Tensors, dtype: torch.dtype) -> None:
-    """Put the weights into a network."""
-    wanted = network.state_dict().keys()
-    own = {key: to_precision(tensors[key], dtype).contiguous() for key in wanted}
-    network.load_state_dict(own, assign=True)
-
-
-def _load_tokenizer(configs: Path, encoder_name: str, padding: str = END) -> CLIPTokenizer:
-    """The configs' own tokenizer if there is one, else CLIP's."""
-    folder = configs / encoder_name.replace("text_encoder", "tokenizer")
-    if folder.is_dir():
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    return clip_tokenizer(padding)
-
-
-def single_file_scheduler(path: Path, configs: ConfigLookup = bundled_configs) -> dict[str, object]:
-    """The scheduler config of a single-file checkpoint, as far as it is known without loading weights.
-
-    ``prediction_type`` is missing for Stable Diffusion 2, whose files do not state what they predict.
-
-    Raises:
-        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify_single_file``.
-    """
-    single = identify_single_file(path)
-    config = _scheduler_config(configs(single), single.zero_snr)
-    return config | ({"prediction_type": single.prediction} if single.prediction else {})
-
-
-def single_file_tokenizer(path: Path, configs: ConfigLookup = bundled_configs) -> CLIPTokenizer:
-    """The tokenizer of a single-file checkpoint's first text encoder; no weights are read.
-
-    Raises:
-        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify_single_file``.
-    """
-    single = identify_single_file(path)
-    return _load_tokenizer(configs(single), single.family.text_encoders[0])
-
-
-def _scheduler_config(folder: Path, zero_snr: bool) -> dict[str, object]:
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
-    config.pop("prediction_type", None)
-    return config | ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else {})
-
-
-def _build_scheduler(folder: Path, prediction: Prediction, zero_snr: bool) -> SchedulerMixin:
-    import diffusers
-
-    config = _scheduler_config(folder, zero_snr) | {"prediction_type": prediction}
-    return getattr(diffusers, str(config["_class_name"])).from_config(config)

@@ -79,9 +79,9 @@ class TensorEntry:
         """Number of elements."""
         return math.prod(self.shape)
 
-    def loaded_nbytes(self, itemsize: int) -> int:
-        """Its bytes in memory: packed ones stay so, other floating-point numbers have ``itemsize`` bytes."""
-        if self.packing is not None:
+    def loaded_nbytes(self, itemsize: int, *, packed: bool = True) -> int:
+        """Its bytes in memory, where floating-point numbers have ``itemsize`` bytes, unless packed ones stay so."""
+        if self.packing is not None and packed:
             return self.nbytes
         return self.elements * itemsize if self.dtype in PRECISIONS else 0
 

@@ -61,7 +61,8 @@ class Family:
         pipelines: diffusers' pipeline class by mode; a missing mode is not supported.
         pag: How perturbed-attention guidance is computed; None if it is not supported.
         denoiser: The component that is called at each step.
-        prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
+        prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching; "trigflow": a
+            consistency model over angles.
         precision: In which precisions its components compute right.
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
             "plain": the pipeline encodes strings itself.
@@ -87,10 +88,13 @@ class Family:
         latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features];
             "channels-last": [batch, 1, height, width, channels].
         pixels_per_latent: Width in pixels of a value of the pipelines' latents; None if it is the autoencoder's.
+        starts_from_latents: Image-to-image also takes latents, as a second pass with the upscaler latent needs.
         supports_step_callback: The pipelines accept ``callback_on_step_end``.
         passes_sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
         passes_mu: Whether they pass ``mu`` to it: never, always, or only with ``use_dynamic_shifting`` in its config.
         template_tokens: Approximate number of tokens that the pipelines' chat template adds to a prompt.
+        prompt_tokenizer: The component name of the tokenizer that determines where a prompt is truncated; empty for
+            that of the last text encoder.
         max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
         pixel_masks: The network takes masks at full resolution instead of one value per latent.
         call_arguments: Arguments of every call, so that sizes and prompts are used as given.
@@ -101,7 +105,7 @@ class Family:
     key: str
     title: str
     pipelines: Mapping[str, str]
-    prediction_process: Literal["diffusion", "flow"]
+    prediction_process: Literal["diffusion", "flow", "trigflow"]
     precision: FamilyPrecision
     denoiser: Literal["unet", "transformer"] = "transformer"
     text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
@@ -128,13 +132,15 @@ class Family:
     max_pixels: int | None = None
     latent_layout: Literal["spatial", "packed", "channels-last"] = "spatial"
     pixels_per_latent: int | None = None
+    starts_from_latents: bool = True
     supports_step_callback: bool = True
     passes_sigmas: bool = True
     passes_mu: Literal["never", "dynamic", "always"] = "always"
     template_tokens: int = 0
+    prompt_tokenizer: str = ""
     max_prompt_tokens: int | None = None
     pixel_masks: bool = False
-    call_arguments: Mapping[str, bool | int] = field(default_factory=lambda: MappingProxyType({}))
+    call_arguments: Mapping[str, bool | int | None] = field(default_factory=lambda: MappingProxyType({}))
     prepare: Callable[[Any, int, int, float], None] = use_as_is
 
     @property

@@ -12,6 +12,7 @@ KREA2 = Family(
     key="krea2",
     title="Krea 2",
     pipelines=pipeline_classes("Krea2Pipeline"),
+    template_tokens=5,
     prediction_process="flow",
     precision=FamilyPrecision(
         denoiser=("bf16",),

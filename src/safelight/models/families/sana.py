@@ -31,9 +31,30 @@ SANA = Family(
     passes_mu="never",
     call_arguments=MappingProxyType({"use_resolution_binning": False}),
 )
+SANA_SPRINT = Family(
+    key="sana-sprint",
+    title="Sana Sprint",
+    pipelines=pipeline_classes("SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
+    prediction_process="trigflow",
+    precision=FamilyPrecision(
+        denoiser=("bf16",), text_encoders=("bf16",), vae=("bf16",), source="card: bf16"
+    ),
+    guidance="embedded",
+    supports_negative=False,
+    steps=2,
+    guidance_scale=4.5,
+    side_from_config=True,
+    sampler="SCM",
+    size_multiple=32,
+    passes_sigmas=False,
+    passes_mu="never",
+    call_arguments=MappingProxyType({"use_resolution_binning": False, "intermediate_timesteps": None}),
+    starts_from_latents=False,
+)
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
-    """Register the architecture."""
-    registry.register(SANA.name, SANA)
+    """Register both architectures."""
+    for family in (SANA, SANA_SPRINT):
+        registry.register(family.name, family)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safelight.errors import CheckpointMissingError
-from safelight.models.checkpoints.discovery import HubLookup
+from safelight.errors import CheckpointInvalidError, CheckpointMissingError, FileMissingError
+from safelight.logs import get_logger
+from safelight.models.checkpoints.discovery import HubLookup, describe_checkpoint
 from safelight.models.hub.pull import plan_pull, pull, source_of
 from safelight.models.hub.references import HubReference
 from safelight.settings import Settings
@@ -27,12 +28,16 @@ def hub_lookup(settings: Settings | None = None, *, cache: Path | None = None) -
     """
 
     def look_up(name: str) -> Path:
-        try:
+        if settings is None or not settings.allow_network:
             return find_cached(name, cache)
-        except CheckpointMissingError:
-            if settings is None or not settings.allow_network:
-                raise
-        return _pull(name, settings)
+        try:
+            path = find_cached(name, cache)
+            describe_checkpoint(
+                path, name, kind="hub"
+            )  # an interrupted download of theirs leaves a part of it
+        except (CheckpointMissingError, CheckpointInvalidError, FileMissingError):
+            return _pull(name, settings)
+        return path
 
     return look_up
 
@@ -90,4 +95,5 @@ def _pull(name: str, settings: Settings) -> Path:
     plan = plan_pull(reference, source_of(reference, settings))
     if plan is None or not plan.folder:
         raise CheckpointMissingError(f"{name} of the hub holds no diffusers checkpoint.")
+    get_logger(__name__).info("a checkpoint is pulled", reference=plan.reference, bytes=plan.size)
     return pull(plan, settings).path

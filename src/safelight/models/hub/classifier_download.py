@@ -7,10 +7,16 @@ from pathlib import Path
 
 from safelight.errors import DownloadError
 from safelight.models.classifiers.classifier_store import ModelSource
+from safelight.models.hub.http_source import HttpSource
 
 
-def download_classifier(source: ModelSource, folder: Path) -> str:
-    """Download a source's files into a folder and return the commit; see ``models.store.Fetch``.
+def download_classifier(source: ModelSource, folder: Path, hub: HttpSource | None = None) -> str:
+    """Download a source's files into a folder and return the commit; a ``classifier_store.DownloadFunction``.
+
+    Args:
+        source: The files.
+        folder: Where they go.
+        hub: The hub's address and token; those of its libraries when None.
 
     Raises:
         DownloadError: No connection, no such repository, no such file, or no permission.
@@ -20,9 +26,12 @@ def download_classifier(source: ModelSource, folder: Path) -> str:
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
     try:
-        commit = str(HfApi().model_info(source.repository, revision=source.revision).sha)
+        endpoint, token = (hub.base_url, hub.token or False) if hub else (None, None)
+        api = HfApi(endpoint=endpoint, token=token)
+        commit = str(api.model_info(source.repository, revision=source.revision).sha)
         for file in source.files:
-            hf_hub_download(source.repository, file, revision=commit, local_dir=folder)
+            options = {"revision": commit, "local_dir": folder, "endpoint": endpoint, "token": token}
+            hf_hub_download(source.repository, file, **options)
     except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(f"{source.repository} could not be fetched: {first_line}") from error

@@ -229,18 +229,17 @@ class _Download:
         """
         size = self.temporary.stat().st_size
         self._check_size(size)
-        digest, oid = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+        digest = hashlib.sha256()
         with self.temporary.open("rb") as file:
             while block := file.read(CHUNK):
                 digest.update(block)
-                if self.file.sha256 is None:
-                    oid.update(block)
                 if self.should_stop():
                     raise DownloadStoppedError
         found = digest.hexdigest()
         if self.file.sha256 is not None and found != self.file.sha256:
             raise DigestMismatchError(f"{self.file.name} has SHA-256 {found}, not {self.file.sha256}.")
-        if self.file.sha256 is None and self.file.git_oid not in (None, oid.hexdigest()):
+        stated = self.file.git_oid if self.file.sha256 is None else None
+        if stated is not None and git_blob_digest(self.temporary) != stated:
             raise DigestMismatchError(f"{self.file.name} is not the file that {self.source.host} describes.")
         return found
 
@@ -279,6 +278,19 @@ class _Download:
         with suppress(OSError):
             self.temporary.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
+
+
+def git_blob_digest(path: Path) -> str:
+    """A file's digest as git has it (SHA-1 over a header and the bytes).
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _validator(response: httpx2.Response) -> str | None:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -54,16 +54,28 @@ class HttpSource:
         token: Sent to this host only, as a bearer token.
         timeout: Seconds to wait for a connection, and for the next bytes.
         sleep: Waits between two attempts.
+        attempts: How often a request is tried without progress.
+        max_wait: The longest time that the source may ask to wait, in seconds.
     """
 
     base_url: str
     token: str | None = None
     timeout: float = TIMEOUT
     sleep: Callable[[float], object] = time.sleep
+    attempts: int = MAX_ATTEMPTS
+    max_wait: float = MAX_WAIT
 
     def __repr__(self) -> str:
         """Without the token."""
         return f"HttpSource({self.base_url!r})"
+
+    def impatient(self) -> HttpSource:
+        """The source for somebody who waits for the answer of a web page."""
+        return replace(self, timeout=min(self.timeout, 10.0), attempts=2, max_wait=2.0)
+
+    def patient(self, sleep: Callable[[float], object]) -> HttpSource:
+        """The source for a download in the background, which waits with ``sleep``."""
+        return replace(self, timeout=TIMEOUT, attempts=MAX_ATTEMPTS, max_wait=MAX_WAIT, sleep=sleep)
 
     @property
     def host(self) -> str:
@@ -97,7 +109,7 @@ class HttpSource:
         Raises:
             DownloadError: It failed for good.
         """
-        for number in range(1, MAX_ATTEMPTS + 1):
+        for number in range(1, self.attempts + 1):
             try:
                 return attempt()
             except TransientError as error:
@@ -114,9 +126,9 @@ class HttpSource:
         Raises:
             DownloadError: There were too many, or the source asks for more patience than we have.
         """
-        if error.wait is not None and error.wait > MAX_WAIT:
+        if error.wait is not None and error.wait > self.max_wait:
             raise DownloadError(f"{error.message} It asks to wait {error.wait:.0f} seconds.") from error
-        if failures >= MAX_ATTEMPTS:
+        if failures >= self.attempts:
             raise DownloadError(f"{error.message} It was tried {failures} times.") from error
         self.sleep(2.0 ** (failures - 1) if error.wait is None else error.wait)
 

@@ -28,7 +28,7 @@ from safelight.models.checkpoints.discovery import checkpoints_folder, describe_
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import file_digest, remember_digest
 from safelight.models.hub.civitai import plan_civitai_pull
-from safelight.models.hub.file_download import FREE_SPACE, RemoteFile, download_file
+from safelight.models.hub.file_download import FREE_SPACE, RemoteFile, download_file, git_blob_digest
 from safelight.models.hub.http_source import HttpSource
 from safelight.models.hub.hub_repository import hub_url, login_token, plan_hub_pull
 from safelight.models.hub.pull_plan import PullPlan
@@ -194,7 +194,7 @@ class _Pull:
             if not path_exists(path) or abs(path.stat().st_size - (file.size or 0)) > file.size_tolerance:
                 continue
             digest = file_digest(path, self.settings.cache_folder)
-            if file.sha256 is not None and digest == file.sha256:
+            if digest == file.sha256 or (file.git_oid and git_blob_digest(path) == file.git_oid):
                 found = _identify(path)
                 kind, family = (found.kind, found.family) if found else (self.plan.kind or "unknown", None)
                 return self._pulled(path, kind, family, {file.name: digest}, present=True)

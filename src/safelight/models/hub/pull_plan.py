@@ -63,9 +63,9 @@ class PullPlan:
         """The file that was taken of a source's model; None for a diffusers folder."""
         return None if self.folder else self.files[0].name
 
-    def with_sleep(self, sleep: Callable[[float], object]) -> PullPlan:
-        """The plan, with another way to wait between two attempts."""
-        return replace(self, source=replace(self.source, sleep=sleep))
+    def patient(self, sleep: Callable[[float], object]) -> PullPlan:
+        """The plan with a source for a download in the background; see ``HttpSource.patient``."""
+        return replace(self, source=self.source.patient(sleep))
 
     def to_dict(self) -> dict[str, object]:
         """The plan for JSON output."""

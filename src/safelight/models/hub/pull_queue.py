@@ -113,7 +113,7 @@ class PullQueue:
         while (current := self._next()) is not None:
             try:
                 current.result = pull(
-                    current.plan.with_sleep(current.stop.wait),
+                    current.plan.patient(current.stop.wait),
                     self._settings,
                     on_progress=lambda done, current=current: setattr(current, "done", done),  # type: ignore[misc]
                     should_stop=current.stop.is_set,

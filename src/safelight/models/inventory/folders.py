@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import tomlkit
@@ -15,8 +16,15 @@ from tomlkit.exceptions import TOMLKitError
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
+from safelight.models.checkpoints.folder_walk import (
+    WEIGHTS_SUFFIXES,
+    FolderListing,
+    list_folders,
+    walk_weights,
+)
+from safelight.models.checkpoints.parts import PartsIndex
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
+from safelight.models.checkpoints.sections import read_contents
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.inventory.file_kinds import identify
 
@@ -30,11 +38,11 @@ class FoundFile:
 
     Args:
         path: Where it lies.
-        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), pickle, GGUF.
-        family: Its family, where the file tells.
+        type: What it is: checkpoint, LoRA, autoencoder … (``file_kinds.Kind``), or pickle.
+        family: Its family, where the file tells; of an autoencoder or text encoder, its kind.
         size: Its bytes.
         precision: The floating-point type of most weights.
-        usable: Whether pictures can be generated with it now.
+        usable: Whether pictures can be generated with it now, or with it as a part of a checkpoint.
         reason: Why it cannot be used.
     """
 
@@ -68,8 +76,9 @@ class FilePage:
 
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
     """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
+    parts = PartsIndex((folder,))
     for path in walk_weights(folder, WEIGHTS_SUFFIXES):
-        if found := describe_file(path):
+        if found := describe_file(path, parts):
             yield found
 
 
@@ -94,19 +103,34 @@ def list_files(
         limit: How many files it has at most.
         seconds: How long headers are read.
     """
-    paths = {path: folder for folder in reversed(folders) for path in walk_weights(folder, WEIGHTS_SUFFIXES)}
     wanted = text.casefold()
-    named = [(path, paths[path]) for folder in folders for path in walk_weights(folder, WEIGHTS_SUFFIXES)
-             if paths[path] == folder and wanted in path.relative_to(folder).as_posix().casefold()]  # fmt: skip
+    places = _list_places(tuple((folder, list_folders(folder)) for folder in folders))
+    named = [(folder, place) for folder, place in places if wanted in place.casefold()]
     found: list[tuple[Path, FoundFile]] = []
+    parts = PartsIndex(tuple(folders))
     deadline = time.monotonic() + seconds
-    for index, (path, folder) in enumerate(named[start:], start):
+    for index, (folder, place) in enumerate(islice(named, start, None), start):
         if len(found) == limit or ((found or index > start) and time.monotonic() > deadline):
             return FilePage(tuple(found), len(named), index)
-        file = describe_file(path)
+        path = folder / place
+        file = describe_file(path, parts)
         if file and kind in (None, file.type) and usable in (None, file.usable):
             found.append((folder, file))
     return FilePage(tuple(found), len(named), None)
+
+
+@lru_cache(maxsize=2)
+def _list_places(walked: tuple[tuple[Path, tuple[FolderListing, ...]], ...]) -> tuple[tuple[Path, str], ...]:
+    """Folders and places of weights below them, as text, since there may be a million; each file once."""
+    found: dict[str, tuple[Path, str]] = {}
+    for folder, listings in walked:
+        for listing in listings:
+            below = listing.folder.relative_to(folder).as_posix()
+            names = ("",) if listing.is_diffusers else listing.files
+            for name in names:
+                place = name if below == "." else f"{below}/{name}".rstrip("/")
+                found.setdefault(f"{folder}/{place}", (folder, place))
+    return tuple(found.values())
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:
@@ -131,12 +155,18 @@ def find_file(name: str, folders: Sequence[Path]) -> Path | None:
     return found[0] if found else None
 
 
-def describe_file(path: Path) -> FoundFile | None:
-    """A weights file or a diffusers folder; None if it vanished meanwhile."""
+def describe_file(path: Path, parts: PartsIndex | None = None) -> FoundFile | None:
+    """A weights file or a diffusers folder; None if it vanished meanwhile.
+
+    Args:
+        path: It.
+        parts: Where the networks that a checkpoint lacks are looked for, beside its own folder tree.
+    """
     try:
         if path.is_dir():
             return _describe_folder(path)
-        return _describe_version(path, file_version(path))
+        found = _describe_version(path, file_version(path))
+        return _describe_whole(found, parts) if found.type in ("checkpoint", "denoiser") else found
     except (FileMissingError, OSError):
         return None
 
@@ -154,8 +184,6 @@ def _describe_folder(folder: Path) -> FoundFile:
 def _describe_version(path: Path, version: FileVersion) -> FoundFile:
     """A file, whose header is read once until it changes."""
     suffix, size = path.suffix.lower(), version[0]
-    if suffix == ".gguf":
-        return FoundFile(path, "GGUF", None, size, "", usable=False, reason="GGUF files are not opened yet.")
     if suffix in PICKLE_SUFFIXES:
         reason = "A pickle: convert it with safelight models convert."
         return FoundFile(path, "pickle", None, size, "", usable=False, reason=reason)
@@ -165,14 +193,21 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
         return FoundFile(path, "unknown", None, size, "", usable=False, reason=error.message)
     kind = identify(header)
     precision = main_precision(list(header.tensors.values()))
-    if kind.kind != "checkpoint":
-        reason = f"A file of this kind ({kind.kind}) is not used yet."
-        return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)
+    if kind.kind in ("checkpoint", "denoiser"):
+        return FoundFile(path, kind.kind, kind.family, size, precision, usable=False)
+    if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
+        return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
+    reason = f"A file of this kind ({kind.kind}) is not used yet."
+    return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)
+
+
+def _describe_whole(found: FoundFile, parts: PartsIndex | None) -> FoundFile:
+    """A file with a denoiser: whether it is a whole checkpoint, with networks from other files where it lacks some."""
     try:
-        family = describe_checkpoint(path, path.stem).family.name
+        checkpoint = describe_checkpoint(found.path, found.path.stem, parts=parts)
     except SafelightError as error:
-        return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=error.message)
-    return FoundFile(path, kind.kind, family, size, precision, usable=True)
+        return replace(found, reason=" ".join(filter(None, (error.message, error.hint))))
+    return replace(found, family=checkpoint.family.name, usable=True)
 
 
 def folders_of(given: Path) -> list[Path]:

@@ -26,9 +26,9 @@ KIND_FOLDERS = MappingProxyType[Kind, str](
 
 
 KINDS_BY_NAME = MappingProxyType(
-    {kind.casefold(): kind for kind in (*get_args(Kind), "GGUF", "pickle")} | {"vae": "autoencoder"}
+    {kind.casefold(): kind for kind in (*get_args(Kind), "pickle")} | {"vae": "autoencoder"}
 )
-"""Kinds as people write them; GGUF and pickle are what ``folders.inspect_folder`` calls files that it does not open."""
+"""Kinds as people write them; pickle is what ``folders.inspect_folder`` calls files that it does not open."""
 
 
 def kind_folder(home: Path, kind: Kind) -> Path:

@@ -130,6 +130,7 @@ def write_quantized(
             _copy_configs(checkpoint.path, temporary, files, target)
             for file, plan in files.items():
                 plan.write(temporary / file.relative_to(_root(checkpoint, file)), progress)
+        on_progress(done.size, done.size)
     return done
 
 

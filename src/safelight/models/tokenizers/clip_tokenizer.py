@@ -15,7 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.single_file import CONFIGS, PREFIXES, identify_single_file
+from safelight.models.checkpoints.sidecar import given_tokenizer
+from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.tokenizers.clip_vocabulary import END, START, read_merges, read_vocabulary
 
 MAX_LENGTH = 10_000
@@ -132,18 +133,25 @@ def tokenizer_sources(checkpoint: Checkpoint) -> tuple[TokenizerSource, ...]:
     if checkpoint.family.text_encoding == "plain":
         return ()
     if checkpoint.kind == "file":
-        return tuple(_sources_of_file(checkpoint.path))
+        return tuple(_sources_of_file(checkpoint))
     index = read_json(checkpoint.path / INDEX_NAME)
     names = [name.replace("text_encoder", "tokenizer") for name in checkpoint.family.text_encoders]
     return tuple(_source_of_folder(checkpoint.path / name) for name in names if _is_clip(index.get(name)))
 
 
-def _sources_of_file(path: Path) -> Iterator[TokenizerSource]:
-    configs = identify_single_file(path).config_name
-    for name in PREFIXES[configs]:
-        if name.startswith("text_encoder"):
-            config = read_json(CONFIGS / configs / name / "config.json")
-            yield TokenizerSource(None, "!" if config.get("pad_token_id") == 0 else END)
+def _sources_of_file(checkpoint: Checkpoint) -> Iterator[TokenizerSource]:
+    single = identify_single_file(checkpoint.path)
+    for part in checkpoint.parts:
+        slot = single.slot(part.component)
+        if slot is None or slot.tokenizer not in ("clip", "open-clip"):
+            continue
+        given = given_tokenizer(part.path, part.component, beside=False) or given_tokenizer(
+            checkpoint.path, part.component, beside=False
+        )
+        if given is not None:
+            yield _source_of_folder(given)
+        else:
+            yield TokenizerSource(None, "!" if slot.tokenizer == "open-clip" else END)
 
 
 def _source_of_folder(folder: Path) -> TokenizerSource:

@@ -34,7 +34,7 @@ def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
 
 def read_vocabulary(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Token numbers by text: single bytes, merged ones, and the two special tokens."""
-    letters = list(_byte_characters().values())
+    letters = list(byte_characters().values())
     endings = (f"{letter}</w>" for letter in letters)
     words = [*letters, *endings, *("".join(pair) for pair in merges), START, END]
     return {word: number for number, word in enumerate(words)}
@@ -48,7 +48,7 @@ def read_merges() -> list[tuple[str, str]]:
     return [(first, second) for first, second in (line.split() for line in lines)]
 
 
-def _byte_characters() -> dict[int, str]:
+def byte_characters() -> dict[int, str]:
     """One character per byte: printable bytes map to themselves, the others to code points from 256 on (GPT-2)."""
     printable = [
         *range(ord("!"), ord("~") + 1),

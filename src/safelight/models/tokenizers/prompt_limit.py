@@ -39,7 +39,7 @@ def prompt_limit_of(loaded: LoadedCheckpoint) -> PromptLimit | None:
         None if the tokenizer is not one of transformers' or has no limit.
     """
     family, parts = loaded.family, loaded.components
-    names = reversed(family.tokenizer_names)
+    names = (family.prompt_tokenizer,) if family.prompt_tokenizer else reversed(family.tokenizer_names)
     found: Any = next((parts[name] for name in names if parts.get(name) is not None), None)
     tokenizer = getattr(found, "tokenizer", found)  # a processor contains a tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

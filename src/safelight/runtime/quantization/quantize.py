@@ -69,7 +69,7 @@ def _int4(values: torch.Tensor, group: int) -> QuantizedTensor:
     grouped = _grouped(values, group)
     extreme = grouped.gather(-1, grouped.abs().argmax(-1, keepdim=True)).squeeze(-1)
     best = torch.full(extreme.shape, math.inf)
-    scales = torch.empty(extreme.shape, dtype=torch.bfloat16)
+    scales = _stored(extreme / -8)
     for step in range(_SCALE_STEPS):
         # the extreme of the group at code -8, or beyond it, or at the codes up to -6
         tried = _stored(extreme / (-6.2 - 0.12 * step))

@@ -203,9 +203,12 @@ def stored_nbytes(tensor: torch.Tensor) -> int:
     return int(tensor.nbytes)
 
 
-def quantized_bytes(network: torch.nn.Module) -> int:
-    """The bytes of a network's quantized weights; 0 if none is quantized."""
-    return sum(stored_nbytes(each) for each in network.parameters() if isinstance(each, QuantizedTensor))
+def dequantize_network(network: torch.nn.Module) -> None:
+    """Make a network's quantized weights plain ones, for backends that compile it."""
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            if isinstance(weight, QuantizedTensor):
+                module._parameters[name] = torch.nn.Parameter(weight.dequantize(), requires_grad=False)
 
 
 def _rebuild(

@@ -31,7 +31,6 @@ class Codebook4(Format):
         nested: Scales that share a scale of their own.
     """
 
-    name: ClassVar[str] = "nf4"
     shared: ClassVar[frozenset[str]] = frozenset({"table"})
     block: int = 64
     nested: int = 0

@@ -21,7 +21,6 @@ class Float8(Format):
     [rows, 1], one for each row; without either, the codes are the values.
     """
 
-    name: ClassVar[str] = "fp8"
     shared: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     def dequantize(self, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:  # noqa: D102

@@ -21,7 +21,6 @@ class Format(ABC):
     whole weight.
     """
 
-    name: ClassVar[str]
     block: int = 1
     shared: ClassVar[frozenset[str]] = frozenset()
 

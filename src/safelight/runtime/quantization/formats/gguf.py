@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -31,7 +30,6 @@ class Gguf(Format):
         kind: The type's name, a key of ``BLOCK_SIZES``.
     """
 
-    name: ClassVar[str] = "gguf"
     kind: str = "Q8_0"
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -22,7 +21,6 @@ class Int8(Format):
         group: Elements that share a scale; 0 for whole rows.
     """
 
-    name: ClassVar[str] = "int8"
     group: int = 0
 
     def dequantize(self, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:  # noqa: D102
@@ -45,7 +43,6 @@ class Int4(Format):
         group: Elements that share a scale, an even number; 0 for whole rows.
     """
 
-    name: ClassVar[str] = "int4"
     group: int = 0
 
     def dequantize(self, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:  # noqa: D102

@@ -104,7 +104,7 @@ async def stop_pull(
 async def _plan(body: PullRequest, app_state: AppState) -> PullPlan:
     def plan() -> PullPlan | None:
         reference = parse_reference(body.reference, body.file)
-        return plan_pull(reference, source_of(reference, app_state.service.settings))
+        return plan_pull(reference, source_of(reference, app_state.service.settings).impatient())
 
     found = await asyncio.to_thread(plan)
     if found is None:

@@ -207,7 +207,7 @@ class SamplerView(ResponseModel):
 
     name: str
     aliases: list[str]
-    kinds: list[str] = Field(description="Checkpoints it fits: diffusion, flow, edm.")
+    kinds: list[str] = Field(description="Checkpoints it fits: diffusion, flow, edm, trigflow.")
     schedules: list[str] = Field(description="Sigma schedules it takes, the default first.")
     predictions: list[str]
     eta: float | None
@@ -227,7 +227,7 @@ class ScheduleView(ResponseModel):
     """A sigma schedule."""
 
     name: str
-    kinds: list[str] = Field(description="Checkpoints it fits: diffusion, flow, edm.")
+    kinds: list[str] = Field(description="Checkpoints it fits: diffusion, flow, edm, trigflow.")
 
 
 class ScheduleList(ResponseModel):

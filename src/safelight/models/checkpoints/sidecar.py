@@ -1,0 +1,137 @@
+"""What people put beside a weights file for what it cannot hold or tell: configurations and tokenizers.
+
+Looked up in this order, for the file ``NAME.safetensors``:
+
+- the folder ``NAME/``, laid out like a diffusers folder without weights (``transformer/config.json``,
+  ``tokenizer/``, ``scheduler/scheduler_config.json`` …), or with the one network's ``config.json`` in it;
+- ``NAME.json``: a config, or an object with a config for each component;
+- the entry ``config`` of the file's own metadata, likewise;
+- ``config.json`` and ``tokenizer.json`` in the same folder, as in the component folders of diffusers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import CheckpointInvalidError
+from safelight.models.checkpoints.diffusers_layout import read_json
+from safelight.models.checkpoints.safetensors_header import read_header
+
+_CONFIG_MARKS = ("_class_name", "model_type", "architectures")
+_COMPONENT_STEMS = ("model", "diffusion_pytorch_model")
+"""The names of weights files in the component folders of diffusers."""
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+)
+
+
+def given_config(path: Path, component: str, role: str = "") -> dict[str, Any] | None:
+    """The config that is given for a network in a file; None if there is none.
+
+    Args:
+        path: The weights file.
+        component: The network's name in a pipeline.
+        role: "denoiser" for a U-Net or transformer, whose folder may have either name.
+
+    Raises:
+        CheckpointInvalidError: It is damaged.
+    """
+    names = (component, "transformer", "unet") if role == "denoiser" else (component,)
+    for candidate in _config_files(path, names):
+        if candidate.is_file():
+            return read_json(candidate)
+    for given in (_beside(path), _inside(path)):
+        if given is None:
+            continue
+        if any(mark in given for mark in _CONFIG_MARKS):
+            return given
+        for name in names:
+            if isinstance(own := given.get(name), dict):
+                return own
+    return None
+
+
+def given_scheduler(path: Path) -> dict[str, Any] | None:
+    """The config of the scheduler that is given for a file."""
+    candidate = _folder(path) / "scheduler" / "scheduler_config.json"
+    if candidate.is_file():
+        return read_json(candidate)
+    for given in (_beside(path), _inside(path)):
+        if given is not None and isinstance(own := given.get("scheduler"), dict):
+            return own
+    return None
+
+
+def given_options(path: Path) -> dict[str, Any]:
+    """The options of the pipeline that are given for a file: those of its folder's index."""
+    candidate = _folder(path) / "model_index.json"
+    return read_json(candidate) if candidate.is_file() else {}
+
+
+def given_tokenizer(path: Path, component: str, *, beside: bool) -> Path | None:
+    """The folder of the tokenizer that is given for a text encoder in a file; None if there is none.
+
+    Args:
+        path: The file with the text encoder, or with the denoiser.
+        component: The text encoder's name in a pipeline.
+        beside: A tokenizer in the same folder counts, whatever the file's name is.
+    """
+    folder, name = _folder(path), component.replace("text_encoder", "tokenizer")
+    places = [folder / name, folder / "tokenizer", folder]
+    if path.stem in _COMPONENT_STEMS:
+        places += [path.parent, path.parent.parent / name, path.parent.parent / "tokenizer"]
+    elif beside:
+        places.append(path.parent)
+    return next((place for place in places if has_tokenizer(place)), None)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's files."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
+
+
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """All files that may say something about a weights file, so that a change of one is a change of it."""
+    folder = _folder(path)
+    inside = sorted(each for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else []
+    beside = [path.with_suffix(".json")] if _beside(path) is not None else []
+    return tuple([*inside, *beside][:200])
+
+
+def _folder(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _config_files(path: Path, names: tuple[str, ...]) -> list[Path]:
+    folder = _folder(path)
+    inside = [folder / name / "config.json" for name in names]
+    own = [path.parent / "config.json"] if path.stem in _COMPONENT_STEMS else []
+    return [*inside, folder / "config.json", *own]
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """``NAME.json``, unless it is another program's note."""
+    candidate = path.with_suffix(".json")
+    if not candidate.is_file():
+        return None
+    try:
+        given = read_json(candidate)
+    except CheckpointInvalidError:
+        return None
+    known = (*_CONFIG_MARKS, "transformer", "unet", "vae", "text_encoder", "scheduler")
+    return given if any(name in given for name in known) else None
+
+
+def _inside(path: Path) -> dict[str, Any] | None:
+    text = read_header(path).metadata.get("config", "")
+    try:
+        given = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    return given if isinstance(given, dict) else None

@@ -1,0 +1,348 @@
+"""Checkpoints in weights files: whole ones, and those whose networks are in several files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.tiny.checkpoint_files import (
+    ENCODERS,
+    original_autoencoder,
+    write,
+    write_in_diffusers_names,
+    write_parts,
+    write_whole,
+)
+from tests.tiny.generation import generate_array
+from tests.tiny.original_layout import load_weights
+
+from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.models.checkpoints import single_file_loader
+from safelight.models.checkpoints.discovery import describe_checkpoint, find_checkpoint, find_checkpoints
+from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
+from safelight.models.checkpoints.parts import PartsIndex
+from safelight.models.checkpoints.sections import read_contents
+from safelight.models.checkpoints.single_file import identify_single_file
+from safelight.runtime.pool import ModelPool
+
+Tiny = Callable[[str], Path]
+SHOWN = ("flux", "sd3", "qwen-image", "z-image", "sana")
+"""Families of which a picture is generated too; those with equal networks give equal ones."""
+
+
+def equal_networks(one: LoadedCheckpoint, other: LoadedCheckpoint) -> None:
+    assert one.networks.keys() == other.networks.keys()
+    for name, network in one.networks.items():
+        given, wanted = network.network.state_dict(), other.networks[name].network.state_dict()
+        assert given.keys() == wanted.keys()
+        assert all(torch.equal(value, wanted[key]) for key, value in given.items()), name
+        assert type(network.network) is type(other.networks[name].network)
+        assert plain(network.network.config) == plain(other.networks[name].network.config)
+    assert one.nbytes == other.nbytes
+
+
+NO_EFFECT = ("architectures", "dtype", "transformers_version", "tie_word_embeddings", "out_channels")
+"""Entries of configs on a network's origin, and those that its weights tell."""
+
+
+def plain(config: object) -> object:
+    """A config as JSON has it, without what has no effect."""
+    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)  # type: ignore[call-overload]
+
+    def clean(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: clean(each) for key, each in value.items() if key[0] != "_" and key not in NO_EFFECT}
+        return value
+
+    return clean(json.loads(json.dumps(values, default=str)))
+
+
+def picture(loaded: LoadedCheckpoint) -> np.ndarray:
+    mode = loaded.family.modes[0]
+    return generate_array(loaded.pipeline(mode), loaded.family, mode)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_whole_file_gives_what_the_folder_gives(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    path = write_whole(name, tiny(name), tmp_path / f"{name}.safetensors")
+    file, folder = (
+        load_checkpoint(describe_checkpoint(path, name)),
+        load_checkpoint(describe_checkpoint(tiny(name), name)),
+    )
+    assert file.family.key == folder.family.key or name == "pixart-alpha"
+    equal_networks(file, folder)
+    if name in SHOWN:
+        assert np.array_equal(picture(file), picture(folder))
+
+
+@pytest.mark.parametrize("name", ["flux", "sdxl", "sd2", "sana", "qwen-image"])
+def test_a_file_in_diffusers_names(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    path = write_in_diffusers_names(tiny(name), tmp_path / f"{name}.safetensors")
+    file = load_checkpoint(describe_checkpoint(path, name))
+    equal_networks(file, load_checkpoint(describe_checkpoint(tiny(name), name)))
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3", "qwen-image", "z-image", "chroma", "flux2", "lumina2"])
+def test_a_transformer_with_parts_from_other_files(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    models = tmp_path / "ComfyUI" / "models"
+    write_parts(name, tiny(name), models)
+    found = find_checkpoint(name, tmp_path / "home", folders=[models])
+    assert {path.name for path in found.other_files} == {
+        f"{name}_vae.safetensors",
+        *(f"{key}.safetensors" for key in ENCODERS[name]),
+    }
+    file = load_checkpoint(found)
+    equal_networks(file, load_checkpoint(describe_checkpoint(tiny(name), name)))
+    if name == "flux":
+        assert np.array_equal(picture(file), picture(load_checkpoint(describe_checkpoint(tiny(name), name))))
+
+
+def test_parts_are_found_beside_a_checkpoint_that_is_given_by_path(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path / "models")
+    found = find_checkpoint(str(path), tmp_path / "home")
+    assert sorted(each.name for each in found.other_files) == [
+        "clip_l.safetensors",
+        "flux_vae.safetensors",
+        "t5xxl.safetensors",
+    ]
+
+
+def test_parts_are_no_checkpoints_and_no_problems(tiny: Tiny, tmp_path: Path) -> None:
+    write_parts("flux", tiny("flux"), tmp_path / "checkpoints")
+    problems: list[Path] = []
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path))
+    assert [each.name for each in found] == ["starter", "diffusion_models/flux"]
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        ("vae/flux_vae.safetensors", "lacks the autoencoder (4 latent channels)."),
+        ("text_encoders/t5xxl.safetensors", "lacks the T5 text encoder of width 32 (text_encoder_2)."),
+        ("text_encoders/clip_l.safetensors", "lacks the CLIP-L text encoder of width 32 (text_encoder)."),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_named(lost: str, says: str, tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    (tmp_path / lost).unlink()
+    with pytest.raises(CheckpointInvalidError) as caught:
+        find_checkpoint(str(path), tmp_path / "home")
+    assert caught.value.message.endswith(says)
+    usual = {"flux_vae": "ae.safetensors", "t5xxl": "t5xxl_fp16.safetensors", "clip_l": "clip_l.safetensors"}
+    assert usual[Path(lost).stem] in caught.value.hint
+
+
+def test_of_several_files_the_choice_is_deterministic(tiny: Tiny, tmp_path: Path) -> None:
+    """The same folder tree first, then the highest precision, then the name; another family's names never."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    write_parts("flux", tiny("flux"), inside)
+    vae = load_file(inside / "vae" / "flux_vae.safetensors")
+    config = (inside / "vae" / "flux_vae.json").read_text()
+    (inside / "vae" / "flux_vae.safetensors").unlink()
+
+    def chosen(*files: tuple[Path, torch.dtype]) -> tuple[str, tuple[str, ...]]:
+        for path, dtype in files:
+            write(path, {key: value.to(dtype) for key, value in vae.items()})
+            path.with_suffix(".json").write_text(config)
+        found = find_checkpoint("flux", tmp_path / "home", folders=[inside, outside])
+        (part,) = [part for part in found.parts if part.component == "vae"]
+        for path, _ in files:
+            path.unlink()
+        return part.path.relative_to(tmp_path).as_posix(), part.others
+
+    half, full = torch.bfloat16, torch.float32
+    assert chosen((outside / "b.safetensors", full), (inside / "c.safetensors", half)) == (
+        "inside/c.safetensors",
+        ("b.safetensors",),
+    )
+    assert (
+        chosen((inside / "a.safetensors", half), (inside / "c.safetensors", full))[0]
+        == "inside/c.safetensors"
+    )
+    assert (
+        chosen((inside / "b.safetensors", half), (inside / "a.safetensors", half))[0]
+        == "inside/a.safetensors"
+    )
+    assert (
+        chosen((inside / "a_sd3_vae.safetensors", full), (inside / "z.safetensors", half))[0]
+        == "inside/z.safetensors"
+    )
+    assert (
+        chosen((inside / "a.safetensors", full), (inside / "ae.safetensors", half))[0]
+        == "inside/ae.safetensors"
+    )
+
+
+def test_a_part_is_one_component_for_all_checkpoints_that_use_it(tiny: Tiny, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    first = write_parts("flux", tiny("flux"), models)
+    shutil.copytree(first.with_suffix(""), first.with_name("other"))
+    shutil.copy(first.with_suffix(".json"), first.with_name("other.json"))
+    changed = load_file(first)
+    changed["img_in.bias"] += 1
+    write(first.with_name("other.safetensors"), changed)
+    one, other = (
+        describe_parts(find_checkpoint(name, tmp_path / "home", folders=[models]))
+        for name in ("flux", "other")
+    )
+    shared = {"vae", "text_encoder", "text_encoder_2"}
+    assert {name for name in one.sources if one.sources[name].key == other.sources[name].key} == shared
+    assert set(one.part_digests) == shared
+    pool = ModelPool(10**9)
+    with pool.lease(one.sources.values()) as ours, pool.lease(other.sources.values()) as theirs:
+        same = {name for name, a, b in zip(one.sources, ours, theirs, strict=True) if a.network is b.network}
+    assert same == shared
+    assert len(pool.keys) == 5
+
+
+def forbid(*_: object, **__: object) -> None:
+    raise AssertionError("weights were read")
+
+
+@pytest.mark.parametrize("change", ["missing", "shape"])
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("diffusion_models/flux.safetensors", "double_blocks.0.img_mlp.0.weight"),
+        ("vae/flux_vae.safetensors", "decoder.mid.block_1.conv1.weight"),
+        ("text_encoders/t5xxl.safetensors", "encoder.block.1.layer.0.SelfAttention.q.weight"),
+    ],
+)
+def test_a_bad_tensor_of_any_part_is_found_before_weights_are_read(
+    file: str, key: str, change: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    tensors = load_file(tmp_path / file)
+    tensors.pop(key) if change == "missing" else tensors.update({key: torch.zeros(3, 5)})
+    write(tmp_path / file, tensors)
+    monkeypatch.setattr(single_file_loader, "read_tensors", forbid)
+    with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out|in the shape"):
+        describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+
+
+def test_an_encoder_of_another_width_does_not_fit(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    write(tmp_path / "text_encoders" / "t5xxl.safetensors", load_weights(tiny("sd3") / "text_encoder_3"))
+    with pytest.raises(CheckpointInvalidError, match="T5 text encoder of width 32"):
+        find_checkpoint(str(path), tmp_path / "home")
+
+
+@pytest.mark.parametrize("given", ["beside", "inside", "folder"])
+def test_what_shapes_do_not_tell_may_be_given(given: str, tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    config = path.with_suffix(".json").read_text()
+    path.with_suffix(".json").unlink()
+    with pytest.raises(CheckpointInvalidError, match="axes_dims_rope"):
+        describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+    if given == "beside":
+        path.with_suffix(".json").write_text(json.dumps({"transformer": json.loads(config)}))
+    elif given == "inside":
+        write(path, load_file(path), {"config": config})
+    else:
+        (path.with_suffix("") / "transformer").mkdir()
+        (path.with_suffix("") / "transformer" / "config.json").write_text(config)
+    parts = describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+    network = parts.empty_network("transformer")
+    assert network.config.axes_dims_rope == [4, 4, 8]
+    assert {tensor.device.type for tensor in network.parameters()} == {"meta"}
+
+
+def test_a_change_of_what_is_given_is_a_change_of_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    before = find_checkpoint(str(path), tmp_path / "home")
+    config = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(config | {"note": "changed"}))
+    assert find_checkpoint(str(path), tmp_path / "home") != before
+
+
+def test_the_tokenizer_of_an_encoder_with_few_words_is_asked_for(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    shutil.rmtree(tmp_path / "text_encoders" / "t5xxl")
+    with pytest.raises(
+        CheckpointInvalidError, match="knows 98 tokens, its usual tokenizer has 32100"
+    ) as caught:
+        describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+    assert "t5xxl/tokenizer/" in caught.value.hint
+
+
+def test_the_tokenizer_that_is_not_shipped_is_asked_for(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("lumina2", tiny("lumina2"), tmp_path)
+    tokenizer = tmp_path / "text_encoders" / "gemma2_2b" / "tokenizer"
+    (tokenizer / "tokenizer_config.json").unlink()
+    describe_parts(find_checkpoint(str(path), tmp_path / "home"))  # tokenizer.json is enough
+    shutil.move(tokenizer / "tokenizer.json", tmp_path / "text_encoders" / "tokenizer.json")
+    shutil.rmtree(tokenizer)
+    describe_parts(find_checkpoint(str(path), tmp_path / "home"))  # beside the file, too
+    (tmp_path / "text_encoders" / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
+        describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+    assert "gemma-2-2b" in caught.value.hint
+
+
+Changes = Callable[[dict[str, torch.Tensor]], None]
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "stem", "family"),
+    [
+        ("z-image", {}, "z_image_turbo_bf16", "z-image-turbo"),
+        ("z-image", {"modelspec.title": "Z-Image Turbo"}, "m", "z-image-turbo"),
+        ("z-image", {}, "m", "z-image"),
+        ("flux2-klein", {}, "m", "flux2-klein-distilled"),
+        ("flux2-klein", {}, "flux-2-klein-base-4b", "flux2-klein"),
+        ("flux", {}, "m", "flux"),
+        ("flux-schnell", {}, "m", "flux-schnell"),
+        ("flux-fill", {}, "m", "flux-fill"),
+        ("pixart-sigma", {}, "PixArt-alpha-512", "pixart-alpha"),
+    ],
+)
+def test_variants(
+    name: str, metadata: Mapping[str, str], stem: str, family: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    path = write_parts(name, tiny(name), tmp_path)
+    moved = write(path.with_name(f"{stem}.safetensors"), load_file(path), dict(metadata))
+    assert identify_single_file(moved).family.name == family
+
+
+def test_models_without_a_pipeline_are_named(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    tensors = load_file(path)
+    tensors["img_in.weight"] = torch.zeros(32, 32)
+    with pytest.raises(CheckpointFamilyError, match="flux-control"):
+        identify_single_file(write(path, tensors))
+    unet = load_weights(tiny("sd1") / "unet")
+    unet["conv_in.weight"] = torch.zeros(16, 8, 3, 3)
+    with pytest.raises(CheckpointFamilyError, match="InstructPix2Pix"):
+        identify_single_file(write(tmp_path / "p2p.safetensors", unet))
+
+
+def test_the_networks_of_a_file_are_found_in_its_header(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_whole("sd3", tiny("sd3"), tmp_path / "sd3.safetensors")
+    found = {
+        section.prefix: (section.role, section.kinds[0], section.width)
+        for section in read_contents(path).sections
+    }
+    assert found == {
+        "model.diffusion_model.": ("denoiser", "sd3", None),
+        "vae.": ("vae", "kl", 16),
+        "text_encoders.clip_l.transformer.": ("text encoder", "clip", 32),
+        "text_encoders.clip_g.transformer.": ("text encoder", "clip", 32),
+        "text_encoders.t5xxl.transformer.": ("text encoder", "t5", 64),
+    }
+
+
+def test_candidates_are_read_once_for_a_list(tiny: Tiny, tmp_path: Path) -> None:
+    write_parts("flux", tiny("flux"), tmp_path)
+    index = PartsIndex((tmp_path,))
+    assert index.candidates is index.candidates
+    assert {each.section.role for each in index.candidates} == {"vae", "text encoder"}
+    write(tmp_path / "more.safetensors", original_autoencoder("flux", tiny("flux")))
+    assert len(PartsIndex((tmp_path,)).candidates) == len(index.candidates) + 1
