@@ -92,7 +92,7 @@ class Engine:
         self._parts_lock = threading.Lock()
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[ComponentKey, LatentToRGB] = {}
-        self._placer = Placer(settings, self._device, self._pool, self._describe)
+        self._placer = Placer(settings, self._device, self._pool, self._describe, self._loading)
         self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
         # Threads take these in this order: a concurrency slot, memory, the lock (see runtime/executor.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
@@ -500,7 +500,9 @@ class Engine:
                 return known
         parts = describe_parts(
             checkpoint,
-            self._precisions(checkpoint.family, precision),
+            self._precisions(checkpoint.family)
+            if not precision
+            else self._changed(checkpoint.family, precision),
             self._device,
             backend=self._backend.name,
             cache=self._settings.cache_folder,
@@ -514,15 +516,17 @@ class Engine:
                     del self._parts[each]
             return self._parts.setdefault(described, parts)
 
-    def _precisions(self, family: Family, precision: str = "") -> ComponentPrecisions:
-        """The precision of each component of a family's checkpoints; see ``_describe``.
+    def _precisions(self, family: Family) -> ComponentPrecisions:
+        """The precision of each component of a family's checkpoints.
 
         Raises:
             PrecisionError: The family or the device does not compute in the precision of the settings.
         """
-        settings = self._settings
-        if precision:
-            settings = settings.model_copy(update={"generation_precision": precision})
+        return resolve_precisions(self._settings, family, self._device)
+
+    def _changed(self, family: Family, precision: str) -> ComponentPrecisions:
+        """The same with another precision in place of the setting generation_precision."""
+        settings = self._settings.model_copy(update={"generation_precision": precision})
         return resolve_precisions(settings, family, self._device)
 
     def _keep_description(self, parts: CheckpointParts) -> None:

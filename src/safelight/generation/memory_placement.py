@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,13 +39,14 @@ SPARE = 512 * 2**20
 """Bytes that must also fit then."""
 
 _NOTES: Mapping[Step, str] = {
-    "tiling": "To fit the memory, the autoencoder worked in tiles: there may be faint differences at their edges.",
+    "tiling": "To fit the memory, the autoencoder worked in tiles: tones may differ a little between them.",
     "sliced-attention": "To fit the memory, attention was computed in slices.",
     "bf16": "To fit the memory, the checkpoint ran in bf16 instead of fp32.",
     "int8": "To fit the memory, weights had eight bits.",
 }
 """Notes for the record on the steps that change the picture."""
 
+Context = Callable[[], AbstractContextManager[object]]
 Describe = Callable[[Checkpoint, str, Mapping[str, NetworkForm]], CheckpointParts]
 """Describes a checkpoint in a precision, "" for that of the settings, with networks in certain forms."""
 
@@ -94,10 +95,19 @@ class Placer:
         device: The device that generates.
         pool: The networks in memory.
         describe: Describes checkpoints.
+        building: A context in which networks are built without weights: meanwhile no other thread may load one.
     """
 
-    def __init__(self, settings: Settings, device: torch.device, pool: ModelPool, describe: Describe) -> None:
-        self._settings, self._device, self._pool, self._describe = settings, device, pool, describe
+    def __init__(
+        self,
+        settings: Settings,
+        device: torch.device,
+        pool: ModelPool,
+        describe: Describe,
+        building: Context = nullcontext,
+    ) -> None:
+        self._settings, self._device, self._pool = settings, device, pool
+        self._describe, self._building = describe, building
 
     def memory(self) -> DeviceMemory:
         """The device, and what may be used of it now."""
@@ -155,7 +165,8 @@ class Placer:
     def _plan(self, placement: Placement, memory: DeviceMemory) -> MemoryPlan:
         usable = max(0, memory.usable - placement.beside)
         device = DeviceMemory(memory.kind, memory.total, usable, memory.host)
-        return plan_memory(planned_checkpoint(placement.checkpoint), placement.plan, device, self._settings)
+        checkpoint = planned_checkpoint(placement.checkpoint, self._building)
+        return plan_memory(checkpoint, placement.plan, device, self._settings)
 
     def _follow(self, placement: Placement, made: MemoryPlan) -> None:
         """Keep the networks as a plan says."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +66,28 @@ class PlannedCheckpoint:
     options: Mapping[str, object]
 
 
-def planned_checkpoint(checkpoint: Checkpoint) -> PlannedCheckpoint:
+def planned_checkpoint(
+    checkpoint: Checkpoint, building: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> PlannedCheckpoint:
     """What a plan needs to know of a checkpoint; no weights are read.
+
+    Args:
+        checkpoint: The checkpoint.
+        building: A context in which networks are built: meanwhile no other thread may load one.
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
+
+    def build() -> Mapping[str, nn.Module]:
+        with building():
+            return empty_networks(checkpoint)
+
     options: Mapping[str, object] = {}
-    identity = [f"{part.component} {part.path.resolve()} {file_version(part.path)}" for part in checkpoint.parts]
-    if checkpoint.kind == "folder":
+    identity = [
+        f"{part.component} {part.path.resolve()} {file_version(part.path)}" for part in checkpoint.parts
+    ]
+    if checkpoint.kind != "file":
         folder = read_folder(checkpoint.path)
         options = {name: value for name, value in folder.options.items() if isinstance(value, bool)}
         networks = [files for files in folder.components.values() if files.has_weights]
@@ -82,7 +95,7 @@ def planned_checkpoint(checkpoint: Checkpoint) -> PlannedCheckpoint:
     return PlannedCheckpoint(
         checkpoint.family,
         "\n".join([checkpoint.family.name, *identity]),
-        lambda: empty_networks(checkpoint),
+        build,
         scheduler_config(checkpoint),
         options,
     )
@@ -121,7 +134,9 @@ def plan_memory(
 
     def cost(precision: str) -> PictureCost:
         precisions = planned_precisions(settings, checkpoint.family, device.kind, precision)
-        return picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
+        counted = picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
+        # The setting memory_budget is about networks and pictures, not about what the allocator keeps beside them.
+        return replace(counted, slack=0) if settings.memory_budget else counted
 
     return make_memory_plan(
         cost,

@@ -22,8 +22,8 @@ STEPS: Mapping[Step, str] = {
     "The same picture.",
     "sliced-attention": "Attention is computed in slices, where the device has no fused kernel for it. The same "
     "picture within rounding.",
-    "tiling": "The autoencoder works on overlapping tiles. Hardly visible.",
-    "bf16": "bf16 in place of fp32 on CPUs, where generation_precision is auto. Hardly visible.",
+    "tiling": "The autoencoder works on overlapping tiles. Tones may differ a little between tiles.",
+    "bf16": "bf16 in place of fp32 on CPUs, where generation_precision is auto. A small change of the picture.",
     "int8": "The weights of a network's linear and convolution layers have eight bits. A small change of the picture.",
     "disk": "The blocks of a network are read from the disk each time they compute. The same picture, much slower.",
 }
