@@ -1,7 +1,7 @@
 """Generate a picture with random weights of a family's published size in a process with a hard limit on its memory.
 
-The weights are written once, as a diffusers folder. The limit is one on the process's data (RLIMIT_DATA): beyond it,
-allocations fail.
+The weights are written once, as a diffusers folder. The limit is that of a control group of its own (Linux, as root):
+beyond it, the kernel ends the process. Files that are mapped count only as far as nothing else needs their memory.
 
     python bench/memory_limit.py sd1 --size 512 --limit 3.5GB --folder /var/tmp/weights
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -29,14 +29,14 @@ def write_checkpoint(family: str, folder: Path) -> None:
     build_tiny(family, folder)
     published = published_networks(family)
     torch.manual_seed(0)
-    for name, network in published.items():
+    for name, network in list(published.items()):
         if name.startswith("text_encoder"):  # the tiny tokenizer has words of its own
             vocabulary = json.loads((folder / name / "config.json").read_text())
             size = {key: vocabulary[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}
             kind = type(network)
-            network = kind(kind.config_class.from_dict({**network.config.to_dict(), **size}))
-        replace_tensors(network, random_weights)
-        network.save_pretrained(folder / name)
+            published[name] = kind(kind.config_class.from_dict({**network.config.to_dict(), **size}))
+        replace_tensors(published[name], random_weights)
+        published[name].save_pretrained(folder / name)
 
 
 def random_weights(tensor: torch.Tensor) -> torch.Tensor:
@@ -46,13 +46,23 @@ def random_weights(tensor: torch.Tensor) -> torch.Tensor:
     return (torch.randn(tensor.shape) * 0.02).to(torch.bfloat16)
 
 
+def enter_control_group(limit: int) -> None:
+    """Move this process into a control group with a limit on its memory, in bytes."""
+    old = Path("/sys/fs/cgroup/memory")
+    root, name = (old, "memory.limit_in_bytes") if old.is_dir() else (Path("/sys/fs/cgroup"), "memory.max")
+    group = root / f"safelight-bench-{os.getpid()}"
+    group.mkdir()
+    (group / name).write_text(str(limit))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
 def generate(folder: Path, limit: int, side: int, steps: int, settings: dict[str, str]) -> dict[str, object]:
     """Generate one picture within a limit; to be called in a process of its own."""
     from safelight.generation.engine import Engine
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
 
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    enter_control_group(limit)
     engine = Engine(Settings(device="cpu", home=folder.parent / "home", **settings))
     request = GenerationRequest(
         prompt="red", checkpoint=str(folder), width=side, height=side, steps=steps, seed=1

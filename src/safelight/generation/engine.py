@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from safelight.errors import MemoryBudgetError
+from safelight.errors import MemoryBudgetError, MemoryExhaustedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
@@ -251,15 +251,18 @@ class Engine:
         """The plan of a request, and an estimate of the bytes of decoding where the checkpoint could be loaded."""
         if not self._placer.can_be_resident(parts):
             return self._check_before_loading(request, parts.checkpoint, canvas), None
-        with self._lease_networks(parts) as components, self._lock, self._memory_errors():
-            loaded = parts.assemble(components)
-            plan = make_plan(
-                request,
-                loaded.family,
-                loaded.scheduler_config,
-                native_side=loaded.default_side,
-                canvas=canvas,
-            )
+        try:
+            with self._lease_networks(parts) as components, self._lock, self._memory_errors():
+                loaded = parts.assemble(components)
+                plan = make_plan(
+                    request,
+                    loaded.family,
+                    loaded.scheduler_config,
+                    native_side=loaded.default_side,
+                    canvas=canvas,
+                )
+        except MemoryExhaustedError:  # all at once were too many; the run steps down where it has to
+            return self._check_before_loading(request, parts.checkpoint, canvas), None
         return plan, decoding_bytes(loaded, *plan.hires_size)
 
     @contextmanager

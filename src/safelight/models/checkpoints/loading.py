@@ -55,6 +55,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.memory_plan.exhaustion import is_exhaustion
 from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
 from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
@@ -652,6 +653,8 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
         RuntimeError,
         SafetensorError,
     ) as error:
+        if is_exhaustion(error):
+            raise
         raise CheckpointInvalidError(
             f"The component {files.name!r} of {files.folder.parent} cannot be loaded: {_first_line(error)}"
         ) from error
