@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from safelight.unicode_normalization import MAX_MARKS, normalize
 
@@ -133,63 +132,9 @@ def detects_format(data: bytes) -> None:
     assert not is_image(data)
 
 
-def open_clip_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts import text_encoders
-
-    text_encoders._convert_open_clip({name: torch.empty(3, 1, device="meta")})
-
-
-def gguf_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts import text_encoders
-
-    text_encoders._gguf_name(name)
-
-
-def wan_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts import autoencoders
-
-    autoencoders._convert_wan({name: torch.empty(1, device="meta")})
-
-
-def hunyuan_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts import hunyuan_dit
-
-    hunyuan_dit._convert({name: torch.empty(6, 1, device="meta")})
-
-
-def block_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts.layout import count_blocks
-
-    count_blocks({name: (1,)}, "blocks.")
-
-
 BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
 HASHES = (("", "a", "z"), ("", "0", ""))
-WAN_NAMES = (("decoder.upsamples.", "0", ""), ("decoder.upsamples.0.", "a.", ""))
 TABLE: dict[str, WorstCase] = {
-    "models.checkpoints.sections _PREFIXES": WorstCase(
-        "match",
-        (
-            ("conditioner.embedders.", "0", "."),
-            ("text_encoders.", "a", ""),
-            ("text_encoders.a.", "model", ""),
-            ("text_encoders.", "a.", "x"),
-            ("text_encoders.", ".transformer", "x"),
-        ),
-        LINE,
-    ),
-    "models.checkpoints.layouts.layout count_blocks": WorstCase(block_name, (("blocks.", "0", ""),), LINE),
-    "models.checkpoints.layouts.text_encoders _convert_open_clip": WorstCase(
-        open_clip_name, (("", ".in_proj_", "x"), ("", ".", ".in_proj_weigh")), LINE
-    ),
-    "models.checkpoints.layouts.text_encoders _gguf_name": WorstCase(
-        gguf_name, (("blk.", "0", ""), ("enc.blk.0.", "a", "."), ("enc.", "blk.0.", "")), LINE
-    ),
-    "models.checkpoints.layouts.autoencoders _convert_wan": WorstCase(wan_name, WAN_NAMES, 4000),
-    "models.checkpoints.layouts.autoencoders _wan_name": WorstCase(wan_name, WAN_NAMES, 4000),
-    "models.checkpoints.layouts.hunyuan_dit _convert": WorstCase(
-        hunyuan_name, (("", ".Wqkv.", "weigh"), ("blocks.", "0", ""), ("", ".", "")), LINE
-    ),
     "models.hub.references _HUB": WorstCase(
         "fullmatch", (("a/", "a", "/"), ("a/a@", "a/", "!"), ("", "a.", "!")), NAME
     ),

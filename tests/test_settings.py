@@ -44,6 +44,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "vae_precision": "auto",
         "generation_backend": "eager",
         "memory_budget": 0,
+        "memory_steps": ("phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"),
         "model_folders": (),
         "max_batch_size": 8,
         "batch_timeout": 20.0,

@@ -29,6 +29,7 @@ from safelight.validation import first_problem
 
 ColorByte = Annotated[int, Field(ge=0, le=255)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
+MemoryStep = Literal["phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Bytes that loaded networks and a picture may take; 0: most of the device's memory.",
+    )
+    memory_steps: tuple[MemoryStep, ...] = Field(
+        ("phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"),
+        description="What may be done where a picture does not fit the memory (docs/memory.md); empty: it is refused.",
     )
     max_batch_size: int = Field(
         8,

@@ -145,32 +145,30 @@ def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp
     assert engine.checkpoint(str(folder)).precision == "fp16"
     needed = loaded_checkpoint(engine, folder).nbytes
     small = Engine(Settings(home=tmp_path, device="cpu", memory_budget=int(needed * 0.9)))
-    with pytest.raises(MemoryBudgetError):
-        small.preload(str(folder))
+    small.preload(str(folder))  # which are in memory one after the other, once they are used
     assert not small._pool.keys
 
 
 def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
     loaded = in_memory("sd1")
     budget = loaded.nbytes + decoding_bytes(loaded, 128, 128)
-    engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
+    engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget, memory_steps=()))
     fields = {"prompt": "", "steps": 2, "checkpoint": str(tiny("sd1"))}
-    assert len(list(engine.generate(GenerationRequest.parse(**fields, width=128, height=128)))) == 1
-    for more in ({"width": 136, "height": 128}, {"width": 64, "height": 64, "hires": {"scale": 3}}):
-        with pytest.raises(MemoryBudgetError, match="the budget is"):
+    assert len(list(engine.generate(GenerationRequest.parse(**fields, width=64, height=64)))) == 1
+    for more in ({"width": 256, "height": 256}, {"width": 64, "height": 64, "hires": {"scale": 4}}):
+        with pytest.raises(MemoryBudgetError, match="needs at least"):
             list(engine.generate(GenerationRequest.parse(**fields, **more)))
 
 
-def test_out_of_memory_during_a_run_is_our_error(draw: GenerateImages, in_memory: Memory) -> None:
+def test_after_a_lack_of_memory_a_run_goes_on_with_less(draw: GenerateImages, in_memory: Memory) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     unet: Any = in_memory("sd1").components["unet"]
     handle = unet.register_forward_pre_hook(full)
-    with pytest.raises(MemoryBudgetError, match="no memory left"):
-        draw()
+    (artifact,) = draw()  # the networks were loaded anew
     handle.remove()
-    assert len(draw()) == 1
+    assert any("ran short" in note for note in artifact.record.notes)
 
 
 def test_out_of_memory_while_loading_is_our_error(
@@ -743,8 +741,9 @@ def test_the_budget_is_checked_with_the_upscaler_before_the_first_picture(
     fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
     request = GenerationRequest.parse(**fields, hires={"scale": 2, "upscaler": "x2", "steps": 4})
     Engine(settings.model_copy(update={"memory_budget": budget})).start(request)
-    with pytest.raises(MemoryBudgetError, match="with all networks"):
-        Engine(settings.model_copy(update={"memory_budget": budget - 1})).start(request)
+    less = {"memory_budget": loaded.nbytes + upscaler.nbytes, "memory_steps": ()}
+    with pytest.raises(MemoryBudgetError, match="needs at least"):
+        Engine(settings.model_copy(update=less)).start(request)
 
 
 def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, tmp_path: Path) -> None:

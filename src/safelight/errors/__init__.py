@@ -140,6 +140,7 @@ from safelight.errors.records import (
 from safelight.errors.runtime import (
     BackendError,
     MemoryBudgetError,
+    MemoryExhaustedError,
     PrecisionError,
 )
 from safelight.errors.search import (
@@ -238,6 +239,7 @@ __all__ = [
     "LimitError",
     "MaskError",
     "MemoryBudgetError",
+    "MemoryExhaustedError",
     "MethodNotAllowedError",
     "ModelError",
     "ModelInvalidError",

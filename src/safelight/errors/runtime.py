@@ -31,3 +31,14 @@ class MemoryBudgetError(RequestError):
     summary = "This would need more memory than it may use."
     default_hint = "Ask for a smaller picture, or raise the setting memory_budget."
     http_status = 413
+
+
+class MemoryExhaustedError(MemoryBudgetError):
+    """The device ran out of memory while a picture was generated, and nothing is left to do about it."""
+
+    code = "memory.exhausted"
+    summary = "The memory ran out while a picture was generated."
+    default_hint = (
+        "Ask for a smaller picture, or close what else uses the memory; safelight plan shows what it takes."
+    )
+    http_status = 503

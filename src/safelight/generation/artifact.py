@@ -6,9 +6,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL import Image
 
     from safelight.generation.record import ReproductionRecord
+    from safelight.runtime.memory_plan.planner import MemoryPlan
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """The memory that a picture took.
+
+    Args:
+        plan: As it was planned; None where all networks and the picture certainly fitted.
+        measured: The most bytes by stage: text encoders, denoise, decode; empty where they cannot be measured.
+    """
+
+    plan: MemoryPlan | None
+    measured: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, object]:
+        """Both for JSON output."""
+        return {"plan": None if self.plan is None else self.plan.to_dict(), "measured": dict(self.measured)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +41,7 @@ class Artifact:
         seconds: The time to generate it, without loading the checkpoint; batched pictures share the time.
         index: Which picture of its request it is, from 0.
         stopped_at: The step after which it was stopped; None for a finished picture.
+        memory: The memory that it took; None if it was not generated here.
     """
 
     image: Image.Image
@@ -28,3 +49,4 @@ class Artifact:
     seconds: float
     index: int = 0
     stopped_at: int | None = None
+    memory: MemoryUse | None = None

@@ -95,6 +95,7 @@ class DenoisingPass:
         keep_partial: When stopped after a step, return the unfinished picture instead of raising RunStoppedError;
             pipelines that cannot skip their last steps raise it anyway.
         pause: Called between two steps; returns when the next one may begin.
+        on_stage: Called with "denoise" and "decode" when these begin.
 
     Attributes:
         stopped_at: The step after which it was stopped; None if it was not.
@@ -125,6 +126,7 @@ class DenoisingPass:
     should_stop: Callable[[], bool] = lambda: False
     keep_partial: bool = False
     pause: Callable[[], None] = lambda: None
+    on_stage: Callable[[str], None] = lambda _: None
     stopped_at: int | None = field(default=None, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
     _call_count: int = field(default=0, init=False)
@@ -232,15 +234,19 @@ class DenoisingPass:
 
     def _wrap_autoencoder(self, pipeline: Any) -> None:
         """Let the autoencoder compute in its own precision, and find out whether it or the denoiser returned NaN."""
-        vae, family = self.loaded.vae, self.loaded.family
+        vae = self.loaded.vae
         if decodes_with_mask(vae.network):  # pipelines recognise it by its class
             return
         pipeline.vae = AutoencoderProxy(
             vae,
             self.loaded.denoiser.dtype,
-            on_latents=lambda latents: self._check_finite(latents, family.denoiser),
+            on_latents=self._begin_decoding,
             on_result=lambda result: self._check_finite(result, "vae"),
         )
+
+    def _begin_decoding(self, latents: Tensor) -> None:
+        self.on_stage("decode")
+        self._check_finite(latents, self.loaded.family.denoiser)
 
     def _wrap_text_encoders(self, pipeline: Any) -> None:
         """While the pipeline encodes text, keep the modifiers' patches in effect; then convert to the denoiser's dtype.
@@ -299,6 +305,7 @@ class DenoisingPass:
         """
         if not self._can_keep_partial and self.should_stop():
             raise RunStoppedError
+        self.on_stage("denoise")
         roles = self._roles(call.rows)
         self._calls_in_step += 1
         if not self.modifiers:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from PIL import Image
 
-from safelight.errors import MemoryBudgetError
+from safelight.errors import MemoryBudgetError, MemoryExhaustedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device
+from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import AUTO, default_precision, resolve_precisions
@@ -55,6 +57,10 @@ from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
+from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
+from safelight.runtime.memory_plan.forms import NetworkForm
+from safelight.runtime.memory_plan.meter import StageMeter
+from safelight.runtime.memory_plan.phases import Phases
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
@@ -83,10 +89,11 @@ class Engine:
         self._pool = pool or ModelPool(0)
         self._pool.budget = self._find_budget()
         self._digests = FileDigests(settings.cache_folder)
-        self._parts: dict[Checkpoint, CheckpointParts] = {}
+        self._parts: dict[_Described, CheckpointParts] = {}
         self._parts_lock = threading.Lock()
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[ComponentKey, LatentToRGB] = {}
+        self._placer = Placer(settings, self._device, self._pool, self._describe, self._loading)
         self._checkpoint_refs: dict[Checkpoint, CheckpointRef] = {}
         # Threads take these in this order: a concurrency slot, memory, the lock (see runtime/executor.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
@@ -105,7 +112,10 @@ class Engine:
         Raises:
             ModelError: There is none with this name, or it cannot be used.
         """
-        with self._lease_networks(self._describe(self.checkpoint(name))):
+        parts = self._describe(self.checkpoint(name))
+        if not self._placer.can_be_resident(parts):
+            return  # its networks are in memory one after the other
+        with self._lease_networks(parts):
             pass  # loaded; the lease ends, and they stay in memory
 
     def unload(self, name: str | None = None) -> None:
@@ -125,7 +135,7 @@ class Engine:
             self._pool.evict(own)
             with self._parts_lock:
                 if not self._pool.has_any(own):  # nothing of it is in use
-                    self._parts.pop(parts.checkpoint, None)
+                    self._parts = {key: each for key, each in self._parts.items() if each is not parts}
 
     def is_loaded(self, name: str) -> bool:
         """Whether the current version of a checkpoint on disk is in memory; the network is not used.
@@ -229,23 +239,18 @@ class Engine:
         if all(parts.checkpoint != checkpoint for parts in self._loaded()):
             self._check_before_loading(request, checkpoint, canvas)
         parts = self._describe(checkpoint)
-        with self._lease_networks(parts) as components, self._lock, self._memory_errors():
-            loaded = parts.assemble(components)
-            plan = make_plan(
-                request,
-                loaded.family,
-                loaded.scheduler_config,
-                native_side=loaded.default_side,
-                canvas=canvas,
-            )
+        plan, decoding = self._make_plan(request, parts, canvas)
         plan = replace(plan, notes=(*plan.notes, *choice_notes(checkpoint.parts)))
         self._check_prompts(plan)
+        self._check_pixels(*plan.hires_size)
         networks = self._modifier_networks(plan)
-        image_bytes = self._image_bytes(plan, loaded, _sources_beside(networks, upscaler))
+        beside = _bytes_beside(parts, _sources_beside(networks, upscaler))
+        placement = self._placer.place(parts, plan, beside, decoding)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
-            lease=lambda: self._lease(parts, upscaler, networks, image_bytes),
+            lease=lambda: self._lease_placed(placement, upscaler, networks),
+            step_down=lambda: self._placer.step_down(placement),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
@@ -254,6 +259,26 @@ class Engine:
             executor=None if unbatched else self._executor,
             pause=lambda: self._pause(watcher),
         )
+
+    def _make_plan(
+        self, request: GenerationRequest, parts: CheckpointParts, canvas: tuple[int, int] | None
+    ) -> tuple[Plan, int | None]:
+        """The plan of a request, and an estimate of the bytes of decoding where the checkpoint could be loaded."""
+        if not self._placer.can_be_resident(parts):
+            return self._check_before_loading(request, parts.checkpoint, canvas), None
+        try:
+            with self._lease_networks(parts) as components, self._lock, self._memory_errors():
+                loaded = parts.assemble(components)
+                plan = make_plan(
+                    request,
+                    loaded.family,
+                    loaded.scheduler_config,
+                    native_side=loaded.default_side,
+                    canvas=canvas,
+                )
+        except MemoryExhaustedError:  # all at once were too many; the run steps down where it has to
+            return self._check_before_loading(request, parts.checkpoint, canvas), None
+        return plan, decoding_bytes(loaded, *plan.hires_size)
 
     @contextmanager
     def lease_upscaler(self, name: str) -> Iterator[Upscaler]:
@@ -316,25 +341,28 @@ class Engine:
         (component,) = self._pool.load(source)
         return replace(source, nbytes=component.nbytes)
 
+    def _lease_placed(
+        self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
+    ) -> AbstractContextManager[Components]:
+        """The networks for one picture, as its placement says."""
+        lease = self._lease_phases if placement.in_phases else self._lease
+        return lease(placement, upscaler, networks)
+
     @contextmanager
     def _lease(
-        self,
-        parts: CheckpointParts,
-        upscaler: Upscaler | _UpscalerNetwork | None,
-        networks: NetworkSources,
-        room: int,
+        self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
 
         Args:
-            parts: The checkpoint to lease.
+            placement: The checkpoint to lease, and the bytes to keep free for the picture.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
             networks: The networks of modifiers, which are leased with the checkpoint.
-            room: Bytes to keep free for the picture.
         """
+        parts, beside = placement.parts, _sources_beside(networks, upscaler)
         with (
             self._slots,
-            self._lease_networks(parts, _sources_beside(networks, upscaler), room) as components,
+            self._lease_networks(parts, beside, placement.room) as components,
             self._lock,
             self._memory_errors(),
         ):
@@ -345,9 +373,50 @@ class Engine:
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             try:
-                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler, own)
+                yield Components(
+                    loaded,
+                    prompts,
+                    lambda: self._previewer(loaded),
+                    upscaler,
+                    own,
+                    placement,
+                    self._meter(),
+                )
             finally:
                 self._release_threads()
+
+    @contextmanager
+    def _lease_phases(
+        self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
+    ) -> Iterator[Components]:
+        """The same for networks that are in memory one after the other; those beside the checkpoint stay."""
+        beside = _sources_beside(networks, upscaler)
+        with (
+            self._slots,
+            self._pool.reserve(placement.peak) as reservation,
+            self._lock,
+            self._memory_errors(),
+            ExitStack() as stack,
+        ):
+            with self._lock.released():
+                others = [stack.enter_context(reservation.lease(source)) for source in beside]
+            phases = stack.enter_context(closing(Phases(reservation, self._lock.released)))
+            if isinstance(upscaler, _UpscalerNetwork):
+                upscaler = upscaler.file.named(others.pop())
+            leased = iter(others)
+            own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
+            loaded = placement.parts.assemble(stand_ins(placement, phases, self._device))
+            previewer = self._previewer(loaded)  # now, before the denoiser would have to make room for it
+            prompts = make_conditioning(loaded, self._embeddings)
+            try:
+                yield Components(
+                    loaded, prompts, lambda: previewer, upscaler, own, placement, self._meter(), batched=False
+                )
+            finally:
+                self._release_threads()
+
+    def _meter(self) -> StageMeter:
+        return StageMeter(self._device, self._pool.loaded_bytes)
 
     @contextmanager
     def _lease_networks(
@@ -437,25 +506,42 @@ class Engine:
             )
         return self._checkpoint_refs[checkpoint]
 
-    def _describe(self, checkpoint: Checkpoint) -> CheckpointParts:
-        """A checkpoint's components; they are described once, as long as one of them is in memory or being loaded."""
+    def _describe(
+        self,
+        checkpoint: Checkpoint,
+        precision: str = "",
+        forms: Mapping[str, NetworkForm] = MappingProxyType({}),
+    ) -> CheckpointParts:
+        """A checkpoint's components; they are described once, as long as one of them is in memory or being loaded.
+
+        Args:
+            checkpoint: The checkpoint.
+            precision: One that takes the place of the setting generation_precision; empty for that setting.
+            forms: How the weights of networks are kept, where that is not whole on the device.
+        """
+        described = _Described(
+            checkpoint, precision, tuple(sorted((n, form.name) for n, form in forms.items()))
+        )
         with self._parts_lock:
-            if (known := self._parts.get(checkpoint)) is not None:
+            if (known := self._parts.get(described)) is not None:
                 return known
         parts = describe_parts(
             checkpoint,
-            self._precisions(checkpoint.family),
+            self._precisions(checkpoint.family)
+            if not precision
+            else self._changed(checkpoint.family, precision),
             self._device,
             backend=self._backend.name,
             cache=self._settings.cache_folder,
             digests=self._digests,
             within=self._loading,
+            forms=forms,
         )
         with self._parts_lock:
             for each, known in list(self._parts.items()):
                 if not self._pool.has_any(known.keys):
                     del self._parts[each]
-            return self._parts.setdefault(checkpoint, parts)
+            return self._parts.setdefault(described, parts)
 
     def _precisions(self, family: Family) -> ComponentPrecisions:
         """The precision of each component of a family's checkpoints.
@@ -465,11 +551,16 @@ class Engine:
         """
         return resolve_precisions(self._settings, family, self._device)
 
+    def _changed(self, family: Family, precision: str) -> ComponentPrecisions:
+        """The same with another precision in place of the setting generation_precision."""
+        settings = self._settings.model_copy(update={"generation_precision": precision})
+        return resolve_precisions(settings, family, self._device)
+
     def _keep_description(self, parts: CheckpointParts) -> None:
         """Keep a description while one of its networks is in memory; others were described since it was made."""
         with self._parts_lock:
             if self._pool.has_any(parts.keys):
-                self._parts.setdefault(parts.checkpoint, parts)
+                self._parts.setdefault(_Described(parts.checkpoint), parts)
 
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:
@@ -496,10 +587,8 @@ class Engine:
     @contextmanager
     def _memory_errors(self) -> Iterator[None]:
         """Turn the device's lack of memory into our error."""
-        try:
+        with exhaustion_errors(self._device):
             yield
-        except torch.OutOfMemoryError as error:
-            raise MemoryBudgetError(f"The device {self._device} has no memory left.") from error
 
     def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
         """The map from latents to colours of a checkpoint, fitted for the first preview."""
@@ -515,29 +604,14 @@ class Engine:
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
 
-    def _image_bytes(self, plan: Plan, loaded: LoadedCheckpoint, others: Iterable[ComponentSource]) -> int:
-        """Bytes that one picture takes in addition to the weights.
 
-        Args:
-            plan: The plan of the picture's run.
-            loaded: The checkpoint.
-            others: What is leased with the checkpoint.
+@dataclass(frozen=True)
+class _Described:
+    """What was described: a checkpoint, in a precision and in forms that take the place of the usual ones."""
 
-        Raises:
-            MemoryBudgetError: It exceeds the budget, or has too many pixels.
-        """
-        width, height = plan.hires_size
-        self._check_pixels(width, height)
-        image_bytes = decoding_bytes(loaded, width, height)
-        own = {network.key for network in loaded.networks.values()}
-        beside = {source.key: source.nbytes for source in others if source.key not in own}
-        needed = loaded.nbytes + sum(beside.values()) + image_bytes
-        if needed > self.memory_budget:
-            raise MemoryBudgetError(
-                f"{width} x {height} needs about {needed / 1e9:.1f} GB with all networks; "
-                f"the budget is {self.memory_budget / 1e9:.1f} GB."
-            )
-        return image_bytes
+    checkpoint: Checkpoint
+    precision: str = ""
+    forms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -554,6 +628,11 @@ def _sources_beside(
     """What is leased with a checkpoint: the networks of modifiers, and the upscaler's as the last one."""
     sources = list(chain.from_iterable(own.values() for own in networks.values()))
     return [*sources, upscaler.source] if isinstance(upscaler, _UpscalerNetwork) else sources
+
+
+def _bytes_beside(parts: CheckpointParts, others: Iterable[ComponentSource]) -> int:
+    """Bytes of networks that are leased with a checkpoint, without those that it has itself."""
+    return sum({source.key: source.nbytes for source in others if source.key not in parts.keys}.values())
 
 
 def decoding_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:

@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from safelight.errors import RunStoppedError
-from safelight.generation.artifact import Artifact
+from safelight.errors import MemoryExhaustedError, RunStoppedError
+from safelight.generation.artifact import Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
+from safelight.generation.memory_placement import Placement
 from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
 from safelight.generation.modifiers.registry import Networks, PassContext, build_modifiers
 from safelight.generation.noise import make_generator, varied_noise
@@ -38,6 +39,7 @@ from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 from safelight.runtime.executor import BatchMember, Executor
+from safelight.runtime.memory_plan.meter import StageMeter
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Components:
         previewer: Returns its map from latents to colours; called for the first preview.
         upscaler: The upscaler between two passes; None if the latents are upscaled, and without a second pass.
         networks: The networks of modifiers.
+        placement: Where the checkpoint's networks are kept.
+        meter: Measures the memory of each stage.
+        batched: Whether calls may be batched with those of other runs.
     """
 
     loaded: LoadedCheckpoint
@@ -57,6 +62,9 @@ class Components:
     previewer: Callable[[], LatentToRGB]
     upscaler: Upscaler | None
     networks: Networks
+    placement: Placement
+    meter: StageMeter
+    batched: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +82,7 @@ class Run:
         max_pixels: Maximum number of pixels of a picture.
         executor: Batches calls of the denoiser with those of other runs; None to compute all of them alone.
         pause: Lets others compute while the watcher pauses.
+        step_down: Lets the run take less memory after a shortage; returns whether there is a way.
     """
 
     plan: Plan
@@ -86,9 +95,10 @@ class Run:
     max_pixels: int
     executor: Executor | None = None
     pause: Callable[[], None] = lambda: None
+    step_down: Callable[[], bool] = lambda: False
 
     def generate(self, index: int) -> Artifact:
-        """Generate picture `index`, from 0.
+        """Generate picture `index`, from 0; where the memory runs out, begin it again with less of it.
 
         Raises:
             MemoryBudgetError: There is not enough memory for it.
@@ -97,10 +107,22 @@ class Run:
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
-        with self.lease() as components:
-            if self.watcher.should_stop():
-                raise RunStoppedError
-            return _PictureGeneration(self, index, components).generate()
+        while True:
+            artifact = self._attempt(index)
+            if isinstance(artifact, Artifact):
+                return artifact
+            if not self.step_down():
+                raise artifact
+
+    def _attempt(self, index: int) -> Artifact | MemoryExhaustedError:
+        """A picture, or the error where the memory ran out, without what was in memory then."""
+        try:
+            with self.lease() as components:
+                if self.watcher.should_stop():
+                    raise RunStoppedError
+                return _PictureGeneration(self, index, components).generate()
+        except MemoryExhaustedError as error:
+            return MemoryExhaustedError(error.message, hint=error.hint)
 
     def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
         """All pictures in order, except those with an index in ``skip``; a stopped one is the last."""
@@ -131,7 +153,8 @@ class _PictureGeneration:
 
     def generate(self) -> Artifact:
         """See ``Run.generate``."""
-        started = time.perf_counter()
+        started, meter = time.perf_counter(), self.components.meter
+        meter.begin("text encoders")
         plan, hires = self.run.plan, self.run.plan.request.hires
         start = self._make_init_image()
         first = self._first_pass(start)
@@ -149,17 +172,19 @@ class _PictureGeneration:
                 modifiers += second.modifiers
         if isinstance(result, Tensor):  # latents without a picture
             raise RunStoppedError
+        meter.begin("")
         image = start.finished(result)
         seconds = time.perf_counter() - started
         notes = dict.fromkeys(note for modifier in modifiers for note in modifier.notes)
         unfinished = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
         record = self._make_record((*notes, *(() if stopped_at is None else (unfinished,))))
-        return Artifact(image, record, seconds, self.index, stopped_at)
+        memory = MemoryUse(self.components.placement.memory, meter.peaks)
+        return Artifact(image, record, seconds, self.index, stopped_at, memory)
 
     @cached_property
     def _member(self) -> BatchMember:
         """The membership in the executor, for both passes."""
-        return BatchMember(self.run.executor)
+        return BatchMember(self.run.executor if self.components.batched else None)
 
     @cached_property
     def _prompts(self) -> ExpandedPrompts:
@@ -222,6 +247,7 @@ class _PictureGeneration:
             should_stop=self.run.watcher.should_stop,
             keep_partial=self.run.watcher.keep_partial and not latents_out,
             pause=self._pause_if_asked,
+            on_stage=self.components.meter.begin,
         )
 
     def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
@@ -328,7 +354,12 @@ class _PictureGeneration:
             self._prompts,
             run.checkpoint,
             machine_of(loaded.networks, loaded.denoiser),
-            (*self.components.prompts.notes(self._prompts), *notes, *backends),
+            (
+                *self.components.prompts.notes(self._prompts),
+                *notes,
+                *backends,
+                *self.components.placement.notes,
+            ),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
             batched=self._member.batched,

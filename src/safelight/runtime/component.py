@@ -35,12 +35,14 @@ class ComponentKey:
         dtype: Arithmetic of the weights, such as "fp32".
         backend: What computes it, such as "eager".
         patches: The identities of the patches in effect, in order.
+        form: How its weights are kept, where that is not whole on the device (``runtime.memory_plan.forms``).
     """
 
     digest: str
     dtype: str
     backend: str = "eager"
     patches: tuple[str, ...] = ()
+    form: str = ""
 
     def patched(self, patches: Iterable[Patch]) -> ComponentKey:
         """The key of the network with more patches in effect."""

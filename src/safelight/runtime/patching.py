@@ -8,6 +8,7 @@ from typing import Any
 
 from safelight.errors import BackendError
 from safelight.runtime.component import Component, Patch
+from safelight.runtime.memory_plan.phases import in_memory
 
 
 @contextmanager
@@ -15,7 +16,7 @@ def patched(network: Any, patches: Iterable[Patch]) -> Iterator[None]:
     """Keep patches in effect within the block: applied in order, undone in reverse order, after errors too."""
     with ExitStack() as stack:
         for patch in patches:
-            stack.enter_context(patch.apply(network))
+            stack.enter_context(patch.apply(in_memory(network)))
         yield
 
 

@@ -15,10 +15,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-import psutil
-
 from safelight.errors import MemoryBudgetError
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.memory_plan.device import HOST_SHARE, host_memory
 
 
 @dataclass(eq=False)
@@ -52,6 +51,24 @@ class _PoolEntry:
         return any(lease.thread_id == thread_id for lease in self.leases)
 
 
+@dataclass(eq=False)
+class _Reserved:
+    """Memory that a thread has reserved for components that it leases one after the other.
+
+    Args:
+        nbytes: Bytes, those of the components that it leases now among them.
+    """
+
+    nbytes: int
+    thread_id: int = field(default_factory=threading.get_ident)
+    entries: list[_PoolEntry] = field(default_factory=list)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that no leased component takes."""
+        return max(0, self.nbytes - sum(entry.nbytes for entry in self.entries))
+
+
 class ModelPool:
     """A pool of loaded components, the most recently used ones.
 
@@ -69,6 +86,7 @@ class ModelPool:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._entries: OrderedDict[ComponentKey, _PoolEntry] = OrderedDict()
+        self._reserved: list[_Reserved] = []
         self._condition = threading.Condition()
         self._waiting_lock = threading.Lock()
         self._waiting_for_memory: set[int] = set()
@@ -96,6 +114,46 @@ class ModelPool:
         finally:
             self._release(entries, leases)
 
+    @contextmanager
+    def reserve(self, nbytes: int) -> Iterator[Reservation]:
+        """Reserve memory within the block, for components that are leased one after the other.
+
+        Where others must be evicted and are in use by other threads, this waits for them; leasing within the
+        reservation does not.
+
+        Args:
+            nbytes: Bytes of the components that are leased at a time, and of what is computed with them.
+
+        Raises:
+            MemoryBudgetError: It is more than the budget, or more than what this thread's leases leave of it.
+        """
+        reserved = _Reserved(nbytes)
+        with self._acquisition_lock(), self._condition:
+            self._evict_for(nbytes)
+            self._reserved.append(reserved)
+        try:
+            yield Reservation(self, reserved)
+        finally:
+            with self._condition:
+                self._reserved.remove(reserved)
+                self._notify_waiters()
+
+    @contextmanager
+    def lease_reserved(self, source: ComponentSource, reserved: _Reserved) -> Iterator[Component]:
+        """A component within a reservation; afterwards it stays as long as the budget allows. See ``Reservation``."""
+        with self._condition:
+            entries, leases = self._add_leases({source.key: source}, 0)
+            reserved.entries.append(entry := entries[source.key])
+            self._evict_surplus()
+        try:
+            yield self._load_once(source, entry)
+        finally:
+            with self._condition:
+                reserved.entries.remove(entry)
+            self._release(entries, leases)
+            with self._condition:
+                self._evict_surplus()
+
     def load(self, *sources: ComponentSource) -> list[Component]:
         """Components, loaded if need be; they may be evicted at any time. See ``lease``."""
         with self.lease(sources) as components:
@@ -122,7 +180,7 @@ class ModelPool:
         """Whether the calling thread leases something, so that others may wait for it."""
         me = threading.get_ident()
         with self._condition:
-            return any(entry.is_leased_by(me) for entry in self._entries.values())
+            return me in self._lease_holders()
 
     def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
         """Evict what is not in use: some components, or all."""
@@ -199,6 +257,10 @@ class ModelPool:
     def _set_size(self, entry: _PoolEntry, nbytes: int) -> None:
         """Put the true size in place of the estimate, and evict for the difference."""
         with self._condition:
+            if any(entry in reserved.entries for reserved in self._reserved):
+                entry.nbytes = nbytes  # the difference is the reservation's
+                self._evict_surplus()
+                return
             self._evict_for(nbytes - entry.nbytes)  # the estimate stays reserved meanwhile
             entry.nbytes = nbytes
 
@@ -232,8 +294,24 @@ class ModelPool:
         if evicted:
             release_freed_memory()
 
+    def _evict_surplus(self) -> None:
+        """Evict what is idle and more than the budget, without waiting; called with the lock held."""
+        evicted = False
+        while self._used_bytes() > self.budget and (idle := self._least_recent_idle(())) is not None:
+            del self._entries[idle]
+            evicted = True
+        if evicted:
+            release_freed_memory()
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of the components in memory."""
+        with self._condition:
+            return sum(entry.nbytes for entry in self._entries.values() if entry.component is not None)
+
     def _used_bytes(self) -> int:
-        return sum(entry.used_bytes for entry in self._entries.values())
+        reserved = sum(reserved.free_bytes for reserved in self._reserved)
+        return reserved + sum(entry.used_bytes for entry in self._entries.values())
 
     def _size_of(self, key: ComponentKey, source: ComponentSource) -> int:
         entry = self._entries.get(key)
@@ -286,20 +364,42 @@ class ModelPool:
 
     def _lease_holders(self) -> set[int]:
         """The threads that lease something."""
-        return {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
+        leases = {lease.thread_id for entry in self._entries.values() for lease in entry.leases}
+        return leases | {reserved.thread_id for reserved in self._reserved}
 
     def _leased_bytes(self, thread_id: int) -> int:
-        """Bytes that a thread leases: each component counted once, and its own room beside them."""
-        return sum(
+        """Bytes that a thread leases or reserves: each component counted once, and its own room beside them."""
+        return sum(r.free_bytes for r in self._reserved if r.thread_id == thread_id) + sum(
             entry.nbytes + entry.room_of(thread_id)
             for entry in self._entries.values()
             if entry.is_leased_by(thread_id)
         )
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """Memory for components that are leased one after the other.
+
+    Args:
+        pool: The pool.
+        reserved: What is reserved.
+    """
+
+    pool: ModelPool
+    reserved: _Reserved
+
+    def lease(self, source: ComponentSource) -> AbstractContextManager[Component]:
+        """A component to use within the block, loaded if need be; it does not wait for memory.
+
+        Raises:
+            Exception: What loading it raises.
+        """
+        return self.pool.lease_reserved(source, self.reserved)
+
+
 def host_budget(setting: int) -> int:
     """The budget of a pool in the machine's memory: the setting memory_budget, or most of the memory if it is 0."""
-    return setting or int(0.8 * psutil.virtual_memory().total)
+    return setting or int(HOST_SHARE * host_memory().total)
 
 
 def release_freed_memory() -> None:

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -36,7 +37,7 @@ from safelight.models.checkpoints.diffusers_layout import (
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
-from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
+from safelight.models.checkpoints.safetensors_header import TensorEntry, main_precision, read_header
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import SingleFile, identify_single_file
 from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
@@ -54,6 +55,8 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.memory_plan.exhaustion import is_exhaustion
+from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
 from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
@@ -257,6 +260,7 @@ def describe_parts(
     cache: Path | None = None,
     digests: FileDigests | None = None,
     within: Context = nullcontext,
+    forms: Mapping[str, NetworkForm] = MappingProxyType({}),
 ) -> CheckpointParts:
     """Describe a checkpoint's components, so that each can be loaded by itself; no weights are kept in memory.
 
@@ -271,6 +275,7 @@ def describe_parts(
         cache: The cache folder of digests and compiled networks; None caches nothing.
         digests: Digests of weights files; by default those in the cache folder.
         within: A context such as a lock, in which tokenizers and networks are loaded, but nothing is hashed.
+        forms: How the weights of networks are kept, by the network's name, where that is not whole on the device.
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
@@ -285,6 +290,7 @@ def describe_parts(
         cache,
         digests or FileDigests(cache),
         within,
+        forms,
     )
     if checkpoint.kind == "file":
         return _describe_file(checkpoint, loader)
@@ -307,6 +313,27 @@ def load_checkpoint(
     return parts.assemble([source.load() for source in parts.sources.values()])
 
 
+def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
+    """A checkpoint's networks by name, on torch's meta device; nothing is hashed, and no weights are read.
+
+    Called by one thread at a time.
+
+    Raises:
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    silence_libraries()
+    given = {name: part.empty() for name, part in _part_loaders(checkpoint.parts).items()}
+    if checkpoint.kind == "file":
+        return given
+    components = read_folder(checkpoint.path).components.values()
+    found = {
+        files.name: _build_empty(files)
+        for files in components
+        if files.has_weights and files.name not in given
+    }
+    return found | given
+
+
 @dataclass(frozen=True)
 class _NetworkLoader:
     """How networks are loaded: their precisions, device and backend, and the context in which they are loaded."""
@@ -317,6 +344,7 @@ class _NetworkLoader:
     cache: Path | None
     digests: FileDigests
     within: Context
+    forms: Mapping[str, NetworkForm]
 
     def check_backend(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         """Refuse a backend that would leave all networks eager.
@@ -355,7 +383,12 @@ class _NetworkLoader:
         precision = self.precisions.of(name, config)
         wanted = self.backend.name if self.backend.computes(name) else EAGER
         backend = checkpoint_backend(wanted, precision)
-        key = ComponentKey(identify(), precision, backend.name)
+        form = self.forms.get(name, WHOLE)
+        key = ComponentKey(identify(), precision, backend.name, form=form.name)
+        if form != WHOLE:
+            stored = DTYPES.get(main_precision(tensors), DTYPES[precision])
+            load = partial(self._load_form, name, key, form, identify, partial(read, stored))
+            return ComponentSource(key, form.nbytes, load)
         itemsize = int(DTYPES[precision].itemsize)
         packed = backend.name == EAGER
         nbytes = sum(tensor.loaded_nbytes(itemsize, packed=packed) for tensor in tensors)
@@ -383,6 +416,27 @@ class _NetworkLoader:
             plan = BackendPlan(backend.name, key.dtype, torch.get_num_threads())
             compiled = compile_network(network, plan, self.cache)
             component = Component(key, compiled, nbytes, parameters, backend.patchable)
+        _check_unchanged(name, key, identify)
+        return component
+
+    def _load_form(
+        self,
+        name: str,
+        key: ComponentKey,
+        form: NetworkForm,
+        identify: Callable[[], str],
+        read: Callable[[], torch.nn.Module],
+    ) -> Component:
+        """Load a network in a form other than whole; see ``_load``.
+
+        It is read as it is stored, and converted weight by weight: there is never a second copy of all weights.
+        """
+        _check_unchanged(name, key, identify)
+        with self.within():
+            network = read().requires_grad_(False).eval()
+            _keep_precision(network)
+            nbytes = form.keep(network, DTYPES[key.dtype], self.device)
+            component = Component(key, network, nbytes, parameter_names(network))
         _check_unchanged(name, key, identify)
         return component
 
@@ -500,14 +554,20 @@ def _empty_folder_network(
     if name in given:
         return _empty_network(given, loader, name)
     files = folder.components[name]
-    with loader.within(), init_empty_weights():
+    with loader.within():
+        return _build_empty(files)
 
-        def build(kind: Any) -> torch.nn.Module:
-            config = dict(files.config())
-            if files.library == "diffusers":
-                return kind.from_config(config)
-            return kind(kind.config_class.from_dict(config))
 
+def _build_empty(files: ComponentFiles) -> torch.nn.Module:
+    """The network of a folder's component without weights; called by one thread at a time."""
+
+    def build(kind: Any) -> torch.nn.Module:
+        config = dict(files.config())
+        if files.library == "diffusers":
+            return kind.from_config(config)
+        return kind(kind.config_class.from_dict(config))
+
+    with init_empty_weights():
         network: torch.nn.Module = _load_with(files, build)
     return network
 
@@ -594,6 +654,8 @@ def _load_with(files: ComponentFiles, load: Callable[[Any], Any]) -> Any:
         SafetensorError,
         CheckpointInvalidError,
     ) as error:
+        if is_exhaustion(error):
+            raise
         raise CheckpointInvalidError(
             f"The component {files.name!r} of {files.folder.parent} cannot be loaded: {_first_line(error)}"
         ) from error

@@ -1,0 +1,168 @@
+"""``safelight plan``: what a picture takes of the memory, and what is done to make it fit, without loading anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safelight.cli.console import JsonOption, print_json, print_line, print_stderr, printable
+from safelight.cli.generation import parse_size
+from safelight.errors import UsageError
+
+if TYPE_CHECKING:
+    from safelight.generation.memory_planning import PlannedCheckpoint
+    from safelight.generation.request import GenerationRequest
+    from safelight.runtime.memory_plan.device import DeviceMemory
+    from safelight.runtime.memory_plan.planner import MemoryPlan, StagePlan
+    from safelight.settings import Settings
+
+DeviceOption = Annotated[
+    str | None, typer.Option(metavar="KIND", help="Plan for another device: cpu, cuda, mps …")
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="The memory of that device, as 8GB, with nothing else in it."),
+]
+
+
+def plan(
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="[CHECKPOINT]", help="A checkpoint; the setting's when not given.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels.")] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Plan for a family as it was published, without a checkpoint."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Denoising steps.")] = None,
+    device: DeviceOption = None,
+    memory: MemoryOption = None,
+    host_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The host's memory beside an accelerator's, as 16GB.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="fp32, bf16 or fp16; as generation_precision.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a picture takes of the memory, and what is done to make it fit. Nothing is loaded.
+
+    Each stage (text encoders, denoiser, decoder) is counted at its real size, in seconds. With
+    --device and --memory the plan is for a machine that need not be this one.
+    Exit status 1: it does not fit.
+    """
+    from safelight.settings import Settings
+
+    if checkpoint is not None and family is not None:
+        raise UsageError("A checkpoint and --family cannot be given together.")
+    settings = Settings.load(generation_precision=precision)
+    made = _make_plan(
+        settings, checkpoint, family, size, steps, _find_device(settings, device, memory, host_memory)
+    )
+    if json:
+        print_json(made.to_dict())
+    else:
+        print_plan(made)
+    if not made.fits:
+        raise typer.Exit(1)
+
+
+def print_plan(made: MemoryPlan) -> None:
+    """Print a plan stage by stage."""
+    from safelight.runtime.memory_plan.planner import STEPS
+
+    for stage in made.stages:
+        print_line(_describe_stage(stage))
+    verdict = "fits" if made.fits else "does not fit"
+    print_line(
+        f"{typer.style(verdict, bold=True)}: at most {made.peak / 1e9:.2f} GB of {made.usable / 1e9:.2f} GB, "
+        f"in {made.precision}"
+    )
+    if made.host:
+        print_line(f"beside {made.host / 1e9:.2f} GB of the host's memory")
+    for step in made.steps:
+        print_line(f"{step}: {STEPS[step]}")
+    if not made.steps:
+        print_line("all networks stay in memory; nothing has to be done")
+
+
+def _describe_stage(stage: StagePlan) -> str:
+    where = {
+        "device": "on the device",
+        "blocks": "block by block from the host's memory",
+        "disk": "block by block from the disk",
+    }[stage.placement]
+    copied = f", {stage.copied / 1e9:.1f} GB copied a picture" if stage.placement != "device" else ""
+    steps = f" ({', '.join(stage.steps)})" if stage.steps else ""
+    return (
+        f"{printable(stage.name):<16} {stage.peak / 1e9:6.2f} GB: weights {stage.weights / 1e9:.2f}, "
+        f"activations {stage.activations / 1e9:.2f}; {stage.component} {where}{copied}{steps}"
+    )
+
+
+def _find_device(settings: Settings, kind: str | None, memory: str | None, host: str | None) -> DeviceMemory:
+    """The device that the options name, or that of the settings with what is free now."""
+    from safelight.generation.devices import device_memory, find_device
+    from safelight.runtime.memory_plan.device import assumed_device, parse_bytes
+
+    if memory is None:
+        if kind is not None or host is not None:
+            raise UsageError("--device and --host-memory need --memory.")
+        return device_memory(find_device(settings.device), settings.memory_budget)
+    host_bytes = None if host is None else parse_bytes(host)
+    return assumed_device(kind or find_device(settings.device).type, parse_bytes(memory), host_bytes)
+
+
+def _make_plan(
+    settings: Settings,
+    checkpoint: str | None,
+    family: str | None,
+    size: str | None,
+    steps: int | None,
+    device: DeviceMemory,
+) -> MemoryPlan:
+    from safelight.generation.memory_planning import plan_memory
+    from safelight.generation.plan import make_plan
+
+    found, side = _find_checkpoint(settings, checkpoint, family)
+    request = _make_request(found, parse_size(size), steps)
+    made = make_plan(request, found.family, found.scheduler, native_side=side)
+    return plan_memory(found, made, device, settings)
+
+
+def _make_request(
+    checkpoint: PlannedCheckpoint, size: dict[str, int], steps: int | None
+) -> GenerationRequest:
+    """A picture from text; from another picture, and a mask, for families that need them."""
+    from PIL import Image
+
+    from safelight.generation.request import GenerationRequest
+    from safelight.models.families import INPAINT, TEXT
+
+    modes, side = checkpoint.family.modes, checkpoint.family.side
+    white = Image.new("RGB", (size.get("width", side), size.get("height", side)), "white")
+    given = {} if TEXT in modes else {"init_image": white}
+    if modes == (INPAINT,):
+        given["mask"] = white
+    return GenerationRequest(prompt="", steps=steps, **size, **given)
+
+
+def _find_checkpoint(
+    settings: Settings, checkpoint: str | None, family: str | None
+) -> tuple[PlannedCheckpoint, int]:
+    """What a plan needs to know of the checkpoint, and its default width and height in pixels."""
+    from safelight.generation.memory_planning import planned_checkpoint, published_checkpoint
+    from safelight.models.checkpoints.discovery import find_checkpoint
+    from safelight.models.checkpoints.empty_networks import published_title
+    from safelight.models.hub.checkpoint_download import hub_lookup
+
+    if family is not None:
+        published = published_checkpoint(family)
+        print_stderr(f"Planning for {published_title(family)} …")
+        return published, published.family.side
+    name = checkpoint or settings.checkpoint
+    known = find_checkpoint(
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
+    )
+    return planned_checkpoint(known), known.default_side()

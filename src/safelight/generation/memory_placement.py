@@ -1,0 +1,223 @@
+"""Where the networks of a run are kept: all in memory, or as a plan of the memory says; and less after a shortage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from safelight.errors import MemoryBudgetError
+from safelight.generation.devices import device_memory
+from safelight.generation.memory_planning import plan_memory, planned_checkpoint
+from safelight.generation.memory_tiling import tiled_call
+from safelight.generation.plan import Plan
+from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.checkpoints.empty_networks import empty_networks
+from safelight.models.checkpoints.loading import CheckpointParts, pixels_per_latent
+from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.component import Component, ComponentSource, parameter_names
+from safelight.runtime.memory_plan.attention import SlicedAttention
+from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.memory_plan.forms import NetworkForm
+from safelight.runtime.memory_plan.phases import LeasedNetwork, Phases
+from safelight.runtime.memory_plan.planner import MemoryPlan, Step
+from safelight.runtime.pool import ModelPool
+from safelight.settings import Settings
+
+SMALLER = (0.75, 0.9, 0.97)
+"""The shares of what the last plan took that the next one may take after a shortage, in the order in which they are
+tried."""
+CERTAIN = 2.5
+"""A picture is not counted if so many times the estimate of its decoding fit beside the networks."""
+SPARE = 512 * 2**20
+"""Bytes that must also fit then."""
+
+_NOTES: Mapping[Step, str] = {
+    "tiling": "To fit the memory, the autoencoder worked in tiles: tones may differ a little between them.",
+    "sliced-attention": "To fit the memory, attention was computed in slices.",
+    "bf16": "To fit the memory, the checkpoint ran in bf16 instead of fp32.",
+    "int8": "To fit the memory, weights had eight bits.",
+}
+"""Notes for the record on the steps that change the picture."""
+
+Context = Callable[[], AbstractContextManager[object]]
+Describe = Callable[[Checkpoint, str, Mapping[str, NetworkForm]], CheckpointParts]
+"""Describes a checkpoint in a precision, "" for that of the settings, with networks in certain forms."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Placement:
+    """Where a run's networks are kept.
+
+    Args:
+        checkpoint: The checkpoint.
+        plan: What is generated.
+        beside: Bytes of the networks that are leased with the checkpoint.
+        parts: The checkpoint's networks.
+        memory: The plan of the memory; None where all certainly fits.
+        room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
+        notes: For the record.
+    """
+
+    checkpoint: Checkpoint
+    plan: Plan
+    beside: int
+    parts: CheckpointParts
+    memory: MemoryPlan | None = None
+    room: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def in_phases(self) -> bool:
+        """Whether the networks are in memory one after the other."""
+        return self.memory is not None and self.memory.phases
+
+    @property
+    def peak(self) -> int:
+        """Bytes that it takes at most, as planned or estimated."""
+        weights = sum(source.nbytes for source in self.parts.sources.values())
+        return self.beside + (weights + self.room if self.memory is None else self.memory.peak)
+
+
+class Placer:
+    """Decides where networks are kept.
+
+    Args:
+        settings: The steps that may be taken, the precisions, the budget.
+        device: The device that generates.
+        pool: The networks in memory.
+        describe: Describes checkpoints.
+        building: A context in which networks are built without weights: meanwhile no other thread may load one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: torch.device,
+        pool: ModelPool,
+        describe: Describe,
+        building: Context = nullcontext,
+    ) -> None:
+        self._settings, self._device, self._pool = settings, device, pool
+        self._describe, self._building = describe, building
+
+    def memory(self) -> DeviceMemory:
+        """The device, and what may be used of it now."""
+        found = device_memory(self._device, self._settings.memory_budget, self._pool.loaded_bytes)
+        return DeviceMemory(found.kind, found.total, min(found.usable, self._pool.budget), found.host)
+
+    def can_be_resident(self, parts: CheckpointParts) -> bool:
+        """Whether all networks of a checkpoint may be in memory at once."""
+        weights = sum({source.key: source.nbytes for source in parts.sources.values()}.values())
+        return weights <= self.memory().usable
+
+    def place(self, parts: CheckpointParts, plan: Plan, beside: int, decoding: int | None) -> Placement:
+        """Decide for a run.
+
+        Args:
+            parts: The checkpoint's networks.
+            plan: What is generated.
+            beside: Bytes of the networks that are leased with them.
+            decoding: An estimate of the bytes of decoding a picture; None where the networks are not loaded.
+
+        Raises:
+            MemoryBudgetError: There is no way to fit it.
+        """
+        placement = Placement(parts.checkpoint, plan, beside, parts, room=decoding or 0)
+        memory = self.memory()
+        if decoding is not None and placement.peak + int((CERTAIN - 1) * decoding) + SPARE <= memory.usable:
+            return placement
+        made = self._plan(placement, memory)
+        if not made.fits:
+            raise MemoryBudgetError(
+                f"{plan.hires_size[0]} x {plan.hires_size[1]} needs at least {(made.peak + beside) / 1e9:.1f} GB; "
+                f"there is {memory.usable / 1e9:.1f} GB."
+            )
+        self._follow(placement, made)
+        return placement
+
+    def step_down(self, placement: Placement) -> bool:
+        """Take less memory after a shortage; returns whether there is a way."""
+        peak = placement.peak
+        self._pool.evict()
+        found = self.memory()
+        for share in SMALLER:
+            usable = int(share * min(peak, found.usable))
+            made = self._plan(placement, DeviceMemory(found.kind, found.total, usable, found.host))
+            if made.fits:
+                break
+        else:
+            return False
+        self._follow(placement, made)
+        taken = ", ".join(made.steps)
+        placement.notes = ("The memory ran short: the picture was begun again with less.", *placement.notes)
+        _log.warning("The memory ran short on %s: going on with %s.", self._device, taken)
+        return True
+
+    def _plan(self, placement: Placement, memory: DeviceMemory) -> MemoryPlan:
+        usable = max(0, memory.usable - placement.beside)
+        device = DeviceMemory(memory.kind, memory.total, usable, memory.host)
+        checkpoint = planned_checkpoint(placement.checkpoint, self._building)
+        return plan_memory(checkpoint, placement.plan, device, self._settings)
+
+    def _follow(self, placement: Placement, made: MemoryPlan) -> None:
+        """Keep the networks as a plan says."""
+        forms = {}
+        for stage in made.stages:
+            int8 = "int8" in stage.steps
+            offload: Any = "" if stage.placement == "device" else stage.placement
+            if int8 or offload:
+                forms[stage.component] = NetworkForm(int8, offload, stage.weights)
+        precision = "bf16" if "bf16" in made.steps else ""
+        placement.parts = self._describe(placement.checkpoint, precision, forms)
+        placement.memory = made
+        weights = sum(source.nbytes for source in placement.parts.sources.values())
+        placement.room = max(0, made.peak - weights)
+        placement.notes = tuple(note for step, note in _NOTES.items() if step in made.steps)
+
+
+def stand_ins(placement: Placement, phases: Phases, device: torch.device) -> list[Component]:
+    """Components that are in memory only while they are used, in the order of the checkpoint's sources.
+
+    Args:
+        placement: Where they are kept.
+        phases: Leases them.
+        device: Where they compute.
+    """
+    assert placement.memory is not None
+    empty = empty_networks(placement.checkpoint)
+    found = []
+    for name, source in placement.parts.sources.items():
+        network = empty[name]
+        if getattr(network.config, "force_upcast", False):  # as when it is loaded
+            network.register_to_config(force_upcast=False)
+        steps = placement.memory.steps_of(name)
+        stand_in = LeasedNetwork(
+            network,
+            device,
+            DTYPES[source.key.dtype],
+            partial(_use, phases, source),
+            context=SlicedAttention if "sliced-attention" in steps else nullcontext,
+            replaced=_tiled_methods(network) if "tiling" in steps else {},
+        )
+        found.append(Component(source.key, stand_in, source.nbytes, parameter_names(network)))
+    return found
+
+
+def _use(phases: Phases, source: ComponentSource) -> nn.Module:
+    network: nn.Module = phases.use(source).network
+    return network
+
+
+def _tiled_methods(vae: nn.Module) -> dict[str, Callable[[nn.Module], Callable[..., Any]]]:
+    """What takes the place of an autoencoder's methods so that they work in tiles."""
+    pixels = pixels_per_latent(vae)
+    return {name: partial(tiled_call, method=name, pixels=pixels) for name in ("encode", "decode")}

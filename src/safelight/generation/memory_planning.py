@@ -1,0 +1,216 @@
+"""Plan the memory of a picture: for a checkpoint, or for a family as it was published, without loading anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from safelight.atomic_write import atomic_write
+from safelight.errors import OutputError
+from safelight.generation.memory_costs import count_picture
+from safelight.generation.plan import Plan
+from safelight.generation.precision import resolve_precisions
+from safelight.models.checkpoints.diffusers_layout import read_folder
+from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.checkpoints.empty_networks import (
+    empty_networks,
+    published_identity,
+    published_networks,
+    published_options,
+)
+from safelight.models.checkpoints.loading import scheduler_config
+from safelight.models.digests import file_version
+from safelight.models.families import FAMILIES, Family
+from safelight.models.families.precision import ComponentPrecisions
+from safelight.runtime.machine import package_version
+from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.memory_plan.planner import (
+    ComponentCost,
+    MemoryPlan,
+    PictureCost,
+    StageCost,
+    make_memory_plan,
+)
+from safelight.settings import Settings
+
+FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
+"""Kinds of devices for which torch has fused kernels of attention."""
+_LAYOUT = 1
+"""The version of what is counted; costs of another one are counted again."""
+
+
+@dataclass(frozen=True)
+class PlannedCheckpoint:
+    """What a plan needs to know of a checkpoint.
+
+    Args:
+        family: Its family.
+        identity: Equal for checkpoints whose networks have equal sizes.
+        networks: Returns its networks without weights.
+        scheduler: The config of its scheduler.
+        options: The pipeline's options.
+    """
+
+    family: Family
+    identity: str
+    networks: Callable[[], Mapping[str, nn.Module]]
+    scheduler: Mapping[str, object]
+    options: Mapping[str, object]
+
+
+def planned_checkpoint(
+    checkpoint: Checkpoint, building: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> PlannedCheckpoint:
+    """What a plan needs to know of a checkpoint; no weights are read.
+
+    Args:
+        checkpoint: The checkpoint.
+        building: A context in which networks are built: meanwhile no other thread may load one.
+
+    Raises:
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+
+    def build() -> Mapping[str, nn.Module]:
+        with building():
+            return empty_networks(checkpoint)
+
+    options: Mapping[str, object] = {}
+    identity = [
+        f"{part.component} {part.path.resolve()} {file_version(part.path)}" for part in checkpoint.parts
+    ]
+    if checkpoint.kind != "file":
+        folder = read_folder(checkpoint.path)
+        options = {name: value for name, value in folder.options.items() if isinstance(value, bool)}
+        networks = [files for files in folder.components.values() if files.has_weights]
+        identity += [f"{files.class_name} {json.dumps(files.config(), sort_keys=True)}" for files in networks]
+    return PlannedCheckpoint(
+        checkpoint.family,
+        "\n".join([checkpoint.family.name, *identity]),
+        build,
+        scheduler_config(checkpoint),
+        options,
+    )
+
+
+def published_checkpoint(family: str) -> PlannedCheckpoint:
+    """What a plan needs to know of the model that a family was published with.
+
+    Raises:
+        CheckpointFamilyError: Its sizes are not known.
+    """
+    identity, found = published_identity(family), FAMILIES[family]
+    scheduler: dict[str, object] = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"}
+    if found.prediction_process == "flow":
+        dynamic = found.passes_mu != "never"
+        scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": dynamic}
+    return PlannedCheckpoint(
+        found, identity, lambda: published_networks(family), scheduler, published_options(family)
+    )
+
+
+def plan_memory(
+    checkpoint: PlannedCheckpoint, plan: Plan, device: DeviceMemory, settings: Settings
+) -> MemoryPlan:
+    """Plan the memory of a picture.
+
+    Args:
+        checkpoint: The checkpoint.
+        plan: What is generated.
+        device: The device; it need not be in this machine.
+        settings: The precisions, the steps that may be taken, and the cache folder, which keeps what was counted.
+
+    Raises:
+        PrecisionError: The checkpoint computes wrong pictures in the precision of the settings.
+    """
+
+    def cost(precision: str) -> PictureCost:
+        precisions = planned_precisions(settings, checkpoint.family, device.kind, precision)
+        counted = picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
+        # The setting memory_budget is about networks and pictures, not about what the allocator keeps beside them.
+        return replace(counted, slack=0) if settings.memory_budget else counted
+
+    return make_memory_plan(
+        cost,
+        device,
+        settings.memory_steps,
+        free_precision=settings.generation_precision == "auto"
+        and "bf16" in checkpoint.family.precision.denoiser,
+    )
+
+
+def planned_precisions(
+    settings: Settings, family: Family, kind: str, precision: str = ""
+) -> ComponentPrecisions:
+    """The precision of each component on a device that need not be in this machine, and computes in bf16 and fp16.
+
+    Args:
+        settings: The precisions that were asked for.
+        family: The family.
+        kind: The kind of device.
+        precision: One that takes the place of the setting generation_precision; empty for that setting.
+    """
+    if precision:
+        settings = settings.model_copy(update={"generation_precision": precision})
+    return resolve_precisions(settings, family, torch.device(kind), halves=("bf16", "fp16"))
+
+
+def picture_cost(
+    checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precisions: ComponentPrecisions, cache: Path | None
+) -> PictureCost:
+    """What a picture takes, counted once and then read from the cache folder.
+
+    Args:
+        checkpoint: The checkpoint.
+        plan: What is generated.
+        kind: The kind of device.
+        precisions: The precision of each network.
+        cache: The cache folder, or None.
+    """
+    entry = None if cache is None else _cache_entry(cache, checkpoint, plan, kind, precisions)
+    if entry is not None and (known := _read(entry)) is not None:
+        return known
+    counted = count_picture(
+        checkpoint.networks(),
+        plan,
+        precisions,
+        kind,
+        checkpoint.scheduler,
+        options=checkpoint.options,
+        fused_attention=kind in FUSED_ATTENTION,
+    )
+    if entry is not None:
+        with suppress(OutputError), atomic_write(entry) as temporary:  # else it is counted again
+            temporary.write_text(json.dumps(asdict(counted)))
+    return counted
+
+
+def _cache_entry(
+    cache: Path, checkpoint: PlannedCheckpoint, plan: Plan, kind: str, precisions: ComponentPrecisions
+) -> Path:
+    versions = [package_version(name) for name in ("torch", "diffusers", "transformers")]
+    size = (plan.width, plan.height, plan.hires_size, plan.request.mode, plan.guided)
+    calls = (plan.steps, plan.strength, plan.hires_steps)
+    key = repr((_LAYOUT, checkpoint.identity, size, calls, kind, precisions, versions))
+    return cache / "memory" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _read(entry: Path) -> PictureCost | None:
+    try:
+        stored: dict[str, Any] = json.loads(entry.read_text())
+        return PictureCost(
+            stored["precision"],
+            {name: ComponentCost(**values) for name, values in stored["components"].items()},
+            tuple(StageCost(**values) for values in stored["stages"]),
+            stored["slack"],
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,4 @@
+"""Memory plans: what a checkpoint's stages need, what a device has, and what to do where that is too little.
+
+``counter`` measures networks without weights, ``device`` what memory there is, and ``planner`` chooses.
+"""

@@ -1,0 +1,61 @@
+"""Measure the peak memory of each stage of a picture."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class StageMeter:
+    """Measures the most memory that each stage took: networks and what is computed with them.
+
+    On an accelerator that is what torch allocated. On a CPU (Linux) it is the memory of the process beyond what it had
+    before, without the networks that were in memory then; what other threads do meanwhile counts as well.
+
+    Args:
+        device: The device.
+        loaded: Bytes of the networks in memory at the beginning.
+
+    Attributes:
+        peaks: Bytes by stage; empty where they cannot be measured.
+    """
+
+    def __init__(self, device: torch.device, loaded: int) -> None:
+        self._device = device
+        self._before = _status("VmRSS") - loaded if device.type == "cpu" else 0
+        self._stage = ""
+        self.peaks: dict[str, int] = {}
+
+    def begin(self, stage: str) -> None:
+        """A stage begins, and the one before it ends; an empty name ends the last one."""
+        if stage == self._stage:
+            return
+        if self._stage and (peak := self._peak()) > 0:
+            self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), peak)
+        self._stage = stage
+        self._reset()
+
+    def _peak(self) -> int:
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        return _status("VmHWM") - self._before if self._device.type == "cpu" else 0
+
+    def _reset(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        elif self._device.type == "cpu":
+            with suppress(OSError):
+                _CLEAR.write_text("5")  # the peak of resident memory counts from now on
+
+
+def _status(name: str) -> int:
+    """A value of this process in bytes (Linux); 0 elsewhere."""
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return 0
