@@ -126,6 +126,14 @@ def size(text: str) -> None:
         parse_size(text)
 
 
+def memory_size(text: str) -> None:
+    from safelight.errors import SettingsError
+    from safelight.runtime.memory_plan.device import parse_bytes
+
+    with pytest.raises(SettingsError):
+        parse_bytes(text)
+
+
 def detects_format(data: bytes) -> None:
     from safelight.images import is_image
 
@@ -135,6 +143,9 @@ def detects_format(data: bytes) -> None:
 BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
 HASHES = (("", "a", "z"), ("", "0", ""))
 TABLE: dict[str, WorstCase] = {
+    "runtime.memory_plan.device parse_bytes": WorstCase(
+        memory_size, (("", " ", "x"), ("", "1", "x"), ("1.", "1", "x"), ("1", " ", "x"), ("", "9", "")), NAME
+    ),
     "models.hub.references _HUB": WorstCase(
         "fullmatch", (("a/", "a", "/"), ("a/a@", "a/", "!"), ("", "a.", "!")), NAME
     ),

@@ -89,7 +89,7 @@ def parse_bytes(text: str) -> int:
         SettingsError: It is no size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < 1e12:
         raise SettingsError(f"{text!r} is no size in bytes.", hint="Give one such as 8GB or 500MB.")
     factor = 1024 ** list(_UNITS).index(match[2]) if match[3] else _UNITS[match[2]]
     return int(float(match[1]) * factor)
