@@ -120,7 +120,9 @@ def test_a_record_with_everything() -> None:
         "mask",
         "adapter",
         "left out",
+        "text_encoders",  # it is not here; the autoencoder is
     }
+    assert "text_encoders" not in found.fields
     assert "c3c3c3" in fields_that_need_image(found)["init_image"]
     assert_usable(found)
     assert recall_text(record.to_json(), HERE).fields == found.fields

@@ -224,6 +224,15 @@ class FieldBuilder:
         else:
             self.add_unfilled("vae", name, "There is no such autoencoder here.")
 
+    def set_text_encoders(self, names: object) -> None:
+        """Set the text encoders that are available."""
+        given = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
+        for name in given:
+            if not self._available.has_part(name):
+                self.add_unfilled("text_encoders", name, "There is no such text encoder here.")
+        if here := [name for name in given if self._available.has_part(name)]:
+            self.set_field("text_encoders", here)
+
     def set_checkpoint(self, name: object, digest: str | None = None) -> None:
         """Set the checkpoint if it is available, found by its hash or else by its name.
 

@@ -65,6 +65,8 @@ def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:
     for name in GenerationRequest.model_fields:
         if name in fields and name == "vae":
             builder.set_vae(fields[name])
+        elif name in fields and name == "text_encoders":
+            builder.set_text_encoders(fields[name])
         elif name in fields and name not in _SEPARATE_FIELDS:
             builder.set_field(name, fields[name])
     for name in NESTED_FIELDS:
