@@ -85,7 +85,7 @@ class PeakCounter(TorchDispatchMode):
         """Bytes that an operation takes beside its inputs and its result.
 
         oneDNN, which computes convolutions on CPUs, copies the input and the weights into a layout of its own, and the
-        input of a 1 x 1 convolution in half precision twice (measured by ``bench/memory_counter.py``).
+        input of a 1 x 1 convolution in half precision twice (measured; tests/runtime/memory_plan/test_counter.py).
         """
         if not self._has_workspace or func is not torch.ops.aten.convolution.default:
             return 0
