@@ -249,6 +249,7 @@ def _generated_row(
         "checkpoint": picture.checkpoint,
         "seconds": _seconds_per_image(job, picture),
         "stopped_at": picture.stopped_at,
+        "memory": None if picture.memory is None else picture.memory.model_dump(mode="json"),
         "notes": list(picture.notes),
         "verdict": _verdict(picture, entry),
     }

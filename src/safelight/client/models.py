@@ -239,6 +239,8 @@ class GeneratedImage(BaseModel):
     """What it took; null if an earlier attempt made it."""
     stopped_at: int | None = None
     """The step after which it was stopped; null for a finished picture."""
+    memory: PictureMemory | None = None
+    """The memory that it took; null if an earlier attempt made the picture."""
     verdict: VerdictView | None = None
     """The whole verdict; null if an earlier attempt made the picture."""
 
@@ -466,6 +468,17 @@ class Outpaint(BaseModel):
     """Extend beyond the top edge."""
     bottom: int = 0
     """Extend beyond the bottom edge."""
+
+
+class PictureMemory(BaseModel):
+    """The memory that a picture took while it was generated."""
+
+    steps: list[str] = []
+    """What was done to make it fit; see docs/memory.md."""
+    planned: dict[str, int] = {}
+    """The most bytes by stage as planned; empty where everything certainly fitted."""
+    measured: dict[str, int] = {}
+    """The most bytes by stage as measured; empty where they cannot be measured."""
 
 
 class PictureVerdict(BaseModel):

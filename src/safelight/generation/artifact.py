@@ -27,8 +27,13 @@ class MemoryUse:
     measured: Mapping[str, int]
 
     def to_dict(self) -> dict[str, object]:
-        """Both for JSON output."""
-        return {"plan": None if self.plan is None else self.plan.to_dict(), "measured": dict(self.measured)}
+        """For JSON output: the steps taken to fit it, and the most bytes by stage, as planned and as measured."""
+        stages = () if self.plan is None else self.plan.stages
+        return {
+            "steps": [] if self.plan is None else list(self.plan.steps),
+            "planned": {stage.name: stage.peak for stage in stages},
+            "measured": dict(self.measured),
+        }
 
 
 @dataclass(frozen=True)

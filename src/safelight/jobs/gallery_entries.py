@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safelight.gallery import Embedding, Entry, NewEntry
 from safelight.gallery.import_metadata import record_fields
 from safelight.jobs.job import Job
-from safelight.jobs.result import GeneratedImage, JobResult, VerdictView
+from safelight.jobs.result import GeneratedImage, JobResult, PictureMemory, VerdictView
 
 if TYPE_CHECKING:
     from safelight.moderation.verdict import Verdict
@@ -72,9 +72,11 @@ def image_result(entry: Entry, generated: Picture | Upscaled | None = None) -> G
     )
     if generated is None:
         return result
+    memory = getattr(generated, "memory", None)
     details = {
         "seconds": round(generated.seconds, 3),
         "stopped_at": getattr(generated, "stopped_at", None),  # upscaling has no steps
+        "memory": None if memory is None else PictureMemory.model_validate(memory.to_dict()),
         "verdict": VerdictView.model_validate(generated.verdict.to_dict()),
     }
     return result.model_copy(update=details)

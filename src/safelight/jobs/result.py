@@ -59,6 +59,18 @@ class PictureVerdict(VerdictView):
     embedding: list[float] | None = Field(None, description="Where it was asked for.")
 
 
+class PictureMemory(ResultPart):
+    """The memory that a picture took while it was generated."""
+
+    steps: list[str] = Field([], description="What was done to make it fit; see docs/memory.md.")
+    planned: dict[str, int] = Field(
+        {}, description="The most bytes by stage as planned; empty where everything certainly fitted."
+    )
+    measured: dict[str, int] = Field(
+        {}, description="The most bytes by stage as measured; empty where they cannot be measured."
+    )
+
+
 class GeneratedImage(ResultPart):
     """A picture that a job generated."""
 
@@ -82,6 +94,9 @@ class GeneratedImage(ResultPart):
     seconds: float | None = Field(None, description="What it took; null if an earlier attempt made it.")
     stopped_at: int | None = Field(
         None, description="The step after which it was stopped; null for a finished picture."
+    )
+    memory: PictureMemory | None = Field(
+        None, description="The memory that it took; null if an earlier attempt made the picture."
     )
     verdict: VerdictView | None = Field(
         None, description="The whole verdict; null if an earlier attempt made the picture."

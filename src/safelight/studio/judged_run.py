@@ -43,4 +43,4 @@ class JudgedRun:
         verdict = self.moderator.judge(artifact.image)
         image = None if is_blocked(verdict) else artifact.image
         record = add_verdict(artifact.record, verdict)
-        return Picture(image, record, verdict, artifact.seconds, artifact.stopped_at)
+        return Picture(image, record, verdict, artifact.seconds, artifact.stopped_at, artifact.memory)

@@ -21,6 +21,8 @@ from safelight.moderation.verdict import Verdict
 if TYPE_CHECKING:
     from PIL import Image
 
+    from safelight.generation.artifact import MemoryUse
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -32,6 +34,7 @@ class Picture:
         verdict: The policy's verdict.
         seconds: The time to generate it.
         stopped_at: The step after which the run was stopped; None for a finished picture.
+        memory: The memory that it took.
     """
 
     image: Image.Image | None
@@ -39,6 +42,7 @@ class Picture:
     verdict: Verdict
     seconds: float
     stopped_at: int | None = None
+    memory: MemoryUse | None = None
 
     @property
     def seed(self) -> int:
@@ -108,6 +112,7 @@ class Picture:
             "checkpoint": self.record.checkpoint.name,
             "seconds": round(self.seconds, 3),
             "stopped_at": self.stopped_at,
+            "memory": None if self.memory is None else self.memory.to_dict(),
             "notes": list(self.record.notes),
             "verdict": self.verdict.to_dict(),
         }

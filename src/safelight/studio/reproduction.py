@@ -152,6 +152,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         picture.verdict,
         picture.seconds,
         picture.stopped_at,
+        picture.memory,
     )
     file = record.file
     data = None
