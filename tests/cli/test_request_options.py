@@ -26,6 +26,7 @@ PICTURE = (
     *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
     *("--left", "--right", "--top", "--bottom"),
 )
+PARTS = ("--vae", "--text-encoder")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
 
 
@@ -43,7 +44,7 @@ def fields_from(command: type[RequestCommand], *arguments: str) -> dict[str, Any
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [(TextToImageCommand, SHARED + HIRES), (ImageToImageCommand, PICTURE + SHARED)],
+    [(TextToImageCommand, SHARED + HIRES + PARTS), (ImageToImageCommand, PICTURE + SHARED + PARTS)],
 )
 def test_the_options_and_their_order_are_part_of_the_command_line(
     command: type[RequestCommand], names: tuple[str, ...]

@@ -31,12 +31,13 @@ DIFFUSION = {
     "beta_schedule": "scaled_linear",
 }
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+TRIGFLOW = {"_class_name": "SCMScheduler", "prediction_type": "trigflow"}
 
 
 def resolve_plan(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Plan:
     family = FAMILIES[name]
     request = GenerationRequest.parse(**({"prompt": "a cat"} | fields))
-    scheduler = FLOW if family.prediction_process == "flow" else DIFFUSION
+    scheduler = {"flow": FLOW, "trigflow": TRIGFLOW}.get(family.prediction_process, DIFFUSION)
     return make_plan(request, family, scheduler, native_side=512, canvas=canvas)
 
 

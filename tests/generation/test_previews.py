@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EDMEulerScheduler
+from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 from tests.tiny import components
 from torch import nn
@@ -32,7 +33,7 @@ class DownscalingAutoencoder(nn.Module):
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(**config)
+        self.config = FrozenDict(config)
 
     def encode(self, pictures: torch.Tensor) -> Any:
         assert pictures.min() >= -1
