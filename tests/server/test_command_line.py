@@ -32,6 +32,7 @@ DRAWN = {
     "checkpoint",
     "seconds",
     "stopped_at",
+    "memory",
     "notes",
 }
 JUDGED = {
@@ -80,6 +81,8 @@ def test_pictures_from_a_prompt(afar: Command, tmp_path: Path) -> None:
         assert row["verdict"]["classifier"]["name"] == "open-nsfw"
         assert row["verdict"]["embedding_dim"] == 1024
         assert (row["seconds"] > 0, row["stopped_at"]) == (True, None)
+        assert (row["memory"]["steps"], row["memory"]["planned"]) == ([], {})  # everything certainly fits
+        assert "denoise" in row["memory"]["measured"]
     assert not (tmp_path / "nothing-here").exists()
 
 
