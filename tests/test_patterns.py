@@ -91,12 +91,6 @@ def open_clip_name(name: str) -> None:
         text_encoders._convert_open_clip({name: None})
 
 
-def core_name(name: str) -> None:
-    from safelight.models.checkpoints.layouts import text_encoders
-
-    text_encoders.core_name(name)
-
-
 def perturbed_layers(name: str) -> None:
     from safelight.models.families import FAMILIES
 
@@ -323,11 +317,6 @@ TABLE: dict[str, WorstCase] = {
             ("autoencoders _wan_name", wan_name, (("decoder.upsamples.1", "0", ".x"), ("", "conv1.", ""))),
             ("hunyuan_dit _convert", hunyuan_name, (("", ".Wqkv", ".x"), ("blocks.", "1", ".norm1.x"))),
             ("text_encoders _convert_open_clip", open_clip_name, (("", ".in_proj_", "x"), ("", "a.", ""))),
-            (
-                "text_encoders _gguf_name",
-                core_name,
-                (("blk.", "1", ".x"), ("blk.1.", "a", "."), ("", "model.", "")),
-            ),
         )
     },
     "models.checkpoints.sections _PREFIXES": WorstCase(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFWriter
 from safetensors.torch import load_file
 from tests.tiny.checkpoint_files import (
     ENCODERS,
@@ -386,8 +387,13 @@ GGUF_NAMES = {
 """llama.cpp's names, which GGUF files of text encoders have."""
 
 
-@pytest.mark.parametrize(("family", "encoder"), [("auraflow", "t5"), ("flux2-klein", "qwen3")])
-def test_text_encoders_under_llama_cpp_s_names(family: str, encoder: str, tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "encoder", "architecture"),
+    [("auraflow", "t5", "t5encoder"), ("flux2-klein", "qwen3", "qwen3")],
+)
+def test_text_encoders_in_gguf_files(
+    family: str, encoder: str, architecture: str, tiny: Tiny, tmp_path: Path
+) -> None:
     tensors = load_weights(tiny(family) / "text_encoder")
     renamed = {}
     for name, tensor in tensors.items():
@@ -397,9 +403,17 @@ def test_text_encoders_under_llama_cpp_s_names(family: str, encoder: str, tiny: 
             name = name.replace(old, new)
         renamed[name] = tensor
     renamed.pop("lm_head.weight", None)
-    (section,) = read_contents(write(tmp_path / "encoder.safetensors", renamed)).sections
+    path = tmp_path / "encoder.gguf"
+    writer = GGUFWriter(path, architecture)
+    for name, tensor in renamed.items():
+        writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (section,) = read_contents(path).sections
     assert (section.kinds[0], section.width) == (encoder, 32)
-    loader = PartLoader(PartFile("text_encoder", encoder, tmp_path / "encoder.safetensors", ""))
+    loader = PartLoader(PartFile("text_encoder", encoder, path, section.prefix))
     loader.check()
     loaded = loader.load(torch.float32).state_dict()
     common = [name for name in tensors if name in loaded and "embed_tokens" not in name]

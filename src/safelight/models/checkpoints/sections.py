@@ -15,10 +15,8 @@ from pathlib import Path
 from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, FamilyLayout, Role, Shapes
 from safelight.models.checkpoints.layouts.autoencoders import AUTOENCODERS
 from safelight.models.checkpoints.layouts.text_encoders import (
-    GGUF_KINDS,
     TEXT_ENCODERS,
     core_name,
-    has_gguf_names,
 )
 from safelight.models.checkpoints.safetensors_header import (
     PRECISIONS,
@@ -142,8 +140,6 @@ def _identify(prefix: str, tensors: Mapping[str, TensorEntry], *, alone: bool) -
     if prefix not in _AUTOENCODERS:
         core = {core_name(name): shape for name, shape in shapes.items()}
         encoders = [layout for layout in TEXT_ENCODERS if layout.matches(core)]
-        if has_gguf_names(shapes):
-            encoders = [layout for layout in encoders if layout.name in GGUF_KINDS]
         if encoders:
             words = max((shape[0] for name, shape in core.items() if _is_vocabulary(name)), default=0)
             names = [layout.name for layout in encoders]

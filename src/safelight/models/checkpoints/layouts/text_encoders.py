@@ -8,7 +8,7 @@ the model that the families' authors use, which each function names.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from safelight.models.checkpoints.layouts.layout import (
     Config,
@@ -26,63 +26,8 @@ from safelight.models.checkpoints.layouts.layout import (
 _WRAPPERS = ("text_model.", "transformer.", "model.", "language_model.")
 
 
-_GGUF_LAYERS = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_GGUF_T5_LAYERS = {
-    "attn_q": "layer.0.SelfAttention.q",
-    "attn_k": "layer.0.SelfAttention.k",
-    "attn_v": "layer.0.SelfAttention.v",
-    "attn_o": "layer.0.SelfAttention.o",
-    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias",
-    "attn_norm": "layer.0.layer_norm",
-    "ffn_norm": "layer.1.layer_norm",
-    "ffn_gate": "layer.1.DenseReluDense.wi_0",
-    "ffn_up": "layer.1.DenseReluDense.wi_1",
-    "ffn_down": "layer.1.DenseReluDense.wo",
-}
-_GGUF_TOP = {
-    "token_embd.weight": "embed_tokens.weight",
-    "output_norm.weight": "norm.weight",
-    "output.weight": "lm_head.weight",
-    "enc.output_norm.weight": "encoder.final_layer_norm.weight",
-}
-GGUF_KINDS = frozenset({"t5", "qwen2.5-vl", "qwen3"})
-"""Text encoders whose GGUF files hold the same numbers under llama.cpp's names; Llama's and Gemma's are changed."""
-
-
-def has_gguf_names(names: Iterable[str]) -> bool:
-    """Whether tensors have llama.cpp's names."""
-    return any(name.startswith(("blk.", "enc.blk.")) for name in names)
-
-
-def _gguf_name(name: str) -> str | None:
-    """The library's name for one of llama.cpp's; None for other names."""
-    if name in _GGUF_TOP:
-        return _GGUF_TOP[name]
-    found = re.fullmatch(r"(enc\.)?blk\.(\d+)\.(\w+)\.(weight|bias)", name)
-    if found is None:
-        return None
-    table = _GGUF_T5_LAYERS if found[1] else _GGUF_LAYERS
-    target = table.get(found[3])
-    block = f"encoder.block.{found[2]}" if found[1] else f"layers.{found[2]}"
-    return None if target is None else f"{block}.{target}.{found[4]}"
-
-
 def core_name(name: str) -> str:
-    """A tensor's name without the wrappers around the network; llama.cpp's names become the library's."""
-    if (known := _gguf_name(name)) is not None:
-        return known
+    """A tensor's name without the wrappers around the network."""
     stripped = True
     while stripped:
         stripped = False
