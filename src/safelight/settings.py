@@ -144,8 +144,8 @@ class Settings(BaseSettings):
     )
     hub_token_file: Path | None = Field(
         None,
-        description="File with the token for the hub, readable only by its owner; without it the token of the login "
-        "that its libraries keep.",
+        description="File with the token for the hub, readable only by its owner; without it, and without hub_url, the "
+        "token of the login that its libraries keep.",
     )
     civitai_url: str = Field(
         "https://civitai.com",

@@ -87,3 +87,10 @@ def test_a_terminal_is_asked(environment, server, own, tmp_path, answer, downloa
     assert process.wait() == 0
     close(ours)
     assert (tmp_path / "home" / "loras" / "style.safetensors").exists() is downloaded
+
+
+def test_a_classifier_is_pulled_whole_or_not_at_all(safelight, server, own, tmp_path):
+    for option in (("--dry-run",), ("--file", "model.safetensors")):
+        refused = safelight("models", "pull", "nsfw-image-detection-384", *option, **own)
+        assert (refused.status, "is a classifier" in refused.err) == (2, True)
+    assert not (tmp_path / "home").exists()

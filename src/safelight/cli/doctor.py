@@ -155,7 +155,7 @@ def _check_checkpoints(settings: Settings) -> Iterator[Check]:
     for name in dict.fromkeys((STARTER, settings.checkpoint)):
         try:
             found = find_checkpoint(
-                name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup()
+                name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
             )
         except SafelightError as error:
             yield _broken_check(f"checkpoint {name}", error)

@@ -249,6 +249,8 @@ def pull(
     settings = _load_settings()
     print_stderr(f"Looking for {printable(name)} …")
     if name in PINNED_SOURCES:
+        if dry_run or file is not None:
+            raise UsageError(f"{name} is a classifier, which is pulled whole: without --dry-run and --file.")
         hub = source_of(HubReference(PINNED_SOURCES[name].repository), settings, token_file)
         _pull_classifier(name, hub, settings, json)
         return
@@ -258,6 +260,8 @@ def pull(
     if plan is None:
         if name != getattr(reference, "name", None):
             raise UsageError(f"{name} is a classifier, which is pulled by owner/name alone.")
+        if dry_run:
+            raise UsageError(f"{name} is a classifier, which is pulled without --dry-run.")
         _pull_classifier(name, source, settings, json)
         return
     if dry_run and json:

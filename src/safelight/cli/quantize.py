@@ -77,7 +77,9 @@ def quantize(
         raise UsageError(
             "Checkpoints are quantized on the machine that has them.", hint="Leave out --server."
         )
-    checkpoint = find_checkpoint(name, settings.home, folders=settings.model_folders, hub_lookup=hub_lookup())
+    checkpoint = find_checkpoint(
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
+    )
     new_name = out or f"{checkpoint.name.rpartition('/')[2]}-{to.value}"
     path = target_path(checkpoint, new_name, settings.home)
     written = quantize_checkpoint(

@@ -560,7 +560,10 @@ class Engine:
         """Keep a description while one of its networks is in memory; others were described since it was made."""
         with self._parts_lock:
             if self._pool.has_any(parts.keys):
-                self._parts.setdefault(_Described(parts.checkpoint), parts)
+                denoiser = parts.sources[parts.checkpoint.family.denoiser].key.dtype
+                usual = self._precisions(parts.checkpoint.family).denoiser
+                precision = "" if denoiser == usual else denoiser
+                self._parts.setdefault(_Described(parts.checkpoint, precision), parts)
 
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:

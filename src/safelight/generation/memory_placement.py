@@ -46,6 +46,10 @@ _NOTES: Mapping[Step, str] = {
 }
 """Notes for the record on the steps that change the picture."""
 
+_SHORTAGE_NOTE = (
+    "The memory ran short: from this picture or an earlier one of the request on, less of it was taken."
+)
+
 Context = Callable[[], AbstractContextManager[object]]
 Describe = Callable[[Checkpoint, str, Mapping[str, NetworkForm]], CheckpointParts]
 """Describes a checkpoint in a precision, "" for that of the settings, with networks in certain forms."""
@@ -158,7 +162,10 @@ class Placer:
             return False
         self._follow(placement, made)
         taken = ", ".join(made.steps)
-        placement.notes = ("The memory ran short: the picture was begun again with less.", *placement.notes)
+        placement.notes = (
+            "The memory ran short: from this picture or an earlier one of the request on, less of it was taken.",
+            *placement.notes,
+        )
         _log.warning("The memory ran short on %s: going on with %s.", self._device, taken)
         return True
 

@@ -141,6 +141,9 @@ class BackgroundDigests:
             return
         if file_version(path) == version and cached_digest(path, cache) is None:
             remember_digest(path, digest.hexdigest(), cache)
+        self._known[path] = (
+            version  # also where the cache cannot be written: hashed again when the file changes
+        )
 
     def _pace(self, size: int) -> bool:
         """Wait after a block, and while pictures are generated; False if to stop."""

@@ -25,10 +25,17 @@ from tests.tiny.original_layout import load_weights
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models.checkpoints import single_file_loader
-from safelight.models.checkpoints.discovery import describe_checkpoint, find_checkpoint, find_checkpoints
+from safelight.models.checkpoints.discovery import (
+    describe_checkpoint,
+    find_checkpoint,
+    find_checkpoints,
+    parts_index,
+)
+from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
 from safelight.models.checkpoints.parts import PartFile, PartsIndex
 from safelight.models.checkpoints.sections import read_contents
+from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.checkpoints.single_file_loader import PartLoader
 from safelight.runtime.pool import ModelPool
@@ -257,8 +264,7 @@ def test_what_shapes_do_not_tell_may_be_given(given: str, tiny: Tiny, tmp_path: 
     else:
         (path.with_suffix("") / "transformer").mkdir()
         (path.with_suffix("") / "transformer" / "config.json").write_text(config)
-    parts = describe_parts(find_checkpoint(str(path), tmp_path / "home"))
-    network = parts.empty_network("transformer")
+    network = empty_networks(find_checkpoint(str(path), tmp_path / "home"))["transformer"]
     assert network.config.axes_dims_rope == [4, 4, 8]
     assert {tensor.device.type for tensor in network.parameters()} == {"meta"}
 
@@ -430,3 +436,27 @@ def test_absurd_numbers_of_blocks_build_nothing(tiny: Tiny, tmp_path: Path) -> N
         write(path, tensors)
         with pytest.raises(CheckpointInvalidError):
             describe_parts(find_checkpoint(str(path), tmp_path / "home"))
+
+
+def test_pulled_parts_are_found_in_the_folders_of_their_kind(tiny: Tiny, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    path = write_parts("flux", tiny("flux"), home)
+    (home / "checkpoints").mkdir(exist_ok=True)
+    moved = path.rename(home / "checkpoints" / path.name)
+    path.with_suffix(".json").rename(moved.with_suffix(".json"))
+    for part in parts_index(home, [home]).candidates:
+        folder = home / ("vae" if part.section.role == "vae" else "text_encoders")
+        folder.mkdir(exist_ok=True)
+        for file in part.path.parent.glob(f"{part.path.stem}*"):
+            file.rename(folder / file.name)
+    found = find_checkpoint(moved.stem, home, allow_paths=False)
+    assert {part.path.parent.name for part in found.parts} == {"checkpoints", "vae", "text_encoders"}
+
+
+def test_weights_in_a_folder_of_the_same_name_are_none_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "anime").mkdir()
+    for name in ("other.safetensors", "other.gguf", "config.json"):
+        (tmp_path / "anime" / name).write_text("{}")
+    (tmp_path / "anime.json").write_text('{"text_encoder_2": {}}')
+    beside = [file.name for file in files_beside(tmp_path / "anime.safetensors")]
+    assert beside == ["anime.json", "config.json"]

@@ -66,6 +66,7 @@ from safelight.models.digests import (
 )
 from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
+from safelight.models.inventory.kind_folders import kind_folder
 
 STARTER = "starter"
 MAX_COMPARED = 5000
@@ -241,7 +242,8 @@ def find_checkpoints(
 
 def parts_index(home: Path, folders: Sequence[Path] = ()) -> PartsIndex:
     """The files with autoencoders and text encoders in the data directory and in further folders."""
-    return PartsIndex((checkpoints_folder(home), *folders))
+    pulled = (kind_folder(home, "autoencoder"), kind_folder(home, "text encoder"))
+    return PartsIndex((checkpoints_folder(home), *pulled, *folders))
 
 
 def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:

@@ -176,7 +176,6 @@ class CheckpointParts:
         tokenizers_and_scheduler: Its tokenizers, processors and scheduler by name; the scheduler of a single file is
             added by ``assemble``.
         part_digests: The SHA-256 of each file beside the checkpoint's own, by the component that is read from it.
-        build_empty: Builds a network without weights, by its name.
     """
 
     checkpoint: Checkpoint
@@ -186,23 +185,11 @@ class CheckpointParts:
     tokenizers_digest: str
     tokenizers_and_scheduler: dict[str, object]
     part_digests: Mapping[str, str] = field(default_factory=dict)
-    build_empty: Callable[[str], torch.nn.Module] = field(default=lambda _: torch.nn.Module(), repr=False)
 
     @property
     def keys(self) -> frozenset[ComponentKey]:
         """What identifies its networks."""
         return frozenset(source.key for source in self.sources.values())
-
-    def empty_network(self, name: str) -> torch.nn.Module:
-        """A network on torch's meta device: its modules and shapes without weights, of which none are read.
-
-        Args:
-            name: Its name in ``sources``.
-
-        Raises:
-            CheckpointInvalidError: Its files were replaced, and are not those of such a network.
-        """
-        return self.build_empty(name)
 
     def assemble(self, components: Sequence[Component]) -> LoadedCheckpoint:
         """The checkpoint with its networks loaded, in the order of the sources. Called by one thread at a time."""
@@ -460,7 +447,6 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoint
         _tokenizers_digest(checkpoint, loader),
         tokenizers,
         _part_digests(checkpoint, loader),
-        partial(_empty_network, sources, loader),
     )
 
 
@@ -488,11 +474,6 @@ def _part_digests(checkpoint: Checkpoint, loader: _NetworkLoader) -> dict[str, s
         for part in checkpoint.parts
         if part.path != checkpoint.path
     }
-
-
-def _empty_network(loaders: Mapping[str, PartLoader], loader: _NetworkLoader, name: str) -> torch.nn.Module:
-    with loader.within():
-        return loaders[name].empty()
 
 
 def _load_file_tokenizer(single: SingleFile, part: PartFile) -> object:
@@ -543,19 +524,7 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         combined_digest(tokenizers, loader.cache),
         tokenizers_and_scheduler,
         _part_digests(checkpoint, loader),
-        partial(_empty_folder_network, folder, part_loaders, loader),
     )
-
-
-def _empty_folder_network(
-    folder: DiffusersFolder, given: Mapping[str, PartLoader], loader: _NetworkLoader, name: str
-) -> torch.nn.Module:
-    """A network of a folder without weights."""
-    if name in given:
-        return _empty_network(given, loader, name)
-    files = folder.components[name]
-    with loader.within():
-        return _build_empty(files)
 
 
 def _build_empty(files: ComponentFiles) -> torch.nn.Module:

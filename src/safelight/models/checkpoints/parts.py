@@ -188,12 +188,13 @@ def complete(
         single.family.denoiser, single.layout.denoiser.name, single.path, single.denoiser.prefix
     )
     parts, missing = [denoiser], []
+    index = index.within(single.path)
     for slot in single.layout.slots:
         if slot.component in named:
             parts.append(named[slot.component])
         elif slot.component in single.own:
             parts.append(_part(slot, single.own[slot.component], single.path, "own"))
-        elif (found := _find(slot, single, index.within(single.path))) is not None:
+        elif (found := _find(slot, single, index)) is not None:
             parts.append(found)
         elif not slot.optional:
             missing.append(slot)

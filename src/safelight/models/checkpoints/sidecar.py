@@ -17,10 +17,12 @@ from typing import Any
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import read_json
+from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES
 from safelight.models.checkpoints.safetensors_header import read_header
 
 _CONFIG_MARKS = ("_class_name", "model_type", "architectures")
 _COMPONENT_STEMS = ("model", "diffusion_pytorch_model")
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 """The names of weights files in the component folders of diffusers."""
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -97,11 +99,15 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def files_beside(path: Path) -> tuple[Path, ...]:
-    """All files that may say something about a weights file, so that a change of one is a change of it."""
+    """All files that may say something about a weights file, so that a change of one is a change of it.
+
+    A folder of its name may be one with other models: weights in it are none of these files.
+    """
     folder = _folder(path)
-    inside = sorted(each for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else []
+    files = folder.rglob("*") if folder.is_dir() else ()
+    inside = sorted(each for each in files if each.suffix.lower() not in WEIGHTS_SUFFIXES and each.is_file())
     beside = [path.with_suffix(".json")] if _beside(path) is not None else []
-    return tuple([*inside, *beside][:200])
+    return tuple([*beside, *inside][:200])
 
 
 def _folder(path: Path) -> Path:
@@ -124,7 +130,7 @@ def _beside(path: Path) -> dict[str, Any] | None:
         given = read_json(candidate)
     except CheckpointInvalidError:
         return None
-    known = (*_CONFIG_MARKS, "transformer", "unet", "vae", "text_encoder", "scheduler")
+    known = (*_CONFIG_MARKS, "transformer", "unet", "vae", "scheduler", *_TEXT_ENCODERS)
     return given if any(name in given for name in known) else None
 
 

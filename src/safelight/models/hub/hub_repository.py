@@ -91,7 +91,7 @@ def plan_hub_pull(reference: HubReference, source: HttpSource, cache: Path | Non
     if names is None:
         return None
     files = tuple(_remote_file(siblings[name], reference.name, commit, source) for name in names)
-    folder = INDEX_NAME in names
+    folder = reference.file is None and INDEX_NAME in names
     return PullPlan(
         source=source,
         origin="hub",

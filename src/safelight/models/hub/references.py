@@ -56,14 +56,6 @@ class CivitaiReference:
 Reference = HubReference | CivitaiReference
 
 
-def is_civitai(text: str) -> bool:
-    """Whether a text names a model of CivitAI, as opposed to one of the hub."""
-    try:
-        return isinstance(parse_reference(text), CivitaiReference)
-    except ModelReferenceError:
-        return False
-
-
 def parse_reference(text: str, file: str | None = None) -> Reference:
     """The model that a text names.
 

@@ -27,7 +27,7 @@ class StageMeter:
     def __init__(self, device: torch.device, loaded: int) -> None:
         self._device = device
         self._before = _status("VmRSS") - loaded if device.type == "cpu" else 0
-        self._stage = ""
+        self._stage, self._measurable = "", True
         self.peaks: dict[str, int] = {}
 
     def begin(self, stage: str) -> None:
@@ -40,6 +40,8 @@ class StageMeter:
         self._reset()
 
     def _peak(self) -> int:
+        if not self._measurable:
+            return 0
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         return _status("VmHWM") - self._before if self._device.type == "cpu" else 0
@@ -48,8 +50,10 @@ class StageMeter:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         elif self._device.type == "cpu":
-            with suppress(OSError):
+            try:
                 _CLEAR.write_text("5")  # the peak of resident memory counts from now on
+            except OSError:
+                self._measurable = False
 
 
 def _status(name: str) -> int:
