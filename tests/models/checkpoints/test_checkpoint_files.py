@@ -29,6 +29,7 @@ from safelight.models.checkpoints.discovery import (
     describe_checkpoint,
     find_checkpoint,
     find_checkpoints,
+    find_path,
     parts_index,
 )
 from safelight.models.checkpoints.empty_networks import empty_networks
@@ -460,3 +461,12 @@ def test_weights_in_a_folder_of_the_same_name_are_none_of_its_files(tmp_path: Pa
     (tmp_path / "anime.json").write_text('{"text_encoder_2": {}}')
     beside = [file.name for file in files_beside(tmp_path / "anime.safetensors")]
     assert beside == ["anime.json", "config.json"]
+
+
+def test_two_files_of_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("x.safetensors", "x.gguf"):
+        (folder / name).write_bytes(b"")
+    assert find_path("x", tmp_path) == find_path("x.safetensors", tmp_path) == folder / "x.safetensors"
+    assert find_path("x.gguf", tmp_path) == folder / "x.gguf"

@@ -296,7 +296,9 @@ def find_checkpoint(
     if name == STARTER:
         return _describe_starter(parts, named)
     if place := find_path(name, home, folders):
-        return describe_checkpoint(place, _without_suffix(name), parts=parts, named=named)
+        plain = _without_suffix(name)
+        own_name = plain if find_path(plain, home, folders) == place else name
+        return describe_checkpoint(place, own_name, parts=parts, named=named)
     if allow_paths and name and (name.startswith((".", "/", "~")) or path_exists(Path(name))):
         return describe_checkpoint(_expand_path(name).absolute(), name, parts=parts, named=named)
     if hub_lookup and name.count("/") == 1 and "\\" not in name:
@@ -475,7 +477,12 @@ def _name_weights(
     own: tuple[FolderListing, ...],
     others: tuple[tuple[Path, tuple[FolderListing, ...]], ...],
 ) -> Mapping[str, Path]:
-    found = {_checkpoint_name(path, root): path for path in weights_of(own, _SUFFIXES)}
+    found: dict[str, Path] = {}
+    for path in sorted(weights_of(own, _SUFFIXES), key=lambda path: path.suffix.lower() == ".gguf"):
+        name = _checkpoint_name(path, root)
+        found[path.relative_to(root).as_posix() if name in found else name] = (
+            path  # x.gguf beside x.safetensors
+        )
     listed = set(found.values())
     for folder, listings in others:
         for path in weights_of(listings, _SUFFIXES):
