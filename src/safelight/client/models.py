@@ -71,6 +71,12 @@ class EntryRecord(BaseModel):
     """There was a file, and it is gone."""
     favourite: bool
     tags: list[str]
+    collections: list[str]
+    """Ids of the collections that it is in."""
+    parent_id: str | None
+    """The picture that it was made from; null where there is none, or no longer."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None
+    """How it was made from its parent."""
     record: dict[str, Any] | None
     """The reproduction record."""
 
@@ -109,6 +115,12 @@ class EntryView(BaseModel):
     """There was a file, and it is gone."""
     favourite: bool
     tags: list[str]
+    collections: list[str]
+    """Ids of the collections that it is in."""
+    parent_id: str | None
+    """The picture that it was made from; null where there is none, or no longer."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None
+    """How it was made from its parent."""
 
 
 class Event(BaseModel):
@@ -129,6 +141,10 @@ class FacetsView(BaseModel):
     samplers: dict[str, int]
     decisions: dict[str, int]
     days: dict[str, int]
+    tags: dict[str, int]
+    """The 1,000 most frequent."""
+    collections: dict[str, int]
+    """By the collection's id."""
 
 
 class Failure(BaseModel):
@@ -193,9 +209,9 @@ class GenerateJob(BaseModel):
     text_encoders: list[str] = []
     """Files with other text encoders; each takes the place that its content fits."""
     init_image: str | None = None
-    """The picture to start from, in base64."""
+    """The picture to start from: in base64, or gallery: and the id of an entry."""
     mask: str | None = None
-    """White where the picture is to be changed, in base64."""
+    """White where the picture is to be changed: in base64, or gallery: and an id."""
     strength: float | None = None
     """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None
@@ -205,7 +221,11 @@ class GenerateJob(BaseModel):
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
+    parent: str | None = None
+    """The gallery picture that the new ones are made from; their entries name it."""
     kind: Literal["generate"] = "generate"
+    init_from_parent: bool = False
+    """Start from the parent's picture."""
 
 
 class GeneratedImage(BaseModel):
@@ -229,6 +249,10 @@ class GeneratedImage(BaseModel):
     checkpoint: str | None = None
     infotext: str | None = None
     """How it was made, as A1111 writes it."""
+    parent_id: str | None = None
+    """The gallery picture that it was made from."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None = None
+    """How it was made from its parent."""
     notes: list[str] = []
     """What was done that the request did not ask for, and what had no effect."""
     sha256: str | None = None
@@ -319,6 +343,8 @@ class Job(BaseModel):
     idempotency_key: str | None = None
     request_id: str = ""
     """Of the call that submitted it; in every log line of the job."""
+    parent: str | None = None
+    """The gallery picture that its pictures are made from."""
     position: int | None = None
     """Place in the queue, from 1; while queued."""
     eta: float | None = None
@@ -619,8 +645,8 @@ class UpscaleJob(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    image: str
-    """A picture in base64 or as a data URI; a part of its own in multipart/form-data."""
+    image: str | None = None
+    """The picture: in base64, or gallery: and the id of an entry; the parent's when not given."""
     by: float = 2.0
     """Factor on width and height."""
     upscaler: str = "lanczos"
@@ -629,6 +655,8 @@ class UpscaleJob(BaseModel):
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
+    parent: str | None = None
+    """The gallery picture that the new ones are made from; their entries name it."""
     kind: Literal["upscale"] = "upscale"
 
 

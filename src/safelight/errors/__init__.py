@@ -47,6 +47,8 @@ from safelight.errors.database import (
     StoredPickleError,
 )
 from safelight.errors.gallery import (
+    CollectionExistsError,
+    CollectionMissingError,
     EntryFileMissingError,
     EntryMissingError,
     GalleryError,
@@ -187,6 +189,8 @@ __all__ = [
     "CheckpointInvalidError",
     "CheckpointMissingError",
     "ClassifierUnknownError",
+    "CollectionExistsError",
+    "CollectionMissingError",
     "ConnectionLimitError",
     "DataDirectoryError",
     "DataDirectoryInUseError",

@@ -49,6 +49,7 @@ jobs = Table(
     Column("progress", Text),
     Column("result", Text),
     Column("error", Text),
+    Column("parent", String(22)),  # the gallery entry that its pictures are made from
     Column("summary", Text),  # the request in list form; null where that is the request itself
     UniqueConstraint("owner", "idempotency_key"),
     Index("jobs_by_turn", "state", text("priority DESC"), "turn", "id"),

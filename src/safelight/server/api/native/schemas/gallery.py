@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.gallery.entry import MAX_TAGS, Tag
+from safelight.gallery.entry import MAX_TAGS, Relation, Tag
 from safelight.jobs.job import JsonObject
 from safelight.moderation.policy import Decision
 from safelight.server.api.native.schemas.base import ResponseModel
@@ -45,6 +45,11 @@ class EntryView(ResponseModel):
     missing: bool = Field(description="There was a file, and it is gone.")
     favourite: bool
     tags: list[str]
+    collections: list[str] = Field(description="Ids of the collections that it is in.")
+    parent_id: str | None = Field(
+        description="The picture that it was made from; null where there is none, or no longer."
+    )
+    relation: Relation | None = Field(description="How it was made from its parent.")
 
 
 class EntryRecord(EntryView):
@@ -67,6 +72,8 @@ class FacetsView(ResponseModel):
     samplers: dict[str, int]
     decisions: dict[str, int]
     days: dict[date, int]
+    tags: dict[str, int] = Field(description="The 1,000 most frequent.")
+    collections: dict[str, int] = Field(description="By the collection's id.")
 
 
 class EntryMarks(BaseModel):
