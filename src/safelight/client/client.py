@@ -14,6 +14,9 @@ from pydantic import ValidationError
 
 from safelight.client.connection import FINAL_STATES, Connection
 from safelight.client.models import (
+    CancelOutcome,
+    CancelOutcomes,
+    ClearedJobs,
     EntryPage,
     EntryRecord,
     EntryView,
@@ -27,6 +30,7 @@ from safelight.client.models import (
     Model,
     ModelList,
     PictureVerdict,
+    QueueView,
     SamplerList,
     SamplerView,
     ScanJob,
@@ -157,6 +161,32 @@ class Client:
     def skip(self, job_id: str) -> Job:
         """Discard the picture in progress and continue with the next."""
         return self._connection.send("POST", f"/v1/jobs/{job_id}/skip", Job)
+
+    def cancel_jobs(self, job_ids: Sequence[str] | None = None) -> list[CancelOutcome]:
+        """Cancel several jobs, up to 1,000; all of one's own that wait when none are given. Says what happened."""
+        body = {"state": "queued"} if job_ids is None else {"ids": list(job_ids)}
+        return self._connection.send("POST", "/v1/jobs/cancel", CancelOutcomes, json=body).jobs
+
+    def clear_jobs(self, job_ids: Sequence[str] | None = None) -> int:
+        """Leave ended jobs out of ``jobs``; all of one's own when none are given. Returns their number."""
+        body = {} if job_ids is None else {"ids": list(job_ids)}
+        return self._connection.send("POST", "/v1/jobs/clear", ClearedJobs, json=body).cleared
+
+    def move(self, job_id: str, before: str | None = None) -> Job:
+        """Move a queued job before another one of the same owner and priority, or behind all of them."""
+        return self._connection.send("POST", f"/v1/jobs/{job_id}/move", Job, json={"before": before})
+
+    def queue(self) -> QueueView:
+        """Whether the queue is paused, and the places of the jobs in it."""
+        return self._connection.get("/v1/queue", QueueView)
+
+    def pause(self) -> QueueView:
+        """Start no further job, as an administrator; running jobs continue."""
+        return self._connection.send("POST", "/v1/queue/pause", QueueView)
+
+    def resume(self) -> QueueView:
+        """Start jobs again, as an administrator."""
+        return self._connection.send("POST", "/v1/queue/resume", QueueView)
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """The events of a job until it has ended; a broken connection is reopened."""

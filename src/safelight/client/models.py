@@ -7,6 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
+class CancelBody(BaseModel):
+    """Which jobs are cancelled: some, or all of the user's own queued ones."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str] | None = None
+    state: Literal["queued"] | None = None
+    """All of the user's own that wait."""
+
+
+class CancelOutcome(BaseModel):
+    """What happened to one job."""
+
+    id: str
+    outcome: Literal["cancelled", "stopping", "ended", "missing"]
+    """cancelled: it was queued; stopping: it runs and stops after its step; ended: it had ended already; missing: the user has no such job."""
+
+
+class CancelOutcomes(BaseModel):
+    """What happened to each job."""
+
+    jobs: list[CancelOutcome]
+
+
 class ClassifierView(BaseModel):
     """The classifier that judged a picture."""
 
@@ -15,6 +40,22 @@ class ClassifierView(BaseModel):
     """SHA-256 of its weights."""
     arithmetic: str
     """Road and precision."""
+
+
+class ClearBody(BaseModel):
+    """Which ended jobs are cleared."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str] | None = None
+    """Only these; all of the user's own that have ended when not given."""
+
+
+class ClearedJobs(BaseModel):
+    """How many jobs were cleared."""
+
+    cleared: int
 
 
 class EntryMarks(BaseModel):
@@ -463,6 +504,16 @@ class ModerationRequest(BaseModel):
     images: list[str] | None = None
 
 
+class MoveBody(BaseModel):
+    """Where a job is moved to."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    before: str | None
+    """The queued job that is to follow it; null: behind all of the same owner and priority."""
+
+
 class NativeError(BaseModel):
     """An error of the catalogue."""
 
@@ -559,6 +610,34 @@ class Progress(BaseModel):
     """How long it has run, without pauses and earlier attempts."""
 
 
+class QueuePlace(BaseModel):
+    """An unfinished job."""
+
+    id: str
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    """queued or running."""
+    position: int | None
+    """Place in the queue, from 1; null while the job runs."""
+    eta: float | None
+    """Seconds until it ends, if known; not while the queue is paused."""
+
+
+class QueueView(BaseModel):
+    """The queue."""
+
+    paused: bool
+    """Whether no further job starts; running ones continue."""
+    paused_since: AwareDatetime | None
+    paused_by: str | None
+    """Who paused it; shown to administrators."""
+    queued: int
+    """How many jobs wait, of all users."""
+    running: int
+    """How many jobs run, of all users."""
+    jobs: list[QueuePlace]
+    """The user's running jobs, then the queued ones in order, 1,000 at most; administrators see all."""
+
+
 class SamplerList(BaseModel):
     """All samplers."""
 
@@ -636,6 +715,8 @@ class SystemView(BaseModel):
     workers: list[WorkerView]
     jobs: dict[str, int]
     """Number of jobs by state."""
+    queue_paused: bool
+    """Whether no further job starts."""
     limits: LimitsView
 
 

@@ -48,6 +48,24 @@ class JobNotSkippableError(JobError):
     http_status = 409
 
 
+class JobNotQueuedError(JobError):
+    """The job does not wait in the queue, so it cannot be moved."""
+
+    code = "job.not_queued"
+    summary = "The job does not wait in the queue any more."
+    default_hint = "Only queued jobs can be moved."
+    http_status = 409
+
+
+class JobMoveError(JobError):
+    """The job cannot be put before the other one."""
+
+    code = "job.move"
+    summary = "The job cannot be put before the other one."
+    default_hint = "A job is moved among the queued jobs of its owner and its priority."
+    http_status = 409
+
+
 class JobUnfinishedError(JobError):
     """The job has no result yet."""
 
