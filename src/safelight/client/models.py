@@ -7,6 +7,26 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
+class BulkMarks(BaseModel):
+    """A change of the marks on several pictures; fields that are left out do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str]
+    """Their ids; repeated ones count once."""
+    favourite: bool | None = None
+    """Kept whatever their age."""
+    add_tags: list[str] = []
+    """Tags to add."""
+    remove_tags: list[str] = []
+    """Tags to remove; a tag that is also added stays."""
+    add_to: list[str] = []
+    """Ids of collections to add them to."""
+    remove_from: list[str] = []
+    """Ids of collections to remove them from."""
+
+
 class CancelBody(BaseModel):
     """Which jobs are cancelled: some, or all of the user's own queued ones."""
 
@@ -58,6 +78,51 @@ class ClearedJobs(BaseModel):
     cleared: int
 
 
+class CollectionFields(BaseModel):
+    """What a collection's owner chooses."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    name: str
+    """A name that no other collection of the owner has."""
+
+
+class CollectionList(BaseModel):
+    """The collections, by owner and name."""
+
+    collections: list[CollectionView]
+
+
+class CollectionView(BaseModel):
+    """A collection of pictures."""
+
+    id: str
+    owner: str
+    name: str
+    created: AwareDatetime
+    pictures: int
+    """How many pictures are in it."""
+    cover: str | None
+    """The newest of them that has a file; null where there is none."""
+
+
+class DeletedEntries(BaseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[EntryOutcome]
+
+
+class EntryIds(BaseModel):
+    """Pictures in the gallery."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str]
+    """Their ids; repeated ones count once."""
+
+
 class EntryMarks(BaseModel):
     """The user's marks of an entry; fields that are left out do not change."""
 
@@ -68,6 +133,14 @@ class EntryMarks(BaseModel):
     """Kept whatever its age."""
     tags: list[str] | None = None
     """All its tags from now on."""
+
+
+class EntryOutcome(BaseModel):
+    """What happened to one picture."""
+
+    id: str
+    error: NativeError | None = None
+    """Why nothing was done; null where it was done."""
 
 
 class EntryPage(BaseModel):
@@ -459,6 +532,23 @@ class MachineView(BaseModel):
     """Total memory, in bytes."""
     features: list[str]
     """Vector and matrix units, as far as the processor names them."""
+
+
+class MarkedEntries(BaseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[MarkedEntry]
+
+
+class MarkedEntry(BaseModel):
+    """What happened to one picture, and its marks now; they are null where there is an error."""
+
+    id: str
+    error: NativeError | None = None
+    """Why nothing was done; null where it was done."""
+    favourite: bool | None = None
+    tags: list[str] | None = None
+    collections: list[str] | None = None
 
 
 class Model(BaseModel):

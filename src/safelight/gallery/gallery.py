@@ -287,10 +287,14 @@ class Gallery:
             entries_by_id = {entry.id: entry for entry in to_entries(connection, rows, owner)}
         found: dict[str, Entry | SafelightError] = {}
         for entry_id in dict.fromkeys(entry_ids):
-            entry = entries_by_id.get(entry_id)
-            found[entry_id] = EntryMissingError() if entry is None else entry
-            if entry is not None and entry.decision is Decision.BLOCK:
+            if (entry := entries_by_id.get(entry_id)) is None:
+                found[entry_id] = EntryMissingError()
+            elif entry.decision is Decision.BLOCK:
                 found[entry_id] = _blocked_error(entry)
+            elif not self._files.exists(_file_path(entry)):
+                found[entry_id] = EntryFileMissingError()
+            else:
+                found[entry_id] = entry
         return found
 
     def _archived_files(

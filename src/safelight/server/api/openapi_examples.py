@@ -217,6 +217,19 @@ FACETS = {
     "tags": {"fruit": 1},
     "collections": {COLLECTION_ID: 1},
 }
+MARKED_ENTRIES = {
+    "results": [{"id": ENTRY_ID, "favourite": True, "tags": ["fruit"], "collections": [COLLECTION_ID]}]
+}
+DELETED_ENTRIES = {"results": [{"id": ENTRY_ID}]}
+COLLECTION = {
+    "id": COLLECTION_ID,
+    "owner": "local",
+    "name": "apples",
+    "created": TIMESTAMP,
+    "pictures": 1,
+    "cover": ENTRY_ID,
+}
+COLLECTIONS = {"collections": [COLLECTION]}
 SESSION_OF_ANNA = {"owner": "anna", "role": "user", "keys": True, "cookie": True}
 POLICIES = {
     "policies": [

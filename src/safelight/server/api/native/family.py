@@ -5,8 +5,10 @@ from __future__ import annotations
 from safelight.plugins import Registry, hookimpl
 from safelight.server.api import health
 from safelight.server.api.native import (
+    collections,
     diagnostics,
     gallery,
+    gallery_selection,
     heatmap,
     hub,
     jobs,
@@ -40,6 +42,8 @@ ROUTERS = (
     model_files.router,  # before the routes whose path takes any model name
     models.router,
     gallery.router,
+    gallery_selection.router,
+    collections.router,
     system.router,
     diagnostics.router,
     session.router,
