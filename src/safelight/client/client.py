@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 import httpx2
 from pydantic import ValidationError
 
-from safelight.atomic_write import atomic_write
 from safelight.client.connection import FINAL_STATES, Connection
 from safelight.client.models import (
     CancelOutcome,
@@ -381,25 +380,16 @@ class Client:
         body = {"ids": list(entry_ids)}
         return self._connection.send("POST", "/v1/gallery/delete", DeletedEntries, json=body).results
 
-    def download(self, entry_ids: Sequence[str], path: str | PathLike[str]) -> Path:
-        """Write a zip archive with the files of up to 1,000 pictures.
+    def download(self, entry_ids: Sequence[str]) -> Iterator[bytes]:
+        """The parts of a zip archive with the files of up to 1,000 pictures, as they arrive.
 
         Pictures without a file, such as blocked ones, are listed in ``not-included.txt`` in it.
 
-        Args:
-            entry_ids: The pictures.
-            path: The archive; an existing file is replaced when all of it has arrived.
-
-        Raises:
-            OutputError: The file cannot be written.
+        Example:
+            >>> with open("pictures.zip", "wb") as file:
+            ...     file.writelines(client.download(ids))
         """
-        target = Path(path)
-        with atomic_write(target) as temporary, temporary.open("wb") as file:
-            for part in self._connection.stream(
-                "POST", "/v1/gallery/download", json={"ids": list(entry_ids)}
-            ):
-                file.write(part)
-        return target
+        return self._connection.stream("POST", "/v1/gallery/download", json={"ids": list(entry_ids)})
 
     def collections(self) -> list[CollectionView]:
         """The collections of the gallery."""
