@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -23,7 +23,12 @@ from safelight.models.checkpoints.folder_walk import (
     walk_weights,
 )
 from safelight.models.checkpoints.parts import PartsIndex
-from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
+from safelight.models.checkpoints.safetensors_header import (
+    PICKLE_SUFFIXES,
+    TensorEntry,
+    main_precision,
+    read_header,
+)
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import FileVersion, file_version
@@ -209,13 +214,17 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
     except SafelightError as error:
         return FoundFile(path, "unknown", None, size, "", usable=False, reason=error.message)
     kind = identify(header)
-    precision = main_precision(list(header.tensors.values()))
+    precision = header.derive(_precision)
     if kind.kind in ("checkpoint", "denoiser"):
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=False)
     if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
         return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
     reason = f"A file of this kind ({kind.kind}) is not used yet."
     return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)
+
+
+def _precision(tensors: Mapping[str, TensorEntry]) -> str:
+    return main_precision(tensors.values())
 
 
 def _describe_whole(found: FoundFile, parts: PartsIndex | None) -> FoundFile:
