@@ -384,7 +384,11 @@ def test_of_two_that_pull_a_checkpoint_at_once_one_downloads(
 def test_a_description_that_is_none_is_an_error(server: FakeSource, settings: Settings) -> None:
     server.add_repository("owner/parts", {"style.safetensors": LORA})
     document = server.documents["/api/models/owner/parts"]
-    for broken in ({"siblings": [{"rfilename": "a", "lfs": {}}]}, {"siblings": [3]}, {"siblings": 3}):
+    for broken in (
+        {"siblings": [{"rfilename": "a", "lfs": {"sha256": "f"}}]},
+        {"siblings": [3]},
+        {"siblings": 3},
+    ):
         server.documents["/api/models/owner/parts"] = document | broken
         with pytest.raises(DownloadError, match="does not tell of"):
             plan("owner/parts", settings)

@@ -195,6 +195,28 @@ none:
     assert folders_of(tmp_path) == [tmp_path, *expected]
 
 
+def test_comfyuis_bases_may_be_relative_or_have_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("home/a", "disk/b", "list/rel/c", "list/rel/d", "list/custom_nodes"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DISK", str(tmp_path / "disk"))
+    listed = tmp_path / "list" / "extra_model_paths.yaml"
+    listed.write_text(
+        """# mine
+one: {base_path: "~", loras: a}  # at home
+two: {base_path: $DISK/, loras: b/}
+three:
+    base_path: rel
+    loras: [c, "d"]
+    custom_nodes: ../custom_nodes
+"""
+    )
+    places = ("home/a", "disk/b", "list/rel/c", "list/rel/d")
+    assert folders_of(listed) == [tmp_path / place for place in places]
+
+
 @pytest.mark.parametrize("content", ["a: [", "- x", "5", "!!python/object/apply:os.system ['true']", "\x00"])
 def test_damaged_lists_of_folders(tmp_path: Path, content: str) -> None:
     listed = tmp_path / "extra_model_paths.yaml"

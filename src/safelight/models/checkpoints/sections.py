@@ -137,8 +137,8 @@ def _identify(prefix: str, tensors: Mapping[str, TensorEntry], *, alone: bool) -
         if fitting:
             width = fitting[0].width(shapes)
             return _section(prefix, "vae", [layout.name for layout in fitting], width, 0, tensors)
-    names = "\n".join(shapes)
-    if prefix not in _AUTOENCODERS and any(key in names for key in _ENCODER_KEYS):
+    joined = "\n".join(shapes)
+    if prefix not in _AUTOENCODERS and any(key in joined for key in _ENCODER_KEYS):
         core = {core_name(name): shape for name, shape in shapes.items()}
         encoders = [layout for layout in TEXT_ENCODERS if layout.matches(core)]
         if encoders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,8 @@ from safelight.models.inventory.file_kinds import identify
 
 EXTRA_PATHS = "extra_model_paths.yaml"
 """ComfyUI's list of further folders."""
+_NO_WEIGHTS = frozenset({"base_path", "is_default", "custom_nodes", "configs"})
+"""Its entries that name no folders of weights."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +260,10 @@ def folders_of(given: Path) -> list[Path]:
 
 
 def _extra_folders(path: Path) -> list[Path]:
-    """The folders in ComfyUI's ``extra_model_paths.yaml``: by program, a base and paths below it, one a line."""
+    """The folders in ComfyUI's ``extra_model_paths.yaml``: by program, a base and paths below it, one a line.
+
+    As ComfyUI does, ~ and environment variables in a base are replaced, and what is relative lies beside the file.
+    """
     try:
         programs = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -270,11 +276,14 @@ def _extra_folders(path: Path) -> list[Path]:
     for entries in programs.values():
         if not isinstance(entries, dict):
             continue
-        base = path.parent / str(entries.get("base_path") or "")
-        for kind, lines in entries.items():
-            if kind not in ("base_path", "is_default") and isinstance(lines, str):
-                for line in filter(None, map(str.strip, lines.splitlines())):
-                    found[(base.expanduser() / line).resolve()] = None
+        base = path.parent / os.path.expandvars(os.path.expanduser(str(entries.get("base_path") or "")))  # noqa: PTH111
+        for kind, listed in entries.items():
+            if kind in _NO_WEIGHTS:
+                continue
+            texts = listed if isinstance(listed, list) else [listed]
+            lines = [line for text in texts if isinstance(text, str) for line in text.splitlines()]
+            for line in filter(None, map(str.strip, lines)):
+                found[(base / line).resolve()] = None
     return [folder for folder in found if folder.is_dir()]
 
 
