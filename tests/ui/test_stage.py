@@ -92,10 +92,10 @@ def test_small_images_are_enlarged_twice_at_most_unless_the_user_fills_the_stage
     image = stage.locator(".sl-frame img")
     expect(image).to_be_visible()
     scale = stage.locator(".sl-stage-scale")
-    expect(scale).to_have_text("128 × 128 · 200%")
+    expect(scale).to_contain_text("200%")
     assert (image.bounding_box() or {})["width"] == pytest.approx(256, abs=1)
     scale.click()
-    expect(scale).not_to_have_text("128 × 128 · 200%")
+    expect(scale).not_to_contain_text("200%")
     assert (image.bounding_box() or {})["width"] > 400
 
 
