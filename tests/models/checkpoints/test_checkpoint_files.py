@@ -21,7 +21,8 @@ from tests.tiny.checkpoint_files import (
     write_whole,
 )
 from tests.tiny.generation import generate_array
-from tests.tiny.original_layout import load_weights
+from tests.tiny.original_layout import convert_unet, load_weights
+from tests.tiny.original_transformers import hunyuan_image
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models.checkpoints import single_file_loader
@@ -38,11 +39,11 @@ from safelight.models.checkpoints.parts import PartFile, PartsIndex
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
-from safelight.models.checkpoints.single_file_loader import PartLoader
+from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
 from safelight.runtime.pool import ModelPool
 
 Tiny = Callable[[str], Path]
-SHOWN = ("flux", "sd3", "qwen-image", "z-image", "sana")
+SHOWN = ("flux", "sd3", "qwen-image", "z-image", "sana", "hunyuan-image", "qwen-image-21")
 """Families of which a picture is generated too; those with equal networks give equal ones."""
 
 
@@ -93,7 +94,19 @@ def test_a_whole_file_gives_what_the_folder_gives(name: str, tiny: Tiny, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["flux", "sdxl", "sd2", "sana", "qwen-image", "hidream", "krea2", "sana-sprint"]
+    "name",
+    [
+        "flux",
+        "sdxl",
+        "sd2",
+        "sana",
+        "qwen-image",
+        "hidream",
+        "krea2",
+        "sana-sprint",
+        "kolors",
+        "hunyuan-image",
+    ],
 )
 def test_a_file_in_diffusers_names(name: str, tiny: Tiny, tmp_path: Path) -> None:
     path = write_in_diffusers_names(tiny(name), tmp_path / f"{name}.safetensors")
@@ -299,7 +312,61 @@ def test_the_tokenizer_that_is_not_shipped_is_asked_for(tiny: Tiny, tmp_path: Pa
     (tmp_path / "text_encoders" / "tokenizer.json").unlink()
     with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
         describe_parts(find_checkpoint(str(path), tmp_path / "home"))
-    assert "gemma-2-2b" in caught.value.hint
+    assert "safelight models pull tokenizer:gemma2 " in caught.value.hint
+
+
+def test_hunyuan_image_with_fused_queries_keys_and_values(tiny: Tiny, tmp_path: Path) -> None:
+    """As ComfyUI's files are; Tencent's have them apart."""
+    path = write_parts("hunyuan-image-distilled", tiny("hunyuan-image-distilled"), tmp_path)
+    tensors = hunyuan_image(load_weights(tiny("hunyuan-image-distilled") / "transformer"), fused=True)
+    write(path, tensors)
+    assert identify_single_file(path).family.name == "hunyuan-image-distilled"
+    part = PartFile("transformer", "hunyuan-image", path, "", "HunyuanImageTransformer2DModel")
+    loaded = PartLoader(part).load(torch.float32).state_dict()
+    wanted = load_weights(tiny("hunyuan-image-distilled") / "transformer")
+    assert loaded.keys() == wanted.keys()
+    assert all(torch.equal(loaded[name], wanted[name]) for name in wanted)
+
+
+def test_guiders_of_a_file_are_the_published_ones(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("hunyuan-image", tiny("hunyuan-image"), tmp_path)
+    guiders = SingleFileLoader(identify_single_file(path)).guiders()
+    steps = {name: each.config.adaptive_projected_guidance_start_step for name, each in guiders.items()}
+    assert steps == {"guider": 5, "ocr_guider": 38}
+
+
+def test_models_of_kandinsky_for_video_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("kandinsky5", tiny("kandinsky5"), tmp_path)
+    tensors = load_file(path) | {"visual_embeddings.in_layer.weight": torch.zeros(32, 36)}
+    with pytest.raises(CheckpointFamilyError, match="for video or for editing"):
+        identify_single_file(write(path, tensors))
+
+
+@pytest.mark.parametrize("names", ["original", "diffusers"])
+def test_kolors_unet_with_its_encoder_in_another_file(names: str, tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny("kolors")
+    unet = load_weights(folder / "unet")
+    encoder, vae = tmp_path / "text_encoders" / "chatglm3.safetensors", tmp_path / "vae" / "sdxl.safetensors"
+    path = tmp_path / "unet" / "kolors.safetensors"
+    if names == "original":
+        projection = {name: unet.pop(name) for name in [*unet] if name.startswith("encoder_hid_proj.")}
+        unet = convert_unet(unet) | projection
+    chatglm = {f"transformer.{name}": each for name, each in load_weights(folder / "text_encoder").items()}
+    chatglm.pop("transformer.rotary_pos_emb.inv_freq")  # computed
+    write(encoder, chatglm)
+    write(vae, load_weights(folder / "vae"))
+    write(path, unet)
+    for file, component in ((encoder, "text_encoder"), (vae, "vae"), (path, "unet")):
+        shutil.copy(folder / component / "config.json", file.with_suffix(".json"))
+    home = tmp_path / "home"
+    with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
+        describe_parts(find_checkpoint(str(path), home))
+    assert "tokenizer:chatglm " in caught.value.hint
+    shutil.copytree(folder / "tokenizer", home / "tokenizers" / "chatglm")
+    file = load_checkpoint(find_checkpoint(str(path), home))
+    assert file.family.name == "kolors"
+    assert file.options == {"force_zeros_for_empty_prompt": False}
+    equal_networks(file, load_checkpoint(describe_checkpoint(folder, "kolors")))
 
 
 Changes = Callable[[dict[str, torch.Tensor]], None]
