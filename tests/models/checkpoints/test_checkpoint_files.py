@@ -25,7 +25,7 @@ from tests.tiny.original_layout import convert_unet, load_weights
 from tests.tiny.original_transformers import hunyuan_image
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
-from safelight.models.checkpoints import single_file_loader
+from safelight.models.checkpoints import safetensors_header, single_file_loader
 from safelight.models.checkpoints.discovery import (
     describe_checkpoint,
     find_checkpoint,
@@ -35,7 +35,7 @@ from safelight.models.checkpoints.discovery import (
 )
 from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
-from safelight.models.checkpoints.parts import PartFile, PartsIndex
+from safelight.models.checkpoints.parts import NamedParts, PartFile, PartsIndex
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
@@ -519,6 +519,91 @@ def test_pulled_parts_are_found_in_the_folders_of_their_kind(tiny: Tiny, tmp_pat
             file.rename(folder / file.name)
     found = find_checkpoint(moved.stem, home, allow_paths=False)
     assert {part.path.parent.name for part in found.parts} == {"checkpoints", "vae", "text_encoders"}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "component"),
+    [("flux", "t5xxl", "text_encoder_2"), ("sdxl", "clip_l", "text_encoder")],
+)
+def test_another_text_encoder_for_a_diffusers_folder(
+    name: str, encoder: str, component: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny(name), tmp_path / "home" / "checkpoints" / "own")
+    tensors = {key: tensor + 1 for key, tensor in load_weights(folder / component).items()}
+    file = write(tmp_path / "home" / "text_encoders" / f"{encoder}.safetensors", tensors)
+    shutil.copy(folder / component / "config.json", file.with_suffix(".json"))
+    named = NamedParts(text_encoders=(encoder,), allow_paths=False)
+    plain = describe_parts(find_checkpoint("own", tmp_path / "home"))
+    parts = describe_parts(find_checkpoint("own", tmp_path / "home", named=named))
+    changed = {each for each in parts.sources if parts.sources[each].key != plain.sources[each].key}
+    assert (changed, set(parts.part_digests)) == ({component}, {component})
+    loaded = parts.sources[component].load().network.state_dict()
+    own = load_weights(folder / component)
+    assert all(torch.equal(loaded[key], own[key] + 1) for key in loaded if key in own)
+    if name == "flux":
+        write_parts("flux", folder, tmp_path / "models")
+        shutil.rmtree(tmp_path / "models" / "text_encoders" / "t5xxl")
+        (tmp_path / "models" / "text_encoders" / "t5xxl.safetensors").unlink()
+        shutil.copytree(folder / "tokenizer_2", file.with_suffix("") / "tokenizer")
+        single = find_checkpoint("flux", tmp_path / "home", folders=[tmp_path / "models"], named=named)
+        assert describe_parts(single).sources[component].key == parts.sources[component].key
+        given = describe_parts(find_checkpoint("own", tmp_path / "home", named=named))
+        assert given.tokenizers_digest != plain.tokenizers_digest
+        wrong = NamedParts(text_encoders=(encoder, encoder))
+        with pytest.raises(CheckpointInvalidError, match="does not fit"):
+            find_checkpoint("own", tmp_path / "home", named=wrong)
+
+
+def test_a_tokenizer_with_no_number_is_not_the_second_encoders(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_whole("hidream", tiny("hidream"), tmp_path / "hidream.safetensors")
+    describe_parts(describe_checkpoint(path, "hidream"))
+    shutil.rmtree(path.with_suffix("") / "tokenizer_4")
+    with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
+        describe_parts(describe_checkpoint(path, "hidream"))
+    assert "tokenizer:llama " in caught.value.hint
+
+
+def test_a_tokenizer_that_several_files_share_is_watched(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("lumina2", tiny("lumina2"), tmp_path)
+    given = tmp_path / "text_encoders" / "gemma2_2b" / "tokenizer"
+    shared = given.rename(tmp_path / "x") / "tokenizer.json"
+    shared = shared.rename(tmp_path / "text_encoders" / "tokenizer.json")
+    before = find_checkpoint(str(path), tmp_path / "home")
+    digest = describe_parts(before).tokenizers_digest
+    shared.write_text(shared.read_text() + "\n")
+    assert find_checkpoint(str(path), tmp_path / "home") != before
+    assert describe_parts(before).tokenizers_digest != digest
+
+
+def test_a_damaged_config_beside_a_file_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    good = path.with_suffix(".json").read_text()
+    path.with_suffix(".json").write_text(good[:-20])
+    found = find_checkpoint(str(path), tmp_path / "home")  # lists go on
+    with pytest.raises(CheckpointInvalidError, match=r"flux\.json is not JSON") as caught:
+        describe_parts(found)
+    assert "repair it" in caught.value.hint
+    path.with_suffix(".json").write_text(good)
+    assert find_checkpoint(str(path), tmp_path / "home") != found
+
+
+def test_a_header_is_parsed_once_for_the_description_of_a_part(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    found = find_checkpoint(str(path), tmp_path / "home")
+    parsed: list[Path] = []
+    parse = safetensors_header._parse
+
+    def count(file: Path, text: bytes) -> object:
+        parsed.append(file)
+        return parse(file, text)
+
+    monkeypatch.setattr(safetensors_header, "_parse", count)
+    safetensors_header._read_header.cache_clear()
+    describe_parts(found)
+    assert sorted(parsed) == sorted({*parsed})
+    assert len(parsed) == 4
 
 
 def test_weights_in_a_folder_of_the_same_name_are_none_of_its_files(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
 from safelight.models.checkpoints.safetensors_header import TensorEntry, main_precision, read_header
 from safelight.models.checkpoints.sidecar import files_about
-from safelight.models.checkpoints.single_file import SingleFile, identify_single_file
+from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family

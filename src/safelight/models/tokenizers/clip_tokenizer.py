@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.tokenizers.given_tokenizers import given_folder
 from safelight.models.tokenizers.clip_vocabulary import END, START, read_merges, read_vocabulary
+from safelight.models.tokenizers.given_tokenizers import given_folder
 
 MAX_LENGTH = 10_000
 """More tokens than any text encoder reads at once; a larger ``model_max_length`` means that none was set."""

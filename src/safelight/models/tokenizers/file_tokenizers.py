@@ -1,4 +1,4 @@
-"""The tokenizer of a text encoder in a weights file, which cannot hold one: given beside the file, pulled, or bundled."""
+"""The tokenizer of a text encoder in a weights file, which cannot hold one: given beside it, pulled, or bundled."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ diffusers. Published values: Kwai's folder. ChatGLM3's tokenizer does not come w
 from __future__ import annotations
 
 from safelight.models.checkpoints.layouts.layout import FamilyLayout, Shapes, Slot, side
-from safelight.models.checkpoints.layouts.stable_diffusion import betas, unet, unet_variant, unet_vae
+from safelight.models.checkpoints.layouts.stable_diffusion import betas, unet, unet_vae, unet_variant
 
 
 def _text_width(shapes: Shapes) -> int | None:

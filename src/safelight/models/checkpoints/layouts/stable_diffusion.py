@@ -16,6 +16,7 @@ from safelight.models.checkpoints.layouts.layout import (
     Shapes,
     Slot,
     Tensors,
+    Variant,
     count_blocks,
     declared,
     needed,
@@ -171,7 +172,14 @@ def _check_edit(shapes: Shapes) -> str:
     )
 
 
-def unet_variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mapping[str, str], str], str]:
+def unet_variant(key: str, families: tuple[str, ...]) -> Variant:
+    """Tell the variants of a U-Net's family apart.
+
+    Args:
+        key: The family.
+        families: The names of its variants that Safelight has.
+    """
+
     def variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
         found = _check_edit(shapes)
         if found:
@@ -198,6 +206,7 @@ def unet_variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mappi
 
 
 def betas(class_name: str, **values: object) -> Config:
+    """The config of a scheduler with Stable Diffusion's noise levels, unless other values are given."""
     return {
         "_class_name": class_name,
         "beta_start": 0.00085,
@@ -239,6 +248,14 @@ def _lcm() -> Config:
 
 
 def unet_vae(side_in_pixels: int, scaling: float, *names: str, other_names: tuple[str, ...] = ()) -> Slot:
+    """The place of a U-Net's autoencoder.
+
+    Args:
+        side_in_pixels: The side of the pictures that it was trained on.
+        scaling: The factor of its latents.
+        names: Words in names of files that belong to the family.
+        other_names: Words in names of files that belong to another.
+    """
     return Slot(
         component="vae",
         layouts=("kl", "tiny"),
