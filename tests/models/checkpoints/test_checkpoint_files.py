@@ -363,7 +363,9 @@ def test_kolors_unet_with_its_encoder_in_another_file(names: str, tiny: Tiny, tm
         describe_parts(find_checkpoint(str(path), home))
     assert "tokenizer:chatglm " in caught.value.hint
     shutil.copytree(folder / "tokenizer", home / "tokenizers" / "chatglm")
-    file = load_checkpoint(find_checkpoint(str(path), home))
+    found = find_checkpoint(str(path), home)
+    assert {each.device.type for each in empty_networks(found)["text_encoder"].parameters()} == {"meta"}
+    file = load_checkpoint(found)
     assert file.family.name == "kolors"
     assert file.options == {"force_zeros_for_empty_prompt": False}
     equal_networks(file, load_checkpoint(describe_checkpoint(folder, "kolors")))

@@ -181,7 +181,9 @@ class PartLoader:
                     network: torch.nn.Module = getattr(diffusers, class_name).from_config(self._config)
                 else:
                     kind = getattr(_LIBRARIES[self._layout.library], class_name)
-                    network = kind(kind.config_class.from_dict(dict(self._config)))
+                    # diffusers' ChatGLM would allocate its weights, also where torch's device is meta
+                    options = {"empty_init": False} if self._layout.library == "kolors" else {}
+                    network = kind(kind.config_class.from_dict(dict(self._config)), **options)
         except _FAILURES as error:
             raise CheckpointInvalidError(
                 f"{self.part.path} gives no {class_name} for {self.part.component}: {error}."
