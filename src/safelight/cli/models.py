@@ -217,7 +217,8 @@ def pull(
         str,
         typer.Argument(
             metavar="NAME",
-            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn.",
+            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], tokenizer:NAME, a page's address, "
+            "or an AIR urn.",
             show_default=False,
         ),
     ],
@@ -291,8 +292,10 @@ def _pull_classifier(name: str, hub: HttpSource, settings: Settings, json: bool)
 
 def _print_plan(plan: PullPlan) -> None:
     """What is going to be downloaded, on stderr."""
-    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or 'weights'}")
+    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or plan.contents}")
     print_stderr(f"  licence: {printable(plan.licence or 'not stated')}{', gated' if plan.gated else ''}")
+    if plan.gated and plan.source.token is None:
+        print_stderr("  It is given only with a token of somebody who accepted its terms: --token-file FILE")
     if words := plan.notes.get("activation text"):
         print_stderr(f"  trigger words: {printable(str(words))}")
     shown = (
