@@ -20,7 +20,9 @@ from safelight.cli.app import build_app
 from safelight.errors import SafelightError, catalogue
 from safelight.generation.fields import FieldDescription, request_fields
 from safelight.generation.request import MAX_SEED, GenerationRequest
+from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, FamilyLayout
 from safelight.models.families import FAMILIES, Family
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZER_SOURCES
 from safelight.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -35,6 +37,8 @@ FIELDS_START = "<!-- The fields of a request, by scripts/render_docs.py -->"
 FIELDS_END = "<!-- End of the fields -->"
 FAMILIES_START = "<!-- The families of checkpoints, by scripts/render_docs.py -->"
 FAMILIES_END = "<!-- End of the families -->"
+FILES_START = "<!-- The families in weights files, by scripts/render_docs.py -->"
+FILES_END = "<!-- End of the families in weights files -->"
 VALUE_NAMES = {
     "string": "text",
     "integer": "whole number",
@@ -50,8 +54,15 @@ def errors_page() -> str:
     rows = [_error_row(error) for error in catalogue() if error is not SafelightError]
     head = "| code | what it means | what would be right | HTTP | exit |\n|---|---|---|---|---|\n"
     return (
-        "# Errors\n\nEvery error a user can meet. The code is stable: programs may rely on it. On the command line an "
-        "error is a line on stderr and, with `--json`, an object `error` with `code`, `message` and `hint`.\n\n"
+        "# Errors\n\nEvery error a user can meet. The code is stable: programs may rely on it. On the command "
+        "line an error is a line on stderr and, with `--json`, an object `error` with `code`, `message` and "
+        "`hint`.\n\nAn error about a field of a request also has `field`, the field's path with dots "
+        "(`hires.scale`), and `context`, values for a message of one's own; so has the error of a job. The "
+        "context has `minimum` (or `above`, which excludes it), `maximum` (or `below`), `multiple` and the "
+        "`nearest` that are, the `choices` that there are, the type that is `expected`, the `name` that is "
+        "unknown, or the `other` field; about sizes `width` and `height` too. Where several fields are wrong,"
+        " `problems` lists all of them, each with `field`, `code`, `message` and `context`. OpenAI's and "
+        "A1111's APIs have the code `request.invalid` for every `request.…` about one field.\n\n"
         + head
         + "".join(rows)
     )
@@ -130,7 +141,7 @@ def _helps(commands: list[tuple[str, ...]]) -> dict[str, str]:
 
 
 def generation_page() -> str:
-    """The page on generation with two tables between their marks: the fields of a request, and the families."""
+    """The page on generation with its tables between their marks: fields of a request, families, families in files."""
     fields = "| field | value | default | meaning |\n|---|---|---|---|\n" + "".join(
         _field_row(field) for field in request_fields(GenerationRequest)
     )
@@ -139,6 +150,10 @@ def generation_page() -> str:
         "|---|---|---|---|---|---|---|---|---|\n"
     ) + "".join(map(_family_row, FAMILIES.values()))
     page = _with_table((DOCS / "generation.md").read_text(), fields, FIELDS_START, FIELDS_END)
+    files = (
+        "| family | names of tensors | text encoders | autoencoder | tokenizers to pull |\n|---|---|---|---|---|\n"
+    ) + "".join(map(_file_row, FAMILY_LAYOUTS))
+    page = _with_table(page, files, FILES_START, FILES_END)
     return _with_table(page, families, FAMILIES_START, FAMILIES_END)
 
 
@@ -146,6 +161,22 @@ def _with_table(page: str, table: str, start: str, end: str) -> str:
     """A page with a table in place of what is between its two marks."""
     before, rest = page.split(start)
     return f"{before}{start}\n\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def _file_row(layout: FamilyLayout) -> str:
+    names = "the authors', diffusers'" if layout.denoiser.own_keys else "diffusers', which others use too"
+    encoders = [slot for slot in layout.slots if slot.component != "vae"]
+    optional = {True: " (optional)", False: ""}
+    cells = (
+        FAMILIES[layout.denoiser.name].title,
+        names,
+        ", ".join(f"{slot.usual_files[0]}{optional[slot.optional]}" for slot in encoders),
+        ", ".join(slot.usual_files[0] for slot in layout.slots if slot.component == "vae"),
+        ", ".join(
+            f"`tokenizer:{slot.tokenizer}`" for slot in encoders if slot.tokenizer in TOKENIZER_SOURCES
+        ),
+    )
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _family_row(family: Family) -> str:

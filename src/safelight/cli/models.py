@@ -217,7 +217,8 @@ def pull(
         str,
         typer.Argument(
             metavar="NAME",
-            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn.",
+            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], tokenizer:NAME, a page's address, "
+            "or an AIR urn.",
             show_default=False,
         ),
     ],
@@ -291,8 +292,10 @@ def _pull_classifier(name: str, hub: HttpSource, settings: Settings, json: bool)
 
 def _print_plan(plan: PullPlan) -> None:
     """What is going to be downloaded, on stderr."""
-    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or 'weights'}")
+    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or plan.contents}")
     print_stderr(f"  licence: {printable(plan.licence or 'not stated')}{', gated' if plan.gated else ''}")
+    if plan.gated and plan.source.token is None:
+        print_stderr("  It is given only with a token of somebody who accepted its terms: --token-file FILE")
     if words := plan.notes.get("activation text"):
         print_stderr(f"  trigger words: {printable(str(words))}")
     shown = (
@@ -346,13 +349,16 @@ def adopt(
     json: JsonOption = False,
 ) -> None:
     """Use the models of another program where they are: show each file, and add the folder to the settings."""
-    from safelight.models.inventory.folders import add_model_folders, folders_of, inspect_folder
+    from safelight.models.inventory.folders import FoundFile, add_model_folders, folders_of, inspect_folder
 
     settings = _load_settings()
     folders = folders_of(folder)
     if not folders:
         raise UsageError(f"None of the folders in {folder} exists.")
-    files = {found.path: found for each in folders for found in inspect_folder(each)}
+    files: dict[Path, FoundFile] = {}
+    for each in folders:
+        for found in inspect_folder(each):
+            files.setdefault(found.path.resolve(), found)  # links, and folders within each other
     if not dry_run:
         add_model_folders(settings.home, folders)
     if json:
@@ -371,7 +377,7 @@ def adopt(
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
     usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
     print_line(
-        f"{len(files)} files; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+        f"Files: {len(files)}; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
     )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")

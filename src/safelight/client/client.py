@@ -46,7 +46,7 @@ from safelight.client.models import (
     UpscaleJob,
     Verdicts,
 )
-from safelight.errors import FileMissingError, RequestError, ResultMissingError, error_of
+from safelight.errors import FileMissingError, ResultMissingError, error_of, field_error
 from safelight.validation import first_problem
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
@@ -231,7 +231,9 @@ class Client:
             ResultMissingError: The job was cancelled before it had a result, or has not ended.
         """
         if job.error is not None:
-            raise error_of(job.error.code, job.error.message, job.error.hint)
+            raise error_of(
+                job.error.code, job.error.message, job.error.hint, job.error.field, job.error.context
+            )
         if job.state not in FINAL_STATES or job.result is None:
             raise ResultMissingError(f"The job {job.id} is {job.state}, without a result.")
         return JobResult.model_validate(job.result)
@@ -428,4 +430,5 @@ def _validated_job(job_type: type[GenerateJob], fields: Mapping[str, Any]) -> Ge
     try:
         return job_type(kind="generate", **fields)
     except ValidationError as error:
-        raise RequestError(f"{first_problem(error)}.") from error
+        problem = first_problem(error)
+        raise field_error(problem, f"{problem}.") from error

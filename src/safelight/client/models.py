@@ -267,6 +267,20 @@ class Failure(BaseModel):
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    """The request's field that is wrong, with dots; empty if it is about none."""
+    context: dict[str, Any] = {}
+    """Values for a message of one's own, such as the field's range."""
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    """Its path with dots, such as hires.scale; empty for the request as a whole."""
+    code: str
+    message: str
+    context: dict[str, Any] = {}
 
 
 class GenerateJob(BaseModel):
@@ -518,6 +532,10 @@ class LoadFailure(BaseModel):
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    """The request's field that is wrong, with dots; empty if it is about none."""
+    context: dict[str, Any] = {}
+    """Values for a message of one's own, such as the field's range."""
     checkpoint: str
     time: AwareDatetime
 
@@ -613,6 +631,12 @@ class NativeError(BaseModel):
     """What was wrong with this very request."""
     hint: str | None = None
     """What would be right."""
+    field: str | None = None
+    """The request's field that is wrong: its path with dots, such as hires.scale."""
+    context: dict[str, Any] | None = None
+    """Values for a message of one's own, such as the range of the field: docs/errors.md."""
+    problems: list[FieldProblem] | None = None
+    """Every field that is wrong, where several are; the first one is also in the other fields."""
 
 
 class NativeErrorBody(BaseModel):

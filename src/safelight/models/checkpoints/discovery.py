@@ -54,7 +54,7 @@ from safelight.models.checkpoints.safetensors_header import (
     read_header,
 )
 from safelight.models.checkpoints.sections import Section, read_contents
-from safelight.models.checkpoints.sidecar import files_beside
+from safelight.models.checkpoints.sidecar import files_about
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import (
     FileVersion,
@@ -67,6 +67,7 @@ from safelight.models.digests import (
 from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 from safelight.models.inventory.kind_folders import kind_folder
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZERS_FOLDER
 
 STARTER = "starter"
 MAX_COMPARED = 5000
@@ -162,10 +163,6 @@ class Checkpoint:
             return cached_digest(self.path, cache)
         return cached_combined_digest(self.weights, cache)
 
-    def short_hash(self, cache: Path) -> str:
-        """The first ten digits of ``digest``, which AUTOMATIC1111 shows as the model hash."""
-        return self.digest(cache)[:10]
-
     def default_side(self) -> int:
         """Default width and height in pixels, from its configs; the family's default if the configs don't state one.
 
@@ -226,6 +223,8 @@ def find_checkpoints(
     )
     found = []
     parts = parts_index(home, folders)
+    for path in own.values():
+        _read_once(path)
     for name, path in (pulled | own).items():
         try:
             kind: Literal["hub"] | None = "hub" if name in pulled else None
@@ -243,7 +242,7 @@ def find_checkpoints(
 def parts_index(home: Path, folders: Sequence[Path] = ()) -> PartsIndex:
     """The files with autoencoders and text encoders in the data directory and in further folders."""
     pulled = (kind_folder(home, "autoencoder"), kind_folder(home, "text encoder"))
-    return PartsIndex((checkpoints_folder(home), *pulled, *folders))
+    return PartsIndex((checkpoints_folder(home), *pulled, *folders), home / TOKENIZERS_FOLDER)
 
 
 def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:
@@ -350,7 +349,11 @@ def _describe_file(path: Path, name: str, index: PartsIndex, named: NamedParts) 
     sections = {part.component: _section_of(part) for part in parts}
     others = tuple(dict.fromkeys(part.path for part in parts if part.path != path))
     stats = _stats(
-        [path, *others, *files_beside(path), *(file for other in others for file in files_beside(other))]
+        [
+            *(path, *others),
+            *(file for each in (path, *others) for file in files_about(each)),
+            *(file for part in parts for file in part.tokenizer_files),
+        ]
     )
     return Checkpoint(
         name=name,
@@ -373,6 +376,16 @@ def _section_of(part: PartFile) -> Section:
     return next(section for section in sections if section.prefix == part.prefix)
 
 
+def _read_once(path: Path) -> None:
+    """Keep what a file's header says; the index of parts would read all headers between one file and the next."""
+    try:
+        if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+            _file_kind(path, file_version(path))
+            identify_single_file(path)
+    except SafelightError:  # describing the file says why
+        pass
+
+
 @lru_cache(maxsize=10_000)
 def _file_kind(path: Path, _: FileVersion) -> str | None:
     """What a file is; None for one that cannot be read. Its header is read once until the file changes."""
@@ -393,10 +406,10 @@ def _describe_folder(
     _check_components(folder, family)
     configs = tuple(file.absolute() for file in folder.configs)
     checkpoint = _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
-    given = choose_for_folder(path, index, named)
+    given = choose_for_folder(folder, family, index, named)
     if not given:
         return checkpoint
-    stats = _stats([file for part in given for file in (part.path, *files_beside(part.path))])
+    stats = _stats([file for part in given for file in (part.path, *files_about(part.path))])
     return replace(checkpoint, parts=given, stamp=f"{checkpoint.stamp} {_hash_stats(stats)}")
 
 
@@ -539,7 +552,7 @@ def _is_part(path: Path) -> bool:
     """Whether a file holds text encoders or autoencoders and nothing else."""
     try:
         contents = read_contents(path)
-    except ModelError:
+    except SafelightError:
         return False
     return bool(contents.sections) and not contents.of_role("denoiser")
 

@@ -32,6 +32,7 @@ from safelight.models.hub.pull_plan import (
     is_pickle_name,
 )
 from safelight.models.hub.references import HubReference
+from safelight.models.hub.tokenizer_pull import tokenizer_files, tokenizer_plan
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -87,6 +88,11 @@ def plan_hub_pull(reference: HubReference, source: HttpSource, cache: Path | Non
     if not _COMMIT.fullmatch(commit):
         raise DownloadError(f"{source.host} names no commit of {reference.name}.")
     siblings: dict[str, Any] = {each.rfilename: each for each in info.siblings or ()}
+    if reference.tokenizer:
+        taken = tokenizer_files(reference.tokenizer, list(siblings))
+        remote = [_remote_file(siblings[name], reference.name, commit, source) for name in taken]
+        gated = bool(info.gated)
+        return tokenizer_plan(reference.tokenizer, source, commit, _licence(info), remote, gated=gated)
     names = _wanted_names(reference, list(siblings))
     if names is None:
         return None
@@ -208,7 +214,8 @@ def _model_info(reference: HubReference, source: HttpSource) -> ModelInfo:
         raise DownloadError(f"{source.host} answers with the status {status}.{more}") from error
     except OfflineModeIsEnabled as error:
         raise DownloadError(f"{name} is not asked for: HF_HUB_OFFLINE is set.") from error
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # The last three are what the library raises where an answer lacks a part.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(f"The hub does not tell of {name}: {lines[0]}") from error
 

@@ -72,7 +72,7 @@ def test_a_user_moves_their_own_jobs(people: People, bench: JobDriver) -> None:
     assert move("chief", first.id, theirs.id) == (409, "job.move")
     assert move("chief", first.id, None) == (200, None)
     assert move("anna", NOBODYS, None) == (404, "job.missing")
-    assert move("anna", first.id, "nonsense") == (422, "request.invalid")
+    assert move("anna", first.id, "nonsense") == (422, "request.pattern")
     assert people("anna").post(f"/v1/jobs/{first.id}/move", json={}).status_code == 422
     queue = people("anna").get("/v1/queue").json()["jobs"]
     assert [job["id"] for job in queue] == [third.id, second.id, first.id]
