@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from safelight.server.api.native import (
     collections,
     gallery,
+    gallery_download,
     gallery_selection,
     jobs,
     models,
@@ -61,7 +62,17 @@ OPTIONS = (
 def document() -> dict[str, Any]:
     """The OpenAPI document of the native API."""
     app = FastAPI(title="Safelight", version="1")
-    for family in (jobs, queue, moderation, models, gallery, gallery_selection, collections, system):
+    for family in (
+        jobs,
+        queue,
+        moderation,
+        models,
+        gallery,
+        gallery_selection,
+        gallery_download,
+        collections,
+        system,
+    ):
         app.include_router(family.router)
     return app.openapi()
 

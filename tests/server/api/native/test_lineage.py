@@ -103,12 +103,12 @@ def test_the_relation_in_result_and_gallery(client: TestClient, service: QueueSe
     [
         ({"kind": "upscale"}, 422, "request.invalid"),
         ({"kind": "upscale", "parent": NOBODYS}, 404, "gallery.missing"),
-        ({"kind": "upscale", "parent": "x"}, 422, "request.invalid"),
-        ({"kind": "upscale", "parent": 7}, 422, "request.invalid"),
+        ({"kind": "upscale", "parent": "x"}, 422, "request.pattern"),
+        ({"kind": "upscale", "parent": 7}, 422, "request.type"),
         ({"kind": "upscale", "image": f"gallery:{NOBODYS}"}, 404, "gallery.missing"),
         ({"kind": "upscale", "image": "gallery:../../etc/passwd"}, 404, "gallery.missing"),
         ({"kind": "scan", "images": ["gallery:"]}, 404, "gallery.missing"),
-        ({"kind": "scan", "images": [], "parent": NOBODYS}, 422, "request.invalid"),
+        ({"kind": "scan", "images": ["x"], "parent": NOBODYS}, 422, "request.unknown_field"),
         (GENERATE_REQUEST | {"parent": NOBODYS}, 404, "gallery.missing"),
         (GENERATE_REQUEST | {"init_from_parent": True}, 422, "request.invalid"),
         (

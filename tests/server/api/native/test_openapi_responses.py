@@ -15,6 +15,7 @@ from safelight.server.api.native import (
     collections,
     diagnostics,
     gallery,
+    gallery_download,
     gallery_selection,
     heatmap,
     hub,
@@ -39,6 +40,7 @@ from safelight.server.app import create_app
 OWN_FILES = (
     collections,
     gallery_selection,
+    gallery_download,
     heatmap,
     policies,
     model_residency,

@@ -1,4 +1,4 @@
-"""Several pictures of the gallery at once: mark, delete and download."""
+"""Several pictures of the gallery at once: mark and delete them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
 
-from safelight.errors import (
-    BlockedError,
-    CollectionMissingError,
-    EntryFileMissingError,
-    EntryMissingError,
-    SafelightError,
-    UnsupportedMediaTypeError,
-)
+from safelight.errors import CollectionMissingError, SafelightError
 from safelight.gallery import BulkChange, BulkResult
 from safelight.server.api.native.errors import NativeError
 from safelight.server.api.native.live import CurrentBroadcaster
-from safelight.server.api.native.openapi_responses import BINARY, error_responses, example_response
+from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.gallery import (
     BulkMarks,
     DeletedEntries,
@@ -30,13 +22,9 @@ from safelight.server.api.native.schemas.gallery import (
 )
 from safelight.server.api.openapi_examples import DELETED_ENTRIES, MARKED_ENTRIES
 from safelight.server.core.app_state import CurrentAppState
-from safelight.server.core.request_bodies.multipart import URLENCODED, PageFormRoute
 from safelight.server.security.dependencies import CurrentPrincipal
 
-ZIP = "application/zip"
-ARCHIVE_NAME = "safelight-pictures.zip"
 router = APIRouter(prefix="/v1/gallery", tags=["gallery"])
-form_router = APIRouter(route_class=PageFormRoute)
 
 
 @router.patch(
@@ -87,45 +75,6 @@ async def delete_entries(
     return DeletedEntries(results=[EntryOutcome(id=each.id, error=_error(each.error)) for each in results])
 
 
-@form_router.post(
-    "/download",
-    response_class=StreamingResponse,
-    operation_id="download_entries",
-    summary="Download several pictures",
-    responses=error_responses(
-        BlockedError, EntryFileMissingError, EntryMissingError, UnsupportedMediaTypeError
-    )
-    | {200: {"description": "A zip archive.", "content": {ZIP: {"schema": BINARY}}}},
-    openapi_extra={
-        "requestBody": {
-            "content": {
-                URLENCODED: {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"ids": {"type": "array", "items": {"type": "string"}}},
-                        "required": ["ids"],
-                    }
-                }
-            }
-        }
-    },
-)
-async def download_entries(
-    body: EntryIds, app_state: CurrentAppState, principal: CurrentPrincipal
-) -> StreamingResponse:
-    """The pictures' files in a zip archive, which is made while it is sent. The body may be a page's form.
-
-    A file not-included.txt in it names the pictures that have no file, such as blocked ones, with the reasons. If none
-    has one, the response is the first picture's error.
-    """
-    archive = await asyncio.to_thread(app_state.service.gallery.archive, body.ids, principal.scope)
-    headers = {
-        "Content-Disposition": f'attachment; filename="{ARCHIVE_NAME}"',
-        "Cache-Control": "no-store",
-    }
-    return StreamingResponse(archive, media_type=ZIP, headers=headers)
-
-
 def _ids_by_owner(results: Iterable[BulkResult]) -> dict[str | None, list[str]]:
     """The ids of the entries to which something was done, by owner."""
     found: dict[str | None, list[str]] = {}
@@ -149,6 +98,3 @@ def _marked(result: BulkResult) -> MarkedEntry:
 
 def _error(error: SafelightError | None) -> NativeError | None:
     return None if error is None else NativeError.model_validate(error.to_dict())
-
-
-router.include_router(form_router)
