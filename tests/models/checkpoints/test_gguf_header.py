@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_metadata_are_texts_and_lists_are_read_apart(tmp_path: Path) -> None:
         read_gguf_metadata(path)
     with pytest.raises(FileMissingError):
         read_gguf_metadata(tmp_path / "none.gguf")
+
+
+def test_long_lists_take_no_memory_where_only_the_header_is_wanted(tmp_path: Path) -> None:
+    """A list of bytes takes sixteen times its size in memory."""
+    key, count = b"a", 20_000_000
+    head = b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, len(key)) + key + struct.pack("<IIQ", 9, 0, count)
+    path = tmp_path / "m.gguf"
+    path.write_bytes(head + bytes(count))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_header(path).metadata == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
 def test_the_precision_of_a_mixture_is_that_of_most_weights(tmp_path: Path) -> None:

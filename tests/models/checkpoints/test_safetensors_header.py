@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import resource
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
@@ -80,7 +81,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
     ("content", "says"),
     [
         (WHOLE + b"x", "where its header speaks of"),
-        (struct.pack("<Q", 2**62) + b"{" + bytes(20), "does not begin with a header"),
+        (struct.pack("<Q", 2**62) + b"{" + bytes(20), "more than a file of weights needs"),
+        (struct.pack("<Q", 30_000_000) + b"{" + bytes(20), "more than a file of weights needs"),
         (struct.pack("<Q", 99) + b"{}" + bytes(20), "cut short"),
         (write_header({"a": {"dtype": "F32"}}), "damaged header"),
         (write_header({"a": 3}), "damaged header"),
@@ -180,6 +182,17 @@ def test_headers_that_are_no_json_of_the_format_are_refused(tmp_path: Path, text
     content = struct.pack("<Q", len(text)) + text.encode() + bytes(text.endswith(("1]}}", "true]}}")))
     with pytest.raises(CheckpointInvalidError, match="damaged header"):
         read_header(write_safetensors(tmp_path / "m.safetensors", content))
+
+
+def test_a_header_that_takes_many_times_its_size_is_refused_before(tmp_path: Path) -> None:
+    text = b'{"a": [' + b"{}," * 3_000_000 + b"{}]}"
+    path = write_safetensors(tmp_path / "m.safetensors", struct.pack("<Q", len(text)) + text)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointInvalidError, match="brackets in its header"):
+        read_header(path)
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    )  # kilobytes; it would be 400,000
 
 
 def test_metadata_may_stand_anywhere(tmp_path: Path) -> None:

@@ -149,6 +149,24 @@ def test_links_that_lead_nowhere_are_left_out(tmp_path: Path) -> None:
     assert [each.name for each in found] == ["starter"]
     assert problems == []
     assert list(inspect_folder(tmp_path / "other")) == []
+    (tmp_path / "checkpoints").mkdir()
+    own = tmp_path / "checkpoints" / "gone.safetensors"
+    own.symlink_to(tmp_path / "nothing.safetensors")
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path), folders=[tmp_path / "other"])
+    assert [each.name for each in found] == ["starter"]
+    assert problems == [own]
+
+
+def test_links_that_lead_nowhere_do_not_hide_the_parts_beside_them(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "a.safetensors").symlink_to(tmp_path / "nothing.safetensors")
+    write_single_file(tiny("sd1"), folder / "painter.safetensors", leave_out="vae")
+    shutil.copy(next((tiny("sd1") / "vae").glob("*.safetensors")), folder / "vae.safetensors")
+    checkpoint = find_checkpoint("painter", tmp_path, folders=[folder])
+    assert checkpoint.other_files == (folder / "vae.safetensors",)
 
 
 def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:

@@ -552,7 +552,7 @@ def _is_part(path: Path) -> bool:
     """Whether a file holds text encoders or autoencoders and nothing else."""
     try:
         contents = read_contents(path)
-    except ModelError:
+    except SafelightError:
         return False
     return bool(contents.sections) and not contents.of_role("denoiser")
 

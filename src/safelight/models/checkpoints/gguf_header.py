@@ -29,6 +29,8 @@ _MAX_VALUES = 100_000
 _MAX_NAME = 1024
 _MAX_DIMENSIONS = 4
 _MAX_DEPTH = 4
+_LONGEST_LIST = 16
+"""The longest list that a header needs: a shape."""
 
 _PLAIN = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "I16": 2, "I32": 4, "I64": 8}
 _TYPES = {
@@ -67,7 +69,7 @@ def read_gguf_header(path: Path, file: BinaryIO, size: int) -> Header:
         CheckpointInvalidError: It is not a complete GGUF file, or has tensors of a type that is not read.
     """
     try:
-        values, stored = _parse(_Reader(file, size), size)
+        values, stored = _parse(_Reader(file, size, longest_list=_LONGEST_LIST), size)
         metadata = {key: str(value) for key, value in values.items() if not isinstance(value, list)}
         tensors = rename({name: _entry(name, tensor, values) for name, tensor in stored.items()}, metadata)
     except ValueError as error:
@@ -93,11 +95,18 @@ def read_gguf_metadata(path: Path) -> dict[str, Value]:
 
 
 class _Reader:
-    """Reads values from the start of a file, never more bytes than a header may have."""
+    """Reads values from the start of a file, never more bytes than a header may have.
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    Args:
+        file: The file.
+        size: Its bytes.
+        longest_list: Lists that are longer, such as a tokenizer's words, are read over, and are empty in the result.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, *, longest_list: int = MAX_HEADER_BYTES) -> None:
         file.seek(0)
         self._file = file
+        self._longest_list = longest_list
         self._end = min(size, MAX_HEADER_BYTES)
         self.position = 0
 
@@ -152,9 +161,14 @@ class _Reader:
             code = _SCALARS[inner]
             width = struct.calcsize(code)
             count = self.count("values", MAX_HEADER_BYTES, width)
-            return list(struct.unpack(f"<{count}{code[1]}", self.take(count * width)))
+            data = self.take(count * width)
+            return list(struct.unpack(f"<{count}{code[1]}", data)) if count <= self._longest_list else []
         count = self.count("values", MAX_HEADER_BYTES, 8)
-        return [self.value(inner, depth + 1) for _ in range(count)]
+        if count <= self._longest_list:
+            return [self.value(inner, depth + 1) for _ in range(count)]
+        for _ in range(count):
+            self.value(inner, depth + 1)
+        return []
 
 
 def _parse(reader: _Reader, size: int) -> tuple[dict[str, Value], dict[str, StoredTensor]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import CheckpointInvalidError, ModelError, PartMissingError
+from safelight.errors import CheckpointInvalidError, ModelError, PartMissingError, SafelightError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, DiffusersFolder, read_json
 from safelight.models.checkpoints.folder_walk import walk_weights
 from safelight.models.checkpoints.layouts import NETWORKS, Slot, layout_of
@@ -183,7 +183,7 @@ def _candidates(roots: Iterable[Path]) -> Iterator[Candidate]:
 def _sections_in(path: Path, root: Path) -> Iterator[Candidate]:
     try:
         contents = read_contents(path)
-    except ModelError:
+    except SafelightError:  # damaged, or vanished meanwhile, or a link that leads nowhere
         return
     if not contents.of_role("denoiser"):
         for section in contents.sections:

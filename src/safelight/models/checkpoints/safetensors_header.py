@@ -29,8 +29,10 @@ from safelight.models.checkpoints.tensor_entries import (
 )
 from safelight.models.digests import FileVersion, file_version
 
-MAX_HEADER_BYTES = 100_000_000
-"""Largest header in bytes: the format's own limit."""
+MAX_HEADER_BYTES = 25_000_000
+"""Largest header in bytes; the format allows four times that, and a checkpoint has less than a million."""
+MAX_BRACKETS = 600_000
+"""Most opening brackets in a header, three for each tensor: an empty object takes thirty times its text in memory."""
 
 __all__ = [
     "PRECISIONS",
@@ -85,6 +87,7 @@ def _read_header(path: Path, version: FileVersion) -> Header:
             if start.startswith(MAGIC):
                 return read_gguf_header(path, file, size)
             text = start[8:] + file.read(_header_length(path, start, size) - 1)
+            _check_brackets(path, text)
             table, metadata = _parse(path, text)
             begin = 8 + len(text)
             _check_size(path, begin + table.size, size)
@@ -151,13 +154,26 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
     if len(start) < 9:
         raise CheckpointInvalidError(f"{path} has {size} bytes: too few for a safetensors file.")
     length: int = struct.unpack("<Q", start[:8])[0]
-    if start[8:9] != b"{" or not 2 <= length <= MAX_HEADER_BYTES:
+    if start[8:9] != b"{" or length < 2:
         raise CheckpointInvalidError(f"{path} is not a safetensors file: it does not begin with a header.")
+    if length > MAX_HEADER_BYTES:
+        raise CheckpointInvalidError(
+            f"{path} has a header of {length} bytes, which is more than a file of weights needs."
+        )
     if 8 + length > size:
         raise CheckpointInvalidError(
             f"{path} is cut short: its header has {length} bytes, the file {size} in all."
         )
     return length
+
+
+def _check_brackets(path: Path, text: bytes) -> None:
+    """Refuse a header that would take many times its size in memory."""
+    brackets = text.count(b"{") + text.count(b"[")
+    if brackets > MAX_BRACKETS:
+        raise CheckpointInvalidError(
+            f"{path} has {brackets} brackets in its header, which is more than weights need."
+        )
 
 
 @dataclass(frozen=True, eq=False)
