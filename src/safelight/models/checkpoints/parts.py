@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import CheckpointInvalidError, ModelError, PartMissingError, SafelightError
+from safelight.errors import CheckpointInvalidError, PartMissingError, SafelightError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, DiffusersFolder, read_json
 from safelight.models.checkpoints.folder_walk import walk_weights
 from safelight.models.checkpoints.layouts import NETWORKS, Slot, layout_of
