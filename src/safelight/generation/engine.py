@@ -362,7 +362,7 @@ class Engine:
         parts, beside = placement.parts, _sources_beside(networks, upscaler)
         with (
             self._slots,
-            self._lease_networks(parts, beside, placement.room) as components,
+            self._lease_networks(parts, beside, placement.room, placement.usable) as components,
             self._lock,
             self._memory_errors(),
         ):
@@ -393,7 +393,7 @@ class Engine:
         beside = _sources_beside(networks, upscaler)
         with (
             self._slots,
-            self._pool.reserve(placement.peak) as reservation,
+            self._pool.reserve(placement.peak, placement.usable) as reservation,
             self._lock,
             self._memory_errors(),
             ExitStack() as stack,
@@ -416,16 +416,20 @@ class Engine:
                 self._release_threads()
 
     def _meter(self) -> StageMeter:
-        return StageMeter(self._device, self._pool.loaded_bytes)
+        return StageMeter(self._device, self._pool.loaded_bytes, lambda: self._pool.idle_bytes)
 
     @contextmanager
     def _lease_networks(
-        self, parts: CheckpointParts, others: Iterable[ComponentSource] = (), room: int = 0
+        self,
+        parts: CheckpointParts,
+        others: Iterable[ComponentSource] = (),
+        room: int = 0,
+        within: int | None = None,
     ) -> Iterator[list[Component]]:
         """A checkpoint's networks and others, leased from the pool; see ``ModelPool.lease``."""
         with ExitStack() as stack:
             try:
-                lease = self._pool.lease([*parts.sources.values(), *others], room)
+                lease = self._pool.lease([*parts.sources.values(), *others], room, within)
                 components = stack.enter_context(lease)
             finally:  # also if a network could not be loaded: those before it stay in memory
                 self._keep_description(parts)

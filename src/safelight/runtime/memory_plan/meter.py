@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,18 +15,20 @@ class StageMeter:
     """Measures the most memory that each stage took: networks and what is computed with them.
 
     On an accelerator that is what torch allocated. On a CPU (Linux) it is the memory of the process beyond what it had
-    before, without the networks that were in memory then; what other threads do meanwhile counts as well.
+    before, without the networks that were in memory then; what other threads do meanwhile counts as well. Networks that
+    stay in memory although nobody uses them do not count, as they do not in plans.
 
     Args:
         device: The device.
         loaded: Bytes of the networks in memory at the beginning.
+        idle: Returns the bytes of those in memory that nobody uses.
 
     Attributes:
         peaks: Bytes by stage; empty where they cannot be measured.
     """
 
-    def __init__(self, device: torch.device, loaded: int) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, loaded: int, idle: Callable[[], int] = lambda: 0) -> None:
+        self._device, self._idle = device, idle
         self._before = _status("VmRSS") - loaded if device.type == "cpu" else 0
         self._stage, self._measurable = "", True
         self.peaks: dict[str, int] = {}
@@ -34,7 +37,7 @@ class StageMeter:
         """A stage begins, and the one before it ends; an empty name ends the last one."""
         if stage == self._stage:
             return
-        if self._stage and (peak := self._peak()) > 0:
+        if self._stage and (peak := self._peak() - self._idle()) > 0:
             self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), peak)
         self._stage = stage
         self._reset()

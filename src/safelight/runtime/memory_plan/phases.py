@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from safelight.runtime.component import Component, ComponentSource
-from safelight.runtime.pool import Reservation
+from safelight.runtime.pool import Reservation, release_freed_memory
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -33,8 +33,10 @@ class Phases:
         if self._current is not None and self._current[0].key == source.key:
             return self._current[1]
         self.close()
+        release_freed_memory()  # of what was computed with the last one
         with self._while_loading():
             component = self._lease.enter_context(self._reservation.lease(source))
+            release_freed_memory()  # of what was read and converted
         self._current = source, component
         return component
 
