@@ -19,6 +19,7 @@ if sys.platform == "linux":
         Limited,
         child_command,
         has_control_groups,
+        planned_and_measured,
         run_limited,
         write_checkpoint,
     )
@@ -81,27 +82,25 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 @pytest.mark.timeout(1800)
 @needs_groups
 @pytest.mark.parametrize(
-    ("family", "side", "limit", "precision", "step"),
+    ("family", "side", "limit", "precision", "steps"),
     [
-        ("sd1", 512, 3_500_000_000, "bf16", "phases"),
-        ("sd1", 512, 2_000_000_000, "auto", "int8"),
-        ("sdxl", 1024, 6_000_000_000, "auto", "int8"),
+        ("sd1", 512, 3_500_000_000, "bf16", set()),
+        ("sd1", 512, 2_000_000_000, "auto", {"phases", "int8"}),
+        ("sdxl", 1024, 6_000_000_000, "auto", {"phases", "int8"}),
     ],
 )
 def test_pictures_within_hard_limits(
-    family: str, side: int, limit: int, precision: str, step: str, weights: Callable[[str], Path]
+    family: str, side: int, limit: int, precision: str, steps: set[str], weights: Callable[[str], Path]
 ) -> None:
     """Random weights of the published size, one step; what is planned is within 15 % of what is measured."""
     folder = weights(family)
-    command = child_command(
-        family, "--size", str(side), "--precision", precision, "--folder", str(folder)
-    )
+    command = child_command(family, "--size", str(side), "--precision", precision, "--folder", str(folder))
     found = run_limited(command, limit, "group", folder / family)
     results = picture(found)
-    assert step in results["steps"]
-    planned = results["libraries"] + results["planned_peak"]
+    assert steps <= set(results["steps"])
+    planned, measured = planned_and_measured(results)
     assert found.peak < limit
-    assert planned == pytest.approx(found.peak, rel=0.15)
+    assert planned == pytest.approx(measured, rel=0.15)
 
 
 @pytest.mark.slow
@@ -110,11 +109,9 @@ def test_pictures_within_hard_limits(
 def test_a_limit_does_not_change_the_picture(weights: Callable[[str], Path], tmp_path: Path) -> None:
     """In phases it is the same to the bit; in eight bits it is close."""
     folder, pictures = weights("sd1"), []
-    for number, limit in enumerate((16 * 10**9, 3_500_000_000, 2_000_000_000)):
+    for number, limit in enumerate((16 * 10**9, 2_600_000_000, 2_000_000_000)):
         saved = tmp_path / f"{number}.png"
-        command = child_command(
-            "sd1", "--precision", "bf16", "--folder", str(folder), "--save", str(saved)
-        )
+        command = child_command("sd1", "--precision", "bf16", "--folder", str(folder), "--save", str(saved))
         results = picture(run_limited(command, limit, "group", folder / "sd1"))
         assert ("phases" in results["steps"]) == (number > 0)
         pictures.append(np.asarray(Image.open(saved), dtype=np.float64))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -400,7 +401,10 @@ class Engine:
         ):
             with self._lock.released():
                 others = [stack.enter_context(reservation.lease(source)) for source in beside]
-            phases = stack.enter_context(closing(Phases(reservation, self._lock.released)))
+            meter = self._meter()
+            phases = stack.enter_context(
+                closing(Phases(reservation, partial(self._changing_networks, meter)))
+            )
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(others.pop())
             leased = iter(others)
@@ -410,10 +414,16 @@ class Engine:
             prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(
-                    loaded, prompts, lambda: previewer, upscaler, own, placement, self._meter(), batched=False
+                    loaded, prompts, lambda: previewer, upscaler, own, placement, meter, batched=False
                 )
             finally:
                 self._release_threads()
+
+    @contextmanager
+    def _changing_networks(self, meter: StageMeter) -> Iterator[None]:
+        """Surrounds the change from one network to another: it is not measured, and others may compute meanwhile."""
+        with meter.paused(), self._lock.released():
+            yield
 
     def _meter(self) -> StageMeter:
         return StageMeter(self._device, self._pool.loaded_bytes, lambda: self._pool.idle_bytes)

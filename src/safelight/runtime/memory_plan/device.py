@@ -21,6 +21,8 @@ ACCELERATOR_SHARE = 0.9
 """The same of an accelerator's memory; the rest is for its context and the allocator's fragments."""
 LIMIT_MARGIN = 0.05
 """The share of a limit that is left free: who exceeds it is ended by the kernel, and not all memory is planned."""
+CONTROL_GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux has the limits of control groups, and the names of those that this process is in."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -98,18 +100,19 @@ def parse_bytes(text: str) -> int:
 
 
 def _control_group_limits() -> list[tuple[int, int]]:
-    """Limit and use of the control groups that this process is in, in bytes (Linux, version 1 and 2)."""
+    """Limit and use of the control groups of this process and of those above, in bytes (Linux, both versions)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
         return []
     found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            names, root = ("memory.max", "memory.current"), Path("/sys/fs/cgroup")
+            names, root = ("memory.max", "memory.current"), CONTROL_GROUPS
         elif "memory" in controllers.split(","):
-            names, root = ("memory.limit_in_bytes", "memory.usage_in_bytes"), Path("/sys/fs/cgroup/memory")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            root = CONTROL_GROUPS / "memory"
         else:
             continue
         group = root / path.lstrip("/")
