@@ -145,7 +145,7 @@ def test_tiles_are_blended_without_edges(engine: Engine) -> None:
     assert 10 * torch.log10(1 / error) > 20  # normalization layers see one tile at a time
 
 
-@pytest.mark.parametrize(("step", "least", "most"), [("int8", 30, 90), ("bf16", 25, 90), ("disk", 90, 1000)])
+@pytest.mark.parametrize(("step", "least", "most"), [("int8", 30, 90), ("bf16", 25, 90), ("disk", 138, 139)])
 def test_smaller_weights(step: str, least: float, most: float, tmp_path: Path) -> None:
     """The starter with eight bits, in bf16, and with blocks from the disk, which changes nothing."""
     wanted = request("starter", 64, steps=4)
@@ -155,7 +155,7 @@ def test_smaller_weights(step: str, least: float, most: float, tmp_path: Path) -
     assert smaller.memory is not None
     assert smaller.memory.plan is not None
     assert step in smaller.memory.plan.steps
-    assert least < psnr(generate(tmp_path, wanted), smaller) < most
+    assert least < psnr(generate(tmp_path, wanted), smaller) < most  # of equal pictures it is 138.1
     noted = any("To fit the memory" in note for note in smaller.record.notes)
     assert noted == (step != "disk")
 

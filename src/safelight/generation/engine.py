@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -376,7 +377,7 @@ class Engine:
         parts, beside = placement.parts, _sources_beside(networks, upscaler)
         with (
             self._slots,
-            self._lease_networks(parts, beside, placement.room) as components,
+            self._lease_networks(parts, beside, placement.room, placement.usable) as components,
             self._lock,
             self._memory_errors(),
         ):
@@ -407,14 +408,17 @@ class Engine:
         beside = _sources_beside(networks, upscaler)
         with (
             self._slots,
-            self._pool.reserve(placement.peak) as reservation,
+            self._pool.reserve(placement.peak, placement.usable) as reservation,
             self._lock,
             self._memory_errors(),
             ExitStack() as stack,
         ):
             with self._lock.released():
                 others = [stack.enter_context(reservation.lease(source)) for source in beside]
-            phases = stack.enter_context(closing(Phases(reservation, self._lock.released)))
+            meter = self._meter()
+            phases = stack.enter_context(
+                closing(Phases(reservation, partial(self._changing_networks, meter)))
+            )
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(others.pop())
             leased = iter(others)
@@ -424,22 +428,32 @@ class Engine:
             prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(
-                    loaded, prompts, lambda: previewer, upscaler, own, placement, self._meter(), batched=False
+                    loaded, prompts, lambda: previewer, upscaler, own, placement, meter, batched=False
                 )
             finally:
                 self._release_threads()
 
+    @contextmanager
+    def _changing_networks(self, meter: StageMeter) -> Iterator[None]:
+        """Surrounds the change from one network to another: it is not measured, and others may compute meanwhile."""
+        with meter.paused(), self._lock.released():
+            yield
+
     def _meter(self) -> StageMeter:
-        return StageMeter(self._device, self._pool.loaded_bytes)
+        return StageMeter(self._device, self._pool.loaded_bytes, lambda: self._pool.idle_bytes)
 
     @contextmanager
     def _lease_networks(
-        self, parts: CheckpointParts, others: Iterable[ComponentSource] = (), room: int = 0
+        self,
+        parts: CheckpointParts,
+        others: Iterable[ComponentSource] = (),
+        room: int = 0,
+        within: int | None = None,
     ) -> Iterator[list[Component]]:
         """A checkpoint's networks and others, leased from the pool; see ``ModelPool.lease``."""
         with ExitStack() as stack:
             try:
-                lease = self._pool.lease([*parts.sources.values(), *others], room)
+                lease = self._pool.lease([*parts.sources.values(), *others], room, within)
                 components = stack.enter_context(lease)
             finally:  # also if a network could not be loaded: those before it stay in memory
                 self._keep_description(parts)

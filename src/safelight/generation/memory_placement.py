@@ -69,6 +69,7 @@ class Placement:
         memory: The plan of the memory; None where all certainly fits.
         room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
         notes: For the record.
+        usable: Bytes that all networks in memory and the picture may take, as far as idle networks can be evicted.
     """
 
     checkpoint: Checkpoint
@@ -78,6 +79,7 @@ class Placement:
     memory: MemoryPlan | None = None
     room: int = 0
     notes: tuple[str, ...] = field(default=())
+    usable: int | None = None
 
     @property
     def in_phases(self) -> bool:
@@ -137,6 +139,7 @@ class Placer:
         """
         placement = Placement(parts.checkpoint, plan, beside, parts, room=decoding or 0)
         memory = self.memory()
+        placement.usable = memory.usable
         if decoding is not None and placement.peak + int((CERTAIN - 1) * decoding) + SPARE <= memory.usable:
             return placement
         made = self._plan(placement, memory)
@@ -162,6 +165,7 @@ class Placer:
                 break
         else:
             return False
+        placement.usable = usable
         self._follow(placement, made)
         taken = ", ".join(made.steps)
         placement.notes = (

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.blocks import BlockOffload
 from safelight.runtime.memory_plan.counter import replace_tensors
 from safelight.runtime.quantization.quantize import quantize_weight
@@ -47,18 +48,19 @@ class NetworkForm:
             Bytes of the weights on the device.
         """
         quantized = _quantizable(network) if self.int8 else frozenset()
-        mapped = self.offload == "disk"
+        pages = MappedPages()
 
         def convert(tensor: Tensor) -> Tensor:
             if id(tensor) in quantized and not isinstance(tensor, QuantizedTensor):
-                return to_precision(quantize_weight(tensor, "int8"), dtype)
-            if mapped:
+                converted = to_precision(quantize_weight(tensor, "int8"), dtype)
+            elif self.offload == "disk":
                 return tensor.detach()
-            if not tensor.is_floating_point():
-                return tensor.detach().clone()
-            return tensor.detach().to(
-                dtype, copy=True
-            )  # a copy: the file may be cut short while it is in use
+            elif isinstance(tensor, QuantizedTensor):
+                return tensor.detach().to(dtype, copy=True)
+            else:  # a copy: the file may be cut short while it is in use
+                converted = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+            pages.release(tensor)
+            return converted
 
         replace_tensors(network, convert)
         if self.offload:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from safelight.runtime.component import Component, ComponentSource
-from safelight.runtime.pool import Reservation
+from safelight.runtime.pool import Reservation, release_freed_memory
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -20,7 +20,7 @@ class Phases:
 
     Args:
         reservation: The memory.
-        while_loading: A context in which networks are loaded.
+        while_loading: A context in which a network takes the place of another one.
     """
 
     def __init__(self, reservation: Reservation, while_loading: Context = nullcontext) -> None:
@@ -32,9 +32,11 @@ class Phases:
         """A component, which stays leased until another one is used."""
         if self._current is not None and self._current[0].key == source.key:
             return self._current[1]
-        self.close()
         with self._while_loading():
+            self.close()
+            release_freed_memory()  # of what was computed with the last one
             component = self._lease.enter_context(self._reservation.lease(source))
+            release_freed_memory()  # of what was read and converted
         self._current = source, component
         return component
 
