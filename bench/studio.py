@@ -90,7 +90,7 @@ def measure_clicks(page: Page, url: str) -> list[float]:
     """Milliseconds for clicks of several kinds, while pictures are generated."""
     fields = {"kind": "generate", "prompt": "a red apple, 3d style", "steps": 100, "count": 50}
     job = httpx2.post(f"{url}/v1/jobs", json=fields).json()["id"]
-    page.locator(".sl-card[data-state=running] img.sl-preview").wait_for(timeout=60_000)
+    page.locator(".sl-stage-job[data-state=running] img.sl-preview").wait_for(timeout=60_000)
     kinds = (
         "() => document.querySelector('#sl-tab-gallery-button').click()",
         "() => document.querySelector('#sl-tab-create-button').click()",

@@ -20,17 +20,30 @@ def fill_prompt(page: Page, prompt: str, **fields: Any) -> None:
 
 
 def submit_prompt(page: Page, prompt: str, **fields: Any) -> Locator:
-    """Submit a prompt; returns the job's card."""
+    """Submit a prompt; returns its job in the film strip, which the stage then shows."""
     fill_prompt(page, prompt, **fields)
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as sent:
         page.locator("#sl-draw-button").click()
-    return job_card(page, sent.value.json()["id"])
+    return strip_job(page, sent.value.json()["id"])
 
 
-def job_card(page: Page, job_id: str) -> Locator:
-    return page.locator(f'[data-job="{job_id}"]')
+def strip_job(page: Page, job_id: str) -> Locator:
+    """A job in the film strip."""
+    return page.locator(f'.sl-strip-job[data-job="{job_id}"]')
+
+
+def on_stage(shown: Locator) -> Locator:
+    """The stage with all images of a job of the film strip; selects it if the stage shows another."""
+    expect(shown).to_have_count(1)
+    stage = shown.page.locator(".sl-stage-job")
+    if stage.get_attribute("data-job") != shown.get_attribute("data-job"):
+        shown.locator(".sl-strip-picture").first.click()
+    grid = stage.get_by_role("button", name="All pictures of this job")
+    if grid.is_visible():
+        grid.click()
+    return shown.page.locator(f'.sl-stage-job[data-job="{shown.get_attribute("data-job")}"]')
 
 
 def job_of(server: ServeProcess, shown: Locator) -> dict[str, Any]:
@@ -42,6 +55,6 @@ def wait_for_state(shown: Locator, state: str) -> None:
 
 
 def first_image_file(server: ServeProcess, shown: Locator) -> bytes:
-    """The first image of a card, as a file."""
+    """The first image of a job, as a file."""
     entry = job_of(server, shown)["result"]["pictures"][0]["id"]
     return server.request("GET", f"/v1/gallery/{entry}/file").content

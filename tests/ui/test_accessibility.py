@@ -43,7 +43,7 @@ def test_no_serious_finding(opened: Page, look: Literal["light", "dark"]) -> Non
     for tab in TABS:
         page.locator(f"#sl-tab-{tab}-button").click()
         page.wait_for_function(
-            f"document.querySelector('#sl-{tab if tab != 'create' else 'jobs'}').childElementCount"
+            f"document.querySelector('#sl-{tab if tab != 'create' else 'stage'}').childElementCount"
         )
         page.wait_for_timeout(500)
         found = Axe().run(page, options=OPTIONS[look]).response["violations"]

@@ -17,8 +17,9 @@ from tests.ui.generation import (
     GENERATION_TIMEOUT,
     fill_prompt,
     first_image_file,
-    job_card,
     job_of,
+    on_stage,
+    strip_job,
     submit_prompt,
     wait_for_state,
 )
@@ -27,17 +28,18 @@ from tests.ui.generation import (
 def test_generate_and_watch_the_progress(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
     shown = submit_prompt(page, "a (red apple:1.2), 3d style", steps=30, count=2, seed="7")
-    preview = shown.locator("img.sl-preview").first
+    stage = on_stage(shown)
+    preview = stage.locator("img.sl-preview").first
     expect(preview).to_be_visible(timeout=GENERATION_TIMEOUT)
     first = preview.get_attribute("src")
     page.wait_for_function("([image, first]) => image.src !== first", arg=[preview.element_handle(), first])
-    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
+    expect(stage.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
     wait_for_state(shown, "succeeded")
-    expect(shown.locator(".sl-frame img")).to_have_count(2)
-    expect(shown.locator(".sl-badge")).to_have_text([re.compile("allowed")] * 2)
+    expect(stage.locator(".sl-frame img")).to_have_count(2)
+    expect(stage.locator(".sl-badge")).to_have_text([re.compile("allowed")] * 2)
     seeds = [picture["seed"] for picture in job_of(studio, shown)["result"]["pictures"]]
     assert seeds == [7, 8]
-    assert shown.locator(".sl-frame img").first.evaluate("image => image.naturalWidth") == 128
+    assert stage.locator(".sl-frame img").first.evaluate("image => image.naturalWidth") == 128
 
 
 def test_weights_are_highlighted_and_tokens_counted(open_studio: Page) -> None:
@@ -53,7 +55,7 @@ def test_weights_are_highlighted_and_tokens_counted(open_studio: Page) -> None:
 def test_stop(open_studio: Page) -> None:
     shown = submit_prompt(open_studio, "a dog, cartoon style", steps=100, count=8)
     wait_for_state(shown, "running")
-    shown.get_by_role("button", name="Stop").click()
+    on_stage(shown).get_by_role("button", name="Stop").click()
     wait_for_state(shown, "cancelled")
 
 
@@ -61,8 +63,9 @@ def test_queue_three_and_cancel_the_middle_one(open_studio: Page, studio: ServeP
     page = open_studio
     crowd = [studio.submit(5000 + seed, steps=1000) for seed in range(8)]  # as many as are batched
     first, second, third = (submit_prompt(page, f"a star {number}", steps=4, count=1) for number in range(3))
-    expect(second.locator(".sl-card-status")).to_contain_text("in the queue")
-    second.get_by_role("button", name="Cancel").click()
+    stage = on_stage(second)
+    expect(stage.locator(".sl-stage-status")).to_contain_text("in the queue")
+    stage.get_by_role("button", name="Cancel").click()
     wait_for_state(second, "cancelled")
     for job_id in crowd:
         studio.request("DELETE", f"/v1/jobs/{job_id}")
@@ -172,18 +175,20 @@ def test_the_worker_is_killed_during_a_job_with_a_reload_and_a_second_tab(
     page = open_studio
     shown = submit_prompt(page, "a boat, sticker style", steps=20, count=2)
     job_id = shown.get_attribute("data-job") or ""
-    expect(shown.locator("img.sl-preview").first).to_be_visible(timeout=GENERATION_TIMEOUT)
+    expect(on_stage(shown).locator("img.sl-preview").first).to_be_visible(timeout=GENERATION_TIMEOUT)
     studio.kill("0")
     page.reload()  # the job goes on meanwhile: a worker takes longer to start
-    again, other = job_card(page, job_id), job_card(open_page(page.context.new_page(), studio.url), job_id)
+    again, other = strip_job(page, job_id), strip_job(open_page(page.context.new_page(), studio.url), job_id)
     for view in (again, other):
         expect(view).to_be_visible()
     expect(page.locator("#sl-prompt textarea")).to_have_value("a boat, sticker style")
     for view in (again, other):
-        expect(view.locator(".sl-card-status")).to_contain_text("begun again", timeout=GENERATION_TIMEOUT)
+        expect(on_stage(view).locator(".sl-stage-status")).to_contain_text(
+            "begun again", timeout=GENERATION_TIMEOUT
+        )
     for view in (again, other):
         wait_for_state(view, "succeeded")
-        expect(view.locator(".sl-frame img")).to_have_count(2)
+        expect(on_stage(view).locator(".sl-frame img")).to_have_count(2)
 
 
 def test_moderate_a_dropped_file(open_studio: Page, tmp_path: Path) -> None:
@@ -299,35 +304,35 @@ def test_delete_and_undo(open_studio: Page, studio: ServeProcess) -> None:
     shown = submit_prompt(page, "a drum, flat style", steps=2, count=1)
     wait_for_state(shown, "succeeded")
     entry = job_of(studio, shown)["result"]["pictures"][0]["id"]
+    stage = on_stage(shown)
     for undo in (True, False):
-        shown.locator(".sl-frame").click()
+        stage.locator(".sl-frame").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-        expect(shown.locator(".sl-frame")).to_be_hidden()
+        expect(stage.locator(".sl-frame")).to_have_count(0)
         if undo:
             page.get_by_role("button", name="Undo").click()
-            expect(shown.locator(".sl-frame")).to_be_visible()
+            expect(stage.locator(".sl-frame")).to_be_visible()
     page.evaluate("dispatchEvent(new Event('pagehide'))")  # as when the page is left
     page.wait_for_timeout(1000)
     assert studio.request("GET", f"/v1/gallery/{entry}").status_code == 404
 
 
-def test_vary_and_upscale(open_studio: Page) -> None:
+def test_vary_and_upscale(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
     shown = submit_prompt(page, "a kite, flat style", steps=2, count=1)
     wait_for_state(shown, "succeeded")
-    shown.locator(".sl-frame").click()
-    page.get_by_role("button", name="Vary").click()
-    varied = page.locator(".sl-card").first
-    expect(varied).to_contain_text("a kite")
-    wait_for_state(varied, "succeeded")
-    expect(varied.locator(".sl-frame img")).to_have_count(4)
-    shown.locator(".sl-frame").click()
-    page.get_by_role("button", name="Upscale").or_(page.get_by_role("button", name="Enlarge")).first.click()
+    stage = page.locator(".sl-stage-job")
+    expect(stage.locator(".sl-frame img")).to_be_visible()
+    stage.get_by_role("button", name="Vary").click()
+    expect(stage).not_to_have_attribute("data-job", shown.get_attribute("data-job") or "")
+    expect(stage).to_contain_text("a kite")
+    wait_for_state(stage, "succeeded")
+    expect(stage.locator(".sl-frame img")).to_have_count(4)
+    on_stage(shown).get_by_role("button", name="Upscale").click()
     page.get_by_role("dialog", name="Enlarge").get_by_role("button", name="Enlarge").click()
-    page.keyboard.press("Escape")
-    large = page.locator(".sl-card", has_text="Enlarge a picture").first
-    wait_for_state(large, "succeeded")
-    image = large.locator(".sl-frame img").element_handle()
+    expect(stage).not_to_have_attribute("data-job", shown.get_attribute("data-job") or "")
+    wait_for_state(stage, "succeeded")
+    image = stage.locator(".sl-frame img").element_handle()
     page.wait_for_function("image => image.naturalWidth === 256", arg=image)
 
 
@@ -375,15 +380,15 @@ def test_the_seed_of_an_upscaled_image_generates_it_again(open_studio: Page, stu
     small = job_of(studio, first)["result"]["pictures"][0]
     data = {"request": '{"kind": "upscale", "by": 1.5, "upscaler": "lanczos"}'}
     sent = studio.request("POST", "/v1/jobs", data=data, files={"image": first_image_file(studio, first)})
-    large = job_card(page, sent.json()["id"])
+    large = strip_job(page, sent.json()["id"])
     wait_for_state(large, "succeeded")
     assert job_of(studio, large)["result"]["pictures"][0]["seed"] is None
-    large.locator(".sl-frame").click()
+    on_stage(large).locator(".sl-frame").click()
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as told:
         page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
-    again = job_card(page, told.value.json()["id"])
+    again = strip_job(page, told.value.json()["id"])
     wait_for_state(again, "succeeded")
     assert job_of(studio, again)["request"]["seed"] == small["seed"]
     pixels = [np.asarray(Image.open(io.BytesIO(first_image_file(studio, shown)))) for shown in (first, again)]
@@ -396,13 +401,13 @@ def test_an_image_without_metadata_is_not_generated_again(open_studio: Page, stu
     Image.linear_gradient("L").convert("RGB").save(data, "PNG")
     request = {"request": '{"kind": "upscale", "by": 1.5, "upscaler": "lanczos"}'}
     sent = studio.request("POST", "/v1/jobs", data=request, files={"image": data.getvalue()})
-    shown = job_card(page, sent.json()["id"])
+    shown = strip_job(page, sent.json()["id"])
     wait_for_state(shown, "succeeded")
-    before = page.locator(".sl-card").count()
-    shown.locator(".sl-frame").click()
+    before = page.locator(".sl-strip-job").count()
+    on_stage(shown).locator(".sl-frame").click()
     page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
     expect(page.locator(".sl-toast.sl-error")).to_contain_text("No parameters were found there.")
-    assert page.locator(".sl-card").count() == before
+    assert page.locator(".sl-strip-job").count() == before
 
 
 def test_an_injected_script_does_not_run(open_studio: Page) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import choose_language, open_page
+from tests.ui.generation import strip_job
 
 from safelight.ui.panels import PANELS
 from safelight.ui.texts import LANGUAGES
@@ -67,7 +68,10 @@ def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: ServePro
     job = studio.submit(9300, count=8, steps=1)
     choose_language(page, studio.url, language)
     open_page(page, studio.url)
-    expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
+    strip_job(page, job).locator(".sl-strip-picture").first.click()
+    expect(page.locator(f'.sl-strip-job[data-job="{job}"] img[src*=thumbnail]')).to_have_count(
+        8, timeout=300_000
+    )
     wrong: list[Any] = []
     for tab in PANELS:
         page.set_viewport_size({"width": WIDTHS[0], "height": 844})

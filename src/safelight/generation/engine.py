@@ -619,6 +619,8 @@ class Engine:
             raise MemoryBudgetError(
                 f"{width} x {height} is more than the {self._settings.max_pixels} pixels a picture may have.",
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
+                field="width",
+                context={"maximum": self._settings.max_pixels, "width": width, "height": height},
             )
 
 

@@ -60,7 +60,18 @@ ROWS: Mapping[Group, Sequence[tuple[str, ...]]] = {
 }
 """Fields of each row, by group; fields that are not listed follow in pairs at the end of their group."""
 PLACEHOLDERS = {"seed": "create.seed.random", "eta": "create.default"}
-STYLE_SHEETS = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
+STYLE_SHEETS = (
+    "style",
+    "gradio",
+    "create",
+    "stage",
+    "editor",
+    "gallery",
+    "viewer",
+    "moderate",
+    "models",
+    "system",
+)
 
 
 class Translations:
@@ -137,12 +148,12 @@ def add_container(name: str, **data: object) -> None:
 
 
 def _build_create(context: PageContext) -> None:
-    """The Create panel: the form, and the jobs beside it."""
+    """The Create panel: the form, and the stage beside it."""
     with gr.Row(elem_id="sl-create"):
         with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
             fields = _build_form(context.samplers, context.schedules, context.translations)
-        with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
-            add_container("jobs", thumbnail=MAX_SIDE)
+        with gr.Column(scale=3, min_width=320, elem_id="sl-stage-pane"):
+            add_container("stage", thumbnail=MAX_SIDE)
     _connect_events(fields)
 
 

@@ -8,7 +8,7 @@ import { fileUrl } from "./core/picture.js";
 import { scrollToElement } from "./core/scroll.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
-import { cardElement } from "./job_cards.js";
+import { showPane } from "./panes.js";
 
 /** @typedef {import("./types").GalleryEntry} GalleryEntry */
 
@@ -31,10 +31,17 @@ export function makeActions({ form, jobStore, show }) {
   const pendingDeletions = new Map();
   addEventListener("pagehide", () => pendingDeletions.forEach((now) => now()));
 
-  /** Show a part of Create, also from another tab, and focus it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  the element to focus; target by default */
-  function showInCreate(target, focus = target) {
+  /** Show a part of the form, also from another tab, and focus it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  the element to focus; target by default */
+  function showInForm(target, focus = target) {
     void show("create");
+    showPane("form");
     if (target) void scrollToElement(target, { focus });
+  }
+
+  /** Show the stage, also from another tab. */
+  function showStage() {
+    void show("create");
+    showPane("stage");
   }
 
   /** Read the generation parameters from a picture's file. @param {string} id @returns {Promise<import("./types").RecallResult>} */
@@ -46,7 +53,7 @@ export function makeActions({ form, jobStore, show }) {
   /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
     const recalled = await recallPicture(id);
-    showInCreate(document.querySelector("#sl-form"));
+    showInForm(document.querySelector("#sl-form"));
     form.recall(recalled);
   }
 
@@ -64,7 +71,7 @@ export function makeActions({ form, jobStore, show }) {
     }
     const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, ...changes });
     jobStore.add(job);
-    showInCreate(cardElement(job.id));
+    showStage();
   }
 
   /** @param {string} id @param {number} factor @param {string} upscaler */
@@ -73,7 +80,7 @@ export function makeActions({ form, jobStore, show }) {
     data.append("image", await readBlob(await request("GET", fileUrl(id))), "picture");
     data.append("request", JSON.stringify({ kind: "upscale", by: factor, upscaler }));
     jobStore.add(await read(await request("POST", "/v1/jobs", { body: data })));
-    toast(t("upscale.queued"));
+    showStage();
   }
 
   return {
@@ -107,7 +114,7 @@ export function makeActions({ form, jobStore, show }) {
       const blob = await readBlob(await request("GET", fileUrl(id)));
       void show("create");
       await form.editPicture(blob);
-      showInCreate(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
+      showInForm(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
     },
     /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {

@@ -3,22 +3,21 @@
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
-import { scrollToElement } from "./core/scroll.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
-import { cardElement } from "./job_cards.js";
+import { fillWindow, showPane } from "./panes.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 /** @typedef {import("./form.js").Form} Form */
 /** @typedef {{tokens: number | null, chunks: number | null, per_chunk: number | null, wildcards: string[],
  *   spans: {start: number, end: number, weight: number}[], error: import("./types").ErrorBody | null}} PromptExplanation */
 
-const TOUCH_ONLY = matchMedia("(hover: none)");
 const EXPLAIN_DELAY = 150; // milliseconds after the last key press
 
 /** @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
 export function mountCreate(form, jobStore) {
+  onElementAdded("#sl-create", fillWindow);
   onElementAdded("#sl-form", (root) => {
     root.tabIndex = -1; // so that Tab continues from the form when it has been focused
     form.listenToInputs(root);
@@ -45,7 +44,7 @@ export function mountCreate(form, jobStore) {
 }
 
 /**
- * Submit the form as a job, and scroll to its card.
+ * Submit the form as a job, which the stage then shows.
  * @param {Form} form
  * @param {import("./core/job_store.js").JobStore} jobStore
  */
@@ -56,11 +55,7 @@ export async function generate(form, jobStore) {
   }
   const job = await post("/v1/jobs", await form.request());
   jobStore.add(job);
-  const card = cardElement(job.id);
-  if (!card) return;
-  const { activeElement } = document;
-  if (TOUCH_ONLY.matches && activeElement instanceof HTMLTextAreaElement) activeElement.blur(); // the on-screen keyboard would cover the card
-  void scrollToElement(card);
+  showPane("stage");
 }
 
 /** @param {HTMLElement} root @param {Form} form */

@@ -12,9 +12,9 @@ import { mountCreate } from "./create.js";
 import { Editor } from "./editor.js";
 import { Form } from "./form.js";
 import { mount as mountGallery } from "./gallery.js";
-import { mountJobCards } from "./job_cards.js";
 import { mount as mountModels } from "./models.js";
 import { mount as mountModerate } from "./moderate.js";
+import { mountStage } from "./stage.js";
 import { mount as mountSystem } from "./system.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
@@ -42,7 +42,7 @@ async function start() {
   jobStore.connect();
   mountCreate(form, jobStore);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-jobs", (root) => mountJobCards(root, context));
+  onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
   for (const [name, mount] of Object.entries(MOUNTS)) onElementAdded(`#sl-${name}`, (root) => mount(root, context));
   startShortcuts();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));

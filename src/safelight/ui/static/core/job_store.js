@@ -4,7 +4,7 @@ import { get, parse, request } from "./api.js";
 
 /**
  * @typedef {import("../types").Job} Job
- * @typedef {{type: "jobs"} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
+ * @typedef {{type: "jobs"} | {type: "added", job: Job} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
  *   | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
  */
 
@@ -68,6 +68,7 @@ export class JobStore {
   /** Add a job that the page has just submitted. @param {Job} job */
   add(job) {
     if (!this.jobs.has(job.id)) this.#put(job);
+    this.#notify({ type: "added", job });
   }
 
   /** @param {any} message */

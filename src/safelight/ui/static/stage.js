@@ -1,0 +1,104 @@
+// The right side of the Create tab: the stage with the selected job, the film strip below it, and what an empty stage shows.
+
+import { JobPictures } from "./core/job_pictures.js";
+import { button, h, setChildren } from "./core/dom.js";
+import { isFinished } from "./core/job_store.js";
+import { registerShortcut } from "./core/shortcuts.js";
+import { t } from "./core/text.js";
+import { showError } from "./core/toast.js";
+import { examplePrompts } from "./stage/examples.js";
+import { jobTitle, statusText } from "./stage/job_status.js";
+import { Stage } from "./stage/stage.js";
+import { Strip } from "./stage/strip.js";
+import { noDialogOpen } from "./viewer/overlay.js";
+
+/** @typedef {import("./types").Job} Job */
+/** @typedef {import("./stage/strip.js").Selection} Selection */
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./types").PageContext} context
+ * @param {import("./form.js").Form} form
+ */
+export function mountStage(root, context, form) {
+  const { jobStore } = context;
+  const pictures = new JobPictures();
+  const select = (/** @type {Selection} */ selection) => {
+    stage.select(selection);
+    strip.select(selection);
+  };
+  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
+  const strip = new Strip(context, pictures, select);
+  const empty = emptyStage(form);
+  const liveRegion = h("p", { class: "sl-hidden", role: "status" });
+  setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+
+  const showNewest = () => {
+    const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
+    const [first] = strip.jobs;
+    if (!shown && first) select({ jobId: first.id, index: null });
+    else if (!first) stage.select(null);
+    empty.hidden = !!first;
+  };
+  const announce = stateAnnouncer(jobStore, (text) => (liveRegion.textContent = text));
+  jobStore.subscribe((change) => {
+    if (change.type === "job") announce(change.job);
+    if (change.type === "job" || change.type === "jobs") showNewest();
+    if (change.type === "added") select({ jobId: change.job.id, index: null });
+    if (change.type === "error") showError(Object.assign(new Error(), change.error));
+  });
+  showNewest();
+
+  const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form");
+  const step = (/** @type {1 | -1} */ by) => {
+    const next = neighbour(strip.jobs, pictures, stage.selection, by);
+    if (next) select(next);
+  };
+  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive });
+  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive });
+  registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
+}
+
+/** The picture before or after the selected one, in the strip's order. @param {Job[]} jobs @param {JobPictures} pictures @param {Selection | null} selection @param {1 | -1} by @returns {Selection | undefined} */
+function neighbour(jobs, pictures, selection, by) {
+  const all = jobs.flatMap(({ id }) => {
+    const indices = pictures.of(id).map(({ index }) => index);
+    return (indices.length > 1 ? indices : [null]).map((index) => ({ jobId: id, index }));
+  });
+  const ofJob = all.filter(({ jobId }) => jobId === selection?.jobId);
+  const current = ofJob.find(({ index }) => index === selection?.index) ?? (by > 0 ? undefined : ofJob[0]);
+  const at = current ? all.indexOf(current) + by : all.indexOf(ofJob[0]);
+  return all[at];
+}
+
+/** Announces changes of a job's state, not every step. @param {import("./core/job_store.js").JobStore} jobStore @param {(text: string) => void} say @returns {(job: Job) => void} */
+function stateAnnouncer(jobStore, say) {
+  /** @type {Map<string, string>} */
+  const states = new Map(jobStore.newestFirst().map((job) => [job.id, job.state]));
+  return (job) => {
+    const before = states.get(job.id);
+    states.set(job.id, job.state);
+    if (isFinished(job)) states.delete(job.id);
+    if (before && before !== job.state) say(`${jobTitle(job)}: ${statusText(job)}`);
+  };
+}
+
+/** What is shown before the first picture: example prompts, and what the page can do. @param {import("./form.js").Form} form */
+function emptyStage(form) {
+  const examples = h("div", { class: "sl-examples" });
+  const render = () => setChildren(examples, examplePrompts(form.checkpoint).map((prompt) => button({ label: prompt, onclick: () => useExample(form, prompt) })));
+  form.subscribe(render);
+  render();
+  return h("div", { class: "sl-empty sl-stage-empty" },
+    h("div", { class: "sl-lamp", "aria-hidden": "true" }),
+    h("h3", {}, t("jobs.empty")),
+    h("p", {}, t("jobs.empty.says")),
+    examples,
+    h("ul", { class: "sl-stage-hints" }, ["edit", "recall", "keys"].map((name) => h("li", {}, t(`jobs.empty.${name}`)))));
+}
+
+/** @param {import("./form.js").Form} form @param {string} prompt */
+function useExample(form, prompt) {
+  form.fill({ prompt });
+  document.querySelector(/** @type {"button"} */ ("#sl-draw-button"))?.focus();
+}

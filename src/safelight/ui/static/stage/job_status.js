@@ -1,0 +1,46 @@
+// A job's state in words, and the commands that its state allows.
+
+import { button } from "../core/dom.js";
+import { isFinished } from "../core/job_store.js";
+import { formatDuration, formatTime, t } from "../core/text.js";
+import { withErrorToast } from "../core/toast.js";
+
+/** @typedef {import("../types").Job} Job */
+
+/** What a job is called: its prompt, or what it does. @param {Job} job */
+export const jobTitle = (job) => job.request.prompt || t(job.kind === "upscale" ? "jobs.upscale" : "jobs.no_prompt");
+
+/** A job's state as text. @param {Job} job @param {boolean} [showOwner] */
+export function statusText(job, showOwner = false) {
+  const parts = [];
+  const { progress } = job;
+  if (job.state === "queued") {
+    parts.push(job.position === null ? t("jobs.queued") : t("jobs.place", { place: job.position }));
+  } else if (job.state === "running") {
+    const stage = t(`stage.${progress?.stage ?? "loading"}`);
+    parts.push(progress && progress.steps > 1 ? t("jobs.step", { stage, step: progress.step, steps: progress.steps }) : stage);
+    if (progress && progress.pictures > 1) parts.push(t("jobs.picture", { picture: progress.picture + 1, pictures: progress.pictures }));
+    if (job.attempt > 1) parts.push(t("jobs.again"));
+  } else {
+    parts.push(t(`jobs.${job.state}`, { time: formatTime(job.ended ?? job.created) }));
+    if (job.started && job.ended && job.state === "succeeded") parts.push(formatDuration((Date.parse(job.ended) - Date.parse(job.started)) / 1000));
+  }
+  if (job.eta !== null && !isFinished(job)) parts.push(t("jobs.eta", { time: formatDuration(job.eta) }));
+  if (showOwner) parts.push(job.owner);
+  return parts.join(" · ");
+}
+
+/** Percent of a job that is done, whole. @param {Job} job */
+export const percentDone = (job) => Math.round((job.progress?.fraction ?? 0) * 100);
+
+/** Buttons for an unfinished job: skip a picture, finish with those there are, stop. @param {Job} job @param {import("../core/job_store.js").JobStore} jobStore */
+export function jobButtons({ id, state, kind, request }, jobStore) {
+  const command = (/** @type {"cancel" | "finish" | "skip"} */ name) => withErrorToast(() => jobStore.sendCommand(name, id));
+  const generating = state === "running" && kind === "generate";
+  const unfinished = state === "queued" || state === "running";
+  return [
+    generating && (request.count ?? 1) > 1 && button({ icon: "right", label: t("jobs.skip"), iconOnly: true, onclick: command("skip") }),
+    generating && button({ icon: "check", label: t("jobs.finish"), iconOnly: true, onclick: command("finish") }),
+    unfinished && button({ icon: "stop", label: t(state === "queued" ? "jobs.cancel" : "jobs.stop"), onclick: command("cancel"), class: "sl-button sl-stop" }),
+  ];
+}

@@ -1,0 +1,274 @@
+// The stage of the Create tab: the pictures of the selected job as large as they fit, with its progress, and the actions on a picture.
+
+import { button, h, icon, setChildren } from "../core/dom.js";
+import { isFinished } from "../core/job_store.js";
+import { decisionBadge, fileUrl, pictureFrame, thumbnailUrl } from "../core/picture.js";
+import { formatNumber, formatPercent, t } from "../core/text.js";
+import { openViewer } from "../viewer.js";
+import { jobButtons, jobTitle, percentDone, statusText } from "./job_status.js";
+import { arrange, MAX_ENLARGEMENT } from "./layout.js";
+import { PictureActions } from "./picture_actions.js";
+
+/** @typedef {import("../types").Job} Job */
+/** @typedef {import("../types").OutputPicture} OutputPicture */
+/** @typedef {import("./strip.js").Selection} Selection */
+
+const GAP = 8; // CSS pixels between two pictures
+const MAX_PLACEHOLDERS = 24; // for pictures that are still to come
+const FULL_SIZE = 0.9; // from this share of its own size on, a picture is shown from its file and not from a thumbnail
+
+export class Stage {
+  /** @type {Selection | null} */
+  #selection = null;
+  /** Cells by the index of their picture. @type {Map<number, Cell>} */
+  #cells = new Map();
+  #filling = false; // whether pictures may be enlarged beyond MAX_ENLARGEMENT
+  #renderedState = "";
+
+  /**
+   * @param {import("../types").PageContext} context
+   * @param {import("../core/job_pictures.js").JobPictures} pictures
+   * @param {{largestThumbnail: number, onselect: (selection: Selection) => void}} options  largestThumbnail: pixels; onselect: called when
+   *   the user selects a picture, or all of a job
+   */
+  constructor(context, pictures, { largestThumbnail, onselect }) {
+    this.context = context;
+    this.pictures = pictures;
+    this.largestThumbnail = largestThumbnail;
+    this.onselect = onselect;
+    this.title = h("h3", { class: "sl-stage-title" });
+    this.status = h("p", { class: "sl-stage-status" });
+    this.gridButton = button({ icon: "grid", label: t("jobs.grid"), iconOnly: true, onclick: () => this.#selectIndex(null) });
+    this.scaleButton = button({ label: "", kind: "quiet", class: "sl-button sl-quiet sl-stage-scale", onclick: () => this.#toggleFilling() });
+    this.buttons = h("div", { class: "sl-stage-buttons" });
+    this.progressBar = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("jobs.progress") }, h("div"));
+    this.area = h("div", { class: "sl-stage-area" });
+    this.errorBox = h("div", { class: "sl-stage-error" });
+    this.actions = new PictureActions(context);
+    this.element = h("section", { class: "sl-stage-job", "aria-label": t("jobs.stage"), tabindex: -1, hidden: true },
+      h("header", { class: "sl-stage-head" }, h("div", { class: "sl-stage-words" }, this.title, this.status), this.scaleButton, this.gridButton, this.buttons),
+      this.progressBar, this.errorBox, this.area, this.actions.element);
+    new ResizeObserver(() => this.#layOut()).observe(this.area);
+    pictures.subscribe((jobId) => jobId === this.#selection?.jobId && this.render());
+    context.jobStore.subscribe((change) => {
+      if (change.type === "jobs" || (change.type === "job" && change.job.id === this.#selection?.jobId)) this.render();
+      else if (change.type === "queue" && this.#selection && change.ids.includes(this.#selection.jobId)) this.#renderHead();
+      else if (change.type === "preview" && change.id === this.#selection?.jobId) this.#renderPreview(change);
+      else if (change.type === "connection" && change.connected) this.#reloadBroken();
+    });
+  }
+
+  /** What is shown. @returns {Selection | null} */
+  get selection() {
+    return this.#selection;
+  }
+
+  /** The selected picture; null if all of a job are shown, or none is finished. @returns {OutputPicture | null} */
+  get picture() {
+    const pictures = this.#pictures;
+    if (this.#selection?.index === null) return pictures.length === 1 && this.#expected === 1 ? pictures[0] : null;
+    return pictures.find(({ index }) => index === this.#selection?.index) ?? null;
+  }
+
+  /** Show a job, or one of its pictures. @param {Selection | null} selection */
+  select(selection) {
+    if (selection?.jobId !== this.#selection?.jobId) {
+      this.#filling = false;
+      this.#renderedState = "";
+      this.#clearCells();
+    }
+    this.#selection = selection;
+    this.render();
+  }
+
+  render() {
+    const job = this.#job;
+    this.element.hidden = !job;
+    if (!job) return;
+    this.#renderHead();
+    this.#renderCells();
+    this.actions.show(this.picture);
+  }
+
+  /** Open the selected picture, or the first one, in the viewer. */
+  open() {
+    const [first] = this.#pictures;
+    if (this.picture ?? first) this.#openViewer((this.picture ?? first).index);
+  }
+
+  /** @returns {Job | undefined} */
+  get #job() {
+    return this.#selection ? this.context.jobStore.jobs.get(this.#selection.jobId) : undefined;
+  }
+
+  /** @returns {OutputPicture[]} */
+  get #pictures() {
+    return this.#selection ? this.pictures.of(this.#selection.jobId) : [];
+  }
+
+  /** The number of pictures that the job has, or will have. */
+  get #expected() {
+    const job = this.#job;
+    if (!job || (isFinished(job) && this.pictures.isComplete(job))) return this.#pictures.length;
+    return job.kind === "generate" ? (job.request.count ?? 1) : 1;
+  }
+
+  /** Title, state, buttons, progress and error of the job. */
+  #renderHead() {
+    const job = this.#job;
+    if (!job) return;
+    const { me, jobStore } = this.context;
+    this.element.dataset.job = job.id;
+    this.title.textContent = this.title.title = jobTitle(job);
+    this.status.textContent = statusText(job, me.role === "admin" && job.owner !== me.owner);
+    const percent = percentDone(job);
+    this.progressBar.setAttribute("aria-valuenow", String(percent));
+    /** @type {HTMLElement} */ (this.progressBar.firstElementChild).style.transform = `scaleX(${percent / 100})`;
+    if (this.#renderedState === job.state) return;
+    this.#renderedState = this.element.dataset.state = job.state;
+    this.progressBar.hidden = job.state !== "running";
+    const focused = this.buttons.contains(document.activeElement);
+    setChildren(this.buttons, jobButtons(job, jobStore));
+    if (focused) (this.buttons.querySelector("button") ?? this.element).focus();
+    setChildren(this.errorBox, job.error && h("div", { class: "sl-job-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
+  }
+
+  /** The pictures, and places for those that are still to come. */
+  #renderCells() {
+    const pictures = new Map(this.#pictures.map((picture) => [picture.index, picture]));
+    const single = this.#selection?.index ?? null;
+    const indices = single === null ? [...new Set([...pictures.keys(), ...this.#placeholderIndices()])].sort((one, other) => one - other) : pictures.has(single) ? [single] : [];
+    for (const [index, cell] of this.#cells) if (!indices.includes(index)) (cell.element.remove(), this.#cells.delete(index));
+    for (const index of indices) {
+      const cell = this.#cells.get(index) ?? new Cell();
+      this.#cells.set(index, cell);
+      cell.picture = pictures.get(index) ?? null;
+    }
+    const elements = indices.map((index) => /** @type {Cell} */ (this.#cells.get(index)).element);
+    if (elements.some((element, at) => element !== this.area.children[at]) || elements.length !== this.area.children.length) setChildren(this.area, elements);
+    this.gridButton.hidden = single === null || this.#expected < 2;
+    const job = /** @type {Job} */ (this.#job);
+    const preview = this.context.jobStore.previews.get(job.id);
+    this.#layOut();
+    if (preview && !isFinished(job)) this.#renderPreview(preview);
+  }
+
+  /** Indices of the pictures that are still to come, up to a limit. @returns {number[]} */
+  #placeholderIndices() {
+    const job = this.#job;
+    if (!job || isFinished(job)) return [];
+    return [...Array(Math.min(this.#expected, MAX_PLACEHOLDERS)).keys()];
+  }
+
+  /** @param {{picture: number, image: string}} preview */
+  #renderPreview({ picture, image }) {
+    this.#cells.get(picture)?.preview(image);
+  }
+
+  /** Give every cell its size, and its image in the resolution that this needs. */
+  #layOut() {
+    const area = { width: this.area.clientWidth, height: this.area.clientHeight };
+    const cells = [...this.#cells];
+    if (!cells.length || !area.width || !area.height) return;
+    const size = this.#pictureSize();
+    const maxScale = this.#filling ? Infinity : MAX_ENLARGEMENT;
+    const { columns, scale } = arrange(cells.length, size, area, GAP, maxScale);
+    this.area.style.gridTemplateColumns = `repeat(${columns}, ${size.width * scale}px)`;
+    for (const [index, cell] of cells) {
+      cell.lay({ width: size.width * scale, height: size.height * scale }, {
+        source: (picture, width) => this.#sourceOf(picture, width),
+        prompt: this.#job?.request.prompt ?? "",
+        onopen: () => (this.#selection?.index === null && cells.length > 1 ? this.#selectIndex(index) : this.#openViewer(index)),
+      });
+    }
+    this.#renderScale(size, scale, arrange(cells.length, size, area, GAP).scale);
+  }
+
+  /** The size of the job's pictures: that of the first one, or what was asked for. */
+  #pictureSize() {
+    const picture = this.#pictures.find(({ index }) => this.#cells.has(index));
+    const { request } = /** @type {Job} */ (this.#job);
+    const { width, height } = picture ?? { width: request.width ?? 512, height: request.height ?? 512 };
+    return { width, height };
+  }
+
+  /** How large pictures are shown; a press fills the stage, or limits the enlargement again. @param {import("./layout.js").Size} size @param {number} scale @param {number} fitting  the scale that fills the stage */
+  #renderScale({ width, height }, scale, fitting) {
+    const dimensions = `${formatNumber(width)} × ${formatNumber(height)}`;
+    const [label] = this.scaleButton.children;
+    label.textContent = Math.abs(scale - 1) < 0.005 ? dimensions : t("jobs.scale", { size: dimensions, scale: formatPercent(scale) });
+    this.scaleButton.title = t(this.#filling ? "jobs.scale.limit" : "jobs.scale.fill");
+    this.scaleButton.disabled = fitting <= MAX_ENLARGEMENT;
+    this.scaleButton.setAttribute("aria-pressed", String(this.#filling));
+  }
+
+  #toggleFilling() {
+    this.#filling = !this.#filling;
+    this.#layOut();
+  }
+
+  /** The URL of a picture's image for a width on the screen. @param {OutputPicture} picture @param {number} width  CSS pixels */
+  #sourceOf(picture, width) {
+    const longest = Math.max(width, (width / picture.width) * picture.height) * devicePixelRatio;
+    const alone = this.#cells.size === 1;
+    if (alone && longest >= FULL_SIZE * Math.max(picture.width, picture.height)) return fileUrl(picture.id);
+    return longest > this.largestThumbnail ? fileUrl(picture.id) : thumbnailUrl(picture.id, Math.min(this.largestThumbnail, Math.max(128, 2 ** Math.ceil(Math.log2(longest)))));
+  }
+
+  /** @param {number | null} index */
+  #selectIndex(index) {
+    if (this.#selection) this.onselect({ jobId: this.#selection.jobId, index });
+  }
+
+  /** @param {number} index */
+  #openViewer(index) {
+    const pictures = this.#pictures;
+    openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
+    });
+  }
+
+  #clearCells() {
+    this.#cells.clear();
+    setChildren(this.area);
+  }
+
+  /** Load images that failed while the server could not be reached. */
+  #reloadBroken() {
+    for (const image of this.area.querySelectorAll(/** @type {"img"} */ (".sl-broken img"))) image.src = image.src;
+  }
+}
+
+/** A picture on the stage, or the place of one that is still to come. */
+class Cell {
+  /** @type {OutputPicture | null} */
+  picture = null;
+  #shown = ""; // what the element shows: a picture at a URL
+  element = h("div", { class: "sl-slot sl-waiting" });
+
+  /**
+   * @param {import("./layout.js").Size} size  CSS pixels
+   * @param {{source: (picture: OutputPicture, width: number) => string, prompt: string, onopen: () => void}} options
+   */
+  lay({ width, height }, { source, prompt, onopen }) {
+    this.element.style.width = `${width}px`;
+    this.element.style.height = `${height}px`;
+    const { picture } = this;
+    const url = picture && source(picture, width);
+    const key = picture ? `${picture.id} ${url}` : "";
+    if (!picture || !url || key === this.#shown) return;
+    this.#shown = key;
+    this.element.classList.remove("sl-waiting");
+    this.element.dataset.picture = picture.id;
+    setChildren(this.element, pictureFrame({ ...picture, prompt }, { src: url, onopen, lazy: false }), decisionBadge(picture));
+  }
+
+  /** @param {string} image  a data URI */
+  preview(image) {
+    if (this.picture) return;
+    const shown = this.element.querySelector("img");
+    if (shown) shown.src = image;
+    else this.element.replaceChildren(h("img", { src: image, alt: t("jobs.preview"), class: "sl-preview" }));
+    this.element.classList.remove("sl-waiting");
+  }
+}
