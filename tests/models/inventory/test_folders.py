@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -186,6 +187,31 @@ def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:
 def test_a_vanished_folder_is_empty(tmp_path: Path) -> None:
     assert [each.name for each in find_checkpoints(tmp_path, folders=[tmp_path / "gone"])] == ["starter"]
     assert list(inspect_folder(tmp_path / "gone")) == []
+
+
+def test_files_that_vanish_between_the_walk_and_the_reading(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As on a drive that is pulled out: the folder's listing is kept while its time does not change."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_single_file(tiny("sd1"), folder / "painter.safetensors")
+    shutil.copytree(tiny("sd1"), folder / "whole")
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    found = find_checkpoints(tmp_path, folders=[folder])
+    assert {"painter", "whole"} < {each.name for each in found}
+    (folder / "painter.safetensors").unlink()
+    shutil.rmtree(folder / "whole" / "unet")
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    problems: list[Path] = []
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path), folders=[folder])
+    assert [each.name for each in found] == ["starter"]
+    assert problems == [folder / "whole"]
+    (whole,) = inspect_folder(folder)
+    assert (whole.path, whole.usable) == (folder / "whole", False)
+    for name in ("painter", "whole"):
+        with pytest.raises(SafelightError):
+            find_checkpoint(name, tmp_path, folders=[folder])
 
 
 def test_comfyuis_list_of_folders(tmp_path: Path) -> None:
