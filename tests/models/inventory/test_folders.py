@@ -170,6 +170,28 @@ def test_links_that_lead_nowhere_do_not_hide_the_parts_beside_them(
     assert checkpoint.other_files == (folder / "vae.safetensors",)
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = tmp_path / "models" / "locked"
+    locked.mkdir(parents=True)
+    write_network(locked / "a.safetensors", {"vector_in.in_layer.weight": (8, 8)})
+    for folder in (locked, tmp_path / "models"):
+        os.utime(folder, (1_700_000_000, 1_700_000_000))
+    real = os.scandir
+
+    def scan(folder: Path) -> object:
+        if folder == locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    with monkeypatch.context() as patched:  # tests may run as root, to whom all is allowed
+        patched.setattr(os, "scandir", scan)
+        (found,) = inspect_folder(tmp_path / "models")
+        assert (found.path, found.usable) == (locked, False)
+        assert "permissions" in found.reason
+    locked.chmod(0o750)  # which does not change its modification time
+    assert [found.path.name for found in inspect_folder(tmp_path / "models")] == ["a.safetensors"]
+
+
 def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:
     """By errors of their own: two threads may ask at the same time."""
     path = tmp_path / "checkpoints" / "cut.safetensors"
