@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,8 +22,9 @@ from safelight.errors import MemoryBudgetError, MemoryExhaustedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
-from safelight.generation.devices import find_device
+from safelight.generation.devices import find_device, free_memory
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
+from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import AUTO, default_precision, resolve_precisions
@@ -75,13 +76,19 @@ class Engine:
     Args:
         settings: Device, precision, backend, memory budget, data directory.
         pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
+        read_free: Returns the bytes that are free on a device now.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
     """
 
-    def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        pool: ModelPool | None = None,
+        read_free: Callable[[torch.device], int] = free_memory,
+    ) -> None:
+        self._settings, self._read_free = settings, read_free
         self._device = find_device(settings.device)
         self._precision = default_precision(settings, self._device)
         known = None if self._precision == AUTO else self._precision
@@ -344,7 +351,9 @@ class Engine:
     def _lease_placed(
         self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
     ) -> AbstractContextManager[Components]:
-        """The networks for one picture, as its placement says."""
+        """The networks for one picture, as its placement says; with less of them after a shortage."""
+        if placement.is_short:
+            self._placer.step_down(placement)
         lease = self._lease_phases if placement.in_phases else self._lease
         return lease(placement, upscaler, networks)
 
@@ -381,6 +390,7 @@ class Engine:
                     own,
                     placement,
                     self._meter(),
+                    self._watch(placement),
                 )
             finally:
                 self._release_threads()
@@ -410,13 +420,30 @@ class Engine:
             prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(
-                    loaded, prompts, lambda: previewer, upscaler, own, placement, self._meter(), batched=False
+                    loaded,
+                    prompts,
+                    lambda: previewer,
+                    upscaler,
+                    own,
+                    placement,
+                    self._meter(),
+                    self._watch(placement, phases.close),
+                    batched=False,
                 )
             finally:
                 self._release_threads()
 
     def _meter(self) -> StageMeter:
         return StageMeter(self._device, self._pool.loaded_bytes)
+
+    def _watch(self, placement: Placement, end_phase: Callable[[], None] = lambda: None) -> MemoryWatch:
+        return MemoryWatch(
+            placement,
+            lambda: self._read_free(self._device),
+            self._pool.evict,
+            end_phase,
+            may_tile="tiling" in self._settings.memory_steps,
+        )
 
     @contextmanager
     def _lease_networks(

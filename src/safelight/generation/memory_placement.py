@@ -69,6 +69,7 @@ class Placement:
         memory: The plan of the memory; None where all certainly fits.
         room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
         notes: For the record.
+        is_short: Whether the memory ran short during a picture, so that the next one is to take less.
     """
 
     checkpoint: Checkpoint
@@ -78,6 +79,7 @@ class Placement:
     memory: MemoryPlan | None = None
     room: int = 0
     notes: tuple[str, ...] = field(default=())
+    is_short: bool = False
 
     @property
     def in_phases(self) -> bool:
@@ -150,7 +152,7 @@ class Placer:
 
     def step_down(self, placement: Placement) -> bool:
         """Take less memory after a shortage; returns whether there is a way."""
-        peak = placement.peak
+        peak, placement.is_short = placement.peak, False
         self._pool.evict()
         found = self.memory()
         for share in SMALLER:
@@ -162,10 +164,7 @@ class Placer:
             return False
         self._follow(placement, made)
         taken = ", ".join(made.steps)
-        placement.notes = (
-            "The memory ran short: from this picture or an earlier one of the request on, less of it was taken.",
-            *placement.notes,
-        )
+        placement.notes = (_SHORTAGE_NOTE, *placement.notes)
         _log.warning("The memory ran short on %s: going on with %s.", self._device, taken)
         return True
 
