@@ -93,7 +93,7 @@ def test_a_picture_is_decoded_in_tiles_and_the_next_one_takes_less(
     assert second.memory.plan is not None
     assert second.memory.plan.peak < first.memory.plan.peak
     assert "from this picture or an earlier one" in notes(second)
-    assert caplog.text.count("running short while a picture is generated") == 2
+    assert caplog.text.count("running short on cpu: the next picture") == machine.engine.shortages == 2
 
 
 def test_what_may_not_be_done_is_not_done(tiny: Tiny, home: Path) -> None:

@@ -58,6 +58,7 @@ from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
+from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.meter import StageMeter
@@ -112,6 +113,16 @@ class Engine:
     def memory_budget(self) -> int:
         """Bytes that weights and pictures in progress may take together."""
         return self._pool.budget
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """The device, and what of its memory networks and a picture may take now."""
+        return self._placer.memory()
+
+    @property
+    def shortages(self) -> int:
+        """How often the memory ran short while a picture was generated, so that less of it was taken."""
+        return self._placer.shortages
 
     def preload(self, name: str) -> None:
         """Load a checkpoint before it is needed.
@@ -442,6 +453,7 @@ class Engine:
             lambda: self._read_free(self._device),
             self._pool.evict,
             end_phase,
+            lambda: self._placer.note_shortage(placement),
             may_tile="tiling" in self._settings.memory_steps,
         )
 

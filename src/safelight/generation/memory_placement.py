@@ -102,6 +102,9 @@ class Placer:
         pool: The networks in memory.
         describe: Describes checkpoints.
         building: A context in which networks are built without weights: meanwhile no other thread may load one.
+
+    Attributes:
+        shortages: How often the memory ran short while a picture was generated.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Placer:
     ) -> None:
         self._settings, self._device, self._pool = settings, device, pool
         self._describe, self._building = describe, building
+        self.shortages = 0
 
     def memory(self) -> DeviceMemory:
         """The device, and what may be used of it now."""
@@ -150,8 +154,16 @@ class Placer:
         self._follow(placement, made)
         return placement
 
+    def note_shortage(self, placement: Placement) -> None:
+        """Let the next picture take less memory; called by the thread that generates."""
+        _log.warning("The memory is running short on %s: the next picture takes less.", self._device)
+        placement.is_short = True
+        self.shortages += 1
+
     def step_down(self, placement: Placement) -> bool:
         """Take less memory after a shortage; returns whether there is a way."""
+        if not placement.is_short:  # it is not counted yet
+            self.shortages += 1
         peak, placement.is_short = placement.peak, False
         self._pool.evict()
         found = self.memory()

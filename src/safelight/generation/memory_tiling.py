@@ -53,7 +53,8 @@ def needs_tiles(data: Tensor, unit: int) -> bool:
         data: (..., rows, columns).
         unit: Width of one of its values in pixels.
     """
-    return max(data.shape[-2:]) > TILE // unit
+    rows, columns = data.shape[-2:]
+    return bool(max(rows, columns) > TILE // unit)
 
 
 def tiled_call(vae: Any, method: str, pixels: int) -> Callable[..., Any]:

@@ -1,8 +1,7 @@
-"""Watch the free memory while a picture is generated; where it gets short, take less of it for what still lies ahead."""
+"""Watch the free memory while a picture is generated; where it gets short, take less for what still lies ahead."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,8 +17,6 @@ _TILES_NOTE = (
     "The memory ran short while this picture was generated: it was decoded in tiles, and tones may differ a little "
     "between them. The next ones of the request take less of it."
 )
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,7 @@ class MemoryWatch:
         free: Returns the bytes that are free on the device now.
         evict: Evicts the networks that nobody uses.
         end_phase: Lets go of the network that was used last, where networks are in memory one after the other.
+        on_short: Called once when the memory got short; the next pictures are to take less.
         may_tile: Whether the picture may be decoded in tiles.
     """
 
@@ -72,6 +70,7 @@ class MemoryWatch:
     free: Callable[[], int]
     evict: Callable[[], None]
     end_phase: Callable[[], None] = lambda: None
+    on_short: Callable[[], None] = lambda: None
     may_tile: bool = True
     _short: bool = field(default=False, init=False)
     _tiled: bool = field(default=False, init=False)
@@ -122,5 +121,5 @@ class MemoryWatch:
     def _step_down(self) -> None:
         """Let the next pictures take less."""
         if not self._short:
-            self._short = self.placement.is_short = True
-            _log.warning("The memory is running short while a picture is generated: the next one takes less.")
+            self._short = True
+            self.on_short()

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import MemoryExhaustedError, RunStoppedError
-from safelight.generation.artifact import Artifact, MemoryUse
+from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
@@ -157,7 +157,7 @@ class _PictureGeneration:
     def generate(self) -> Artifact:
         """See ``Run.generate``."""
         started, meter = time.perf_counter(), self.components.meter
-        meter.begin("text encoders")
+        meter.begin(TEXT_STAGE)
         plan, hires = self.run.plan, self.run.plan.request.hires
         start = self._make_init_image()
         first = self._first_pass(start)
