@@ -50,8 +50,15 @@ def errors_page() -> str:
     rows = [_error_row(error) for error in catalogue() if error is not SafelightError]
     head = "| code | what it means | what would be right | HTTP | exit |\n|---|---|---|---|---|\n"
     return (
-        "# Errors\n\nEvery error a user can meet. The code is stable: programs may rely on it. On the command line an "
-        "error is a line on stderr and, with `--json`, an object `error` with `code`, `message` and `hint`.\n\n"
+        "# Errors\n\nEvery error a user can meet. The code is stable: programs may rely on it. On the command "
+        "line an error is a line on stderr and, with `--json`, an object `error` with `code`, `message` and "
+        "`hint`.\n\nAn error about a field of a request also has `field`, the field's path with dots "
+        "(`hires.scale`), and `context`, values for a message of one's own; so has the error of a job. The "
+        "context has `minimum` (or `above`, which excludes it), `maximum` (or `below`), `multiple` and the "
+        "`nearest` that are, the `choices` that there are, the type that is `expected`, the `name` that is "
+        "unknown, or the `other` field; about sizes `width` and `height` too. Where several fields are wrong,"
+        " `problems` lists all of them, each with `field`, `code`, `message` and `context`. OpenAI's and "
+        "A1111's APIs have the code `request.invalid` for every `request.…` about one field.\n\n"
         + head
         + "".join(rows)
     )

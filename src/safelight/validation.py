@@ -1,8 +1,9 @@
-"""The first problem that pydantic found, in one sentence."""
+"""What pydantic found wrong with a value, each problem in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,12 +24,14 @@ class Problem:
         message: What is wrong with it.
         type: Pydantic's name for it, for example ``extra_forbidden``.
         given: The value.
+        context: Pydantic's values for the message, such as the range.
     """
 
     field: str
     message: str
     type: str
     given: Any
+    context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -41,6 +44,23 @@ def first_problem(error: Invalid, *, skip: int = 0) -> Problem:
         error: The error.
         skip: How many parts to leave out at the front of the field's path.
     """
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][skip:])
-    return Problem(field, first["msg"], first["type"], first.get("input"))
+    return all_problems(error, skip=skip)[0]
+
+
+def all_problems(error: Invalid, *, skip: int = 0) -> list[Problem]:
+    """All problems of a validation error, in order.
+
+    Args:
+        error: The error.
+        skip: How many parts to leave out at the front of the fields' paths.
+    """
+    return [
+        Problem(
+            ".".join(str(part) for part in found["loc"][skip:]),
+            found["msg"],
+            found["type"],
+            found.get("input"),
+            found.get("ctx", {}),
+        )
+        for found in error.errors()
+    ]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.models.checkpoints import discovery
+from safelight.settings import Settings
 
 
 def test_everything_works(safelight):
@@ -43,6 +45,18 @@ def test_the_probe_lists_every_backend_and_its_error(safelight):
     exact = next(trial for trial in trials if trial["plan"]["backend"] == "onnxruntime")
     assert exact["probability_error"] == 0
     assert exact["milliseconds"] > 0
+
+
+def test_a_paused_queue_is_a_warning(inside, tmp_path: Path):
+    settings = Settings(home=tmp_path)
+    prepare_database(settings)
+    service = QueueService.open(settings)
+    service.store.pause("anna")
+    service.close()
+    checks = inside("doctor", "--json", SAFELIGHT_HOME=str(tmp_path)).json_body["checks"]
+    (check,) = (check for check in checks if check["name"] == "queue")
+    assert check["state"] == "warning"
+    assert check["detail"].startswith("paused by anna since ")
 
 
 def test_text_output(inside):

@@ -156,7 +156,7 @@ def test_adopt_another_programs_models(safelight, tmp_path):
     assert not (home / "safelight.toml").exists()
     shown = safelight("models", "adopt", str(other), **own)
     assert shown.status == 0
-    assert "2 files; usable checkpoints: 1, usable parts: 0." in shown.out
+    assert "Files: 2; usable checkpoints: 1, usable parts: 0." in shown.out
     listed = safelight("models", "list", "--json", **own).json_body
     assert [each["name"] for each in listed["checkpoints"]] == ["starter", "sub/painter"]
     assert listed["problems"] == []

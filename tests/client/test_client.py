@@ -140,3 +140,17 @@ def test_the_gallery(safelight: Client, service: QueueService) -> None:
     safelight.delete(first)
     with pytest.raises(EntryMissingError):
         safelight.file(first)
+
+
+def test_the_queue(safelight: Client, bench: JobDriver) -> None:
+    first, second = bench.submit().id, bench.submit().id
+    assert safelight.pause().paused
+    assert safelight.move(second, first).position == 1
+    assert [job.id for job in safelight.queue().jobs] == [second, first]
+    assert safelight.move(second).position == 2
+    assert not safelight.resume().paused
+    assert [job.outcome for job in safelight.cancel_jobs([first, "0" * 27])] == ["cancelled", "missing"]
+    assert [job.id for job in safelight.cancel_jobs()] == [second]
+    assert safelight.clear_jobs([first]) == 1
+    assert safelight.clear_jobs() == 1
+    assert safelight.jobs().jobs == []

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safelight.errors import (
+    BelowMinimumError,
+    NothingRunsError,
     PromptError,
     PromptUnsupportedError,
     RequestError,
@@ -165,7 +167,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
     ("sd1", {"sampler": "LCM", "steps": 51}, SamplerIncompatibleError, "cannot take 51 steps"),
     ("sd1", {"sampler": "Euler", "eta": 0.5}, SamplerIncompatibleError, "does not take eta"),
     ("sd1", {"hires": {"sampler": "Eulr"}}, SamplerUnknownError, "no sampler"),
-    ("sd1", {"hires": {"strength": 0.01}}, RequestError, "not one step"),
+    ("sd1", {"hires": {"strength": 0.01}}, NothingRunsError, "not one step"),
     ("sd1", {"guidance_method": "cfg-zero"}, UnsupportedError, "flow-matching"),
     ("flux", {"guidance_rescale": 0.5}, UnsupportedError, "Flux does not take guidance_rescale"),
     ("qwen-image", {"guidance_start": 0.1}, UnsupportedError, "guidance_start"),
@@ -177,7 +179,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
     ("flux", {"variation": {"seed": 1, "strength": 0.1}}, UnsupportedError, "Variations"),
     ("flux", {"hires": {}}, UnsupportedError, "latents cannot be upscaled"),
     ("sana", {"hires": {"upscaler": "lanczos"}}, UnsupportedError, "no image-to-image"),
-    ("pixart-alpha", {"steps": 1}, RequestError, "at least 2 steps"),
+    ("pixart-alpha", {"steps": 1}, BelowMinimumError, "at least 2 steps"),
     ("pixart-sigma", {"init_image": PICTURE}, UnsupportedError, "no image-to-image"),
     ("sd1-inpaint", {}, UnsupportedError, "no text-to-image"),
     ("sd1", {"init_image": PICTURE, "hires": {}}, UnsupportedError, "for text-to-image"),
@@ -192,6 +194,7 @@ def test_features_that_a_family_lacks_are_refused(
     with pytest.raises(error, match=message) as caught:
         resolve_plan(name, canvas=(64, 64) if "init_image" in fields else None, **fields)
     assert type(caught.value) is error
+    assert caught.value.field
 
 
 def test_the_second_passes_sampler_names_its_own_schedule() -> None:

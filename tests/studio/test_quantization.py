@@ -135,6 +135,24 @@ def test_a_single_file_becomes_a_single_file(
     assert quantized_layers(loaded, "unet") == len(packed)
     assert psnr(generate(loaded), generate(original)) > LEAST_PSNR["int8"]
 
+    def stop(written: int, total: int) -> None:
+        if written == total:
+            raise KeyboardInterrupt
+
+    before = sorted(tmp_path.iterdir())
+    assert tmp_path / "new" in before  # the configs of what it cannot hold
+    with pytest.raises(KeyboardInterrupt):  # at the very end
+        quantize(checkpoint, tmp_path / "stopped.safetensors", "int8", on_progress=stop)
+    assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.setattr(Path, "rename", fail_to_rename)
+    with pytest.raises(OutputError, match="No space left"):
+        quantize(checkpoint, tmp_path / "stopped.safetensors", "int8")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def fail_to_rename(path: Path, _: Path) -> None:
+    raise OSError(28, "No space left on device", str(path))
+
 
 # Refused
 

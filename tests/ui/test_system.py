@@ -62,7 +62,10 @@ PLAN = {
     "usable_bytes": 3_600_000_000,
     "host_bytes": 5_000_000_000,
     "steps_taken": ["phases", "blocks"],
-    "stages": [STAGE | {"name": "text_encoder_2", "component": "text_encoder_2", "placement": "device"}, STAGE],
+    "stages": [
+        STAGE | {"name": "text_encoder_2", "component": "text_encoder_2", "placement": "device"},
+        STAGE,
+    ],
 }
 LIMITS = {
     "max_pixels": 64_000_000,
@@ -201,14 +204,16 @@ def test_memory_as_chart_text_and_table(shown: Page) -> None:
 def test_the_plan_of_a_picture(shown: Page, server: Server) -> None:
     section = shown.get_by_role("region", name="Memory of a picture")
     section.scroll_into_view_if_needed()
-    expect(section).to_contain_text("1024 × 1024 takes at most 3 GB of 3.6 GB, on cuda (w) in fp16.")
-    expect(section).to_contain_text("Beside it, 5 GB of the host’s memory.")
+    expect(section).to_contain_text("1024 \u00d7 1024 takes at most 3 GB of 3.6 GB, on cuda (w) in fp16.")
+    expect(section).to_contain_text("Beside it, 5 GB of the host\u2019s memory.")
     steps = section.get_by_role("list", name="What is done to make it fit").get_by_role("listitem")
     expect(steps).to_have_count(2)
     expect(steps.last).to_contain_text("blocks are copied one by one")
     stages = section.locator(".sl-plan-stages li")
     expect(stages.first).to_contain_text("Text encoder 2")
-    expect(stages.last).to_contain_text("unet block by block from the host’s memory (80 GB copied a picture)")
+    expect(stages.last).to_contain_text(
+        "unet block by block from the host\u2019s memory (80 GB copied a picture)"
+    )
     expect(stages.last.get_by_role("img", name="weights 2 GB, activations 900 MB")).to_be_visible()
     assert server.planned[0] == {"checkpoint": "starter"}  # the default one
 
@@ -217,7 +222,7 @@ def test_planned_and_measured(shown: Page) -> None:
     rows = shown.locator(".sl-plan-peaks").get_by_role("row")
     expect(rows.nth(2)).to_contain_text("Text encoders")
     expect(rows.nth(2).get_by_role("cell")).to_have_text(["2 GB", "1.9 GB", "-5%"])
-    expect(rows.nth(3).get_by_role("cell")).to_have_text(["–", "5 GB", "–"])
+    expect(rows.nth(3).get_by_role("cell")).to_have_text(["\u2013", "5 GB", "\u2013"])
     expect(shown.get_by_text("The memory ran short during 1 picture")).to_be_visible()
 
 

@@ -102,6 +102,7 @@ def _checks(settings: Settings, versions: dict[str, str | None]) -> Iterator[Che
     yield _check_classifier(settings)
     yield _check_generation(settings)
     yield from _check_checkpoints(settings)
+    yield from _check_queue(settings)
 
 
 def _check_home(home: Path) -> Check:
@@ -196,6 +197,26 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         f"{plan.usable / 1e9:.2f} GB on {device.kind} in {plan.precision}; {taken}"
     )
     return plan, Check("memory", "ok" if plan.fits else "warning", detail)
+
+
+def _check_queue(settings: Settings) -> Iterator[Check]:
+    """The queue, if there is one and no job starts in it."""
+    from safelight.errors import DatabaseError
+    from safelight.jobs.queue_service import QueueService
+
+    if not settings.database.get_secret_value() and not (settings.home / "safelight.db").exists():
+        return
+    try:
+        service = QueueService.open(settings)
+        try:
+            state = service.store.queue_state()
+        finally:
+            service.close()
+    except DatabaseError:  # not of this version, or in use: what needs it says so
+        return
+    if state.paused_since is not None:
+        since = f"{state.paused_since:%Y-%m-%d %H:%M} UTC"
+        yield Check("queue", "warning", f"paused by {state.paused_by} since {since}: no job starts")
 
 
 def _broken_check(name: str, error: SafelightError) -> Check:

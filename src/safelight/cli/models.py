@@ -346,13 +346,16 @@ def adopt(
     json: JsonOption = False,
 ) -> None:
     """Use the models of another program where they are: show each file, and add the folder to the settings."""
-    from safelight.models.inventory.folders import add_model_folders, folders_of, inspect_folder
+    from safelight.models.inventory.folders import FoundFile, add_model_folders, folders_of, inspect_folder
 
     settings = _load_settings()
     folders = folders_of(folder)
     if not folders:
         raise UsageError(f"None of the folders in {folder} exists.")
-    files = {found.path: found for each in folders for found in inspect_folder(each)}
+    files: dict[Path, FoundFile] = {}
+    for each in folders:
+        for found in inspect_folder(each):
+            files.setdefault(found.path.resolve(), found)  # links, and folders within each other
     if not dry_run:
         add_model_folders(settings.home, folders)
     if json:
@@ -371,7 +374,7 @@ def adopt(
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
     usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
     print_line(
-        f"{len(files)} files; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+        f"Files: {len(files)}; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
     )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")

@@ -14,6 +14,9 @@ from pydantic import ValidationError
 
 from safelight.client.connection import FINAL_STATES, Connection
 from safelight.client.models import (
+    CancelOutcome,
+    CancelOutcomes,
+    ClearedJobs,
     EntryPage,
     EntryRecord,
     EntryView,
@@ -27,6 +30,7 @@ from safelight.client.models import (
     Model,
     ModelList,
     PictureVerdict,
+    QueueView,
     SamplerList,
     SamplerView,
     ScanJob,
@@ -36,7 +40,7 @@ from safelight.client.models import (
     UpscaleJob,
     Verdicts,
 )
-from safelight.errors import FileMissingError, RequestError, ResultMissingError, error_of
+from safelight.errors import FileMissingError, ResultMissingError, error_of, field_error
 from safelight.validation import first_problem
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
@@ -158,6 +162,32 @@ class Client:
         """Discard the picture in progress and continue with the next."""
         return self._connection.send("POST", f"/v1/jobs/{job_id}/skip", Job)
 
+    def cancel_jobs(self, job_ids: Sequence[str] | None = None) -> list[CancelOutcome]:
+        """Cancel several jobs, up to 1,000; all of one's own that wait when none are given. Says what happened."""
+        body = {"state": "queued"} if job_ids is None else {"ids": list(job_ids)}
+        return self._connection.send("POST", "/v1/jobs/cancel", CancelOutcomes, json=body).jobs
+
+    def clear_jobs(self, job_ids: Sequence[str] | None = None) -> int:
+        """Leave ended jobs out of ``jobs``; all of one's own when none are given. Returns their number."""
+        body = {} if job_ids is None else {"ids": list(job_ids)}
+        return self._connection.send("POST", "/v1/jobs/clear", ClearedJobs, json=body).cleared
+
+    def move(self, job_id: str, before: str | None = None) -> Job:
+        """Move a queued job before another one of the same owner and priority, or behind all of them."""
+        return self._connection.send("POST", f"/v1/jobs/{job_id}/move", Job, json={"before": before})
+
+    def queue(self) -> QueueView:
+        """Whether the queue is paused, and the places of the jobs in it."""
+        return self._connection.get("/v1/queue", QueueView)
+
+    def pause(self) -> QueueView:
+        """Start no further job, as an administrator; running jobs continue."""
+        return self._connection.send("POST", "/v1/queue/pause", QueueView)
+
+    def resume(self) -> QueueView:
+        """Start jobs again, as an administrator."""
+        return self._connection.send("POST", "/v1/queue/resume", QueueView)
+
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """The events of a job until it has ended; a broken connection is reopened."""
         return self._connection.events(f"/v1/jobs/{job_id}/events", after)
@@ -176,7 +206,9 @@ class Client:
             ResultMissingError: The job was cancelled before it had a result, or has not ended.
         """
         if job.error is not None:
-            raise error_of(job.error.code, job.error.message, job.error.hint)
+            raise error_of(
+                job.error.code, job.error.message, job.error.hint, job.error.field, job.error.context
+            )
         if job.state not in FINAL_STATES or job.result is None:
             raise ResultMissingError(f"The job {job.id} is {job.state}, without a result.")
         return JobResult.model_validate(job.result)
@@ -309,4 +341,5 @@ def _validated_job(job_type: type[GenerateJob], fields: Mapping[str, Any]) -> Ge
     try:
         return job_type(kind="generate", **fields)
     except ValidationError as error:
-        raise RequestError(f"{first_problem(error)}.") from error
+        problem = first_problem(error)
+        raise field_error(problem, f"{problem}.") from error

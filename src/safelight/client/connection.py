@@ -194,7 +194,7 @@ def _parse_error(response: httpx2.Response) -> SafelightError:
         return ServerError(
             f"{response.url.host} answers with the status {response.status_code} and no reason."
         )
-    return error_of(said.code, said.message, said.hint or "")
+    return error_of(said.code, said.message, said.hint or "", said.field, said.context)
 
 
 def _without_none(query: Mapping[str, Any]) -> dict[str, Any]:

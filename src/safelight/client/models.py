@@ -7,6 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
+class CancelBody(BaseModel):
+    """Which jobs are cancelled: some, or all of the user's own queued ones."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str] | None = None
+    state: Literal["queued"] | None = None
+    """All of the user's own that wait."""
+
+
+class CancelOutcome(BaseModel):
+    """What happened to one job."""
+
+    id: str
+    outcome: Literal["cancelled", "stopping", "ended", "missing"]
+    """cancelled: it was queued; stopping: it runs and stops after its step; ended: it had ended already; missing: the user has no such job."""
+
+
+class CancelOutcomes(BaseModel):
+    """What happened to each job."""
+
+    jobs: list[CancelOutcome]
+
+
 class ClassifierView(BaseModel):
     """The classifier that judged a picture."""
 
@@ -15,6 +40,22 @@ class ClassifierView(BaseModel):
     """SHA-256 of its weights."""
     arithmetic: str
     """Road and precision."""
+
+
+class ClearBody(BaseModel):
+    """Which ended jobs are cleared."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str] | None = None
+    """Only these; all of the user's own that have ended when not given."""
+
+
+class ClearedJobs(BaseModel):
+    """How many jobs were cleared."""
+
+    cleared: int
 
 
 class EntryMarks(BaseModel):
@@ -137,6 +178,20 @@ class Failure(BaseModel):
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    """The request's field that is wrong, with dots; empty if it is about none."""
+    context: dict[str, Any] = {}
+    """Values for a message of one's own, such as the field's range."""
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    """Its path with dots, such as hires.scale; empty for the request as a whole."""
+    code: str
+    message: str
+    context: dict[str, Any] = {}
 
 
 class GenerateJob(BaseModel):
@@ -378,6 +433,10 @@ class LoadFailure(BaseModel):
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    """The request's field that is wrong, with dots; empty if it is about none."""
+    context: dict[str, Any] = {}
+    """Values for a message of one's own, such as the field's range."""
     checkpoint: str
     time: AwareDatetime
 
@@ -437,6 +496,16 @@ class ModerationRequest(BaseModel):
     images: list[str] | None = None
 
 
+class MoveBody(BaseModel):
+    """Where a job is moved to."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    before: str | None
+    """The queued job that is to follow it; null: behind all of the same owner and priority."""
+
+
 class NativeError(BaseModel):
     """An error of the catalogue."""
 
@@ -446,6 +515,12 @@ class NativeError(BaseModel):
     """What was wrong with this very request."""
     hint: str | None = None
     """What would be right."""
+    field: str | None = None
+    """The request's field that is wrong: its path with dots, such as hires.scale."""
+    context: dict[str, Any] | None = None
+    """Values for a message of one's own, such as the range of the field: docs/errors.md."""
+    problems: list[FieldProblem] | None = None
+    """Every field that is wrong, where several are; the first one is also in the other fields."""
 
 
 class NativeErrorBody(BaseModel):
@@ -531,6 +606,34 @@ class Progress(BaseModel):
     """Completed fraction of the whole job, 0 to 1."""
     seconds: float = 0.0
     """How long it has run, without pauses and earlier attempts."""
+
+
+class QueuePlace(BaseModel):
+    """An unfinished job."""
+
+    id: str
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    """queued or running."""
+    position: int | None
+    """Place in the queue, from 1; null while the job runs."""
+    eta: float | None
+    """Seconds until it ends, if known; not while the queue is paused."""
+
+
+class QueueView(BaseModel):
+    """The queue."""
+
+    paused: bool
+    """Whether no further job starts; running ones continue."""
+    paused_since: AwareDatetime | None
+    paused_by: str | None
+    """Who paused it; shown to administrators."""
+    queued: int
+    """How many jobs wait, of all users."""
+    running: int
+    """How many jobs run, of all users."""
+    jobs: list[QueuePlace]
+    """The user's running jobs, then the queued ones in order, 1,000 at most; administrators see all."""
 
 
 class SamplerList(BaseModel):
@@ -622,6 +725,8 @@ class SystemView(BaseModel):
     workers: list[WorkerView]
     jobs: dict[str, int]
     """Number of jobs by state."""
+    queue_paused: bool
+    """Whether no further job starts."""
     limits: LimitsView
 
 

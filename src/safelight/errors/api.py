@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from safelight.errors.base import InputError
 from safelight.errors.generation import RequestError
 
@@ -24,13 +27,17 @@ class MethodNotAllowedError(InputError):
     http_status = 405
 
 
-class BodyInvalidError(InputError):
-    """The request does not match the schema of its path."""
+class BodyInvalidError(RequestError):
+    """The request does not match the schema of its path.
+
+    Its subclasses in ``errors.fields`` say of one field what is wrong with it.
+    """
 
     code = "request.invalid"
     summary = "The request does not have the right shape."
     default_hint = "/docs shows the shape of every request."
-    http_status = 422
+    problems: Sequence[dict[str, Any]] = ()
+    """All fields that are wrong, the first of which this error is about: field, code, message and context of each."""
 
 
 class BodyTooLargeError(InputError):
@@ -88,21 +95,11 @@ class ImageUrlError(InputError):
 
 
 class UnsupportedFieldError(RequestError):
-    """A field of a compatible API requests something that Safelight does not support.
-
-    Args:
-        message: What was asked.
-        hint: What would be right.
-        field: The field's name.
-    """
+    """A field of a compatible API requests something that Safelight does not support."""
 
     code = "request.field"
     summary = "A field of the request asks for something that Safelight does not do."
     default_hint = "docs/api-openai.md and docs/api-a1111.md list every field."
-
-    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.field = field
 
 
 class TextModerationError(UnsupportedFieldError):

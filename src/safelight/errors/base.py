@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class SafelightError(Exception):
@@ -11,23 +12,40 @@ class SafelightError(Exception):
     Args:
         message: What was wrong with this input, in one sentence; the class's summary when not given.
         hint: What would be right; the class's hint when not given.
+        field: The path of the request's field that is wrong, with dots, such as ``hires.scale``; the class's field
+            when not given.
+        context: Values for a message in another language, such as the range of the field; JSON values.
     """
 
     code: ClassVar[str] = "safelight"
     summary: ClassVar[str] = "Something Safelight understands went wrong."
     default_hint: ClassVar[str] = ""
+    default_field: ClassVar[str] = ""
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 3
 
-    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        field: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
         self.message = message or self.summary
         self.hint = self.default_hint if hint is None else hint
+        self.field = self.default_field if field is None else field
+        self.context = dict(context or {})
         super().__init__(self.message)
 
-    def to_dict(self) -> dict[str, str]:
-        """The error for JSON output: code, message and, if there is one, a hint."""
-        body = {"code": self.code, "message": self.message}
-        return body | {"hint": self.hint} if self.hint else body
+    def to_dict(self) -> dict[str, Any]:
+        """The error for JSON output: code, message and, where there are any, hint, field and context."""
+        optional = {"hint": self.hint, "field": self.field, "context": self.context}
+        return {
+            "code": self.code,
+            "message": self.message,
+            **{name: value for name, value in optional.items() if value},
+        }
 
 
 class InputError(SafelightError):

@@ -18,6 +18,7 @@ class PromptError(RequestError):
     """The prompt cannot be parsed."""
 
     code = "prompt"
+    default_field = "prompt"
     summary = "The prompt's brackets or schedules cannot be read."
     default_hint = (
         "Write a literal bracket with a backslash before it; --explain-prompt shows how a prompt is read."
@@ -46,6 +47,7 @@ class StyleUnknownError(RequestError):
     """There is no such prompt style."""
 
     code = "prompt.style"
+    default_field = "styles"
     summary = "There is no prompt style of that name."
 
 
@@ -53,6 +55,7 @@ class MaskError(RequestError):
     """The mask does not match its picture."""
 
     code = "request.mask"
+    default_field = "mask"
     summary = "The mask cannot be used with this picture."
     default_hint = "Give a mask of the picture's own size, white where the picture is to be generated anew."
 
@@ -61,6 +64,7 @@ class SamplerUnknownError(RequestError):
     """There is no such sampler or sigma schedule."""
 
     code = "sampler.unknown"
+    default_field = "sampler"
     summary = "There is no sampler or sigma schedule of that name."
     http_status = 404
 
@@ -69,6 +73,7 @@ class SamplerIncompatibleError(RequestError):
     """The checkpoint does not support the sampler, or the sampler does not support the sigma schedule."""
 
     code = "sampler.unfit"
+    default_field = "sampler"
     summary = "The sampler does not fit the checkpoint, or the sigma schedule does not fit the sampler."
 
 
@@ -83,6 +88,7 @@ class UpscalerUnknownError(RequestError):
     """There is no such upscaler."""
 
     code = "upscaler.unknown"
+    default_field = "upscaler"
     summary = "There is no upscaler of that name."
     http_status = 404
 

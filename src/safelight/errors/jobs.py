@@ -16,6 +16,7 @@ class JobKindUnknownError(JobError):
     """There is no such job kind."""
 
     code = "job.kind"
+    default_field = "kind"
     summary = "There is no job kind of that name."
     default_hint = "A plug-in that registers it may be missing."
     http_status = 422
@@ -45,6 +46,24 @@ class JobNotSkippableError(JobError):
     code = "job.skip"
     summary = "Only jobs that generate pictures have pictures that can be skipped."
     default_hint = "Cancel the job instead."
+    http_status = 409
+
+
+class JobNotQueuedError(JobError):
+    """The job does not wait in the queue, so it cannot be moved."""
+
+    code = "job.not_queued"
+    summary = "The job does not wait in the queue any more."
+    default_hint = "Only queued jobs can be moved."
+    http_status = 409
+
+
+class JobMoveError(JobError):
+    """The job cannot be put before the other one."""
+
+    code = "job.move"
+    summary = "The job cannot be put before the other one."
+    default_hint = "A job is moved among the queued jobs of its owner and its priority."
     http_status = 409
 
 
@@ -81,6 +100,7 @@ class PriorityError(JobError):
     """Only administrators may set the priority."""
 
     code = "job.priority"
+    default_field = "priority"
     summary = "Only administrators may put a job before those of others."
     default_hint = "Leave the priority out, or give one of -100 to 0."
     http_status = 403
@@ -108,6 +128,7 @@ class JobTooLargeError(JobError):
     """The job exceeds the limit on work per job."""
 
     code = "job.size"
+    default_field = "count"
     summary = "The job is more work than one job may be."
     default_hint = (
         "Ask for fewer pictures, fewer steps or smaller pictures; an administrator can raise max_job_work."

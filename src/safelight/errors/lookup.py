@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from safelight.errors import (
     api,
     base,
     bench,
     client,
     database,
+    fields,
     gallery,
     generation,
     images,
@@ -38,6 +42,7 @@ DOMAINS = (
     server,
     security,
     api,
+    fields,
     client,
     bench,
     plugins,
@@ -55,7 +60,15 @@ def catalogue() -> list[type[SafelightError]]:
     return sorted(walk(SafelightError), key=lambda error: order.get(error.__module__, len(order)))
 
 
-def error_of(code: str, message: str, hint: str = "") -> SafelightError:
+def error_of(
+    code: str,
+    message: str,
+    hint: str = "",
+    field: str | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> SafelightError:
     """Rebuild the error that another process raised; of an unknown code it is one of the root class."""
     kind = next((error for error in catalogue() if error.code == code), SafelightError)
-    return kind(message, hint=hint)
+    error = kind(message, hint=hint)
+    error.field, error.context = field or "", dict(context or {})
+    return error

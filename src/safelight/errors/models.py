@@ -55,6 +55,7 @@ class CheckpointMissingError(ModelError):
     """There is no such checkpoint."""
 
     code = "checkpoint.missing"
+    default_field = "checkpoint"
     summary = "There is no checkpoint of that name on this machine."
     default_hint = (
         "safelight models list shows the checkpoints; a path to a folder or .safetensors file works too."
@@ -84,6 +85,7 @@ class PartMissingError(ModelError):
     """There is no such autoencoder or text encoder."""
 
     code = "checkpoint.part_missing"
+    default_field = "vae"
     summary = "There is no autoencoder or text encoder of that name on this machine."
     default_hint = "safelight models show FILE says what a file holds."
     http_status = 404

@@ -18,7 +18,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from safelight.errors import MemoryBudgetError, MemoryExhaustedError
+from safelight.errors import (
+    DownloadStoppedError,
+    MemoryBudgetError,
+    MemoryExhaustedError,
+    RunStoppedError,
+)
 from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
@@ -204,10 +209,19 @@ class Engine:
             named=NamedParts() if request is None else NamedParts(request.vae, request.text_encoders),
         )
 
-    def _requested_checkpoint(self, request: GenerationRequest) -> Checkpoint:
-        """The checkpoint of a request, with the networks that it names in place of the checkpoint's own."""
+    def _requested_checkpoint(
+        self, request: GenerationRequest, should_stop: Callable[[], bool] = lambda: False
+    ) -> Checkpoint:
+        """The checkpoint of a request, with the networks that it names in place of the checkpoint's own.
+
+        Raises:
+            RunStoppedError: ``should_stop`` said so while the checkpoint was pulled.
+        """
         name = request.checkpoint or self._settings.checkpoint
-        return self._find_checkpoint(name, hub_lookup(self._settings), request)
+        try:
+            return self._find_checkpoint(name, hub_lookup(self._settings, should_stop=should_stop), request)
+        except DownloadStoppedError as error:
+            raise RunStoppedError from error
 
     def generate(
         self,
@@ -247,7 +261,7 @@ class Engine:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
         watcher = self._release_lock_around(watcher or Watcher())
-        checkpoint = self._requested_checkpoint(request)
+        checkpoint = self._requested_checkpoint(request, watcher.should_stop)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
         upscaler = self._upscaler(request)
@@ -644,6 +658,8 @@ class Engine:
             raise MemoryBudgetError(
                 f"{width} x {height} is more than the {self._settings.max_pixels} pixels a picture may have.",
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
+                field="width",
+                context={"maximum": self._settings.max_pixels, "width": width, "height": height},
             )
 
 

@@ -149,7 +149,9 @@ class Placer:
         if not made.fits:
             raise MemoryBudgetError(
                 f"{plan.hires_size[0]} x {plan.hires_size[1]} needs at least {(made.peak + beside) / 1e9:.1f} GB; "
-                f"there is {memory.usable / 1e9:.1f} GB."
+                f"there is {memory.usable / 1e9:.1f} GB.",
+                field="width",
+                context={"needed": made.peak + beside, "usable": memory.usable},
             )
         self._follow(placement, made)
         return placement

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import PromptError, RequestError, SamplerIncompatibleError, UnsupportedError
+from safelight.errors import (
+    BelowMinimumError,
+    NothingRunsError,
+    NotMultipleError,
+    PromptError,
+    SamplerIncompatibleError,
+    TooManyPixelsError,
+    UnsupportedError,
+)
 from safelight.generation.prompts import apply_styles, expand_wildcards, load_styles, select_styles
 from safelight.generation.prompts.unsupported import (
     check_supported,
@@ -125,13 +133,15 @@ class Plan:
         ) > MAX_PROMPT_LENGTH:  # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
-                f"and {MAX_PROMPT_LENGTH} are allowed."
+                f"and {MAX_PROMPT_LENGTH} are allowed.",
+                context={"maximum": MAX_PROMPT_LENGTH},
             )
         if request.ignore_unsupported:
             left_out = distinct_texts([*find_unsupported(prompt), *find_unsupported(negative)])
             return ExpandedPrompts(remove_unsupported(prompt), remove_unsupported(negative), left_out)
         for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
-            check_supported(text, f"{name}, with its styles and choices filled in,")
+            field = name.replace(" ", "_")
+            check_supported(text, f"{name}, with its styles and choices filled in,", field)
         return ExpandedPrompts(prompt, negative)
 
 
@@ -157,7 +167,11 @@ def make_plan(
             a value.
     """
     mode = request.mode
-    family.pipeline_name(mode)
+    try:
+        family.pipeline_name(mode)
+    except UnsupportedError as error:
+        error.field = "mask" if request.mask is not None else "init_image"
+        raise
     _check_guidance(request, family)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
@@ -165,7 +179,12 @@ def make_plan(
     trained_steps = int(scheduler.get("num_train_timesteps", 1000))
     sampler_choice.check_steps(steps, trained_steps)
     if steps < family.min_steps:
-        raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
+        raise BelowMinimumError(
+            f"{family.title} takes at least {family.min_steps} steps.",
+            hint="",
+            field="steps",
+            context={"minimum": family.min_steps},
+        )
     strength = (
         None
         if mode is Mode.TEXT
@@ -173,7 +192,7 @@ def make_plan(
         if request.strength is None
         else request.strength
     )
-    _check_strength(strength, steps, family)
+    _check_strength(strength, steps, family, "strength")
     width, height = _resolve_size(request, family, native_side, canvas)
     guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
     hires_sampler_choice, hires_steps = None, 0
@@ -183,7 +202,7 @@ def make_plan(
         hires_sampler_choice.check_steps(hires_steps, trained_steps)
         if request.hires.sampler is not None:
             check_compatible(hires_sampler_choice, scheduler)
-        _check_strength(request.hires.strength, hires_steps, family)
+        _check_strength(request.hires.strength, hires_steps, family, "hires.strength")
     return Plan(
         request=request,
         family=family,
@@ -223,11 +242,14 @@ def _hires_steps(hires: Hires, first: int, family: Family) -> int:
     return steps
 
 
-def _check_strength(strength: float | None, steps: int, family: Family) -> None:
+def _check_strength(strength: float | None, steps: int, family: Family, field: str) -> None:
     if executed_steps(steps, strength, family) < 1:
-        raise RequestError(
+        least = math.ceil(100 / steps) / 100
+        raise NothingRunsError(
             f"With strength {strength} and {steps} steps not one step runs.",
-            hint=f"Raise the strength to {math.ceil(100 / steps) / 100} or more, or give more steps.",
+            hint=f"Raise the strength to {least} or more, or give more steps.",
+            field=field,
+            context={"minimum": least, "steps": steps},
         )
 
 
@@ -243,7 +265,7 @@ def _resolve_eta(request: GenerationRequest, choice: SamplerChoice) -> float | N
     if request.eta is not None and choice.sampler.eta is None:
         supporting = ", ".join(sampler.name for sampler in SAMPLERS.values() if sampler.eta is not None)
         raise SamplerIncompatibleError(
-            f"{choice.sampler.name} does not take eta.", hint=f"These do: {supporting}."
+            f"{choice.sampler.name} does not take eta.", hint=f"These do: {supporting}.", field="eta"
         )
     return choice.sampler.eta if request.eta is None else request.eta
 
@@ -252,15 +274,21 @@ def _resolve_hires_choice(
     hires: Hires, request: GenerationRequest, family: Family, process: PredictionProcess, first: SamplerChoice
 ) -> SamplerChoice:
     if Mode.IMAGE not in family.pipelines:
-        raise UnsupportedError(f"{family.title} has no image-to-image, which a second pass needs.")
+        raise UnsupportedError(
+            f"{family.title} has no image-to-image, which a second pass needs.", field="hires"
+        )
     if request.mode is not Mode.TEXT:
         raise UnsupportedError(
-            "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
+            "A second pass is for text-to-image.",
+            hint="Upscale the result, then start from it.",
+            field="hires",
         )
     from_latents = family.latent_layout == "spatial" and family.starts_from_latents
     if hires.upscaler == "latent" and not from_latents:
         raise UnsupportedError(
-            f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
+            f"{family.title}'s latents cannot be upscaled.",
+            hint="Give hires the upscaler lanczos.",
+            field="hires.upscaler",
         )
     return first if hires.sampler is None else resolve_sampler(hires.sampler, None, process)
 
@@ -271,23 +299,36 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
         raise UnsupportedError(
             f"{family.title} has no perturbed-attention guidance for {request.mode}.",
             hint="Leave pag_scale at 0.",
+            field="pag_scale",
         )
     special = _special_guidance(request)
     if special and not (family.guidance == "cfg-batched" and family.unconditional_first):
-        raise UnsupportedError(f"{family.title} does not take {special[0]}.", hint="Leave it at its default.")
+        raise UnsupportedError(
+            f"{family.title} does not take {special[0]}.",
+            hint="Leave it at its default.",
+            field=special[0].partition(" ")[0],
+        )
     if special and request.pag_scale > 0:
-        raise UnsupportedError(f"{special[0]} cannot be combined with perturbed-attention guidance.")
+        raise UnsupportedError(
+            f"{special[0]} cannot be combined with perturbed-attention guidance.",
+            field=special[0].partition(" ")[0],
+            context={"other": "pag_scale"},
+        )
     if request.guidance_method == "cfg-zero" and family.prediction_process != "flow":
         raise UnsupportedError(
             f"CFG-Zero* is for flow-matching checkpoints; {family.title} is none.",
             hint="Leave guidance at cfg.",
+            field="guidance_method",
         )
     if request.clip_skip > 1 and not family.clip_skip:
-        raise UnsupportedError(f"{family.title} does not take clip_skip.", hint="Leave it at 1.")
+        raise UnsupportedError(
+            f"{family.title} does not take clip_skip.", hint="Leave it at 1.", field="clip_skip"
+        )
     if request.variation and (request.mode is not Mode.TEXT or family.latent_layout != "spatial"):
         raise UnsupportedError(
             "Variations mix the noise that text-to-image starts from.",
             hint="Leave out the variation, or the initial picture.",
+            field="variation",
         )
 
 
@@ -302,25 +343,44 @@ def _special_guidance(request: GenerationRequest) -> list[str]:
     return [name for name, used in special.items() if used]
 
 
+def check_sides(width: int | None, height: int | None, family: Family) -> None:
+    """Check the requested width and height against a family.
+
+    Args:
+        width: Pixels; None where it is open.
+        height: Likewise.
+        family: The checkpoint's family.
+
+    Raises:
+        NotMultipleError: One is no multiple of what the family needs.
+    """
+    unit = family.size_multiple
+    for name, side in (("width", width), ("height", height)):
+        if side is not None and side % unit:
+            lower = max(unit, side // unit * unit)
+            raise NotMultipleError(
+                f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
+                hint=f"Give {lower} or {lower + unit}.",
+                field=name,
+                context={"multiple": unit, "nearest": [lower, lower + unit]},
+            )
+
+
 def _resolve_size(
     request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
 ) -> tuple[int, int]:
     """Width and height: as requested, else those of the canvas, else the checkpoint's own."""
     unit = family.size_multiple
-    for name, side in (("width", request.width), ("height", request.height)):
-        if side is not None and side % unit:
-            lower = max(unit, side // unit * unit)
-            raise RequestError(
-                f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
-                hint=f"Give {lower} or {lower + unit}.",
-            )
+    check_sides(request.width, request.height, family)
     masked_only = request.mask is not None and request.inpaint.only_masked  # its size is not known yet
     default = (native, native) if canvas is None or masked_only else canvas
     width, height = (max(unit, round(side / unit) * unit) for side in default)
     width, height = request.width or width, request.height or height
     if family.max_pixels and width * height > family.max_pixels:
-        raise RequestError(
-            f"{width} x {height} is more than the {family.max_pixels} pixels that {family.title} can generate."
+        raise TooManyPixelsError(
+            f"{width} x {height} is more than the {family.max_pixels} pixels that {family.title} can generate.",
+            hint="Ask for a smaller picture.",
+            context={"maximum": family.max_pixels, "width": width, "height": height},
         )
     return width, height
 

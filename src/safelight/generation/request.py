@@ -11,13 +11,20 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from safelight.errors import RequestError
+from safelight.errors import (
+    AboveMaximumError,
+    FieldConflictError,
+    FieldError,
+    PictureNeededError,
+    field_error,
+)
 from safelight.generation.fields import CliOption, FormField, RequestField
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
-from safelight.validation import first_problem
+from safelight.validation import Problem, first_problem
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -398,33 +405,37 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise RequestError(_error_message(error)) from error
+            problem = first_problem(error)
+            raise field_error(problem, _error_message(problem)) from error
 
     @model_validator(mode="after")
     def _check_supported(self) -> Self:
         """Check the prompts' syntax; ``make_plan`` checks the text that styles and wildcards add."""
         if not self.ignore_unsupported:
-            check_supported(self.prompt, "prompt")
-            check_supported(self.negative_prompt, "negative prompt")
+            check_supported(self.prompt, "prompt", "prompt")
+            check_supported(self.negative_prompt, "negative prompt", "negative_prompt")
         return self
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
-        if self.init_image is None and (self.mask is not None or self.outpaint is not None):
-            raise ValueError("a mask or an outpainting needs an initial picture")
-        if self.init_image is None and self.strength is not None:
-            raise ValueError("strength needs an initial picture")
+        if self.init_image is None:
+            for name in ("mask", "outpaint", "strength"):
+                if getattr(self, name) is not None:
+                    raise _problem(PictureNeededError, f"{name} needs an initial picture", name)
         if self.mask is not None and self.outpaint is not None:
-            raise ValueError("outpainting makes its own mask: leave out the mask or the outpainting")
+            text = "outpainting makes its own mask: leave out the mask or the outpainting"
+            raise _problem(FieldConflictError, text, "outpaint", other="mask")
         if self.guidance_start > self.guidance_end:
-            raise ValueError("guidance_start lies after guidance_end")
+            text = "guidance_start lies after guidance_end"
+            raise _problem(FieldConflictError, text, "guidance_start", other="guidance_end")
         last_index = self.count - 1
         seeds = (
             (self.seed or 0) + self.seed_offset(last_index),
             self.variation.seed + last_index if self.variation else 0,
         )
         if max(seeds) > MAX_SEED:
-            raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
+            text = f"the last picture's seed would be larger than {MAX_SEED}"
+            raise _problem(AboveMaximumError, text, "seed", maximum=MAX_SEED - last_index)
         return self
 
     def seed_offset(self, index: int) -> int:
@@ -449,8 +460,12 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         return Mode.IMAGE if self.mask is None and self.outpaint is None else Mode.INPAINT
 
 
-def _error_message(error: ValidationError) -> str:
-    problem = first_problem(error)
+def _problem(kind: type[FieldError], text: str, field: str, **context: Any) -> PydanticCustomError:
+    """A problem of several fields, which is shown at one of them."""
+    return PydanticCustomError(kind.code, text, {"field": field, **context})
+
+
+def _error_message(problem: Problem) -> str:
     if problem.type == "extra_forbidden":
         return f"There is no field {problem.field!r}."
     given = repr(problem.given)

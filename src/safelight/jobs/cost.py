@@ -69,6 +69,7 @@ def check_size(size: JobSize, max_work: float) -> None:
     raise JobTooLargeError(
         f"The job is {size.cost:,.0f} megapixels times steps; {max_work:,.0f} are allowed for one.",
         hint=f"Like this, {count} pictures are allowed at once." if count else None,
+        context={"maximum": count, "work": size.cost, "maximum_work": max_work},
     )
 
 

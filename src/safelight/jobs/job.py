@@ -92,6 +92,12 @@ class Failure(FrozenModel):
     code: str
     message: str
     hint: str = ""
+    field: str = Field(
+        "", description="The request's field that is wrong, with dots; empty if it is about none."
+    )
+    context: JsonObject = Field(
+        {}, description="Values for a message of one's own, such as the field's range."
+    )
 
 
 class Job(FrozenModel):

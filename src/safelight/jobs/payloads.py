@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from sqlalchemy import Connection
 
 from safelight.database import blobs
-from safelight.errors import RequestError
+from safelight.errors import field_error
 from safelight.generation.request import MAX_UPSCALE, GenerationRequest, Name, RequestPart
 from safelight.images.fields import FoundImage, ImageField, replace_images
 from safelight.jobs.job import JsonObject
@@ -51,7 +51,8 @@ def parse_request(kind: str, fields: Mapping[str, Any]) -> RequestPart:
     try:
         request: RequestPart = model(**fields)
     except ValidationError as error:
-        raise RequestError(f"{first_problem(error)}.") from error
+        problem = first_problem(error)
+        raise field_error(problem, f"{problem}.") from error
     return request
 
 

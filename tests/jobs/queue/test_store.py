@@ -310,3 +310,57 @@ def test_lists_read_neither_blobs_nor_results(store: JobStore, database: Engine)
     assert [job.request for job in found] == [{"prompt": "a cat", "seed": 1}, {"images": 3, "tiles": True}]
     assert [job.result for job in found] == [None, None]
     assert [job.id for job in found] == [drawing.id, scan.id]
+
+
+def test_several_jobs_are_cancelled_at_once(store: JobStore, listener: Listener) -> None:
+    running = store.submit(submission()).id
+    claim_job(store)
+    ended = store.submit(submission()).id
+    store.send_signal(ended, Signal.CANCEL)
+    queued = store.submit(submission()).id
+    others = store.submit(submission("bert")).id
+    notified_channels(listener)
+    states = store.cancel_many("anna", [running, ended, queued, others, "0" * 27, queued])
+    assert states == {
+        running: JobState.RUNNING,
+        ended: JobState.CANCELLED,
+        queued: JobState.QUEUED,
+        others: None,
+        "0" * 27: None,
+    }
+    assert notified_channels(listener) == {Channel.COMMANDS}
+    assert store.signals([running]) == {running: Signal.CANCEL}
+    assert store.get(queued).state is JobState.CANCELLED
+    assert store.get(others).state is JobState.QUEUED
+
+
+def test_all_queued_jobs_of_an_owner_are_cancelled(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safelight.jobs.queue.store.CANCELLED_AT_ONCE", 3)
+    mine = [store.submit(submission()).id for _ in range(7)]
+    theirs = store.submit(submission("bert")).id
+    running = claim_job(store).id
+    assert store.cancel_many("anna").keys() == set(mine) - {running}
+    assert store.count_by_state() == dict.fromkeys(JobState, 0) | {
+        JobState.CANCELLED: 6,
+        JobState.RUNNING: 1,
+        JobState.QUEUED: 1,
+    }
+    assert store.get(theirs).state is JobState.QUEUED
+
+
+def test_cleared_jobs_are_in_no_list(store: JobStore) -> None:
+    ended = [store.submit(submission()).id for _ in range(3)]
+    for job_id in ended:
+        store.send_signal(job_id, Signal.CANCEL)
+    queued = store.submit(submission()).id
+    theirs = store.submit(submission("bert")).id
+    store.send_signal(theirs, Signal.CANCEL)
+    assert store.clear_ended("anna", [ended[0], queued, theirs]) == 1
+    assert [job.id for job in store.find()] == [theirs, queued, ended[2], ended[1]]
+    assert store.clear_ended("anna") == 2
+    assert store.clear_ended("anna") == 0
+    assert [job.id for job in store.find()] == [theirs, queued]
+    shown = store.overview(None, waiting=9, ended=9, max_chars=1000, max_total_chars=1000)
+    assert [job.id for job in shown] == [theirs, queued]
+    assert store.get(ended[0]).state is JobState.CANCELLED
+    assert store.queue_state().clears == 2

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -87,7 +88,10 @@ def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
             write_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, bytes(4)),
             "does not have 4 bytes",
         ),
-        (write_header({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)), "negative"),
+        (
+            write_header({"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}, bytes(4)),
+            "negative",
+        ),
         (struct.pack("<Q", 4) + b"{nil", "damaged header"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs pointer"),
         (b"<!DOCTYPE html><html>" + bytes(40), "does not begin with a header"),
@@ -121,6 +125,74 @@ def test_the_precision_is_that_of_most_weights(tmp_path: Path) -> None:
     assert main_precision([TensorEntry("I64", (1,), 8)]) == ""
     save_file({"a": torch.zeros(8, dtype=torch.bfloat16)}, tmp_path / "m.safetensors")
     assert main_precision(list(read_header(tmp_path / "m.safetensors").tensors.values())) == "bf16"
+
+
+def test_files_of_the_same_tensors_keep_their_own_metadata_and_places(tmp_path: Path) -> None:
+    network = {"a": torch.arange(6.0), "b": torch.zeros(4, dtype=torch.int8)}  # int8 may be codes: not shared
+    headers = []
+    for number, who in enumerate(["me", "somebody else"]):
+        path = write_safetensors(tmp_path / f"{number}.safetensors", save(network, {"who": who}))
+        headers.append(read_header(path))
+    assert [header.metadata for header in headers] == [{"who": "me"}, {"who": "somebody else"}]
+    assert headers[0].tensors == headers[1].tensors
+    first, second = (header.stored["a"].offset for header in headers)
+    assert second - first == 8  # the longer name, and the spaces that align
+
+
+def test_headers_of_the_same_tensors_share_what_is_derived(tmp_path: Path) -> None:
+    asked = []
+
+    def count(tensors: Mapping[str, TensorEntry]) -> int:
+        asked.append(len(tensors))
+        return len(tensors)
+
+    for number in range(3):
+        data = save({"derived": torch.arange(6.0)}, {"number": "x" * number})
+        path = write_safetensors(tmp_path / f"{number}.safetensors", data)
+        assert read_header(path).derive(count) == 1
+    assert asked == [1]
+    other = write_safetensors(tmp_path / "other.safetensors", save({"derived": torch.arange(7.0)}))
+    assert read_header(other).derive(count) == 1
+    assert asked == [1, 1]
+
+
+ENTRY = '{"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"__metadata__": {{"a": "b"}}, "x": {ENTRY}, "x": {ENTRY}}}',
+        f'{{"__metadata__": {{"a": "b"}}, "x": 3, "x": {ENTRY}}}',
+        f'{{"__metadata__": {{"a": "b"}}, "x": {ENTRY}, "__metadata__": {{"c": "d"}}}}',
+        f'{{"__metadata__": {{"a": "b", "a": "c"}}, "x": {ENTRY}}}',
+        f'{{"x": {ENTRY[:-1]}, "dtype": "I8"}}}}',
+        '{"__metadata__": {"a": "b"},}',
+        f'{{"__metadata__": {{"a": "b"}} "x": {ENTRY}}}',
+        f'{{"__metadata__": {{"a": "b"}}, "x": {ENTRY}}} "y"',
+        f'{{"__metadata__": {{"a": 3}}, "x": {ENTRY}}}',
+        f'{{"__metadata__": ["a"], "x": {ENTRY}}}',
+        '{"x": {"dtype": "U8", "shape": {}, "data_offsets": [0, 1]}}',
+        '{"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, true]}}',
+    ],
+)
+def test_headers_that_are_no_json_of_the_format_are_refused(tmp_path: Path, text: str) -> None:
+    content = struct.pack("<Q", len(text)) + text.encode() + bytes(text.endswith(("1]}}", "true]}}")))
+    with pytest.raises(CheckpointInvalidError, match="damaged header"):
+        read_header(write_safetensors(tmp_path / "m.safetensors", content))
+
+
+def test_metadata_may_stand_anywhere(tmp_path: Path) -> None:
+    for number, text in enumerate(
+        [
+            f'{{"x": {ENTRY}, "__metadata__": {{"a": "b: \\"c\\""}}}}   ',
+            f'{{ "__metadata__" : {{"a": "b: \\"c\\""}} , "x": {ENTRY}}}',
+        ]
+    ):
+        path = tmp_path / f"{number}.safetensors"
+        header = read_header(write_safetensors(path, struct.pack("<Q", len(text)) + text.encode()))
+        assert header.metadata == {"a": 'b: "c"'}
+        assert header.tensors.keys() == {"x"}
 
 
 def mutate(random: Random, entries: dict[str, Any]) -> object:

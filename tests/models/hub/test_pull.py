@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import pytest
@@ -296,6 +299,99 @@ def test_one_file_of_a_repository_lands_where_its_kind_belongs(
     with pytest.raises(OutputExistsError):
         fetch("owner/parts", settings, "style.safetensors")
     assert done.path.read_bytes() == VAE
+
+
+def test_a_name_that_is_taken_is_found_before_the_download(server: FakeSource, settings: Settings) -> None:
+    server.add_repository("owner/parts", {"style.safetensors": LORA})
+    mine = settings.home / "loras" / "style.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(VAE)
+    offer = plan("owner/parts", settings)
+    server.received.clear()
+    with pytest.raises(OutputExistsError):  # the hub does not say that it is a LoRA
+        pull(offer, settings)
+    assert server.received == []
+
+
+def test_a_name_that_is_taken_meanwhile_does_not_lose_the_file(
+    server: FakeSource, settings: Settings
+) -> None:
+    server.add_repository("owner/parts", {"style.safetensors": LORA})
+    mine = settings.home / "loras" / "style.safetensors"
+
+    def take() -> None:
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_bytes(VAE)
+
+    server.faults[f"/cdn/{hashlib.sha256(LORA).hexdigest()}"] = ["cut"]
+    server.on_half = take
+    done = fetch("owner/parts", settings)
+    assert (done.path.name, done.path.read_bytes(), mine.read_bytes()) == ("style (2).safetensors", LORA, VAE)
+    assert "this one is called style (2).safetensors" in done.remarks[0]
+    assert cached_digest(done.path, settings.cache_folder) == hashlib.sha256(LORA).hexdigest()
+    again = fetch("owner/parts", settings)
+    assert (again.path, again.present) == (done.path, True)
+
+
+def test_files_of_sizes_that_the_source_does_not_state(
+    server: FakeSource, settings: Settings, folder_files: dict[str, bytes]
+) -> None:
+    server.add_repository("owner/parts", {"style.safetensors": LORA})
+    server.add_repository("owner/painter", folder_files)
+    for repository in ("parts", "painter"):
+        for sibling in server.documents[f"/api/models/owner/{repository}"]["siblings"]:
+            del sibling["size"]
+    assert plan("owner/parts", settings).files[0].size is None
+    for repository in ("owner/parts", "owner/painter"):
+        assert not fetch(repository, settings).present
+        server.received.clear()
+        assert fetch(repository, settings).present
+        assert {each.path.split("/")[1] for each in server.received} == {"api"}
+
+
+def test_of_two_that_pull_a_checkpoint_at_once_one_downloads(
+    server: FakeSource, settings: Settings, folder_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """As two workers do that get the first jobs for it."""
+    server.add_repository("owner/painter", folder_files)
+    unet = folder_files["unet/diffusion_pytorch_model.safetensors"]
+    server.faults[f"/cdn/{hashlib.sha256(unet).hexdigest()}"] = ["cut"]
+    half = threading.Event()
+    go_on = threading.Event()
+    server.on_half = lambda: half.set() or go_on.wait(10)  # type: ignore[func-returns-value]
+    online = settings.model_copy(update={"allow_network": True})
+    stopped = threading.Event()
+
+    def find(should_stop: Callable[[], bool] = lambda: False) -> Path:
+        lookup = hub_lookup(online, cache=tmp_path / "none", should_stop=should_stop)
+        return find_checkpoint("owner/painter", settings.home, hub_lookup=lookup).path
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(find)
+        assert half.wait(10)
+        with pytest.raises(DownloadStoppedError):
+            find(lambda: True)
+        second = threads.submit(find, stopped.is_set)
+        with pytest.raises(FutureTimeoutError):
+            second.result(0.1)  # it waits
+        go_on.set()
+        assert first.result(20) == second.result(20)
+    wanted = [each.path for each in server.received if each.path.startswith("/cdn/")]
+    assert wanted.count(f"/cdn/{hashlib.sha256(unet).hexdigest()}") == 2  # the cut one, and what it lacked
+    assert len(wanted) == len(set(wanted)) + 1
+
+
+def test_a_description_that_is_none_is_an_error(server: FakeSource, settings: Settings) -> None:
+    server.add_repository("owner/parts", {"style.safetensors": LORA})
+    document = server.documents["/api/models/owner/parts"]
+    for broken in (
+        {"siblings": [{"rfilename": "a", "lfs": {"sha256": "f"}}]},
+        {"siblings": [3]},
+        {"siblings": 3},
+    ):
+        server.documents["/api/models/owner/parts"] = document | broken
+        with pytest.raises(DownloadError, match="does not tell of"):
+            plan("owner/parts", settings)
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"\x08\0\0\0\0\0\0\0notjson!", b""])

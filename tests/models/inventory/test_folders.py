@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,6 +195,28 @@ none:
     assert folders_of(tmp_path) == [tmp_path, *expected]
 
 
+def test_comfyuis_bases_may_be_relative_or_have_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("home/a", "disk/b", "list/rel/c", "list/rel/d", "list/custom_nodes"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DISK", str(tmp_path / "disk"))
+    listed = tmp_path / "list" / "extra_model_paths.yaml"
+    listed.write_text(
+        """# mine
+one: {base_path: "~", loras: a}  # at home
+two: {base_path: $DISK/, loras: b/}
+three:
+    base_path: rel
+    loras: [c, "d"]
+    custom_nodes: ../custom_nodes
+"""
+    )
+    places = ("home/a", "disk/b", "list/rel/c", "list/rel/d")
+    assert folders_of(listed) == [tmp_path / place for place in places]
+
+
 @pytest.mark.parametrize("content", ["a: [", "- x", "5", "!!python/object/apply:os.system ['true']", "\x00"])
 def test_damaged_lists_of_folders(tmp_path: Path, content: str) -> None:
     listed = tmp_path / "extra_model_paths.yaml"
@@ -236,3 +259,31 @@ def test_a_damaged_settings_file_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         add_model_folders(tmp_path, [tmp_path])
     assert (tmp_path / "safelight.toml").read_text() == "port = ["
+
+
+def test_each_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model folder has a thousand files, and a header of a checkpoint takes milliseconds."""
+    root, home = tmp_path / "models", tmp_path / "home"
+    (root / "loras").mkdir(parents=True)
+    for number in range(4):  # more than one: the index of parts reads all of them between two
+        write_network(root / f"flux {number}.safetensors", {"vector_in.in_layer.weight": (8, 8)})
+        write_network(root / "loras" / f"{number}.safetensors", {"x.lora_down.weight": (1, 768)})
+    opened: Counter[str] = Counter()
+    real_open = Path.open
+
+    def count(path: Path, *args: object, **options: object) -> object:
+        opened.update([path.name] if path.is_relative_to(root) else [])
+        return real_open(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", count)
+    find_checkpoints(home, folders=[root])
+    assert sorted(opened.values()) == [1] * 8
+    find_checkpoints(home, folders=[root])
+    assert sorted(opened.values()) == [1] * 8
+    list(inspect_folder(root))
+    assert max(opened.values()) == 2
+
+
+def write_network(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    key = "double_blocks.0.img_attn.norm.key_norm.scale"
+    save_file({name: torch.zeros(shape) for name, shape in {key: (4,), **shapes}.items()}, path)

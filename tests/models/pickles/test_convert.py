@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -175,6 +176,25 @@ def test_damaged_files(tmp_path: Path, content: bytes) -> None:
     source.write_bytes(content)
     with pytest.raises((ModelInvalidError, PickleRefusedError)):
         load_weights_only(source)
+
+
+@pytest.mark.parametrize("content", [b"<html>", pickle.dumps({"a": print}, 4), pickle.dumps(3)])
+def test_torchs_advice_to_run_any_code_is_not_passed_on(tmp_path: Path, content: bytes) -> None:
+    source = tmp_path / "other.ckpt"
+    source.write_bytes(content)
+    with pytest.raises(ModelInvalidError) as caught:
+        load_weights_only(source)
+    assert "weights_only" not in caught.value.message
+    assert "Re-running" not in caught.value.message
+
+
+def test_numpys_numbers_are_kept(tmp_path: Path) -> None:
+    source = tmp_path / "trained.ckpt"
+    numbers = {"step": np.int64(-7), "rate": np.float32(0.5), "loss": np.float64(1e-3), "ema": np.bool_(True)}
+    torch.save({"state_dict": {"a": torch.ones(2)}, **numbers}, source)
+    done = convert_pickle(source)
+    assert done.metadata == {"step": "-7", "rate": "0.5", "loss": "0.001", "ema": "True"}
+    assert done.left_out == ()
 
 
 def test_a_damaged_directory_of_an_archive(tmp_path: Path) -> None:

@@ -8,12 +8,17 @@ import torch
 from safelight.runtime.quantization.block_sizes import BLOCK_SIZES
 from safelight.runtime.quantization.formats import Codebook4, Float8, Gguf, Int4, Int8, Parts
 from safelight.runtime.quantization.formats.format import Format
-from safelight.runtime.quantization.quantize import GROUPS, Target, quantize_weight, relative_error
+from safelight.runtime.quantization.quantize import GROUPS, Target, quantize_weight
 from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
 
 TARGETS: tuple[Target, ...] = get_args(Target)
 ERRORS = {"int8": 0.006, "fp8": 0.03, "int4": 0.09, "nf4": 0.1}
 BITS = {"int8": 8.25, "fp8": 8.1, "int4": 4.5, "nf4": 4.51}
+
+
+def relative_error(weight: torch.Tensor, quantized: QuantizedTensor) -> float:
+    """The norm of the difference as a share of the weight's norm."""
+    return float((quantized.dequantize(torch.float32) - weight).norm() / weight.norm())
 
 
 @pytest.mark.parametrize("shape", [(64, 640), (64, 71), (6, 3, 3, 3), (5, 1), (1, 129), (4, 7, 5)])

@@ -14,9 +14,7 @@ SECRET = "x" * 500
         ("/sdapi/v1/txt2img", 422, "request.invalid"),
     ],
 )
-@pytest.mark.parametrize(
-    "body", ["{", "[]", '"text"', "null", '{"prompt": 5, "kind": "generate"}', "", "\x00", "\ud83d"]
-)
+@pytest.mark.parametrize("body", ["{", "[]", '"text"', "null", "", "\x00", "\ud83d"])
 def test_validation_errors_have_the_shape_of_each_api_family(
     client: TestClient, path: str, status: int, error: object, body: str
 ) -> None:

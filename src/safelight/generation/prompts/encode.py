@@ -149,7 +149,9 @@ class CLIPEncoder:
         layers = self._encoder.config.num_hidden_layers
         if not 1 <= clip_skip <= layers:
             raise RequestError(
-                f"clip_skip {clip_skip}: this checkpoint's text encoder has layers 1 to {layers}."
+                f"clip_skip {clip_skip}: this checkpoint's text encoder has layers 1 to {layers}.",
+                field="clip_skip",
+                context={"minimum": 1, "maximum": layers},
             )
 
     def encode(self, chunks: Sequence[Chunk], clip_skip: int = 1) -> Conditioning:

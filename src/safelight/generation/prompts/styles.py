@@ -68,7 +68,7 @@ def select_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> li
         if name not in styles:
             near = get_close_matches(name, styles, n=3) or sorted(styles)[:10]
             hint = f"Did you mean {', '.join(near)}?" if near else "The folder of styles has none."
-            raise StyleUnknownError(f"There is no prompt style {name!r}.", hint=hint)
+            raise StyleUnknownError(f"There is no prompt style {name!r}.", hint=hint, context={"name": name})
     return [styles[name] for name in names]
 
 

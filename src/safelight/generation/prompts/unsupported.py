@@ -73,12 +73,13 @@ def find_unsupported(text: str) -> list[UnsupportedPart]:
     ]
 
 
-def check_supported(text: str, prompt_name: str) -> None:
+def check_supported(text: str, prompt_name: str, field: str = "prompt") -> None:
     """Check that a prompt has no unsupported part.
 
     Args:
         text: The prompt.
         prompt_name: The prompt's name in the message: "prompt", "negative prompt".
+        field: The request's field that it comes from.
 
     Raises:
         PromptUnsupportedError: There is one; the message names it, its position, and the others.
@@ -94,6 +95,8 @@ def check_supported(text: str, prompt_name: str) -> None:
         f"The {prompt_name} has {shown} at character {first.start}, which asks for {first.reason}.{also}",
         hint="Leave it out, or set ignore_unsupported and it is left out for you. "
         f"Where the words themselves are meant, write {small}a backslash before it: \\{shown}",
+        field=field,
+        context={"part": shown, "start": first.start},
     )
 
 

@@ -56,6 +56,12 @@ def wildcard_names(text: str) -> list[str]:
     return list(dict.fromkeys(name for name in found if name))
 
 
+def missing_wildcards(names: Sequence[str], folder: Path) -> list[str]:
+    """Those of a prompt's wildcards that have no file."""
+    expander = _Expander(0, folder)
+    return [name for name in names if not expander.has_file(name)]
+
+
 @dataclass(frozen=True, slots=True)
 class Wildcard:
     """A file of choices.
@@ -171,13 +177,24 @@ class _Expander:
         options = self._files[name]
         return self.expand(options[self._choose_index(options)].text, (*chain, name))
 
+    def has_file(self, name: str) -> bool:
+        """Whether a wildcard has a file; what is in it is not read."""
+        try:
+            return self._path(name).is_file()
+        except (WildcardError, OSError, ValueError):
+            return False
+
     def _read_choices(self, name: str) -> list[_Option]:
         try:
             possible = _parse_choices(self._path(name).read_text("utf-8-sig"))
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that cannot be a file's
-            raise WildcardError(f"There is no wildcard file for __{name}__ that can be read.") from error
+            raise WildcardError(
+                f"There is no wildcard file for __{name}__ that can be read.", context={"name": name}
+            ) from error
         if not possible:
-            raise WildcardError(f"The file of the wildcard __{name}__ has nothing to choose from.")
+            raise WildcardError(
+                f"The file of the wildcard __{name}__ has nothing to choose from.", context={"name": name}
+            )
         return possible
 
     def _path(self, name: str) -> Path:

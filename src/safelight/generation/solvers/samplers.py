@@ -98,6 +98,8 @@ class SamplerChoice:
             raise SamplerIncompatibleError(
                 f"{self.sampler.name} cannot take {steps} steps with this checkpoint.",
                 hint=f"Give 1 to {most} steps.",
+                field="steps",
+                context={"minimum": 1, "maximum": most},
             )
 
 
@@ -125,16 +127,19 @@ def resolve_sampler(
         raise SamplerIncompatibleError(
             f"{rows[0].name} does not fit this checkpoint, which is of the kind {prediction_process}.",
             hint=_compatible_hint(prediction_process),
+            context={"name": rows[0].name, "choices": compatible_names(prediction_process)},
         )
     if AUTOMATIC not in (given, named) and given != named:
         raise SamplerIncompatibleError(
-            f"The sampler {name!r} and the schedule {given!r} ask for two schedules."
+            f"The sampler {name!r} and the schedule {given!r} ask for two schedules.", field="schedule"
         )
     choice = SamplerChoice(fit[0], named if given == AUTOMATIC else given)
     if choice.schedule not in choice.sampler.schedules:
         raise SamplerIncompatibleError(
             f"{choice.sampler.name} does not take the sigma schedule {choice.schedule!r}.",
             hint=f"It takes {', '.join(choice.sampler.schedules)}.",
+            field="schedule",
+            context={"name": choice.schedule, "choices": list(choice.sampler.schedules)},
         )
     return choice
 
@@ -296,6 +301,18 @@ def _diffusion_grid(choice: SamplerChoice, config: Mapping[str, Any]) -> SigmaGr
     )
 
 
+def check_sampler_names(sampler: str | None, schedule: str | None) -> None:
+    """Raise unless there are a sampler and a sigma schedule of these names, for whatever checkpoint.
+
+    Raises:
+        SamplerUnknownError: There is none.
+    """
+    if sampler is not None:
+        _find_samplers(sampler, PredictionProcess.DIFFUSION)
+    if schedule is not None:
+        _resolve_schedule(schedule)
+
+
 def _solver_class(sampler: Sampler) -> Any:
     module, name = sampler.solver.split(":")
     return getattr(import_module(module, package=__package__), name)
@@ -305,7 +322,10 @@ def _resolve_schedule(name: str) -> str:
     key = _normalize_name(name)
     if (found := _schedules_by_key().get(key)) is None:
         raise SamplerUnknownError(
-            f"There is no sigma schedule {name!r}.", hint=_did_you_mean(key, _schedules_by_key(), SCHEDULES)
+            f"There is no sigma schedule {name!r}.",
+            hint=_did_you_mean(key, _schedules_by_key(), SCHEDULES),
+            field="schedule",
+            context={"name": name},
         )
     return found
 
@@ -325,7 +345,9 @@ def _find_samplers(name: str, prediction_process: PredictionProcess) -> tuple[tu
         if prediction_process in row.prediction_processes
     }
     raise SamplerUnknownError(
-        f"There is no sampler {name!r}.", hint=_did_you_mean(key, close, compatible_names(prediction_process))
+        f"There is no sampler {name!r}.",
+        hint=_did_you_mean(key, close, compatible_names(prediction_process)),
+        context={"name": name},
     )
 
 

@@ -212,7 +212,8 @@ def _resolve_path(name: str | Path, home: Path) -> Path:
     ) in PICKLE_SUFFIXES:  # returned so that loading it raises an error that explains why it is not listed
         if path_exists(pickle := upscaler_folder(home) / f"{name}{suffix}"):
             return pickle
-    raise UpscalerUnknownError(f"There is no upscaler {name!r}.", hint=_hint(name, list(known)))
+    hint = _hint(name, list(known))
+    raise UpscalerUnknownError(f"There is no upscaler {name!r}.", hint=hint, context={"name": name})
 
 
 def _hint(name: str, known: list[str]) -> str:

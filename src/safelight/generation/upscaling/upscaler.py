@@ -9,10 +9,10 @@ from typing import Protocol
 from PIL import Image
 
 from safelight.errors import (
+    BelowMinimumError,
     ImageArrayError,
     ImageZeroSizeError,
     MemoryBudgetError,
-    RequestError,
     RunStoppedError,
     UpscalerUnknownError,
 )
@@ -94,13 +94,20 @@ def target_size(image: Image.Image, factor: float, max_pixels: int) -> tuple[int
     if image.width == 0 or image.height == 0:
         raise ImageZeroSizeError(f"The picture to upscale is {image.width} x {image.height} pixels.")
     if not (math.isfinite(factor) and factor >= 1):
-        raise RequestError(f"Upscaling by {factor} is not possible.", hint="Give a factor of 1 or more.")
+        raise BelowMinimumError(
+            f"Upscaling by {factor} is not possible.",
+            hint="Give a factor of 1 or more.",
+            field="by",
+            context={"minimum": 1},
+        )
     size = round(image.width * factor), round(image.height * factor)
     if size[0] * size[1] > max_pixels:
         raise MemoryBudgetError(
             f"Upscaling {image.width} x {image.height} by {factor:g} gives {size[0]} x {size[1]}, "
             f"more than the {max_pixels} pixels a picture may have.",
             hint="Give a smaller factor, or raise the setting max_pixels.",
+            field="by",
+            context={"maximum": max_pixels, "width": size[0], "height": size[1]},
         )
     return size
 

@@ -18,6 +18,7 @@ from safelight.errors import SafelightError, WorkerLostError
 from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
 from safelight.jobs.queue.mapping import timing_key, to_job
 from safelight.jobs.queue.scheduling import LOOKAHEAD, Preemption, QueuedJob, choose_job
+from safelight.jobs.queue.state import read_queue_state
 from safelight.jobs.queue.tables import jobs, previews, timings, virtual_clock
 from safelight.jobs.queue.transitions import Transitions, add_event, get_held_row, get_row, is_held
 
@@ -63,7 +64,7 @@ class Claims(Transitions):
             preempting: Claim only a job that may preempt these.
 
         Returns:
-            The job; None if none is queued, or the next one cannot run now.
+            The job; None if none is queued, the next one cannot run now, or the queue is paused.
         """
         query = (
             select(jobs)
@@ -76,7 +77,11 @@ class Claims(Transitions):
             higher, equal = jobs.c.priority > preempting.priority, jobs.c.priority == preempting.priority
             query = query.where(or_(higher, and_(equal, jobs.c.owner.not_in(preempting.excluded_owners))))
         with write_transaction(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()
+            if read_queue_state(connection).paused:
+                return None
+            rows = sorted(
+                connection.execute(query).mappings(), key=_queue_order
+            )  # it may have changed meanwhile
             by_id = {row["id"]: row for row in rows}
             queue = [QueuedJob(*(row[name] for name in QueuedJob.__dataclass_fields__)) for row in rows]
             scheduled = choose_job(queue, loaded)
@@ -252,6 +257,10 @@ class Claims(Transitions):
                 else:
                     self._requeue(connection, row, attempt=row["attempt"], lost=lost_count)
         return len(rows)
+
+
+def _queue_order(row: RowMapping) -> tuple[int, float, str]:
+    return -row["priority"], row["turn"], row["id"]
 
 
 def _advance_clock(connection: Connection, priority: int, turn: float) -> None:

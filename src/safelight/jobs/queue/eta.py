@@ -21,6 +21,7 @@ from safelight.database.coordination import now
 from safelight.jobs.job import PAUSED, Job, JobState
 from safelight.jobs.queue.mapping import timing_key, to_job
 from safelight.jobs.queue.scheduling import TIME_SLICE
+from safelight.jobs.queue.state import read_queue_state
 from safelight.jobs.queue.tables import jobs, timings, workers
 
 WORKER_TIMEOUT = 20.0
@@ -86,12 +87,14 @@ class _Estimator:
         running: Rows of the running jobs.
         worker_count: The number of workers.
         read_at: The time by the database's clock, which also set the start times of the jobs.
+        paused: Whether no job starts, so that it is unknown when a queued one ends.
     """
 
     seconds_per_cost: Mapping[str, float]
     running: Sequence[RowMapping]
     worker_count: int
     read_at: datetime
+    paused: bool
 
     @classmethod
     def read(cls, connection: Connection) -> _Estimator:
@@ -107,6 +110,7 @@ class _Estimator:
             connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
             max(1, connection.execute(worker_query).scalar_one()),
             read_at,
+            read_queue_state(connection).paused,
         )
 
     def to_job(self, row: RowMapping, ahead: _WorkAhead | None) -> Job:
@@ -160,7 +164,7 @@ class _Estimator:
     def _queued_seconds(self, row: RowMapping, ahead: _WorkAhead) -> float | None:
         """Seconds until a queued job ends."""
         own_work = self._work(row["kind"], row["checkpoint"], row["cost"])
-        if own_work is None or ahead.work is None:
+        if self.paused or own_work is None or ahead.work is None:
             return None
         running_work = self._running_work(row, ahead.work + own_work)
         return None if running_work is None else (running_work + ahead.work) / self.worker_count + own_work

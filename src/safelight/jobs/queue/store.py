@@ -6,7 +6,7 @@ This module has the operations of front ends: submit, query and signal. Those of
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
@@ -25,10 +25,15 @@ from safelight.jobs.queue.claims import Claims
 from safelight.jobs.queue.eta import JobEstimate, estimate_jobs, with_estimates
 from safelight.jobs.queue.mapping import new_id, to_event
 from safelight.jobs.queue.projections import bounded_query, fetch_rows_within, list_query, summarize_request
+from safelight.jobs.queue.reordering import move_job
 from safelight.jobs.queue.scheduling import next_virtual_time
+from safelight.jobs.queue.state import QueueState, count_clear, read_queue_state, set_paused
 from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, previews, virtual_clock
 from safelight.jobs.queue.transitions import add_event, get_row
 from safelight.jobs.task import TASKS
+
+CANCELLED_AT_ONCE = 100
+"""How many jobs one transaction cancels: others wait for it."""
 
 
 class JobStore(Claims):
@@ -173,7 +178,7 @@ class JobStore(Claims):
         before: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Jobs in list form, newest first: for scans only the number of pictures, and no results.
+        """Jobs in list form, newest first: for scans only the number of pictures, and no results; no cleared ones.
 
         Args:
             owner: Only jobs of this owner.
@@ -182,7 +187,7 @@ class JobStore(Claims):
             before: Only jobs older than the one with this id, for the next page.
             limit: Maximum number of jobs.
         """
-        query = list_query().order_by(jobs.c.id.desc()).limit(limit)
+        query = list_query().where(jobs.c.cleared.is_(None)).order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
         if states:
@@ -208,7 +213,7 @@ class JobStore(Claims):
     def overview(
         self, owner: str | None, *, waiting: int, ended: int, max_chars: int, max_total_chars: int
     ) -> list[Job]:
-        """All running jobs, and the newest queued and ended ones; newest first.
+        """All running jobs, and the newest queued and ended ones that are not cleared; newest first.
 
         Args:
             owner: Only jobs of this owner.
@@ -218,7 +223,7 @@ class JobStore(Claims):
             max_total_chars: Total length of all requests and results, in characters; beyond it the longest are
                 left out.
         """
-        newest = select(jobs.c.id).order_by(jobs.c.id.desc())
+        newest = select(jobs.c.id).where(jobs.c.cleared.is_(None)).order_by(jobs.c.id.desc())
         if owner is not None:
             newest = newest.where(jobs.c.owner == owner)
         final_states = [state for state in JobState if state.final]
@@ -260,6 +265,112 @@ class JobStore(Claims):
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(signal=signal))
                 notify(connection, Channel.COMMANDS)
             return with_estimates(connection, [get_row(connection, job_id)])[0]
+
+    def cancel_many(
+        self, owner: str | None, job_ids: Collection[str] | None = None
+    ) -> dict[str, JobState | None]:
+        """Cancel several jobs: queued ones at once, running ones after their current step.
+
+        Args:
+            owner: Only jobs of this owner; None for any owner.
+            job_ids: Which jobs; all queued ones when not given.
+
+        Returns:
+            By id the state that each job had; None where there is no such job.
+        """
+        query = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.id)
+        if job_ids is None and owner is not None:
+            query = query.where(jobs.c.owner == owner)
+        if job_ids is None:
+            with read_transaction(self._engine) as connection:
+                job_ids = connection.execute(query).scalars().all()
+        states: dict[str, JobState | None] = {}
+        unique = list(dict.fromkeys(job_ids))
+        for start in range(0, len(unique), CANCELLED_AT_ONCE):
+            with write_transaction(self._engine) as connection:
+                states |= self._cancel_all(connection, unique[start : start + CANCELLED_AT_ONCE], owner)
+        return states
+
+    def _cancel_all(
+        self, connection: Connection, job_ids: Sequence[str], owner: str | None
+    ) -> dict[str, JobState | None]:
+        query = select(jobs).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.priority.desc(), jobs.c.turn)
+        if owner is not None:
+            query = query.where(jobs.c.owner == owner)
+        states: dict[str, JobState | None] = dict.fromkeys(job_ids)
+        running = []
+        for row in connection.execute(query.with_for_update()).mappings().all():
+            state = states[row["id"]] = JobState(row["state"])
+            if state is JobState.QUEUED:
+                self._finish(connection, row, JobState.CANCELLED)
+            elif state is JobState.RUNNING:
+                running.append(row["id"])
+        if running:
+            connection.execute(update(jobs).where(jobs.c.id.in_(running)).values(signal=Signal.CANCEL))
+            notify(connection, Channel.COMMANDS)
+        return states
+
+    def clear_ended(self, owner: str | None, job_ids: Collection[str] | None = None) -> int:
+        """Leave ended jobs out of all lists; they and their pictures stay until they expire.
+
+        Args:
+            owner: Only jobs of this owner; None for any owner.
+            job_ids: Which jobs; all ended ones when not given.
+
+        Returns:
+            The number of jobs.
+        """
+        query = update(jobs).where(
+            jobs.c.state.in_([state for state in JobState if state.final]), jobs.c.cleared.is_(None)
+        )
+        if owner is not None:
+            query = query.where(jobs.c.owner == owner)
+        if job_ids is not None:
+            query = query.where(jobs.c.id.in_(job_ids))
+        with write_transaction(self._engine) as connection:
+            count = connection.execute(query.values(cleared=now(connection))).rowcount
+            if count:
+                count_clear(connection)
+        return count
+
+    def move(self, job_id: str, before: str | None, owner: str | None = None) -> Job:
+        """Move a queued job before another one of its owner and priority, or to their end; returns it.
+
+        Args:
+            job_id: The job to move.
+            before: The job that is to follow it; None for the end.
+            owner: The owner that both must have; None for any owner.
+
+        Raises:
+            JobMissingError: There is no such job, or it belongs to another owner.
+            JobNotQueuedError: One of them is not queued.
+            JobMoveError: They have different owners or priorities.
+        """
+        with write_transaction(self._engine) as connection:
+            move_job(connection, job_id, before, owner)
+            return with_estimates(connection, [get_row(connection, job_id)])[0]
+
+    def pause(self, owner: str) -> QueueState:
+        """Start no more jobs until ``resume``, also after a restart; running ones continue. Returns the state.
+
+        Args:
+            owner: Who pauses the queue.
+        """
+        return self._set_paused(owner)
+
+    def resume(self) -> QueueState:
+        """Start jobs again; returns the state."""
+        return self._set_paused(None)
+
+    def _set_paused(self, owner: str | None) -> QueueState:
+        with write_transaction(self._engine) as connection:
+            set_paused(connection, owner)
+            return read_queue_state(connection)
+
+    def queue_state(self) -> QueueState:
+        """Whether the queue is paused, and its counters of changes."""
+        with read_transaction(self._engine) as connection:
+            return read_queue_state(connection)
 
     def listen(self) -> Listener:
         """A listener for new events. The caller closes it."""

@@ -50,6 +50,7 @@ jobs = Table(
     Column("result", Text),
     Column("error", Text),
     Column("summary", Text),  # the request in list form; null where that is the request itself
+    Column("cleared", Instant),  # when it was left out of the lists, after it had ended
     UniqueConstraint("owner", "idempotency_key"),
     Index("jobs_by_turn", "state", text("priority DESC"), "turn", "id"),
     Index("jobs_by_owner", "owner", "created"),
@@ -97,6 +98,16 @@ virtual_clock = Table(
     METADATA,
     Column("priority", Integer, primary_key=True, autoincrement=False),  # each priority is a queue of its own
     Column("turn", Float, nullable=False),
+)
+
+queue_state = Table(
+    "queue_state",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
+    Column("paused", Instant),  # since when no job starts
+    Column("paused_by", String(200), nullable=False),
+    Column("changes", Integer, nullable=False),  # see state.py
+    Column("clears", Integer, nullable=False),
 )
 
 timings = Table(

@@ -162,10 +162,6 @@ class Checkpoint:
             return cached_digest(self.path, cache)
         return cached_combined_digest(self.weights, cache)
 
-    def short_hash(self, cache: Path) -> str:
-        """The first ten digits of ``digest``, which AUTOMATIC1111 shows as the model hash."""
-        return self.digest(cache)[:10]
-
     def default_side(self) -> int:
         """Default width and height in pixels, from its configs; the family's default if the configs don't state one.
 
@@ -226,6 +222,8 @@ def find_checkpoints(
     )
     found = []
     parts = parts_index(home, folders)
+    for path in own.values():
+        _read_once(path)
     for name, path in (pulled | own).items():
         try:
             kind: Literal["hub"] | None = "hub" if name in pulled else None
@@ -371,6 +369,16 @@ def _section_of(part: PartFile) -> Section:
     """The network of a part, in its file."""
     sections = read_contents(part.path).sections
     return next(section for section in sections if section.prefix == part.prefix)
+
+
+def _read_once(path: Path) -> None:
+    """Keep what a file's header says; the index of parts would read all headers between one file and the next."""
+    try:
+        if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+            _file_kind(path, file_version(path))
+            identify_single_file(path)
+    except SafelightError:  # describing the file says why
+        pass
 
 
 @lru_cache(maxsize=10_000)

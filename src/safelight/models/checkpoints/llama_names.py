@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 from safelight.models.checkpoints.tensor_entries import Origin, TensorEntry
 
@@ -70,7 +69,7 @@ def rename(tensors: Mapping[str, TensorEntry], metadata: Mapping[str, str]) -> d
         new = _new_name(name, architecture)
         if new in found:
             raise ValueError(f"the tensor {new} is there twice")
-        found[new] = replace(entry, origin=Origin(name, *_change(name, entry, architecture, metadata)))
+        found[new] = entry._replace(origin=Origin(name, *_change(name, entry, architecture, metadata)))
     return found
 
 

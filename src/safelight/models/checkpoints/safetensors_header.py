@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
 from safelight.models.checkpoints.gguf_header import MAGIC, read_gguf_header
-from safelight.models.checkpoints.packings import fold
-from safelight.models.checkpoints.tensor_entries import PRECISIONS, Header, StoredTensor, TensorEntry
+from safelight.models.checkpoints.packings import describes_codes, fold, has_codes
+from safelight.models.checkpoints.tensor_entries import (
+    PRECISIONS,
+    Header,
+    StoredTensor,
+    TensorEntry,
+)
 from safelight.models.digests import FileVersion, file_version
 
 MAX_HEADER_BYTES = 100_000_000
@@ -30,6 +38,7 @@ __all__ = [
     "TensorEntry",
     "check_not_pickle_bytes",
     "check_not_pickle_name",
+    "count_elements",
     "main_precision",
     "read_header",
 ]
@@ -47,6 +56,10 @@ _BITS = {
 
 
 _WHOLE_NUMBERS = frozenset({int})  # and no bool, which isinstance would take for one
+_METADATA = re.compile(r'\{\s*"__metadata__"\s*:\s*')
+_AFTER_METADATA = re.compile(r'\s*(?:,\s*(?=")|(?=\}))')
+_MAX_SHARED = 2_000_000
+"""Longest text, in characters, whose tensors are kept for other files with the same; a tensor takes a hundred."""
 
 
 def read_header(path: Path) -> Header:
@@ -71,9 +84,16 @@ def _read_header(path: Path, version: FileVersion) -> Header:
             check_not_pickle_bytes(path, start)
             if start.startswith(MAGIC):
                 return read_gguf_header(path, file, size)
-            body = file.read(_header_length(path, start, size) - 1)
-            stored, metadata = _parse(path, start[8:] + body)
-            _check_size(path, stored, 8 + 1 + len(body), size)
+            text = start[8:] + file.read(_header_length(path, start, size) - 1)
+            table, metadata = _parse(path, text)
+            begin = 8 + len(text)
+            _check_size(path, begin + table.size, size)
+            if not table.has_codes and not describes_codes(metadata):
+                return Header(table.tensors, metadata, derived=table.derived)
+            stored = {
+                name: StoredTensor(tensor.dtype, tensor.shape, tensor.nbytes, begin + offset)
+                for (name, tensor), offset in zip(table.tensors.items(), table.begins, strict=True)
+            }
             return Header(fold(path, file, stored, metadata), metadata, "safetensors", stored)
     except OSError as error:
         raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -106,13 +126,21 @@ def check_not_pickle_bytes(path: Path, start: bytes) -> None:
         )
 
 
-def main_precision(tensors: list[TensorEntry]) -> str:
+def main_precision(tensors: Iterable[TensorEntry]) -> str:
     """The type of most weights: fp32, fp16, bf16, fp8, int8, nf4, q4_k …; "" if there are no such tensors."""
-    elements: Counter[str] = Counter()
-    for tensor in tensors:
-        if tensor.dtype in PRECISIONS:
-            elements[PRECISIONS[tensor.dtype]] += tensor.elements
-    return elements.most_common(1)[0][0] if elements else ""
+    elements = count_elements(tensors)
+    return max(elements, key=elements.__getitem__, default="")
+
+
+def count_elements(tensors: Iterable[TensorEntry]) -> Counter[str]:
+    """The number of weights by type (fp32, fp16, bf16, fp8, int8, nf4, q4_k …)."""
+    by_dtype: Counter[str] = Counter()
+    for dtype, shape, *_ in tensors:
+        by_dtype[dtype] += math.prod(shape)
+    by_precision: Counter[str] = Counter()
+    for dtype in by_dtype.keys() & PRECISIONS.keys():
+        by_precision[PRECISIONS[dtype]] += by_dtype[dtype]
+    return by_precision
 
 
 def _header_length(path: Path, start: bytes, size: int) -> int:
@@ -132,17 +160,92 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
     return length
 
 
-def _parse(path: Path, text: bytes) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The tensors that a header lists.
+
+    Args:
+        size: Their bytes.
+        metadata: The metadata, where they do not stand before the tensors.
+        tensors: The tensors, each by itself.
+        begins: Where each begins, counted from the end of the header.
+        has_codes: Whether some may be quantized.
+        derived: As in ``Header``.
+    """
+
+    size: int
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, TensorEntry]
+    begins: Sequence[int]
+    has_codes: bool
+    derived: dict[Callable[..., object], Any] = field(default_factory=dict)
+
+
+def _parse(path: Path, text: bytes) -> tuple[_Table, Mapping[str, str]]:
     """The tensors and the metadata."""
     try:
-        entries = json.loads(text, object_pairs_hook=_unique_keys)
-        metadata = entries.pop("__metadata__", None) or {}
-        stored = {name: _parse_tensor(entry, 8 + len(text)) for name, entry in entries.items()}
-        _check_places(stored, 8 + len(text))
-        _check_texts(metadata)
+        metadata, tensors = _take_metadata(text.decode())
+        table = (_parse_table if len(tensors) <= _MAX_SHARED else _parse_table.__wrapped__)(tensors)
+        return table, _only_metadata(metadata, table.metadata)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointInvalidError(f"{path} has a damaged header: {error}.") from error
-    return stored, metadata
+
+
+def _only_metadata(first: Mapping[str, str] | None, later: Mapping[str, str]) -> Mapping[str, str]:
+    """The metadata, which stand before the tensors or among them."""
+    if first is not None and later:
+        raise ValueError("a name is there twice")
+    return later if first is None else first
+
+
+def _take_metadata(text: str) -> tuple[Mapping[str, str] | None, str]:
+    """The metadata, where a header begins with them, and the header without them.
+
+    Files of one network differ in their metadata, and in the spaces at the end, but hardly in their tensors.
+    """
+    begin = _METADATA.match(text)
+    if begin is None:
+        return None, text
+    metadata, end = _DECODER.raw_decode(text, begin.end())
+    rest = _AFTER_METADATA.match(text, end)
+    if rest is None:
+        raise ValueError("its metadata do not end")
+    return _check_texts(metadata), "{" + text[rest.end() :].rstrip(" ")
+
+
+@lru_cache(maxsize=32)  # about a megabyte each, for Stable Diffusion XL
+def _parse_table(text: str) -> _Table:
+    """The tensors of a header; those of the last few texts are kept, since people have many files of one network."""
+    entries = _load(text)
+    metadata = _check_texts(entries.pop("__metadata__", None))
+    tensors: dict[str, TensorEntry] = {}
+    begins = []
+    for name, entry in entries.items():
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if type(shape) is not list or type(end) is not int:
+            raise TypeError("an entry is not of the format's form")
+        if dtype not in _BITS:
+            raise ValueError(f"there is no type {str(dtype)[:20]!r}")
+        nbytes = end - begin
+        if math.prod(shape) * _BITS[dtype] // 8 != nbytes:
+            raise ValueError(f"a tensor of shape {shape} and type {dtype} does not have {nbytes} bytes")
+        tensors[name] = TensorEntry(dtype, tuple(shape), nbytes)
+        begins.append(begin)
+    _check_numbers(tensors, begins)
+    size = _check_places(tensors, begins)
+    return _Table(size, metadata, tensors, begins, has_codes(tensors))
+
+
+def _load(text: str) -> dict[str, Any]:
+    """A header's JSON; a name that is there twice is refused.
+
+    Python's decoder finds such names at twice the time. They cannot be where there are no more colons than each tensor
+    needs: one after its name and three within.
+    """
+    found: dict[str, Any] = json.loads(text)
+    if "__metadata__" in found or text.count(":") != 4 * len(found):
+        found = _DECODER.decode(text)
+    return found
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, Any]:
@@ -152,42 +255,44 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     return found
 
 
-def _check_texts(metadata: Mapping[str, object]) -> None:
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
+
+
+def _check_texts(metadata: Any) -> Mapping[str, str]:
+    if metadata is None:
+        return {}
     if not all(isinstance(value, str) for value in metadata.values()):
         raise TypeError("its metadata are not texts")
+    return dict(metadata)
 
 
-def _parse_tensor(entry: dict[str, object], data_begins: int) -> StoredTensor:
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
-        raise TypeError("an entry is not of the format's form")
-    if not _WHOLE_NUMBERS.issuperset(map(type, (*shape, *offsets))):
+def _check_numbers(tensors: Mapping[str, TensorEntry], begins: list[int]) -> None:
+    """Refuse shapes and offsets that are not whole numbers from 0 on."""
+    numbers = list(chain.from_iterable(tensor.shape for tensor in tensors.values()))
+    numbers += begins
+    numbers += [tensor.nbytes for tensor in tensors.values()]
+    if not _WHOLE_NUMBERS.issuperset(map(type, numbers)):
         raise TypeError("a shape or an offset is not a whole number")
-    begin, end = offsets
-    sides = tuple(shape)
-    if min((*sides, begin, end - begin)) < 0:
+    if min(numbers, default=0) < 0:
         raise ValueError("a shape or an offset is negative")
-    if dtype not in _BITS:
-        raise ValueError(f"there is no type {dtype[:20]!r}")
-    if math.prod(sides) * _BITS[dtype] // 8 != end - begin:
-        raise ValueError(
-            f"a tensor of shape {list(sides)} and type {dtype} does not have {end - begin} bytes"
-        )
-    return StoredTensor(dtype, sides, end - begin, data_begins + begin)
 
 
-def _check_places(stored: Mapping[str, StoredTensor], data_begins: int) -> None:
-    """Refuse tensors that overlap or leave bytes between them, as the format demands."""
-    expected = data_begins
-    for name, tensor in sorted(stored.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
-        if tensor.offset != expected:
-            begin = tensor.offset - data_begins
-            raise ValueError(f"the bytes of {name} begin at {begin}, not at {expected - data_begins}")
-        expected += tensor.nbytes
+def _check_places(tensors: Mapping[str, TensorEntry], begins: list[int]) -> int:
+    """Refuse tensors that overlap or leave bytes between them, as the format demands.
+
+    Returns:
+        The bytes of all tensors.
+    """
+    expected = 0
+    sizes = [tensor.nbytes for tensor in tensors.values()]
+    for begin, nbytes, name in sorted(zip(begins, sizes, tensors, strict=True)):
+        if begin != expected:
+            raise ValueError(f"the bytes of {name} begin at {begin}, not at {expected}")
+        expected += nbytes
+    return expected
 
 
-def _check_size(path: Path, stored: Mapping[str, StoredTensor], data_begins: int, size: int) -> None:
-    expected = data_begins + sum(tensor.nbytes for tensor in stored.values())
+def _check_size(path: Path, expected: int, size: int) -> None:
     if size < expected:
         raise CheckpointInvalidError(f"{path} is cut short: {size} bytes of {expected}.")
     if size > expected:

@@ -19,9 +19,8 @@ from safelight.models.checkpoints.layouts.text_encoders import (
     core_name,
 )
 from safelight.models.checkpoints.safetensors_header import (
-    PRECISIONS,
     TensorEntry,
-    main_precision,
+    count_elements,
     read_header,
 )
 from safelight.models.digests import FileVersion, file_version
@@ -34,6 +33,7 @@ _PREFIXES = re.compile(
 )
 _DENOISERS = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "net.", "model.")
 _AUTOENCODERS = ("first_stage_model.", "vae.")
+_ENCODER_KEYS = tuple(key for layout in TEXT_ENCODERS for key in (*layout.own_keys, *layout.library_keys))
 _BARE_MODEL = "model."
 """Before the keys of AuraFlow's and other authors' files, and of language models; it counts if nothing else does."""
 
@@ -91,7 +91,7 @@ def read_contents(path: Path) -> FileContents:
 
 @lru_cache(maxsize=10_000)
 def _read_contents(path: Path, _: FileVersion) -> FileContents:
-    return find_sections(read_header(path).tensors)
+    return read_header(path).derive(find_sections)
 
 
 def find_sections(tensors: Mapping[str, TensorEntry]) -> FileContents:
@@ -137,7 +137,8 @@ def _identify(prefix: str, tensors: Mapping[str, TensorEntry], *, alone: bool) -
         if fitting:
             width = fitting[0].width(shapes)
             return _section(prefix, "vae", [layout.name for layout in fitting], width, 0, tensors)
-    if prefix not in _AUTOENCODERS:
+    joined = "\n".join(shapes)
+    if prefix not in _AUTOENCODERS and any(key in joined for key in _ENCODER_KEYS):
         core = {core_name(name): shape for name, shape in shapes.items()}
         encoders = [layout for layout in TEXT_ENCODERS if layout.matches(core)]
         if encoders:
@@ -161,16 +162,16 @@ def _section(
     words: int,
     tensors: Mapping[str, TensorEntry],
 ) -> Section:
-    entries = list(tensors.values())
+    elements = count_elements(tensors.values())
     return Section(
         prefix=prefix,
         role=role,
         kinds=tuple(kinds),
         width=width,
         words=words,
-        size=sum(entry.nbytes for entry in entries),
-        elements=sum(entry.elements for entry in entries if entry.dtype in PRECISIONS),
-        precision=main_precision(entries),
+        size=sum([entry.nbytes for entry in tensors.values()]),
+        elements=elements.total(),
+        precision=max(elements, key=elements.__getitem__, default=""),
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar, cast
 
 from safelight.runtime.quantization.block_sizes import BLOCK_SIZES
+
+Result = TypeVar("Result")
 
 PRECISIONS = {
     "F64": "fp64",
@@ -55,8 +58,7 @@ class Origin:
     heads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TensorEntry:
+class TensorEntry(NamedTuple):
     """A tensor.
 
     Args:
@@ -86,8 +88,7 @@ class TensorEntry:
         return self.elements * itemsize if self.dtype in PRECISIONS else 0
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """A tensor as it is stored in a file.
 
     Args:
@@ -111,10 +112,19 @@ class Header:
         tensors: The tensors by name; scales and the like belong to the tensors that they scale.
         metadata: Free text by name.
         format: The file's format: safetensors or gguf.
-        stored: The tensors that are stored, by name, scales and the like among them.
+        stored: The tensors that are stored, by name, scales and the like among them; empty for a safetensors file
+            without quantized tensors, where they are the same as ``tensors``.
+        derived: What ``derive`` has found; headers that list the same tensors share it.
     """
 
     tensors: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
     format: str = "safetensors"
     stored: Mapping[str, StoredTensor] = field(default_factory=dict)
+    derived: dict[Callable[..., object], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def derive(self, function: Callable[[Mapping[str, TensorEntry]], Result]) -> Result:
+        """The result of a function of the tensors alone, computed once for all headers that list the same tensors."""
+        if function not in self.derived:
+            self.derived[function] = function(self.tensors)
+        return cast("Result", self.derived[function])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safelight.errors import CheckpointInvalidError, CheckpointMissingError, FileMissingError
@@ -19,12 +20,18 @@ def hub_cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def hub_lookup(settings: Settings | None = None, *, cache: Path | None = None) -> HubLookup:
+def hub_lookup(
+    settings: Settings | None = None,
+    *,
+    cache: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> HubLookup:
     """The function that ``discovery.find_checkpoint`` looks up hub ids with.
 
     Args:
         settings: Where ``allow_network`` is set in them, a repository that is not on this machine is pulled.
         cache: The hub's cache folder; the libraries' default when None.
+        should_stop: Whether to stop pulling, or waiting for another process that does.
     """
 
     def look_up(name: str) -> Path:
@@ -36,7 +43,7 @@ def hub_lookup(settings: Settings | None = None, *, cache: Path | None = None) -
                 path, name, kind="hub"
             )  # an interrupted download of theirs leaves a part of it
         except (CheckpointMissingError, CheckpointInvalidError, FileMissingError):
-            return _pull(name, settings)
+            return _pull(name, settings, should_stop)
         return path
 
     return look_up
@@ -84,10 +91,11 @@ def remove_cached(name: str, cache: Path | None = None) -> None:
     found.delete_revisions(*versions).execute()
 
 
-def _pull(name: str, settings: Settings) -> Path:
+def _pull(name: str, settings: Settings, should_stop: Callable[[], bool]) -> Path:
     """Pull a hub id's folder into the data directory.
 
     Raises:
+        DownloadStoppedError: ``should_stop`` said so.
         DownloadError: No connection, no such repository, or no permission.
         CheckpointMissingError: The repository holds no checkpoint.
     """
@@ -95,5 +103,14 @@ def _pull(name: str, settings: Settings) -> Path:
     plan = plan_pull(reference, source_of(reference, settings))
     if plan is None or not plan.folder:
         raise CheckpointMissingError(f"{name} of the hub holds no diffusers checkpoint.")
-    get_logger(__name__).info("a checkpoint is pulled", reference=plan.reference, bytes=plan.size)
-    return pull(plan, settings).path
+    log = get_logger(__name__).bind(reference=plan.reference, bytes=plan.size)
+    log.info("a checkpoint is pulled")
+    tenths = 0
+
+    def on_progress(done: int) -> None:
+        nonlocal tenths
+        if plan.size and (reached := 10 * done // plan.size) > tenths:
+            tenths = reached
+            log.info("a checkpoint is pulled", done=done)
+
+    return pull(plan, settings, on_progress=on_progress, should_stop=should_stop).path

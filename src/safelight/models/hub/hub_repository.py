@@ -208,7 +208,8 @@ def _model_info(reference: HubReference, source: HttpSource) -> ModelInfo:
         raise DownloadError(f"{source.host} answers with the status {status}.{more}") from error
     except OfflineModeIsEnabled as error:
         raise DownloadError(f"{name} is not asked for: HF_HUB_OFFLINE is set.") from error
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # The last three are what the library raises where an answer lacks a part.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(f"The hub does not tell of {name}: {lines[0]}") from error
 

@@ -2,28 +2,34 @@
 
 Files arrive in ``.downloads`` in the folder that they are going to, so that moving them is one step; nothing reads
 hidden folders. A pull that was cut off, also by the end of its process, continues there. What is not taken up again is
-deleted after a week.
+deleted after a week. Of several that pull one model at once, in any process, one downloads; the others wait for it.
 """
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from safelight.atomic_write import atomic_write, path_exists, sha256_of
 from safelight.errors import (
     CheckpointInvalidError,
     DigestMismatchError,
+    DownloadStoppedError,
     OutputError,
     OutputExistsError,
     SafelightError,
 )
+from safelight.file_locks import FileLock
+from safelight.file_permissions import create_private_folder
 from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import file_digest, remember_digest
@@ -41,6 +47,10 @@ from safelight.settings import Settings
 STAGING = ".downloads"
 RECORD = ".safelight.json"
 """What a pulled diffusers folder says of its origin; hidden, so that nothing takes it for a part."""
+LOCKS = "pulls"
+"""The folder of locks in the cache folder."""
+LOCK_SECONDS = 0.5
+"""How long a lock is waited for before the next question whether to stop."""
 MAX_AGE = 7 * 86400
 """Seconds after which what an abandoned pull has left is deleted."""
 
@@ -125,7 +135,7 @@ def pull(
     on_progress: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Pulled:
-    """Download what a plan says, unless it is there already.
+    """Download what a plan says, unless it is there already; while another pull does, wait for it.
 
     Args:
         plan: From ``plan_pull``.
@@ -134,16 +144,37 @@ def pull(
         should_stop: Whether to stop; what has arrived is kept for another time.
 
     Raises:
-        OutputExistsError: Something else has the name.
+        OutputExistsError: Something else has the name; nothing was downloaded.
         OutputError: The disk is full or cannot be written.
         DownloadError, DigestMismatchError: As in ``download_file``.
     """
     try:
-        return _Pull(plan, settings, on_progress, should_stop).run()
+        with _locked(plan, settings.cache_folder / LOCKS, should_stop):
+            return _Pull(plan, settings, on_progress, should_stop).run()
     except OSError as error:
         raise OutputError(
             f"{error.filename or settings.home} cannot be written: {error.strerror}."
         ) from error
+
+
+@contextmanager
+def _locked(plan: PullPlan, folder: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Let no other pull of the same files run, in any process that shares the data directory.
+
+    Raises:
+        DownloadStoppedError: ``should_stop`` said so while another pull ran.
+        OSError: The lock's file cannot be written.
+    """
+    create_private_folder(folder)
+    key = json.dumps([plan.reference, sorted(file.name for file in plan.files)])
+    lock = FileLock(folder / hashlib.sha256(key.encode()).hexdigest()[:32])
+    while not lock.acquire(plan.title, timeout=LOCK_SECONDS):
+        if should_stop():
+            raise DownloadStoppedError
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass
@@ -164,7 +195,7 @@ class _Pull:
         present = self._find_present(name, file)
         if present is not None:
             return present
-        self._refuse_existing(kind_folder(self.settings.home, expected) / name)
+        self._refuse_existing(name)
         staging = kind_folder(self.settings.home, expected) / STAGING
         _delete_abandoned(staging)
         temporary = staging / f"{file.sha256 or file.git_oid}-{name}.part"
@@ -178,8 +209,9 @@ class _Pull:
             raise DigestMismatchError(
                 f"{file.name} is no file of weights: {error.message}", hint=""
             ) from error
-        target = kind_folder(self.settings.home, kind) / name
-        self._refuse_existing(target)
+        target = _free_path(kind_folder(self.settings.home, kind) / name)
+        if target.name != name:  # it appeared meanwhile, or lies where the source's word does not lead
+            remarks.append(f"{name} is there already with other content: this one is called {target.name}.")
         _move(checked, target)
         _remove_if_empty(staging)
         remember_digest(target, digest, self.settings.cache_folder)
@@ -189,9 +221,8 @@ class _Pull:
 
     def _find_present(self, name: str, file: RemoteFile) -> Pulled | None:
         """The file where it was pulled before, in the folder of any kind."""
-        for folder in dict.fromkeys(KIND_FOLDERS.values()):
-            path = self.settings.home / folder / name
-            if not path_exists(path) or abs(path.stat().st_size - (file.size or 0)) > file.size_tolerance:
+        for path in self._namesakes(name):
+            if file.size is not None and abs(path.stat().st_size - file.size) > file.size_tolerance:
                 continue
             digest = file_digest(path, self.settings.cache_folder)
             if digest == file.sha256 or (file.git_oid and git_blob_digest(path) == file.git_oid):
@@ -200,11 +231,25 @@ class _Pull:
                 return self._pulled(path, kind, family, {file.name: digest}, present=True)
         return None
 
-    def _refuse_existing(self, path: Path) -> None:
-        if path_exists(path):
-            raise OutputExistsError(
-                f"{path} is another file.", hint="Rename it, or delete it with: safelight models remove NAME"
-            )
+    def _namesakes(self, name: str) -> Iterator[Path]:
+        """Files of a name, or with a number after it, in the folders of all kinds."""
+        stem, _, suffix = name.rpartition(".")
+        for folder in dict.fromkeys(KIND_FOLDERS.values()):
+            place = self.settings.home / folder
+            if path_exists(place / name):
+                yield place / name
+            yield from place.glob(f"{glob.escape(stem)} ([0-9]*).{suffix}")
+
+    def _refuse_existing(self, name: str) -> None:
+        """Refuse a name that is taken in the folder of the plan's kind, or in any if the source states none."""
+        kinds = KIND_FOLDERS if self.plan.kind is None else (self.plan.kind,)
+        for kind in kinds:
+            path = kind_folder(self.settings.home, kind) / name
+            if path_exists(path):
+                raise OutputExistsError(
+                    f"{path} is another file.",
+                    hint="Rename it, or delete it with: safelight models remove NAME",
+                )
 
     def _identify(self, path: Path, expected: Kind) -> tuple[Kind, str | None, list[str]]:
         """What a file is by its content; what the source says only where the content does not tell."""
@@ -272,7 +317,8 @@ class _Pull:
     def _is_complete(self, folder: Path) -> bool:
         sizes = {file.name: file.size for file in self.plan.files}
         return all(
-            path_exists(folder / name) and (folder / name).stat().st_size == sizes[name] for name in sizes
+            path_exists(folder / name) and size in (None, (folder / name).stat().st_size)
+            for name, size in sizes.items()
         )
 
     def _check_space(self, root: Path) -> None:
@@ -382,6 +428,12 @@ def _read_record(folder: Path) -> tuple[str, dict[str, str]] | None:
         return str(record["reference"]), {str(name): str(digest) for name, digest in record["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _free_path(path: Path) -> Path:
+    """The path, with a number after the name where it is taken."""
+    numbered = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in count(2))
+    return path if not path_exists(path) else next(each for each in numbered if not path_exists(each))
 
 
 def _move(source: Path, target: Path) -> None:

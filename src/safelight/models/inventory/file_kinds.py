@@ -134,7 +134,10 @@ class FileKind:
 
 def identify(header: Header) -> FileKind:
     """Tell what a file is, from its header."""
-    tensors = header.tensors
+    return header.derive(_identify)
+
+
+def _identify(tensors: Tensors) -> FileKind:
     for kind, detect in _DETECTORS:
         found = detect(tensors)
         if found is not None:
@@ -144,9 +147,10 @@ def identify(header: Header) -> FileKind:
 
 def _lora(tensors: Tensors) -> str | None:
     """The family of an adapter; "" where it is not known; None for other files."""
-    if not any(sign in key for key in tensors for sign in _LORA_SIGNS):
+    keys = "\n".join(tensors)
+    if not any(sign in keys for sign in _LORA_SIGNS):
         return None
-    keys = "\n".join(tensors).replace(".", "_")
+    keys = keys.replace(".", "_")
     for family, parts in _LORA_MODULES:
         if any(part in keys for part in parts):
             return family

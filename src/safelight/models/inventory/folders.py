@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -23,7 +24,12 @@ from safelight.models.checkpoints.folder_walk import (
     walk_weights,
 )
 from safelight.models.checkpoints.parts import PartsIndex
-from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, main_precision, read_header
+from safelight.models.checkpoints.safetensors_header import (
+    PICKLE_SUFFIXES,
+    TensorEntry,
+    main_precision,
+    read_header,
+)
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import FileVersion, file_version
@@ -31,6 +37,8 @@ from safelight.models.inventory.file_kinds import identify
 
 EXTRA_PATHS = "extra_model_paths.yaml"
 """ComfyUI's list of further folders."""
+_NO_WEIGHTS = frozenset({"base_path", "is_default", "custom_nodes", "configs"})
+"""Its entries that name no folders of weights."""
 
 
 @dataclass(frozen=True)
@@ -209,13 +217,17 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
     except SafelightError as error:
         return FoundFile(path, "unknown", None, size, "", usable=False, reason=error.message)
     kind = identify(header)
-    precision = main_precision(list(header.tensors.values()))
+    precision = header.derive(_precision)
     if kind.kind in ("checkpoint", "denoiser"):
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=False)
     if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
         return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
     reason = f"A file of this kind ({kind.kind}) is not used yet."
     return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)
+
+
+def _precision(tensors: Mapping[str, TensorEntry]) -> str:
+    return main_precision(tensors.values())
 
 
 def _describe_whole(found: FoundFile, parts: PartsIndex | None) -> FoundFile:
@@ -248,7 +260,10 @@ def folders_of(given: Path) -> list[Path]:
 
 
 def _extra_folders(path: Path) -> list[Path]:
-    """The folders in ComfyUI's ``extra_model_paths.yaml``: by program, a base and paths below it, one a line."""
+    """The folders in ComfyUI's ``extra_model_paths.yaml``: by program, a base and paths below it, one a line.
+
+    As ComfyUI does, ~ and environment variables in a base are replaced, and what is relative lies beside the file.
+    """
     try:
         programs = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -261,11 +276,14 @@ def _extra_folders(path: Path) -> list[Path]:
     for entries in programs.values():
         if not isinstance(entries, dict):
             continue
-        base = path.parent / str(entries.get("base_path") or "")
-        for kind, lines in entries.items():
-            if kind not in ("base_path", "is_default") and isinstance(lines, str):
-                for line in filter(None, map(str.strip, lines.splitlines())):
-                    found[(base.expanduser() / line).resolve()] = None
+        base = path.parent / os.path.expandvars(os.path.expanduser(str(entries.get("base_path") or "")))  # noqa: PTH111
+        for kind, listed in entries.items():
+            if kind in _NO_WEIGHTS:
+                continue
+            texts = listed if isinstance(listed, list) else [listed]
+            lines = [line for text in texts if isinstance(text, str) for line in text.splitlines()]
+            for line in filter(None, map(str.strip, lines)):
+                found[(base / line).resolve()] = None
     return [folder for folder in found if folder.is_dir()]
 
 

@@ -8,6 +8,7 @@ is a JSON object: the result or an error.
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import warnings
 import zipfile
@@ -36,6 +37,27 @@ class _LeftOut:
         pass
 
 
+class _NumpyType(_LeftOut):
+    """Stands for a type of numpy's numbers, by its name in pickles."""
+
+    def __init__(self, name: object = "", *_: object) -> None:
+        super().__init__()
+        self.name = str(name)
+
+
+_NUMBERS = {"f4": "<f", "f8": "<d", "i1": "<b", "i2": "<h", "i4": "<i", "i8": "<q", "u1": "<B", "b1": "<?"}
+"""Numpy's types of numbers in ``struct``'s codes."""
+
+
+def _numpy_number(kind: object = None, data: object = None) -> object:
+    """The number for which numpy's pickles call ``scalar``; training programs keep steps and learning rates so."""
+    code = _NUMBERS.get(kind.name) if isinstance(kind, _NumpyType) else None
+    if code is None or not isinstance(data, bytes) or len(data) != struct.calcsize(code):
+        return _LeftOut()
+    number: object = struct.unpack(code, data)[0]
+    return number
+
+
 _KNOWN_OBJECTS = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.utilities.types._EVALUATE_OUTPUT",
@@ -46,14 +68,17 @@ _KNOWN_OBJECTS = (
     "omegaconf.base.Metadata",
     "omegaconf.nodes.AnyNode",
     "argparse.Namespace",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "typing.Any",
 )
 """Objects beside the weights in files that training programs wrote; they are replaced by ``_LeftOut``."""
+_STAND_INS: list[Any] = [
+    *((_LeftOut, name) for name in _KNOWN_OBJECTS),
+    (_NumpyType, "numpy.dtype"),
+    (_numpy_number, "numpy.core.multiarray.scalar"),
+    (_numpy_number, "numpy._core.multiarray.scalar"),
+]
 
 
 def load_weights_only(path: Path) -> object:
@@ -71,9 +96,8 @@ def load_weights_only(path: Path) -> object:
         )
     # Tensors that are compressed in the archive cannot be mapped: torch would take them for numbers.
     mapped = bool(entries) and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-    stand_ins = [(_LeftOut, name) for name in _KNOWN_OBJECTS]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_STAND_INS):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError as error:
@@ -89,8 +113,19 @@ def load_weights_only(path: Path) -> object:
             raise ModelInvalidError(
                 f"{path.name} needs more memory than a file of its size should."
             ) from error
-        first = message.strip().splitlines()[0][:300] if message.strip() else type(error).__name__
-        raise ModelInvalidError(f"{path.name} cannot be read as weights: {first}") from error
+        raise ModelInvalidError(f"{path.name} cannot be read as weights: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why torch does not read a file; without its advice to set ``weights_only=False``, which runs any code."""
+    message = str(error)
+    if "legacy .tar format" in message:
+        return "it is in the format that torch wrote until 2017"
+    if "Unsupported operand" in message:
+        return "torch did not write it"
+    lines = message.rpartition("WeightsUnpickler error: ")[2].strip().splitlines() or [type(error).__name__]
+    first = lines[0].partition("In PyTorch 2.6")[0].strip(" .")[:300]
+    return first if "weights_only" not in first else type(error).__name__
 
 
 def _archive_entries(path: Path) -> list[zipfile.ZipInfo]:
@@ -137,7 +172,9 @@ def main() -> None:
     try:
         result = convert(path, out, metadata) | isolated
     except SafelightError as error:
-        result = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        # That of a damaged model speaks of classifiers.
+        hint = "" if error.hint == ModelInvalidError.default_hint else error.hint
+        result = {"error": type(error).__name__, "message": error.message, "hint": hint}
     except UnicodeEncodeError as error:
         result = {"error": "ModelInvalidError", "message": f"{path.name} has a name that is no text: {error}"}
     except MemoryError:

@@ -125,7 +125,7 @@ def _run_child(path: Path, out: Path, metadata: dict[str, str]) -> dict[str, Any
     except (IndexError, ValueError):
         raise _child_error(path, child) from None
     if name := result.get("error"):
-        raise _ERRORS.get(name, InternalError)(result["message"], hint=result.get("hint"))
+        raise _ERRORS.get(name, InternalError)(result["message"], hint=result.get("hint", ""))
     return dict(result)
 
 
@@ -136,7 +136,8 @@ def _child_error(
     if child.returncode < 0:
         return ModelInvalidError(
             f"Reading {path} was ended by signal {-child.returncode}: it needs more memory or time than a file of "
-            "its size should, or it is damaged."
+            "its size should, or it is damaged.",
+            hint="",
         )
     if "No space left" in last or "File too large" in last:
         return OutputError(f"The converted file cannot be written: {last}")

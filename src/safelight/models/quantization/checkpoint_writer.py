@@ -128,16 +128,15 @@ def write_quantized(
         raise UnsupportedError(f"{checkpoint.name} has no weights that could be quantized to {target}.")
     done.size = sum(plan.size for plan in files.values())
     progress = _Progress(done.size, on_progress)
-    with _written_whole(path, done.size) as temporary:
-        if not whole:
-            (plan,) = files.values()
-            plan.write(temporary, progress)
-            _copy_sidecar(checkpoint.path, path)
-        else:
+    with _removed_on_failure() as copies, _written_whole(path, done.size) as temporary:
+        if whole:
             _copy_configs(checkpoint.path, temporary, files, target)
-            for file, plan in files.items():
-                plan.write(temporary / file.relative_to(_root(checkpoint, file)), progress)
+        for file, plan in files.items():
+            place = temporary / file.relative_to(_root(checkpoint, file)) if whole else temporary
+            plan.write(place, progress)
         on_progress(done.size, done.size)
+        if not whole:
+            _copy_sidecar(checkpoint.path, path, copies)
     return done
 
 
@@ -222,18 +221,29 @@ def _choose(layer: LayerError, target: Target) -> Target | None:
     return target
 
 
-def _copy_sidecar(file: Path, new: Path) -> None:
-    """Copy the configs and tokenizers beside a weights file; all of them or none."""
+def _copy_sidecar(file: Path, new: Path, copies: list[Path]) -> None:
+    """Copy the configs and tokenizers beside a weights file, and add what there is then to ``copies``."""
     (folder, _), (new_folder, new_json) = _sidecars(file), _sidecars(new)
+    for each in files_beside(file):
+        if each.suffix in _CONFIG_SUFFIXES:
+            inside = each.is_relative_to(folder)
+            copies.append(new_folder if inside else new_json)
+            place = new_folder / each.relative_to(folder) if inside else new_json
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(each, place)
+
+
+@contextmanager
+def _removed_on_failure() -> Iterator[list[Path]]:
+    """Yield a list of files and folders, which are removed if the block fails."""
+    paths: list[Path] = []
     try:
-        for each in files_beside(file):
-            if each.suffix in _CONFIG_SUFFIXES:
-                place = new_folder / each.relative_to(folder) if each.is_relative_to(folder) else new_json
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(each, place)
+        yield paths
     except BaseException:
-        shutil.rmtree(new_folder, ignore_errors=True)
-        new_json.unlink(missing_ok=True)
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
         raise
 
 

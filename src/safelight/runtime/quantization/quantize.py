@@ -43,12 +43,6 @@ def quantize_weight(weight: torch.Tensor, target: Target, group: int | None = No
             return _fp8(values)
 
 
-def relative_error(weight: torch.Tensor, quantized: QuantizedTensor) -> float:
-    """The norm of the difference as a share of the weight's norm."""
-    values = weight.detach().float()
-    return float((quantized.dequantize(torch.float32) - values).norm() / values.norm().clamp(min=_SMALLEST))
-
-
 def _grouped(values: torch.Tensor, group: int) -> torch.Tensor:
     """Rows in groups [rows, groups, group]; the last group of a row is padded with zeros."""
     rows = values.reshape(len(values), -1)

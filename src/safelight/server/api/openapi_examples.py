@@ -74,6 +74,14 @@ JOB = {
     "worker": "studio:cpu",
 }
 JOBS = {"jobs": [JOB], "next": JOB_ID}
+QUEUE = {
+    "paused": True,
+    "paused_since": TIMESTAMP,
+    "paused_by": "anna",
+    "queued": 1,
+    "running": 0,
+    "jobs": [{"id": JOB_ID, "state": "queued", "position": 1, "eta": None}],
+}
 RESULT = {
     "pictures": [
         {
@@ -337,6 +345,7 @@ SYSTEM = {
         }
     ],
     "jobs": {"queued": 0, "running": 1, "succeeded": 7, "failed": 0, "cancelled": 0},
+    "queue_paused": False,
     "limits": {
         "max_pixels": 64000000,
         "max_bytes": 268435456,

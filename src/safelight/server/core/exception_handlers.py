@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -19,9 +21,11 @@ from safelight.errors import (
     MethodNotAllowedError,
     RouteNotFoundError,
     SafelightError,
+    field_error,
 )
+from safelight.jobs.task import TASKS
 from safelight.server.core.api_families import api_family_of
-from safelight.validation import first_problem
+from safelight.validation import Problem, all_problems
 
 AUTH_CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
 """The WWW-Authenticate header of a 401."""
@@ -30,6 +34,9 @@ RETRY_AFTER = 2
 WS_POLICY_VIOLATION, WS_INTERNAL_ERROR = 1008, 1011
 """WebSocket close codes (RFC 6455): policy violation, internal error."""
 _MAX_REASON = 123
+MAX_PROBLEMS = 20
+"""How many fields an answer names that are wrong."""
+_UNION_MEMBERS = ("str", "bytes", "int", "float", "bool", "none")
 
 
 def error_response(error: SafelightError, path: str, field: str | None = None) -> JSONResponse:
@@ -38,7 +45,7 @@ def error_response(error: SafelightError, path: str, field: str | None = None) -
     Args:
         error: The error.
         path: The request's path.
-        field: The name of the invalid field, if the error is about one.
+        field: The name of the invalid field, if the request does not match its schema.
     """
     family = api_family_of(path)
     status = family.http_status(error)
@@ -101,8 +108,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(connection: HTTPConnection, error: RequestValidationError) -> JSONResponse | None:
-        field, message = _first_error(error)
-        return await answer(connection, BodyInvalidError(message), field)
+        found = _validation_error(error)
+        return await answer(connection, found, found.field or None)
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
@@ -112,10 +119,26 @@ def install(app: FastAPI) -> None:
         return response
 
 
-def _first_error(error: RequestValidationError) -> tuple[str | None, str]:
-    """The first field that was wrong, and what was wrong with it; never its value, which may be a whole picture."""
-    problem = first_problem(error, skip=1)
-    return problem.field or None, f"{problem}."
+def _validation_error(error: RequestValidationError) -> BodyInvalidError:
+    """What is wrong with the first field, and with all of them; never a value, which may be a whole picture."""
+    problems = [_as_field(problem) for problem in all_problems(error, skip=1)[:MAX_PROBLEMS]]
+    errors = [field_error(problem, f"{problem}.") for problem in problems]
+    found: dict[str, dict[str, Any]] = {}  # by field: each type of a union has problems of its own
+    for each, problem in zip(errors, problems, strict=True):
+        shown = {"field": each.field, "code": each.code, "message": problem.message, "context": each.context}
+        found.setdefault(each.field, shown)
+    errors[0].problems = list(found.values())
+    return errors[0]
+
+
+def _as_field(problem: Problem) -> Problem:
+    """The problem with the path of a field of the request, without what pydantic adds for unions."""
+    parts = problem.field.split(".")
+    if parts[0] in TASKS:  # the kind of job, by which the body's schema was chosen
+        parts = parts[1:]
+    while len(parts) > 1 and parts[-1] in _UNION_MEMBERS:
+        parts = parts[:-1]
+    return replace(problem, field=".".join(parts))
 
 
 def _catalogue_error(error: HTTPException, request: Request) -> SafelightError:

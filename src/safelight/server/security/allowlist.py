@@ -45,9 +45,12 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     named = [*([known["vae"]] if known.get("vae") else []), *(known.get("text_encoders") or ())]
     if named:
         check_parts(named, settings)
-    for upscaler in (known.get("upscaler"), hires.get("upscaler", LATENT)):
+    for field, upscaler in (
+        ("upscaler", known.get("upscaler")),
+        ("hires.upscaler", hires.get("upscaler", LATENT)),
+    ):
         if upscaler not in (None, LATENT):
-            check_upscaler(upscaler, settings.home)
+            check_upscaler(upscaler, settings.home, field)
     return known
 
 
@@ -70,7 +73,9 @@ def check_checkpoint(name: str, settings: Settings) -> str:
         if missing_folders(settings.current_model_folders):  # their paths are for administrators
             suggestion = "A folder with models cannot be reached now."
         raise CheckpointMissingError(
-            f"There is no checkpoint {name!r} on this server.", hint=f"{suggestion} {LISTED_HINT}".strip()
+            f"There is no checkpoint {name!r} on this server.",
+            hint=f"{suggestion} {LISTED_HINT}".strip(),
+            context={"name": name},
         ) from error
 
 
@@ -86,8 +91,13 @@ def check_parts(names: Iterable[str], settings: Settings) -> None:
             find_part_file(name, index, allow_paths=False)
 
 
-def check_upscaler(name: str, home: Path) -> None:
+def check_upscaler(name: str, home: Path, field: str = "upscaler") -> None:
     """Raise unless the server lists an upscaler.
+
+    Args:
+        name: Its name.
+        home: The data directory.
+        field: The request's field that names it.
 
     Raises:
         UpscalerUnknownError: There is no such upscaler.
@@ -95,7 +105,10 @@ def check_upscaler(name: str, home: Path) -> None:
     known = [info.name for info in find_upscalers(home)]
     if name not in known:
         raise UpscalerUnknownError(
-            f"There is no upscaler {name!r} on this server.", hint=f"Known are {', '.join(known)}."
+            f"There is no upscaler {name!r} on this server.",
+            hint=f"Known are {', '.join(known)}.",
+            field=field,
+            context={"name": name, "choices": known},
         )
 
 

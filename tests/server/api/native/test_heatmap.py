@@ -69,9 +69,9 @@ def test_the_explainer_is_loaded_once(
     ("request_", "status", "code"),
     [
         ({"content": b"hello there", "headers": JPEG}, 415, "image.not_recognised"),
-        ({"content": b"", "headers": JPEG}, 422, "request.invalid"),
-        ({"json": {}}, 422, "request.invalid"),
-        ({"json": {"images": ["x"]}}, 422, "request.invalid"),
+        ({"content": b"", "headers": JPEG}, 422, "request.too_short"),
+        ({"json": {}}, 422, "request.missing"),
+        ({"json": {"images": ["x"]}}, 422, "request.missing"),
         ({"json": {"image": "/etc/passwd"}}, 422, "request.picture"),
         ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "request.media_type"),
     ],

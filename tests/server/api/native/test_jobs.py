@@ -13,6 +13,7 @@ from tests.server.conftest import app_client
 from tests.tiny.checkpoint_files import write_vae
 
 from safelight.database import blobs, read_transaction
+from safelight.errors import BelowMinimumError
 from safelight.jobs.job import JobKind, Submission
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
@@ -74,14 +75,14 @@ def test_upscaling_and_scans(client: TestClient, service: QueueService, photogra
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({}, 422, "request.invalid"),
-        ({"kind": "dance"}, 422, "request.invalid"),
-        ({"kind": "generate"}, 422, "request.invalid"),
-        (GENERATE_REQUEST | {"stepz": 3}, 422, "request.invalid"),
-        (GENERATE_REQUEST | {"steps": 0}, 422, "request.invalid"),
-        (GENERATE_REQUEST | {"strength": 0.5}, 422, "request.invalid"),
-        (GENERATE_REQUEST | {"priority": 101}, 422, "request.invalid"),
-        (GENERATE_REQUEST | {"timeout": -1}, 422, "request.invalid"),
+        ({}, 422, "request.missing"),
+        ({"kind": "dance"}, 422, "request.choice"),
+        ({"kind": "generate"}, 422, "request.missing"),
+        (GENERATE_REQUEST | {"stepz": 3}, 422, "request.unknown_field"),
+        (GENERATE_REQUEST | {"steps": 0}, 422, "request.below_minimum"),
+        (GENERATE_REQUEST | {"strength": 0.5}, 422, "request.picture_needed"),
+        (GENERATE_REQUEST | {"priority": 101}, 422, "request.above_maximum"),
+        (GENERATE_REQUEST | {"timeout": -1}, 422, "request.below_minimum"),
         (GENERATE_REQUEST | {"init_image": "not base64!"}, 422, "request.picture"),
         (
             GENERATE_REQUEST | {"init_image": base64.b64encode(b"hello there").decode()},
@@ -96,7 +97,7 @@ def test_upscaling_and_scans(client: TestClient, service: QueueService, photogra
         (GENERATE_REQUEST | {"prompt": "a <lora:ink:1> cat"}, 422, "prompt.unsupported"),
         (GENERATE_REQUEST | {"negative_prompt": "ROCK AND ROLL"}, 422, "prompt.unsupported"),
         (GENERATE_REQUEST | {"hires": {"upscaler": "/tmp/x.safetensors"}}, 404, "upscaler.unknown"),
-        ({"kind": "scan", "images": []}, 422, "request.invalid"),
+        ({"kind": "scan", "images": []}, 422, "request.too_short"),
     ],
 )
 def test_invalid_requests_are_refused(
@@ -105,6 +106,78 @@ def test_invalid_requests_are_refused(
     answer = client.post("/v1/jobs", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
     assert service.store.find() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field", "context"),
+    [
+        ({"steps": 0}, "request.below_minimum", "steps", {"minimum": 1}),
+        ({"steps": 1001}, "request.above_maximum", "steps", {"maximum": 1000}),
+        ({"steps": 2.5}, "request.type", "steps", {"expected": "integer"}),
+        ({"seed": "abc"}, "request.type", "seed", {"expected": "integer"}),
+        ({"guidance_scale": "much"}, "request.type", "guidance_scale", {"expected": "number"}),
+        ({"hires": {"scale": 1}}, "request.below_minimum", "hires.scale", {"above": 1.0}),
+        ({"hires": {"scale": 9}}, "request.above_maximum", "hires.scale", {"maximum": 8.0}),
+        ({"hires": 2}, "request.type", "hires", {"expected": "object"}),
+        (
+            {"inpaint": {"fill": "red"}},
+            "request.choice",
+            "inpaint.fill",
+            {"choices": ["original", "blur", "noise"]},
+        ),
+        ({"guidance_method": 3}, "request.choice", "guidance_method", {"choices": ["cfg", "cfg-zero"]}),
+        ({"stepz": 3}, "request.unknown_field", "stepz", None),
+        ({"prompt": "x" * 10_001}, "request.too_long", "prompt", {"maximum": 10_000}),
+        ({"strength": 0.5}, "request.picture_needed", "strength", None),
+        (
+            {"guidance_start": 0.5, "guidance_end": 0.2},
+            "request.conflict",
+            "guidance_start",
+            {"other": "guidance_end"},
+        ),
+        ({"seed": 2**63 - 1, "count": 2}, "request.above_maximum", "seed", {"maximum": 2**63 - 2}),
+        ({"width": 129}, "request.not_multiple", "width", {"multiple": 8, "nearest": [128, 136]}),
+        ({"sampler": "nosuch"}, "sampler.unknown", "sampler", {"name": "nosuch"}),
+        ({"schedule": "nosuch"}, "sampler.unknown", "schedule", {"name": "nosuch"}),
+        ({"styles": ["nosuch"]}, "prompt.style", "styles", {"name": "nosuch"}),
+        ({"checkpoint": "nosuch"}, "checkpoint.missing", "checkpoint", {"name": "nosuch"}),
+        (
+            {"negative_prompt": "<lora:a:1>"},
+            "prompt.unsupported",
+            "negative_prompt",
+            {"part": "<lora:a:1>", "start": 0},
+        ),
+        ({"init_image": "no picture"}, "request.picture", "init_image", None),
+        ({"init_image": 3}, "request.type", "init_image", {"expected": "string"}),
+    ],
+)
+def test_a_refusal_names_the_field_and_its_range(
+    client: TestClient, fields: dict[str, Any], code: str, field: str, context: dict[str, Any] | None
+) -> None:
+    error = client.post("/v1/jobs", json=GENERATE_REQUEST | fields).json()["error"]
+    assert (error["code"], error["field"], error.get("context")) == (code, field, context)
+
+
+def test_all_wrong_fields_are_named(client: TestClient) -> None:
+    body = GENERATE_REQUEST | {"steps": 0, "count": 0, "hires": {"strength": 2}}
+    error = client.post("/v1/jobs", json=body).json()["error"]
+    assert [(each["field"], each["code"], each["context"]) for each in error["problems"]] == [
+        ("count", "request.below_minimum", {"minimum": 1}),
+        ("steps", "request.below_minimum", {"minimum": 1}),
+        ("hires.strength", "request.above_maximum", {"maximum": 1.0}),
+    ]
+    assert (error["field"], error["message"]) == (
+        "count",
+        "count: Input should be greater than or equal to 1.",
+    )
+    form = client.post("/v1/jobs", files={"init_image": b"x", "request": json.dumps(body).encode()})
+    assert form.json()["error"]["problems"] == error["problems"]
+
+
+def test_a_failed_job_names_the_field(client: TestClient, bench: JobDriver) -> None:
+    failed = bench.fail(BelowMinimumError("too few", field="steps", context={"minimum": 2}))
+    error = client.get(f"/v1/jobs/{failed.id}").json()["error"]
+    assert (error["field"], error["context"]) == ("steps", {"minimum": 2})
 
 
 @pytest.mark.parametrize(

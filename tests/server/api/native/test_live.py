@@ -487,3 +487,33 @@ def test_a_slow_reader_uses_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(socket.sent) <= 12
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_pause_is_sent_while_nothing_else_happens(client: TestClient, service: QueueService) -> None:
+    """By another process as well: it is read from the database."""
+    with listening(client) as listener:
+        assert hello(listener)["paused"] is False
+        listener.until("queue", paused=False)
+        service.store.pause("anna")
+        listener.until("queue", paused=True)
+        with listening(client) as second:
+            assert hello(second)["paused"] is True
+        service.store.resume()
+        listener.until("queue", paused=False)
+
+
+def test_a_move_sends_new_positions(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    first, second = bench.submit(), bench.submit()
+    with listening(client) as listener:
+        hello(listener)
+        listener.until("queue", positions={first.id: 1, second.id: 2})
+        service.store.move(second.id, first.id)
+        listener.until("queue", positions={second.id: 1, first.id: 2})
+
+
+def test_cleared_jobs_are_in_no_snapshot(client: TestClient, bench: JobDriver, service: QueueService) -> None:
+    ended = bench.finish()
+    with listening(client) as listener:
+        assert [job["id"] for job in hello(listener)["jobs"]] == [ended.id]
+        service.store.clear_ended("local")
+        assert listener.until("hello")["jobs"] == []

@@ -23,7 +23,7 @@ def test_both_prompts(standing: TestClient) -> None:
     assert answer.status_code == 200
     found = answer.json()
     assert found["prompt"]["spans"] == [{"start": 6, "end": 9, "weight": 1.2}]
-    assert found["prompt"]["wildcards"] == ["fruit"]
+    assert (found["prompt"]["wildcards"], found["prompt"]["missing_wildcards"]) == ([], ["fruit"])
     assert found["prompt"]["tokens"] > 4
     assert (found["prompt"]["chunks"], found["prompt"]["per_chunk"], found["prompt"]["error"]) == (
         1,
@@ -35,7 +35,8 @@ def test_both_prompts(standing: TestClient) -> None:
 
 def test_an_empty_request(standing: TestClient) -> None:
     found = standing.post("/v1/prompts/explain", json={}).json()
-    nothing = {"tokens": 0, "chunks": 1, "per_chunk": 46, "spans": [], "wildcards": [], "error": None}
+    nothing = {"tokens": 0, "chunks": 1, "per_chunk": 46, "spans": [], "error": None}
+    nothing |= {"wildcards": [], "missing_wildcards": []}
     assert found == {"prompt": nothing, "negative_prompt": nothing}
 
 
@@ -45,7 +46,8 @@ def test_an_invalid_prompt_affects_no_other(standing: TestClient) -> None:
     assert answer.status_code == 200
     found = answer.json()
     assert found["prompt"]["error"]["code"] == "prompt"
-    assert (found["prompt"]["tokens"], found["prompt"]["wildcards"]) == (None, ["b"])
+    assert (found["prompt"]["tokens"], found["prompt"]["missing_wildcards"]) == (None, ["b"])
+    assert found["prompt"]["error"]["field"] == "prompt"
     assert found["negative_prompt"]["tokens"] > 0
 
 
@@ -155,3 +157,8 @@ def test_wildcards(client: TestClient, service: QueueService) -> None:
     folder.mkdir(parents=True)
     (folder / "trees.txt").write_text("oak\n# no\nelm\n")
     assert client.get("/v1/wildcards").json() == {"wildcards": [{"name": "plants/trees", "lines": 2}]}
+    body = {"prompt": "__nosuch__", "negative_prompt": "__plants/trees__, __../plants/trees__, __plants__"}
+    found = client.post("/v1/prompts/explain", json=body).json()
+    assert (found["prompt"]["wildcards"], found["prompt"]["missing_wildcards"]) == ([], ["nosuch"])
+    assert found["negative_prompt"]["wildcards"] == ["plants/trees"]
+    assert found["negative_prompt"]["missing_wildcards"] == ["../plants/trees", "plants"]

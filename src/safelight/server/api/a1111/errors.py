@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from safelight.errors import SafelightError
+from safelight.errors import BodyInvalidError, FieldError, SafelightError
 
 
 class A1111ErrorBody(BaseModel):
@@ -17,4 +17,7 @@ class A1111ErrorBody(BaseModel):
 
 def error_body(error: SafelightError, field: str | None = None) -> dict[str, object]:  # noqa: ARG001  named in the message
     """The body of an error response: code, message and hint under A1111's names."""
-    return {"error": error.code, "detail": error.message, "errors": error.hint}
+    code = (
+        BodyInvalidError.code if isinstance(error, FieldError) else error.code
+    )  # the message names the field
+    return {"error": code, "detail": error.message, "errors": error.hint}

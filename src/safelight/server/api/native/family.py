@@ -18,6 +18,7 @@ from safelight.server.api.native import (
     moderation,
     policies,
     prompts,
+    queue,
     recall,
     session,
     system,
@@ -27,6 +28,7 @@ from safelight.server.core.api_families import ApiFamily
 
 ROUTERS = (
     health.router,
+    queue.router,
     jobs.router,
     live.router,
     moderation.router,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from safelight.errors import (
     BodyTooLargeError,
     CheckpointMissingError,
+    FieldError,
     IdempotencyConflictError,
     ImageFormatError,
     JobEndedError,
@@ -18,12 +20,18 @@ from safelight.errors import (
     JobNotSkippableError,
     PriorityError,
     QueueFullError,
+    SafelightError,
+    SamplerUnknownError,
     UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
+from safelight.generation.plan import check_sides
+from safelight.generation.prompts import load_styles, select_styles
+from safelight.generation.solvers.samplers import check_sampler_names
 from safelight.images.fields import find_images, replace_images
-from safelight.jobs.job import Job, JobState, Signal
+from safelight.jobs.job import Job, JobKind, JobState, Signal
 from safelight.jobs.task import TASKS
+from safelight.server.api.checkpoint_names import select_checkpoint
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
@@ -35,6 +43,7 @@ from safelight.server.core.request_bodies.payload_decoding import image_inputs
 from safelight.server.core.submission import send_signal, submit
 from safelight.server.security.allowlist import with_allowed_names
 from safelight.server.security.dependencies import CurrentPrincipal, Role
+from safelight.settings import Settings
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=FormRoute)
 STOP_RESPONSES = error_responses(JobMissingError, JobEndedError) | example_response(JOB, 202)
@@ -57,11 +66,13 @@ Before = Annotated[
     responses=error_responses(
         BodyTooLargeError,
         CheckpointMissingError,
+        FieldError,
         IdempotencyConflictError,
         ImageFormatError,
         UnsupportedMediaTypeError,
         PriorityError,
         QueueFullError,
+        SamplerUnknownError,
         UpscalerUnknownError,
     )
     | example_response(
@@ -84,7 +95,7 @@ async def submit_job(
     if body.priority > 0 and principal.role is not Role.ADMIN:
         raise PriorityError
     given = await _decode_fields(body, app_state)
-    fields = await asyncio.to_thread(with_allowed_names, given, app_state.service.settings)
+    fields = await asyncio.to_thread(_check_names, body.kind, given, app_state.service.settings)
     job = await submit(
         app_state,
         principal,
@@ -170,6 +181,29 @@ async def skip_picture(job_id: JobId, app_state: CurrentAppState, principal: Cur
     return await send_signal(app_state, job_id, Signal.SKIP, principal.scope)
 
 
+def _check_names(kind: str, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Check what the checkpoint's family and lists of names tell, so that nobody has to wait for a worker's refusal.
+
+    Returns:
+        The fields with canonical names.
+
+    Raises:
+        CheckpointMissingError, UpscalerUnknownError, SamplerUnknownError, StyleUnknownError: There is no such name.
+        NotMultipleError: Width or height does not fit the checkpoint's family.
+    """
+    fields = with_allowed_names(given, settings)
+    if kind != JobKind.GENERATE:
+        return fields
+    if styles := fields.get("styles"):
+        select_styles(styles, load_styles(settings.home / "styles"))
+    check_sampler_names(fields.get("sampler"), fields.get("schedule"))
+    if fields.get("width") or fields.get("height"):
+        family = select_checkpoint(fields.get("checkpoint"), settings).family
+        if family is not None:
+            check_sides(fields.get("width"), fields.get("height"), family)
+    return fields
+
+
 async def _decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:
     """The fields that were given, as ``submission.submit`` takes them.
 
@@ -182,7 +216,13 @@ async def _decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any
     """
     fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout"})
     inputs, model = image_inputs(app_state), type(body)
-    images = {found.path: await inputs.read(found.value) for found in find_images(model, fields)}
+    images = {}
+    for found in find_images(model, fields):
+        try:
+            images[found.path] = await inputs.read(found.value)
+        except SafelightError as error:
+            error.field = error.field or found.name
+            raise
     return replace_images(model, fields, lambda found: images[found.path])
 
 

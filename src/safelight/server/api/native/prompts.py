@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, FastAPI
@@ -16,7 +17,7 @@ from safelight.generation.prompts.chunks import Tokenizer
 from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.token_count import count_tokens
 from safelight.generation.prompts.unsupported import check_supported
-from safelight.generation.prompts.wildcards import find_wildcards, wildcard_names
+from safelight.generation.prompts.wildcards import find_wildcards, missing_wildcards, wildcard_names
 from safelight.generation.request import DEFAULT_STEPS
 from safelight.jobs.job import Failure
 from safelight.server.api.native.openapi_responses import error_responses, example_response
@@ -86,19 +87,26 @@ def _explain(
     body: ExplainPromptsRequest, settings: Settings, tokenizer_cache: TokenizerCache
 ) -> ExplainedPrompts:
     tokenizers, steps = tokenizer_cache.tokenizers(body.checkpoint, settings), body.steps or DEFAULT_STEPS
+    folder = settings.home / "wildcards"
     return ExplainedPrompts(
-        prompt=_explain_part(body.prompt, "prompt", steps, tokenizers),
-        negative_prompt=_explain_part(body.negative_prompt, "negative prompt", steps, tokenizers),
+        prompt=_explain_part(body.prompt, "prompt", steps, tokenizers, folder),
+        negative_prompt=_explain_part(body.negative_prompt, "negative_prompt", steps, tokenizers, folder),
     )
 
 
-def _explain_part(prompt: str, name: str, steps: int, tokenizers: Sequence[Tokenizer]) -> ExplainedPrompt:
-    wildcards = wildcard_names(prompt)
+def _explain_part(
+    prompt: str, field: str, steps: int, tokenizers: Sequence[Tokenizer], folder: Path
+) -> ExplainedPrompt:
+    names = wildcard_names(prompt)
+    missing = missing_wildcards(names, folder)
+    wildcards = [name for name in names if name not in missing]
     try:
-        check_supported(prompt, name)
+        check_supported(prompt, field.replace("_", " "), field)
         parsed = parse_prompt(prompt)
     except PromptError as error:
-        return ExplainedPrompt(wildcards=wildcards, error=Failure(**error.to_dict()))
+        error.field = field
+        failure = Failure(**error.to_dict())
+        return ExplainedPrompt(wildcards=wildcards, missing_wildcards=missing, error=failure)
     found = count_tokens(parsed, steps, tokenizers) if tokenizers else None
     return ExplainedPrompt(
         tokens=found and found.tokens,
@@ -106,4 +114,5 @@ def _explain_part(prompt: str, name: str, steps: int, tokenizers: Sequence[Token
         per_chunk=found and found.chunk_capacity,
         spans=[SpanView.model_validate(span) for span in weighted_spans(parsed)],
         wildcards=wildcards,
+        missing_wildcards=missing,
     )

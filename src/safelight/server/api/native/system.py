@@ -42,6 +42,7 @@ def _system(app_state: AppState, principal: Principal) -> SystemView:
         policy=settings.policy.rpartition("/")[2],
         workers=[_worker(worker, principal) for worker in service.workers()],
         jobs={state.value: number for state, number in service.store.count_by_state().items()},
+        queue_paused=service.store.queue_state().paused,
         limits=LimitsView.model_validate(settings),
     )
 

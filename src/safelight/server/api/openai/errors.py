@@ -8,9 +8,11 @@ from pydantic import BaseModel
 
 from safelight.errors import (
     BlockedError,
+    BodyInvalidError,
     CheckpointMissingError,
     ClassifierUnknownError,
     DeniedError,
+    FieldError,
     KeyInvalidError,
     LimitError,
     SafelightError,
@@ -22,6 +24,7 @@ _CODES: Mapping[type[SafelightError], str] = {
     ClassifierUnknownError: "model_not_found",
     BlockedError: "moderation_blocked",
     KeyInvalidError: "invalid_api_key",
+    FieldError: BodyInvalidError.code,
 }
 
 

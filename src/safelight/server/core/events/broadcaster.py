@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -120,7 +121,8 @@ class Broadcaster:
             max_total_chars=MAX_CHARACTERS,
         )
         texts = ",".join(job.model_dump_json() for job in jobs)
-        return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
+        paused = json.dumps(store.queue_state().paused)
+        return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last},"paused":{paused}}}'
 
     def _on_event(self, event: Event) -> None:
         job_id = event.job_id
@@ -137,6 +139,10 @@ class Broadcaster:
             self._preview_arrived.set()
         self._event_arrived.set()
 
+    def _on_read(self) -> None:
+        self._queue.notified = True
+        self._event_arrived.set()
+
     def _forget(self, job_id: str) -> None:
         """Drop a job's pending progress and preview."""
         self._progress.pop(job_id, None)
@@ -147,10 +153,14 @@ class Broadcaster:
         while True:
             await self._has_subscribers.wait()
             feed = self._get_app_state().events
-            with feed.subscribed(self._on_event):
+            with feed.subscribed(self._on_event), feed.notified(self._on_read):
                 await feed.wait_until_polling()
+                with suppress(
+                    DatabaseError
+                ):  # a snapshot that is read from now on is of this state or a later one
+                    await self._queue.read_state(self._get_app_state().service.store)
                 self._ready.set()
-                self._queue.changed = True
+                self._queue.changed = self._queue.notified = True
                 while self._subscribers:
                     await self._broadcast_once()
             self._has_subscribers.clear()
@@ -222,6 +232,9 @@ class Broadcaster:
                 messages.put(PROGRESS, job_id, text)
 
     async def _send_queue(self) -> None:
+        if self._queue.notified and await self._queue.read_state(self._get_app_state().service.store):
+            for messages in self._subscribers:
+                messages.overflow()  # jobs have left the lists: a new snapshot is without them
         if not self._queue.is_due():
             return
         await self._queue.refresh(self._get_app_state().service.store)

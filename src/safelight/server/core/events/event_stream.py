@@ -43,6 +43,7 @@ class EventStream:
         self._store = store
         self._listeners: dict[str, set[EventListener]] = {}
         self._has_listeners, self._polling, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._read_listeners: set[Callable[[], None]] = set()
         self._error_queues: set[asyncio.Queue[Event | InternalError]] = set()
         self._failing_since: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +114,18 @@ class EventStream:
             if not listeners and self._listeners.get(job_id) is listeners:
                 del self._listeners[job_id]
 
+    @contextmanager
+    def notified(self, listener: Callable[[], None]) -> Iterator[None]:
+        """A context in which a listener is called after each read, also of no events: the queue may have changed.
+
+        Events are read only while there are listeners to them (``subscribed``).
+        """
+        self._read_listeners.add(listener)
+        try:
+            yield
+        finally:
+            self._read_listeners.discard(listener)
+
     async def wait_until_polling(self) -> None:
         """Wait until events are being read: a job read from the store after this misses no event that follows."""
         await self._polling.wait()
@@ -170,6 +183,8 @@ class EventStream:
                 seen[event.id] = None
                 self._dispatch(event)
             self._polling.set()
+            for notify in self._read_listeners:
+                notify()
             last = max([last, *(event.id for event in found)])
             for old in [event_id for event_id in seen if event_id < last - 2 * OVERLAP]:
                 del seen[old]

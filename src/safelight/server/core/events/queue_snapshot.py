@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from safelight.errors import DatabaseError
 from safelight.jobs.queue.eta import JobEstimate
+from safelight.jobs.queue.state import QueueState
 from safelight.jobs.queue.store import JobStore
 from safelight.server.core.events.coalescing_queue import encode_message
 
@@ -23,6 +24,9 @@ class QueueSnapshot:
     def __init__(self) -> None:
         self.changed = False
         """Whether a job has changed since the last read."""
+        self.notified = False
+        """Whether to look for a change of the queue as a whole: it was paused, resumed, reordered or cleared."""
+        self._state: QueueState | None = None
         self._running = False
         self._refreshed = -REFRESH_INTERVAL
         self._entries: Sequence[JobEstimate] = ()
@@ -31,6 +35,23 @@ class QueueSnapshot:
     def is_due(self) -> bool:
         """Whether to read the queue again; not while nothing changes and nothing runs."""
         return (self.changed or self._running) and time.monotonic() - self._refreshed >= REFRESH_INTERVAL
+
+    async def read_state(self, store: JobStore) -> bool:
+        """Look for a change of the queue as a whole; returns whether jobs were cleared from the lists.
+
+        Raises:
+            DatabaseError: The queue cannot be read.
+        """
+        self.notified = False
+        try:
+            state = await asyncio.to_thread(store.queue_state)
+        except DatabaseError:
+            self.notified = True
+            raise
+        before, self._state = self._state, state
+        if before is None or before.changes != state.changes:
+            self.changed = True
+        return before is not None and before.clears != state.clears
 
     async def refresh(self, store: JobStore) -> None:
         """Read the queue.
@@ -60,7 +81,8 @@ class QueueSnapshot:
             scope: The owner whose jobs to include; None for all owners.
         """
         theirs = [each for each in self._entries if scope in (None, each.owner)][:MAX_JOBS]
-        return encode_message("queue", positions=_positions(theirs), etas=_etas(theirs))
+        paused = self._state is not None and self._state.paused
+        return encode_message("queue", positions=_positions(theirs), etas=_etas(theirs), paused=paused)
 
 
 def _positions(entries: Iterable[JobEstimate]) -> dict[str, int]:

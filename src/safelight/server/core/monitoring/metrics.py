@@ -79,6 +79,10 @@ class _DatabaseCollector(Collector):
         counts = self._service.store.count_by_state()
         yield _gauge("safelight_jobs", "Jobs that are known, by state.", "state", counts)
         yield GaugeMetricFamily("safelight_queue_length", "Jobs that wait.", value=counts[JobState.QUEUED])
+        paused = float(self._service.store.queue_state().paused)
+        yield GaugeMetricFamily(
+            "safelight_queue_paused", "1 while no further job starts, else 0.", value=paused
+        )
         workers = self._service.workers()
         states = Counts(worker["state"] for worker in workers)
         yield _gauge(

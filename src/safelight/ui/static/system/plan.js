@@ -129,13 +129,11 @@ function asPlan(plan) {
       plan.host_bytes > 0 && ` ${t("system.plan.host", { host: formatBytes(plan.host_bytes) })}`),
     h("ul", { class: "sl-plan-steps", "aria-label": t("system.plan.steps") },
       plan.steps_taken.length
-        ? plan.steps_taken.map((step) => h("li", {}, h("span", { class: "sl-badge" }, step), t(`system.plan.step.${step}`)))
+        ? plan.steps_taken.map((step) => h("li", {}, h("span", { class: "sl-badge" }, step), h("span", {}, t(`system.plan.step.${step}`))))
         : h("li", {}, t("system.plan.step.none"))),
     h("ol", { class: "sl-plan-stages" }, plan.stages.map((stage) => asStage(stage, scale))),
     h("p", { class: "sl-plan-legend sl-hint", "aria-hidden": "true" },
-      h("span", { class: "sl-plan-key sl-plan-weights" }), t("system.plan.weights"),
-      h("span", { class: "sl-plan-key sl-plan-activations" }), t("system.plan.activations"),
-      h("span", { class: "sl-plan-key sl-plan-free" }), t("system.plan.usable")),
+      ["weights", "activations", "usable"].map((name) => h("span", {}, h("i", { class: `sl-plan-${name}` }), t(`system.plan.${name}`)))),
   ];
 }
 

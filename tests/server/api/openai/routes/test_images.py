@@ -194,7 +194,7 @@ def test_the_same_idempotency_key_is_the_same_job(client: TestClient, service: Q
         ({"output_format": "gif"}, 400, "request.invalid", "output_format"),
         ({"frame_count": 4}, 400, "request.invalid", "frame_count"),
         ({"prompt": None}, 400, "request.invalid", "prompt"),
-        ({"size": "99999x16"}, 400, "request", None),
+        ({"size": "99999x16"}, 400, "request.invalid", None),
     ],
 )
 def test_refused_requests(

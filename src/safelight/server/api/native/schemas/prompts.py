@@ -44,7 +44,11 @@ class ExplainedPrompt(ResponseModel):
     chunks: int | None = Field(None, description="Number of chunks that the tokens fill, at least 1.")
     per_chunk: int | None = Field(None, description="Maximum tokens of a chunk.")
     spans: list[SpanView] = Field([], description="In the order of the text; no two overlap.")
-    wildcards: list[str] = Field([], description="Names of the wildcards in it.")
+    wildcards: list[str] = Field([], description="Names of the wildcards in it that have a file of choices.")
+    missing_wildcards: list[str] = Field(
+        [],
+        description="Names of the wildcards in it that have no file; a picture for which one is chosen fails.",
+    )
     error: Failure | None = Field(None, description="Why it cannot be parsed.")
 
 

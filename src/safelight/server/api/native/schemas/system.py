@@ -84,6 +84,7 @@ class SystemView(ResponseModel):
     policy: str
     workers: list[WorkerView]
     jobs: dict[str, int] = Field(description="Number of jobs by state.")
+    queue_paused: bool = Field(description="Whether no further job starts.")
     limits: LimitsView
 
 
