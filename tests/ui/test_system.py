@@ -229,10 +229,12 @@ def test_planned_and_measured(shown: Page) -> None:
 def test_another_plan_and_one_that_fails(shown: Page, server: Server) -> None:
     section = shown.get_by_role("region", name="Memory of a picture")
     section.scroll_into_view_if_needed()
+    expect(section).to_contain_text("1024")
     section.get_by_label("Checkpoint", exact=True).select_option("flux")
-    server.plan_changes = {"fits": False, "steps_taken": []}
     section.get_by_label("Width in pixels").fill("2048")
-    section.get_by_label("Height in pixels").fill("512")
+    server.plan_changes = {"fits": False, "steps_taken": []}
+    with shown.expect_request("**/v1/system/plan?checkpoint=flux&width=2048&height=512"):
+        section.get_by_label("Height in pixels").fill("512")
     expect(section).to_contain_text("does not fit")
     assert server.planned[-1] == {"checkpoint": "flux", "width": "2048", "height": "512"}
     section.get_by_label("Width in pixels").fill("7")
