@@ -46,6 +46,17 @@ def tiled(data: Tensor, compute: Callable[[Tensor], Tensor], tile: int, overlap:
     return result
 
 
+def needs_tiles(data: Tensor, unit: int) -> bool:
+    """Whether pixels or latents are larger than a tile.
+
+    Args:
+        data: (..., rows, columns).
+        unit: Width of one of its values in pixels.
+    """
+    rows, columns = data.shape[-2:]
+    return bool(max(rows, columns) > TILE // unit)
+
+
 def tiled_call(vae: Any, method: str, pixels: int) -> Callable[..., Any]:
     """A replacement for an autoencoder's ``encode`` or ``decode`` that works in tiles.
 
@@ -57,7 +68,7 @@ def tiled_call(vae: Any, method: str, pixels: int) -> Callable[..., Any]:
     unit = 1 if method == "encode" else pixels
 
     def call(data: Tensor, *args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
-        if max(data.shape[-2:]) <= TILE // unit:
+        if not needs_tiles(data, unit):
             return getattr(vae, method)(data, *args, return_dict=return_dict, **kwargs)
         last: Any = None
 

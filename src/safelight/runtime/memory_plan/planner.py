@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from safelight.runtime.memory_plan.device import DeviceMemory
 
@@ -90,6 +90,20 @@ class PictureCost:
     components: Mapping[str, ComponentCost]
     stages: tuple[StageCost, ...]
     slack: int = 0
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The same from JSON of ``dataclasses.asdict``.
+
+        Raises:
+            KeyError, TypeError, AttributeError: It is not that of a picture's cost.
+        """
+        return cls(
+            stored["precision"],
+            {name: ComponentCost(**values) for name, values in stored["components"].items()},
+            tuple(StageCost(**values) for values in stored["stages"]),
+            stored["slack"],
+        )
 
     @property
     def weights(self) -> int:
