@@ -317,9 +317,9 @@ def _signature(value: Any) -> object:
 
 
 def _with_ones(module: nn.Module) -> nn.Module:
-    """A copy of a submodule whose tensors are ones with data, for pipelines that compute with them."""
+    """A copy of a submodule whose tensors are ones, for pipelines that compute with them; they take no memory."""
     twin = meta_copy(module)
-    replace_tensors(twin, lambda t: torch.ones(t.shape, dtype=t.dtype))
+    replace_tensors(twin, lambda t: torch.ones((), dtype=t.dtype).expand(t.shape))
     return twin
 
 
