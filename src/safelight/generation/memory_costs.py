@@ -34,6 +34,7 @@ from safelight.runtime.component import Component, ComponentKey, parameter_names
 from safelight.runtime.memory_plan.blocks import bytes_outside_blocks, largest_block, module_bytes
 from safelight.runtime.memory_plan.counter import Attention, FakeNetwork, replace_tensors
 from safelight.runtime.memory_plan.planner import ComponentCost, PictureCost, StageCost
+from safelight.runtime.quantization.tensor import QuantizedTensor
 
 CPU_SLACK = 128 * 2**20
 """Bytes that the C library's allocator keeps beside what is in use, on CPUs: 60 to 130 MB were measured."""
@@ -121,6 +122,7 @@ def _component_cost(network: nn.Module, dtype: torch.dtype, *, quantizable: bool
         bytes_outside_blocks(cast_network),
         largest_block(cast_network),
         max((weight.nbytes for weight in unique), default=0),
+        not any(isinstance(weight, QuantizedTensor) for weight in network.parameters()),
     )
 
 

@@ -44,7 +44,7 @@ from safelight.settings import Settings
 
 FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
 """Kinds of devices for which torch has fused kernels of attention."""
-_LAYOUT = 1
+_LAYOUT = 2
 """The version of what is counted; costs of another one are counted again."""
 
 

@@ -62,7 +62,7 @@ class NetworkForm:
 
         replace_tensors(network, convert)
         if self.offload:
-            BlockOffload(network, device, dtype, self.nbytes)
+            BlockOffload(network, device, dtype, self.nbytes, mapped=mapped)
             return self.nbytes
         network.to(device)
         return sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
