@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AsymmetricAutoencoderKL
+from PIL import Image
 
 from safelight.errors import MemoryBudgetError, MemoryExhaustedError
 from safelight.generation import memory_costs, memory_placement, memory_tiling
@@ -92,8 +95,6 @@ def test_what_is_forbidden_is_not_done(tiny: Tiny, tmp_path: Path) -> None:
 def test_phases_with_everything_that_a_run_can_have(
     fields: dict[str, Any], tmp_path: Path, tiny: Tiny
 ) -> None:
-    from PIL import Image
-
     if "init_image" in fields:
         fields = {"init_image": Image.new("RGB", (SIDE, SIDE), "green"), "strength": 1.0}
     wanted = request(tiny("sd1"), **fields)
@@ -103,6 +104,42 @@ def test_phases_with_everything_that_a_run_can_have(
     assert phased.memory.plan is not None
     assert phased.memory.plan.phases
     assert phased.image.tobytes() == generate(tmp_path, wanted).image.tobytes()
+
+
+def test_an_autoencoder_that_decodes_with_a_mask_keeps_it_in_phases(tmp_path: Path, tiny: Tiny) -> None:
+    """Pipelines recognise it by its class, and then hand mask and initial picture to it."""
+    checkpoint = tmp_path / "asymmetric"
+    shutil.copytree(tiny("sd1"), checkpoint)
+    shutil.rmtree(checkpoint / "vae")
+    sides = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    channels = {"down_block_out_channels": [8, 8, 8, 8], "up_block_out_channels": [16, 16, 16, 16]}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = AsymmetricAutoencoderKL(**sides, **channels, norm_num_groups=4)
+    vae.save_pretrained(checkpoint / "vae")
+    index = checkpoint / "model_index.json"
+    index.write_text(index.read_text().replace('"AutoencoderKL"', '"AsymmetricAutoencoderKL"'))
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.paste(255, (0, 0, SIDE // 2, SIDE))
+    fields = {"init_image": Image.effect_noise((SIDE, SIDE), 90).convert("RGB"), "mask": mask}
+    wanted = request(checkpoint, **fields)
+    budget = largest_stage(cost_of(checkpoint, tmp_path, wanted))
+    with_mask: list[bool] = []
+    decode_latents = AsymmetricAutoencoderKL.decode
+
+    def decode(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with_mask.append(kwargs.get("mask") is not None)
+        return decode_latents(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AsymmetricAutoencoderKL, "decode", decode)
+        usual, phased = generate(tmp_path, wanted), generate(tmp_path, wanted, budget)
+    assert with_mask
+    assert all(with_mask)
+    assert phased.memory is not None
+    assert phased.memory.plan is not None
+    assert phased.memory.plan.phases
+    assert phased.image.tobytes() == usual.image.tobytes()
 
 
 @pytest.fixture

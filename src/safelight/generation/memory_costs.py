@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_tiling import TILE
 from safelight.generation.noise import make_generator
@@ -249,6 +250,12 @@ class CountedNetwork(nn.Module):
 
     fake: FakeNetwork
 
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """The class that ``isinstance`` finds beside its own: that of networks that pipelines recognise by it."""
+        fake = self.__dict__.get("fake")
+        return type(fake.network) if fake is not None and decodes_with_mask(fake.network) else CountedNetwork
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's result."""
         return self._count(_CALL, *args, **kwargs)
@@ -294,7 +301,7 @@ class CountedNetwork(nn.Module):
             peak, self._results[key] = self._measure(method, *args, **kwargs)
             place = (self._name, method)
             self._peaks[place] = max(self._peaks.get(place, 0), peak)
-            if method in (_ENCODE, _DECODE):
+            if method in (_ENCODE, _DECODE) and not decodes_with_mask(self.fake.network):
                 tile = TILE if method == _ENCODE else TILE // pixels_per_latent(self.fake.network)
                 part, _ = self._measure(method, args[0][..., :tile, :tile], *args[1:], **kwargs)
                 peak = part + _largest(self._results[key])

@@ -71,6 +71,8 @@ class BlockOffload:
         self._stream = torch.cuda.Stream(device) if streams else None
         self._pinned = self._stream is not None and not mapped
         self._prefetches = device.type != "cpu"
+        # The host waits for copies of memory that is not pinned: they begin when the block before has begun to compute.
+        self._early = device.type == "cuda" and not mapped
         if self._pinned:
             _pin_exact_sizes()
         blocks = find_blocks(network)
@@ -110,13 +112,12 @@ class BlockOffload:
                 copied.record_stream(torch.cuda.current_stream(self._device))
         for (tensors, name, _), copied in zip(self._host[number], copies, strict=True):
             tensors[name] = copied
-        if self._pinned:
+        if self._early:
             self._prefetch_next(number)
 
     def _leave(self, number: int) -> None:
         """Put a block's host tensors back; nothing is copied, since weights do not change."""
-        if self._prefetches and not self._pinned:
-            # The host waits for copies of memory that is not pinned; the device has the block to compute meanwhile.
+        if self._prefetches and not self._early:
             self._prefetch_next(number)
         for tensors, name, host in self._host[number]:
             tensors[name] = host

@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from safelight.runtime.quantization.tensor import QuantizedTensor
+
 Attention = Literal["fused", "sliced", "matrix"]
 """How attention is computed: by a fused kernel (flash or memory-efficient), which has no matrix of scores; in slices of
 the queries, with a part of that matrix at a time; or with the whole matrix.
@@ -64,6 +66,8 @@ class PeakCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Compute an operation, and count what it made; a condition on unknown data is taken as met."""
+        if QuantizedTensor in types:
+            return NotImplemented  # its own operations on the packed parts are counted
         if func is torch.ops.aten._local_scalar_dense.default:
             if hasattr(args[0], _VALUE):
                 with _real_tensors():
@@ -292,8 +296,10 @@ class FakeNetwork:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Its weights and buffers."""
-        return [*self.network.parameters(), *self.network.buffers()]
+        """Its weights and buffers; of quantized ones, the packed parts."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        packed = [list(each.packed.values()) if isinstance(each, QuantizedTensor) else [each] for each in tensors]
+        return [part for parts in packed for part in parts]
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the network with real tensors, whose shapes and data types are used.

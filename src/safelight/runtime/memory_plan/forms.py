@@ -49,22 +49,21 @@ class NetworkForm:
         quantized = _quantizable(network) if self.int8 else frozenset()
         mapped = self.offload == "disk"
 
+        place = torch.device("cpu") if self.offload else device  # one weight after the other
+
         def convert(tensor: Tensor) -> Tensor:
             if id(tensor) in quantized and not isinstance(tensor, QuantizedTensor):
-                return to_precision(quantize_weight(tensor, "int8"), dtype)
+                return to_precision(quantize_weight(tensor, "int8"), dtype).to(place)
             if mapped:
                 return tensor.detach()
-            if not tensor.is_floating_point():
-                return tensor.detach().clone()
-            return tensor.detach().to(
-                dtype, copy=True
-            )  # a copy: the file may be cut short while it is in use
+            wanted = dtype if tensor.is_floating_point() else tensor.dtype
+            # a copy: the file may be cut short while it is in use
+            return tensor.detach().to(place, wanted, copy=True)
 
         replace_tensors(network, convert)
         if self.offload:
             BlockOffload(network, device, dtype, self.nbytes, mapped=mapped)
             return self.nbytes
-        network.to(device)
         return sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
 
 
