@@ -1,7 +1,7 @@
 """Offload at real sizes: every published family on a card that is not there, with fake tensors.
 
-A family's own pipeline runs with its networks in the forms that the plan chose, on torch's device cuda, in the precisions
-of the table. A tensor on the wrong device raises, as do most wrong data types.
+A family's own pipeline runs with its networks in the forms that the plan chose, on torch's device cuda, in the
+precisions of the table. A tensor on the wrong device raises, as do most wrong data types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from safelight.generation.plan import make_plan
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.empty_networks import published_families
 from safelight.models.families import TEXT
-from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.memory_plan.blocks import largest_block
 from safelight.runtime.memory_plan.counter import Attention, FakeNetwork
 from safelight.runtime.memory_plan.device import assumed_device
@@ -70,7 +69,9 @@ def test_a_family_fits_a_card_as_planned(
     assert made.fits
     placed: dict[str, PlacedNetwork] = {}
     precisions = planned_precisions(settings, checkpoint.family, "cuda")
-    expected = {part: getattr(checkpoint.family.precision, part) for part in ("denoiser", "text_encoders", "vae")}
+    expected = {
+        part: getattr(checkpoint.family.precision, part) for part in ("denoiser", "text_encoders", "vae")
+    }
     for part, allowed in expected.items():
         assert getattr(precisions, part) in (*allowed, "fp32")
 
@@ -86,7 +87,9 @@ def test_a_family_fits_a_card_as_planned(
         return placed[name]
 
     monkeypatch.setattr(memory_costs._Counted, "_fake", place)
-    counted = memory_costs._Counted(checkpoint.family, False, precisions, checkpoint.scheduler, checkpoint.options)
+    counted = memory_costs._Counted(
+        checkpoint.family, False, precisions, checkpoint.scheduler, checkpoint.options
+    )
     peaks = counted.peaks(checkpoint.networks(), plan, "fused")
     resident = 0 if made.phases else sum(network.on_device for network in placed.values())
     for stage in made.stages:

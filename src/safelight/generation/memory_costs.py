@@ -250,8 +250,8 @@ class CountedNetwork(nn.Module):
 
     fake: FakeNetwork
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         """The class that ``isinstance`` finds beside its own: that of networks that pipelines recognise by it."""
         fake = self.__dict__.get("fake")
         return type(fake.network) if fake is not None and decodes_with_mask(fake.network) else CountedNetwork

@@ -137,7 +137,7 @@ class ModelledFunctions(TorchFunctionMode):
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             args = (args[0], _positions(args[1]), *args[2:])
         elif func in (torch.repeat_interleave, Tensor.repeat_interleave) and "output_size" not in given:
-            given = given | _output_size(*args, **given)
+            given = {**given, **_output_size(*args, **given)}
         try:
             result = func(*args, **given)
         except DynamicOutputShapeException:
@@ -237,7 +237,7 @@ def _positions(index: Any) -> Any:
     return tuple(parts) if isinstance(index, tuple) or len(parts) != 1 else parts[0]
 
 
-def _output_size(data: Tensor, repeats: Any = None, *_: Any, **__: Any) -> dict[str, int]:
+def _output_size(_: Tensor, repeats: Any = None, *__: Any, **___: Any) -> dict[str, int]:
     """The argument of ``repeat_interleave`` that says how long the result is, where that is known."""
     if not isinstance(repeats, Tensor) or not hasattr(repeats, _VALUE):
         return {}
@@ -298,7 +298,9 @@ class FakeNetwork:
     def tensors(self) -> list[Tensor]:
         """Its weights and buffers; of quantized ones, the packed parts."""
         tensors = [*self.network.parameters(), *self.network.buffers()]
-        packed = [list(each.packed.values()) if isinstance(each, QuantizedTensor) else [each] for each in tensors]
+        packed = [
+            list(each.packed.values()) if isinstance(each, QuantizedTensor) else [each] for each in tensors
+        ]
         return [part for parts in packed for part in parts]
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,6 @@ import torch
 
 from safelight.runtime.quantization.formats.format import Format, Parts, check_finite, check_part
 
-
 SLICE_ELEMENTS = 2**24
 """How many elements are converted at once, where the arithmetic needs more bytes than the result has."""
 
