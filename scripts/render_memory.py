@@ -54,7 +54,8 @@ def smallest_card(checkpoint: PlannedCheckpoint, plan: Plan, steps: list[str]) -
             high = middle
         else:
             low = middle + 1
-    return tenths[low] / 10
+    smallest: float = tenths[low] / 10
+    return smallest
 
 
 def row(family: str, devices: list[DeviceMemory]) -> str:

@@ -122,7 +122,7 @@ def test_an_autoencoder_that_decodes_with_a_mask_keeps_it_in_phases(tmp_path: Pa
     index.write_text(index.read_text().replace('"AutoencoderKL"', '"AsymmetricAutoencoderKL"'))
     mask = Image.new("L", (SIDE, SIDE))
     mask.paste(255, (0, 0, SIDE // 2, SIDE))
-    fields = {"init_image": Image.effect_noise((SIDE, SIDE), 90).convert("RGB"), "mask": mask}
+    fields: dict[str, Any] = {"init_image": Image.effect_noise((SIDE, SIDE), 90).convert("RGB"), "mask": mask}
     wanted = request(checkpoint, **fields)
     budget = largest_stage(cost_of(checkpoint, tmp_path, wanted))
     with_mask: list[bool] = []
