@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from safelight.errors import MemoryBudgetError
+from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.devices import device_memory
 from safelight.generation.memory_planning import plan_memory, planned_checkpoint
 from safelight.generation.memory_tiling import tiled_call
@@ -231,6 +232,7 @@ def stand_ins(placement: Placement, phases: Phases, device: torch.device) -> lis
             partial(_use, phases, source),
             context=SlicedAttention if "sliced-attention" in steps else nullcontext,
             replaced=_tiled_methods(network) if "tiling" in steps else {},
+            known_as=type(network) if decodes_with_mask(network) else None,
         )
         found.append(Component(source.key, stand_in, source.nbytes, parameter_names(network)))
     return found

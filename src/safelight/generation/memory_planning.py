@@ -27,6 +27,7 @@ from safelight.models.checkpoints.empty_networks import (
     published_identity,
     published_networks,
     published_options,
+    published_scheduler,
 )
 from safelight.models.checkpoints.loading import scheduler_config
 from safelight.models.digests import file_version
@@ -39,7 +40,7 @@ from safelight.settings import Settings
 
 FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
 """Kinds of devices for which torch has fused kernels of attention."""
-_LAYOUT = 1
+_LAYOUT = 2
 """The version of what is counted; costs of another one are counted again."""
 
 
@@ -104,10 +105,11 @@ def published_checkpoint(family: str) -> PlannedCheckpoint:
         CheckpointFamilyError: Its sizes are not known.
     """
     identity, found = published_identity(family), FAMILIES[family]
-    scheduler: dict[str, object] = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"}
+    scheduler: Mapping[str, object] = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"}
     if found.prediction_process == "flow":
         dynamic = found.passes_mu != "never"
         scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": dynamic}
+    scheduler = published_scheduler(family) or scheduler
     return PlannedCheckpoint(
         found, identity, lambda: published_networks(family), scheduler, published_options(family)
     )
