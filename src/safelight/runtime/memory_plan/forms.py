@@ -67,7 +67,7 @@ class NetworkForm:
 
         replace_tensors(network, convert)
         if self.offload:
-            BlockOffload(network, device, dtype, self.nbytes, mapped=mapped)
+            BlockOffload(network, device, dtype, self.nbytes, mapped=self.offload == "disk")
             return self.nbytes
         return sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
 
