@@ -302,11 +302,13 @@ def _print_plan(plan: PullPlan) -> None:
         plan.files if len(plan.files) <= 20 else sorted(plan.files, key=lambda each: -(each.size or 0))[:10]
     )
     for file in shown:
-        print_stderr(f"  {printable(file.name)}  {(file.size or 0) / 1e6:,.1f} MB")
+        size = "size not stated" if file.size is None else f"{file.size / 1e6:,.1f} MB"
+        print_stderr(f"  {printable(file.name)}  {size}")
     if len(shown) < len(plan.files):
         print_stderr(f"  and {len(plan.files) - len(shown)} smaller ones")
+    least = "at least " if any(file.size is None for file in plan.files) else ""
     print_stderr(
-        f"  {plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
+        f"  {least}{plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
     )
 
 

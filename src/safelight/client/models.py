@@ -803,6 +803,18 @@ class ScheduleView(BaseModel):
     """Checkpoints it fits: diffusion, flow, edm, trigflow."""
 
 
+class StagePeak(BaseModel):
+    """The most memory that a stage of a worker's last picture of a family took."""
+
+    family: str
+    stage: str
+    """text encoders, encode, denoise or decode."""
+    planned: int | None
+    """Bytes as planned; null where everything certainly fitted."""
+    measured: int | None
+    """Bytes as measured; null where they cannot be measured."""
+
+
 class StyleList(BaseModel):
     """All prompt styles."""
 
@@ -917,3 +929,7 @@ class WorkerView(BaseModel):
     """Why the last checkpoint could not be loaded; shown to administrators."""
     memory: float
     """Resident memory, in bytes."""
+    shortages: int = 0
+    """How often the memory ran short while a picture was generated, so that less was taken."""
+    stages: Annotated[list[StagePeak], Field(validate_default=True)] = []
+    """Of the last picture of each family, the most recent family first."""

@@ -28,7 +28,7 @@ from safelight.jobs.queue.tables import workers
 from safelight.settings import Settings
 
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
-JSON_COLUMNS = ("checkpoints", "last_error")
+JSON_COLUMNS = ("checkpoints", "last_error", "memory_report")
 """The fields of a worker's description that are stored as JSON."""
 WORKER_RETENTION = timedelta(days=1)
 """How long a worker stays in the list after its last heartbeat."""

@@ -118,6 +118,8 @@ def test_what_is_no_tokenizer(server: FakeSource, settings: Settings) -> None:
         parse_reference("tokenizer:glm", "tokenizer.json")
     glm = TOKENIZER_SOURCES["glm"].repository
     assert parse_reference("tokenizer:glm@v2") == HubReference(glm, "v2", tokenizer="glm")
+    llama = TOKENIZER_SOURCES["llama"]
+    assert parse_reference("tokenizer:llama").revision == llama.revision
     server.add_repository(glm, {"tokenizer/tokenizer_config.json": b"{}"})
     with pytest.raises(DownloadMissingError, match="has no tokenizer in tokenizer"):
         plan("tokenizer:glm", settings)

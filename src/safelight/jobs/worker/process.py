@@ -145,6 +145,7 @@ class Worker:
         try:
             self._job_runner.run(running)
         finally:
+            self._heartbeat.register()  # with the memory that its pictures took
             self._claim_loop.notify()
             self._listener.wake()  # a worker that stops waits for its jobs
 
@@ -189,6 +190,16 @@ class Worker:
             return "busy"
         return "loading" if self._residency.is_loading else "idle"
 
+    def _report_memory(self) -> dict[str, object] | None:
+        """The device's memory, and what pictures took; None where generation cannot be used."""
+        if not self._ready:
+            return None  # the engine may be loading
+        try:
+            engine = self._context.studio.engine
+            return self._context.memory.to_dict(engine.memory, engine.shortages)
+        except SafelightError:  # jobs will report it
+            return None
+
     def _describe(self) -> dict[str, object]:
         return {
             **self._capabilities,
@@ -198,6 +209,7 @@ class Worker:
             "checkpoints": sorted(self._context.studio.loaded_checkpoints),
             "loading": self._residency.loading,
             "last_error": self._residency.last_error,
+            "memory_report": self._report_memory(),
             "memory": float(psutil.Process().memory_info().rss),
             "started": self._started,
         }

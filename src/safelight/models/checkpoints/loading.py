@@ -46,6 +46,7 @@ from safelight.models.families import TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.tokenizers.file_tokenizers import tokenizer_of, tokenizer_of_replacement
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
+from safelight.runtime.allocator import large_blocks_apart
 from safelight.runtime.backends import (
     EAGER,
     Backend,
@@ -55,6 +56,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.exhaustion import is_exhaustion
 from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
 from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
@@ -390,7 +392,7 @@ class _NetworkLoader:
     ) -> Component:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
-        with self.within():
+        with self.within(), large_blocks_apart():
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
@@ -418,7 +420,7 @@ class _NetworkLoader:
         It is read as it is stored, and converted weight by weight: there is never a second copy of all weights.
         """
         _check_unchanged(name, key, identify)
-        with self.within():
+        with self.within(), large_blocks_apart():
             network = read().requires_grad_(False).eval()
             _keep_precision(network)
             nbytes = form.keep(network, DTYPES[key.dtype], self.device)
@@ -681,9 +683,12 @@ def _copy_mapped_weights(network: torch.nn.Module) -> None:
 
     Quantized weights are copies already.
     """
+    pages = MappedPages()
     for tensor in (*network.parameters(), *network.buffers()):
         if not isinstance(tensor, QuantizedTensor):
-            tensor.data = tensor.data.clone()
+            mapped = tensor.data
+            tensor.data = mapped.clone()
+            pages.release(mapped)
 
 
 def _index_options(folder: DiffusersFolder) -> dict[str, object]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safelight.errors import FileMissingError
+from safelight.errors import CheckpointInvalidError, FileMissingError
 from safelight.models.checkpoints.tensor_entries import Header
 
 MAX_NUMBERS = 256
@@ -23,21 +24,31 @@ def read_numbers(path: Path, header: Header, names: Iterable[str]) -> Mapping[st
 
     Raises:
         FileMissingError: It cannot be read.
+        CheckpointInvalidError: It is not the file that the header is of.
     """
-    found = {}
+    wanted = [
+        name
+        for name in names
+        if name in header.tensors
+        and header.tensors[name].dtype in (*_FORMATS, "BF16")
+        and 0 < header.tensors[name].nbytes <= 8 * MAX_NUMBERS
+    ]
+    if not wanted or header.format != "safetensors":
+        return {}
     try:
         with path.open("rb") as file:
-            for name in names:
-                stored = header.stored.get(name)
-                if stored is None or stored.dtype not in (*_FORMATS, "BF16"):
-                    continue
-                if not 0 < stored.nbytes <= 8 * MAX_NUMBERS:
-                    continue
-                file.seek(stored.offset)
-                found[name] = _decode(stored.dtype, file.read(stored.nbytes))
+            (length,) = struct.unpack("<Q", file.read(8))
+            places = json.loads(file.read(length))  # checked when the header was read
+            found = {}
+            for name in wanted:
+                begin, end = places[name]["data_offsets"]
+                file.seek(8 + length + begin)
+                found[name] = _decode(header.tensors[name].dtype, file.read(end - begin))
+            return found
     except OSError as error:
         raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return found
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise CheckpointInvalidError(f"{path} was changed while it was read.") from error
 
 
 def _decode(dtype: str, data: bytes) -> tuple[float, ...]:

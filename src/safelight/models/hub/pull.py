@@ -373,7 +373,7 @@ class _Pull:
         size = sum((path / name if self.plan.folder else path).stat().st_size for name in digests)
         return Pulled(
             path,
-            self.plan.name,
+            self.plan.name if self.plan.folder else path.stem,
             kind,
             family,
             self.plan.reference,

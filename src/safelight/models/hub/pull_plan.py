@@ -63,7 +63,7 @@ class PullPlan:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files whose size is stated."""
         return sum(file.size or 0 for file in self.files)
 
     @property

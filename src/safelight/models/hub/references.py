@@ -94,7 +94,7 @@ def _parse_tokenizer(name: str, revision: str | None, file: str | None) -> HubRe
         )
     if file is not None:
         raise ModelReferenceError("A tokenizer is pulled whole, without --file.")
-    return HubReference(source.repository, revision, tokenizer=name)
+    return HubReference(source.repository, revision or source.revision, tokenizer=name)
 
 
 def _parse_page(text: str, file: str | None) -> Reference:

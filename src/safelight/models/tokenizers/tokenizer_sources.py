@@ -41,6 +41,7 @@ class TokenizerSource:
         folder: Its folder there; empty for the repository's own.
         terms: Whose terms apply to it, where the repository is another's.
         sha256: Known digests, by file name; the hub's own must agree.
+        revision: The commit, where it is known; else the newest of the main branch.
     """
 
     title: str
@@ -48,6 +49,7 @@ class TokenizerSource:
     folder: str = "tokenizer"
     terms: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
+    revision: str | None = None
 
 
 TOKENIZER_SOURCES: Mapping[str, TokenizerSource] = MappingProxyType(
@@ -76,7 +78,15 @@ TOKENIZER_SOURCES: Mapping[str, TokenizerSource] = MappingProxyType(
             folder="tokenizer_2",
         ),
         "llama": TokenizerSource(
-            "the tokenizer of Llama 3.1 (HiDream)", "meta-llama/Llama-3.1-8B-Instruct", folder=""
+            "the tokenizer of Llama 3.1 (HiDream)",
+            "meta-llama/Llama-3.1-8B-Instruct",
+            folder="",
+            revision="0e9e39f249a16976918f6564b8830bc894c89659",
+            sha256={
+                "special_tokens_map.json": "6f38c73729248f6c127296386e3cdde96e254636cc58b4169d3fd32328d9a8ec",
+                "tokenizer.json": "79e3e522635f3171300913bb421464a87de6222182a0570b9b2ccba2a964b2b4",
+                "tokenizer_config.json": "177c7b61e616fecb84c17ce0591acb92c6c4d60e9ac5ababfb940ff23bbcd424",
+            },
         ),
     }
 )
