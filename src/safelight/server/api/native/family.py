@@ -21,6 +21,7 @@ from safelight.server.api.native import (
     queue,
     recall,
     session,
+    settings,
     system,
 )
 from safelight.server.api.native.errors import NativeErrorBody, error_body
@@ -43,6 +44,7 @@ ROUTERS = (
     system.router,
     diagnostics.router,
     session.router,
+    settings.router,
     prompts.router,
     recall.router,
 )
