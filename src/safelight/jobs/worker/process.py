@@ -90,7 +90,7 @@ class Worker:
             self._residency,
             loaded=lambda: self._context.studio.loaded_checkpoints,
             run=self._run_job,
-            max_seconds=settings.max_job_seconds,
+            max_seconds=lambda: settings.max_job_seconds,
         )
         self.replaced = False
         """Whether this worker has stopped because another process has taken its name."""
@@ -106,11 +106,12 @@ class Worker:
         self._heartbeat.start()
         self._warm_up()
         self._digests.start()
-        self._claim_loop.start()
-        while not self._stopping:
-            self._handle_notifications(self._listener.wait(self._maintenance.seconds_until_due))
-            self._maintenance.run_due()
-        self._shut_down()
+        with self._service.follow_settings():
+            self._claim_loop.start()
+            while not self._stopping:
+                self._handle_notifications(self._listener.wait(self._maintenance.seconds_until_due))
+                self._maintenance.run_due()
+            self._shut_down()
         self.close()
 
     def close(self) -> None:

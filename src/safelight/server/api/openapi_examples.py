@@ -75,6 +75,31 @@ JOB = {
     "worker": "studio:cpu",
 }
 JOBS = {"jobs": [JOB], "next": JOB_ID}
+SETTINGS = {
+    "settings": [
+        {
+            "name": "queue_capacity",
+            "group": "limits",
+            "description": "How many jobs may wait.",
+            "value": 500,
+            "configured": 10_000,
+            "default": 10_000,
+            "source": "runtime",
+            "stored": "the database",
+            "changeable": True,
+            "rules": {"type": "integer", "minimum": 1},
+            "choices": None,
+        }
+    ]
+}
+PREFERENCES = {
+    "language": "de",
+    "look": "dark",
+    "tile_size": 192,
+    "notify_when_done": True,
+    "default_checkpoint": "starter",
+    "languages": ["en", "de", "fr"],
+}
 QUEUE = {
     "paused": True,
     "paused_since": TIMESTAMP,
