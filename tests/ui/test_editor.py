@@ -16,7 +16,7 @@ from safelight.ui.form_fields import controls_json
 SIZE = (320, 240)
 HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
 <link rel="stylesheet" href="style.css"><link rel="stylesheet" href="editor.css">
-<textarea aria-label="elsewhere"></textarea><main id="editor" style="width: 700px; max-width: 100%"></main>
+<textarea aria-label="elsewhere"></textarea><main id="editor" style="width: 700px; max-width: 100%; height: 700px"></main>
 <script type="application/json" id="sl-fields">FIELDS</script>
 <script type="module">
   import { base64 } from "./core/api.js";

@@ -194,7 +194,7 @@ def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translatio
     add_container("chips")
     rows("basic")
     with gr.Accordion(t("create.edit"), open=False, elem_id="sl-fold-edit"):
-        add_container("editor")
+        add_container("start-picture")
         rows("edit")
     with gr.Accordion(t("create.hires"), open=False, elem_id="sl-fold-hires"):
         fields["hires.on"] = gr.Checkbox(False, **_common_options(t, "hires.on"))

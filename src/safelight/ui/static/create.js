@@ -97,11 +97,10 @@ function mountRecall(root, form) {
   );
   registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen });
 
-  // A picture that is dropped on the form, but outside the editor, has its parameters recalled.
+  // A picture that is dropped on the form has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);
-  const isOverEditor = (/** @type {DragEvent} */ event) => event.target instanceof Element && event.target.closest("#sl-editor");
   column.addEventListener("dragover", (event) => {
-    if (isOverEditor(event) || !event.dataTransfer?.types.includes("Files")) return;
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     column.classList.add("sl-dropping");
   });
@@ -109,7 +108,7 @@ function mountRecall(root, form) {
   column.addEventListener("drop", (event) => {
     column.classList.remove("sl-dropping");
     const file = event.dataTransfer?.files[0];
-    if (isOverEditor(event) || !file) return;
+    if (!file) return;
     event.preventDefault();
     void recallFile(file);
   }, true);

@@ -23,9 +23,9 @@ const HIRES_SWITCH = "hires.on"; // a control without a field: whether the reque
 const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.map(({ name, initial }) => [name, initial])) };
 /** @type {Accordion[]} */
 const ACCORDIONS = ["edit", "hires", "fine"];
-const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
 const BLUR = "inpaint.blur"; // the only control of the editor that can be set without a picture
 const DEFAULT_BLUR = numberControl(BLUR).initial;
+const PROMPT_FIELDS = ["prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance_scale"]; // of a picture, that its edits also have
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -35,7 +35,7 @@ export class Form {
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
+  /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
   editor = null;
   /** @type {CompatibleChoice[]} */
   #samplers = [];
@@ -52,7 +52,7 @@ export class Form {
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
 
-  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
+  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when the stage is there */
   constructor(editor) {
     this.#editor = editor;
     editor.then((created) => {
@@ -201,15 +201,29 @@ export class Form {
     return true;
   }
 
-  /** Open a picture in the editor. @param {Blob} blob */
-  async editPicture(blob) {
+  /** Open a picture in the editor. @param {Blob} blob @param {string | null} [parent]  its id in the gallery */
+  async editPicture(blob, parent = null) {
     await this.openAccordion("edit");
-    await (await this.#editor).setPicture(blob);
+    await (await this.#editor).open(blob, parent);
   }
 
-  /** Set the size for a picture's aspect ratio. @param {{width: number, height: number}} size  in pixels */
-  setSize({ width, height }) {
-    this.fill(fitSize(width, height, this.checkpoint?.draws));
+  /** Take the prompts and the sampling of a picture that is edited, but neither its size nor its seed; can be undone. @param {import("./types").RecallResult} recalled */
+  takePrompt({ fields }) {
+    const { values, styles } = this;
+    const given = Object.fromEntries(PROMPT_FIELDS.filter((name) => name in fields).map((name) => [name, /** @type {Record<string, any>} */ (fields)[name]]));
+    if (fields.checkpoint && this.checkpoints.has(fields.checkpoint)) {
+      given.checkpoint = this.#checkpointValue(fields.checkpoint);
+      this.#setCompatibleChoices(given.checkpoint);
+    }
+    const before = Object.fromEntries(Object.keys(given).map((name) => [name, values[name]]));
+    this.styles = fields.styles ?? [];
+    this.fill(given);
+    const undo = () => {
+      this.styles = styles;
+      this.#setCompatibleChoices(String(before.checkpoint ?? this.values.checkpoint));
+      this.fill(before);
+    };
+    toast(t("editing.prompt.taken"), { action: { label: t("undo"), run: undo } });
   }
 
   /** Open an accordion. @param {Accordion} accordion */
@@ -343,14 +357,6 @@ export class Form {
     }
     for (const listener of this.#listeners) listener();
   }
-}
-
-/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
-export function fitSize(width, height, defaults) {
-  const step = defaults?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? WIDTH.initial) * (defaults?.height ?? HEIGHT.initial) * 1.5) / (width * height)));
-  const round = (/** @type {number} */ side) => Math.max(WIDTH.minimum, Math.round((side * scale) / step) * step);
-  return { width: round(width), height: round(height) };
 }
 
 /** The form's values from localStorage. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */

@@ -10,6 +10,8 @@ import { showError, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { Editor } from "./editor.js";
+import { mountSource } from "./editor/source.js";
+import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
 import { mount as mountGallery } from "./gallery.js";
 import { mount as mountModels } from "./models.js";
@@ -34,7 +36,8 @@ async function start() {
   /** @type {[import("./types").Session, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const jobStore = new JobStore();
-  const form = new Form(waitForElement("#sl-editor").then((root) => new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) })));
+  const editor = waitForElement("#sl-stage").then((dropTarget) => new Editor(h("div", { id: "sl-editor" }), { dropTarget, onchange: () => form.notifyChange() }));
+  const form = new Form(editor);
   /** @type {any} */ (window).safelight = { form, jobStore }; // called by the Gradio events in page.py
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
@@ -42,7 +45,8 @@ async function start() {
   jobStore.connect();
   mountCreate(form, jobStore);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
+  onElementAdded("#sl-stage", async (root) => mountStage(root, context, form, await editor));
+  onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
   for (const [name, mount] of Object.entries(MOUNTS)) onElementAdded(`#sl-${name}`, (root) => mount(root, context));
   startShortcuts();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
@@ -98,6 +102,7 @@ function mountHeader(root, { me, jobStore, actions }) {
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
+    await clearEditorStorage().catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });

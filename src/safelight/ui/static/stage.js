@@ -1,4 +1,4 @@
-// The right side of the Create tab: the stage with the selected job, the film strip below it, and what an empty stage shows.
+// The right side of the Create tab: the stage with the selected job or the editor, the film strip below it, and what an empty stage shows.
 
 import { JobPictures } from "./core/job_pictures.js";
 import { button, h, setChildren } from "./core/dom.js";
@@ -7,6 +7,7 @@ import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
 import { showError } from "./core/toast.js";
 import { examplePrompts } from "./stage/examples.js";
+import { Editing } from "./stage/editing.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
 import { Strip } from "./stage/strip.js";
@@ -19,19 +20,22 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
+ * @param {import("./editor.js").Editor} editor
  */
-export function mountStage(root, context, form) {
+export function mountStage(root, context, form, editor) {
   const { jobStore } = context;
   const pictures = new JobPictures();
   const select = (/** @type {Selection} */ selection) => {
     stage.select(selection);
     strip.select(selection);
   };
+  const selectByUser = (/** @type {Selection} */ selection) => (editing.close(), select(selection));
   const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
-  const strip = new Strip(context, pictures, select);
+  const strip = new Strip(context, pictures, selectByUser);
+  const editing = new Editing(root, context, { form, editor, pictures });
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
-  setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+  setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, editing.element, strip.element, liveRegion, editor.dropOverlay);
 
   const showNewest = () => {
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
@@ -44,7 +48,10 @@ export function mountStage(root, context, form) {
   jobStore.subscribe((change) => {
     if (change.type === "job") announce(change.job);
     if (change.type === "job" || change.type === "jobs") showNewest();
-    if (change.type === "added") select({ jobId: change.job.id, index: null });
+    if (change.type === "added") {
+      select({ jobId: change.job.id, index: null });
+      if (!editing.follow(change.job)) editing.close();
+    }
     if (change.type === "error") showError(Object.assign(new Error(), change.error));
   });
   showNewest();

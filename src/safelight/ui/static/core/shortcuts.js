@@ -55,8 +55,8 @@ function combinationOf(event) {
     .join("+");
 }
 
-/** @param {KeyboardEvent} event */
-function isTyping(event) {
+/** Whether a key is pressed in a field for text. @param {KeyboardEvent} event */
+export function isTyping(event) {
   const target = event.target instanceof HTMLElement ? event.target : null;
   return !!target?.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true], [role=listbox]");
 }

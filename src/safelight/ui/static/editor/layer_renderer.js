@@ -2,8 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { clip } from "./box.js";
-import { context2d } from "./mask.js";
-import { levelFor } from "./picture.js";
+import { context2d, levelFor } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
 /** @typedef {import("./viewport.js").Viewport} Viewport */
