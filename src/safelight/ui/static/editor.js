@@ -31,6 +31,7 @@ export class Editor {
   #edited = null;
   /** @type {import("./editor/toolbar.js").Tool} */
   #tool = "brush";
+  #covered = false; // whether there is a result, or one is awaited
   #erasing = false; // whether brush, lasso and fill subtract
   /** The gallery ids of pictures, by their files. @type {WeakMap<Blob, string>} */
   #parents = new WeakMap();
@@ -163,11 +164,17 @@ export class Editor {
     return () => this.#controller.signal.aborted || this.#show(edited);
   }
 
-  /** Lay a result over the picture, which can then be moved but not painted on; null: take it away. @param {Parameters<Scene["showResult"]>[0]} result */
-  showResult(result) {
+  /**
+   * Lay a result over the picture, or wait for one: meanwhile the picture can be moved, but not painted on.
+   * @param {Parameters<Scene["showResult"]>[0]} result  null: there is none
+   * @param {boolean} [waiting]  for a result
+   */
+  showResult(result, waiting = !!result) {
+    this.#covered = waiting;
     this.lasso.cancel();
     this.scene.showResult(result);
-    this.root.classList.toggle("sl-covered", !!result);
+    this.root.classList.toggle("sl-with-result", !!result);
+    this.root.classList.toggle("sl-covered", waiting);
     this.#render();
   }
 
@@ -248,7 +255,7 @@ export class Editor {
     this.root.replaceChildren();
     this.dropOverlay?.remove();
     this.dropTarget.classList.remove("sl-dropping");
-    this.root.classList.remove("sl-editor", "sl-busy", "sl-covered");
+    this.root.classList.remove("sl-editor", "sl-busy", "sl-covered", "sl-with-result");
     this.root.removeAttribute("aria-busy");
   }
 
@@ -353,7 +360,7 @@ export class Editor {
 
   /** Whether a press on the stage paints. */
   get #paints() {
-    return this.#tool !== "expand" && !this.scene.result.visible;
+    return this.#tool !== "expand" && !this.#covered;
   }
 
   /** @param {import("./editor/toolbar.js").ToolCommand} command */
@@ -421,7 +428,7 @@ export class Editor {
   /** @returns {import("./editor/keyboard.js").KeyboardHandlers} */
   #keyboardHandlers() {
     return {
-      selectTool: (tool) => this.scene.result.visible || this.#selectTool(tool),
+      selectTool: (tool) => this.#covered || this.#selectTool(tool),
       editMask: (how) => this.#editMask(how),
       resizeBrush: (direction) => (this.brush.resize(direction), this.#render()),
       moveCursor: (x, y) => this.#paints && this.brush.moveCursor(x, y),

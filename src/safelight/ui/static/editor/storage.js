@@ -38,7 +38,7 @@ export class EditorStorage {
   async restore() {
     try {
       const [picture, edits] = await Promise.all([read("picture"), read("edits")]);
-      if (!picture || !edits || picture.key !== edits.key || picture.owner !== this.owner) return;
+      if (!picture || !edits || picture.key !== edits.key || picture.owner !== this.owner) return void (picture && (await clearEditorStorage()));
       await this.editor.restore(picture, edits);
       if (this.editor.picture !== picture.blob) return;
       this.#stored = { blob: picture.blob, key: picture.key };

@@ -123,7 +123,7 @@ export class EditResult {
       hidden && button({ icon: "eye", label: t("picture.review"), onclick: () => ((this.#revealed = shown.id), this.#render()) }),
       hasFile && button({ icon: "check", label: t("editing.keep"), title: t("editing.keep.hint"), kind: "primary", onclick: this.#keep, "data-edit": "keep" }),
       !running && button({ icon: "dice", label: t("editing.again"), title: t("editing.again.hint"), onclick: this.#again, "data-edit": "again" }),
-      !running && button({ icon: "undo", label: t("editing.discard"), title: t("editing.discard.hint"), onclick: () => this.discard(), "data-edit": "discard" }));
+      button({ icon: "undo", label: t("editing.discard"), title: t("editing.discard.hint"), onclick: () => this.discard(), "data-edit": "discard" }));
     if (focused) this.buttons.querySelector("button")?.focus();
   }
 
@@ -139,7 +139,7 @@ export class EditResult {
     } else if (!finished && preview && !(job.request.mask && job.request.inpaint?.only_masked)) {
       const size = { width: job.request.width ?? 512, height: job.request.height ?? 512 };
       this.editor.showResult({ source: preview.image, size, fitted, blurred: false, name: t("jobs.preview") });
-    } else this.editor.showResult(null);
+    } else this.editor.showResult(null, true);
   }
 
   /** @param {1 | -1} by */

@@ -85,7 +85,6 @@ export class Editing {
   async #restore() {
     await this.storage.restore();
     if (!this.editor.picture) return sessionStorage.removeItem(OPEN_KEY);
-    this.#picture = this.editor.picture;
     if (sessionStorage.getItem(OPEN_KEY)) this.#setOpen(true);
     if (this.storage.job) this.result.follow(this.storage.job);
   }
@@ -95,6 +94,7 @@ export class Editing {
     if (picture !== this.#picture) {
       this.#picture = picture;
       this.result.discard();
+      if (picture) void this.form.openAccordion("edit"); // the strength belongs to the picture
     }
     this.size.update();
     this.storage.schedule();
