@@ -35,6 +35,8 @@ export class Editor {
   #erasing = false; // whether brush, lasso and fill subtract
   /** The gallery ids of pictures, by their files. @type {WeakMap<Blob, string>} */
   #parents = new WeakMap();
+  /** Gallery ids of pictures that are deleted. @type {Set<string>} */
+  #deleted = new Set();
   #blur = BLUR.initial;
   #loadCount = 0; // number of pictures opened, so that the last one wins
   /** The last values passed to onsize. @type {{picture: EditedPicture["picture"] | null} & Size} */
@@ -69,6 +71,12 @@ export class Editor {
       tolerance: (share) => ((this.fill.tolerance = share), this.#render()),
     });
     this.gestures = new Gestures(this.scene.stage, this.#gestureHandlers());
+    this.note = h("p", { class: "sl-editor-note sl-hint" });
+    this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
+    this.header = h("div", { class: "sl-editor-header" }, this.toolbar.element, this.sliders.element);
+    this.footer = h("div", { class: "sl-editor-footer" }, this.note);
+    this.workspace = h("div", { class: "sl-editor-work", hidden: true }, this.header, this.scene.element, this.help, this.footer);
+    this.dropOverlay = h("p", { class: "sl-editor-over sl-drop", "aria-hidden": "true" }, t("editor.drop.here"));
     this.keyboard = new KeyboardControls(root, this.scene.stage, this.gestures, this.#keyboardHandlers());
     this.#mountElements();
   }
@@ -112,9 +120,16 @@ export class Editor {
     return this.#edited?.picture.blob ?? null;
   }
 
-  /** The picture's id in the gallery, if it is from there. @returns {string | null} */
+  /** The picture's id in the gallery, if it is from there, and not deleted. @returns {string | null} */
   get parent() {
-    return (this.picture && this.#parents.get(this.picture)) ?? null;
+    const parent = this.picture && this.#parents.get(this.picture);
+    return parent && !this.#deleted.has(parent) ? parent : null;
+  }
+
+  /** A picture of the gallery was deleted, or that was undone. @param {string} id @param {boolean} deleted */
+  setDeleted(id, deleted) {
+    if (deleted) this.#deleted.add(id);
+    else this.#deleted.delete(id);
   }
 
   /** A small copy of the picture, for the screen. @returns {ImageBitmap | null} */
@@ -253,19 +268,13 @@ export class Editor {
     this.#controller.abort();
     for (const part of [this.scene, this.brush, this.gestures, this.keyboard]) part.destroy();
     this.root.replaceChildren();
-    this.dropOverlay?.remove();
+    this.dropOverlay.remove();
     this.dropTarget.classList.remove("sl-dropping");
     this.root.classList.remove("sl-editor", "sl-busy", "sl-covered", "sl-with-result");
     this.root.removeAttribute("aria-busy");
   }
 
   #mountElements() {
-    this.note = h("p", { class: "sl-editor-note sl-hint" });
-    this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
-    this.header = h("div", { class: "sl-editor-header" }, this.toolbar.element, this.sliders.element);
-    this.footer = h("div", { class: "sl-editor-footer" }, this.note);
-    this.workspace = h("div", { class: "sl-editor-work", hidden: true }, this.header, this.scene.element, this.help, this.footer);
-    this.dropOverlay = h("p", { class: "sl-editor-over sl-drop", "aria-hidden": "true" }, t("editor.drop.here"));
     this.dropTarget.append(this.dropOverlay);
     this.root.classList.add("sl-editor");
     this.root.append(
@@ -279,7 +288,7 @@ export class Editor {
     this.#edited = edited;
     this.#tool = edited && isExpanded(edited.sides) ? "expand" : "brush";
     this.dropzone.element.hidden = !!edited;
-    if (this.workspace) this.workspace.hidden = !edited;
+    this.workspace.hidden = !edited;
     for (const painter of [this.brush, this.lasso, this.fill]) painter.show(edited);
     this.scene.show(edited);
     this.#onEdited();
@@ -333,12 +342,12 @@ export class Editor {
     this.scene.stage.classList.toggle("sl-painting", this.#paints);
     this.scene.stage.setAttribute("aria-label", t("editor.stage", { size: formatSize(picture.size) }));
     const textKey = this.mode === "image" && tool !== "brush" ? tool : this.mode;
-    this.note?.replaceChildren(t(`editor.note.${textKey}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
+    this.note.replaceChildren(t(`editor.note.${textKey}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
   }
 
   /** Announce a text to screen readers. @param {string} text */
   #announce(text) {
-    if (this.liveRegion) this.liveRegion.textContent = text;
+    this.liveRegion.textContent = text;
   }
 
   /** @param {import("./editor/toolbar.js").CommandName} name */

@@ -7,7 +7,6 @@ import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
 import { showError } from "./core/toast.js";
 import { examplePrompts } from "./stage/examples.js";
-import { Editing } from "./stage/editing.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
 import { Strip } from "./stage/strip.js";
@@ -20,7 +19,7 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
- * @param {import("./editor.js").Editor} editor
+ * @param {Promise<import("./editor.js").Editor>} editor  is loaded meanwhile
  */
 export function mountStage(root, context, form, editor) {
   const { jobStore } = context;
@@ -29,13 +28,18 @@ export function mountStage(root, context, form, editor) {
     stage.select(selection);
     strip.select(selection);
   };
-  const selectByUser = (/** @type {Selection} */ selection) => (editing.close(), select(selection));
+  /** @type {import("./stage/editing.js").Editing | null} */
+  let editing = null;
+  const selectByUser = (/** @type {Selection} */ selection) => (editing?.close(), select(selection));
   const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
   const strip = new Strip(context, pictures, selectByUser);
-  const editing = new Editing(root, context, { form, editor, pictures });
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
-  setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, editing.element, strip.element, liveRegion, editor.dropOverlay);
+  setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+  void Promise.all([editor, import("./stage/editing.js")]).then(([loaded, { Editing }]) => {
+    editing = new Editing(root, context, { form, editor: loaded, pictures });
+    empty.after(editing.element);
+  });
 
   const showNewest = () => {
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
@@ -50,7 +54,7 @@ export function mountStage(root, context, form, editor) {
     if (change.type === "job" || change.type === "jobs") showNewest();
     if (change.type === "added") {
       select({ jobId: change.job.id, index: null });
-      if (!editing.follow(change.job)) editing.close();
+      if (!editing?.follow(change.job)) editing?.close();
     }
     if (change.type === "error") showError(Object.assign(new Error(), change.error));
   });

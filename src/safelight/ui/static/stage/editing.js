@@ -35,11 +35,16 @@ export class Editing {
     this.result = new EditResult(context, { form, editor, pictures, onchange: (job) => ((this.storage.job = job), this.storage.schedule()) });
     const done = button({ icon: "check", label: t("editing.done"), title: `${t("editing.done")} (${t("key.Escape")})`, onclick: () => this.close(), class: "sl-button sl-editing-done" });
     this.element = h("section", { class: "sl-editing", "aria-label": t("editing.title"), hidden: true }, done, editor.root);
-    editor.header?.append(this.result.element);
-    editor.footer?.append(this.size.element, this.storageNote);
+    editor.header.append(this.result.element);
+    root.append(editor.dropOverlay);
+    editor.footer.append(this.size.element, this.storageNote);
     editor.onopen = (picture) => (this.open(), void this.#takePrompt(picture));
     form.subscribe(() => this.#onChange());
     addEventListener("sl:edit", () => this.open());
+    addEventListener("sl:entry", (event) => {
+      const { kind, id } = /** @type {CustomEvent} */ (event).detail;
+      if (kind === "removed" || kind === "restored") editor.setDeleted(id, kind === "removed");
+    });
     registerShortcut("Escape", "editing.done", () => this.close(), { isActive: () => this.active && noDialogOpen() });
     const isListed = { isActive: () => false }; // the editor handles them; they are registered for the list of shortcuts
     for (const [key, name] of Object.entries(TOOL_KEYS)) registerShortcut(key, `keys.edit.${name}`, () => {}, isListed);
