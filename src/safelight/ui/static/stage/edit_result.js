@@ -33,8 +33,9 @@ export class EditResult {
     this.progress = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("jobs.progress") }, h("div"));
     this.split = h("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": t("editing.compare"), oninput: () => (editor.scene.result.split = Number(this.split.value) / 100) });
     this.compare = h("label", { class: "sl-edit-compare" }, h("span", { "aria-hidden": "true" }, t("editing.before")), this.split, h("span", { "aria-hidden": "true" }, t("editing.after")));
+    this.steps = h("div", { class: "sl-edit-steps" });
     this.buttons = h("div", { class: "sl-edit-buttons" });
-    this.element = h("div", { class: "sl-edit-result", role: "group", "aria-label": t("editing.result"), hidden: true }, this.status, this.progress, this.compare, this.buttons);
+    this.element = h("div", { class: "sl-edit-result", role: "group", "aria-label": t("editing.result"), hidden: true }, this.status, this.steps, this.progress, this.compare, this.buttons);
     pictures.subscribe((jobId) => jobId === this.#jobId && this.#render());
     context.jobStore.subscribe((change) => {
       if (change.type === "jobs" || (change.type === "job" && change.job.id === this.#jobId)) this.#render();
@@ -116,14 +117,19 @@ export class EditResult {
     const hasFile = !running && !!shown && shown.decision !== "block";
     const hidden = hasFile && shown.decision === "review" && this.#revealed !== shown.id;
     this.compare.hidden = !hasFile;
+    const step = (/** @type {"left" | "right"} */ image, /** @type {1 | -1} */ by) =>
+      button({ icon: image, label: t(by > 0 ? "viewer.next" : "viewer.previous"), iconOnly: true, onclick: () => this.#step(by) });
+    const focusedStep = [...this.steps.children].indexOf(/** @type {Element} */ (document.activeElement));
+    setChildren(this.steps, !running && count > 1 && [step("left", -1), step("right", 1)]);
+    if (focusedStep >= 0) /** @type {HTMLElement | undefined} */ (this.steps.children[focusedStep])?.focus();
     const focused = this.buttons.contains(document.activeElement);
     setChildren(this.buttons,
       jobButtons(job, this.context.jobStore),
-      !running && count > 1 && [button({ icon: "left", label: t("viewer.previous"), iconOnly: true, onclick: () => this.#step(-1) }), button({ icon: "right", label: t("viewer.next"), iconOnly: true, onclick: () => this.#step(1) })],
+      running && button({ icon: "brush", label: t("editing.go_on"), title: t("editing.go_on.hint"), onclick: () => this.discard(), "data-edit": "go_on" }),
       hidden && button({ icon: "eye", label: t("picture.review"), onclick: () => ((this.#revealed = shown.id), this.#render()) }),
       hasFile && button({ icon: "check", label: t("editing.keep"), title: t("editing.keep.hint"), kind: "primary", onclick: this.#keep, "data-edit": "keep" }),
       !running && button({ icon: "dice", label: t("editing.again"), title: t("editing.again.hint"), onclick: this.#again, "data-edit": "again" }),
-      button({ icon: "undo", label: t("editing.discard"), title: t("editing.discard.hint"), onclick: () => this.discard(), "data-edit": "discard" }));
+      !running && button({ icon: "undo", label: t("editing.discard"), title: t("editing.discard.hint"), onclick: () => this.discard(), "data-edit": "discard" }));
     if (focused) this.buttons.querySelector("button")?.focus();
   }
 
