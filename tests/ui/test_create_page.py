@@ -80,12 +80,11 @@ def test_edit_with_a_painted_mask(open_studio: Page, studio: ServeProcess) -> No
     before.paste("navy", (8, 8, 56, 120))
     buffer = io.BytesIO()
     before.save(buffer, "PNG")
-    page.locator("#sl-fold-edit > button").click()
+    page.evaluate("dispatchEvent(new CustomEvent('sl:edit'))")
     page.locator("#sl-editor input[type=file]").set_input_files(
         {"name": "square.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
     )
     stage = page.locator("#sl-editor .sl-editor-stage")
-    stage.evaluate("element => element.scrollIntoView({block: 'center'})")
     box = stage.bounding_box()
     assert box is not None
     side = min(box["width"], box["height"]) - 24  # the image is square, and there is a margin
