@@ -40,7 +40,7 @@ def generated(studio: ServeProcess) -> str:
 @pytest.fixture
 def desktop(page: Page, studio: ServeProcess, generated: str) -> Page:
     page.emulate_media(reduced_motion="reduce")
-    return open_page(page, studio.url)
+    return open_with_editor(page, studio)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,12 @@ def phone(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
+
+
+def open_with_editor(page: Page, studio: ServeProcess) -> Page:
+    open_page(page, studio.url)
+    page.wait_for_function("!!window.safelight.form.editor")
+    return page
 
 
 def drop_on_stage(page: Page, data: bytes) -> None:
@@ -327,8 +333,7 @@ def test_a_browser_without_a_database_says_so_and_works(page: Page, studio: Serv
     private.add_init_script(
         "IDBFactory.prototype.open = () => { throw new DOMException('none', 'SecurityError'); }"
     )
-    open_page(private, studio.url)
-    private.wait_for_function("!!window.safelight.form.editor")
+    open_with_editor(private, studio)
     drop_on_stage(private, photograph())
     expect(private.locator(".sl-editing-note")).to_have_text(
         "This browser cannot keep the picture over a reload."
@@ -339,7 +344,7 @@ def test_a_browser_without_a_database_says_so_and_works(page: Page, studio: Serv
 
 
 def test_touch_paints_and_the_result_is_in_the_pane_of_pictures(phone: Page, studio: ServeProcess) -> None:
-    page = open_page(phone, studio.url)
+    page = open_with_editor(phone, studio)
     page.locator('.sl-pane-switch [data-pane="stage"]').tap()
     drop_on_stage(page, photograph())
     for button in page.locator(".sl-editor-toolbar .sl-button:visible, .sl-editing-done").all():
@@ -370,25 +375,27 @@ def test_touch_paints_and_the_result_is_in_the_pane_of_pictures(phone: Page, stu
 
 def reload(page: Page) -> None:
     page.reload()
-    page.wait_for_function("window.safelight?.form.ready")
+    page.wait_for_function("window.safelight?.form.ready && !!window.safelight.form.editor")
 
 
 def wait_until_stored(page: Page, condition: str) -> None:
     """Wait until what the browser keeps of the edits meets a condition."""
-    page.wait_for_function(
-        """async (condition) => {
-            const database = await new Promise((resolve, reject) => {
-                const request = indexedDB.open("safelight.editor", 1);
-                request.onupgradeneeded = () => request.result.createObjectStore("edited");
-                request.onsuccess = () => resolve(request.result);
-                request.onerror = () => reject(request.error);
-            });
-            const edits = await new Promise((resolve) => {
-                const request = database.transaction("edited").objectStore("edited").get("edits");
-                request.onsuccess = () => resolve(request.result);
-            });
-            database.close();
-            return window.eval(`(${condition})`)(edits);
-        }""",
-        arg=condition,
+    wait_for(
+        lambda: page.evaluate(
+            """async (condition) => {
+                const database = await new Promise((resolve, reject) => {
+                    const request = indexedDB.open("safelight.editor", 1);
+                    request.onupgradeneeded = () => request.result.createObjectStore("edited");
+                    request.onsuccess = () => resolve(request.result);
+                    request.onerror = () => reject(request.error);
+                });
+                const edits = await new Promise((resolve) => {
+                    const request = database.transaction("edited").objectStore("edited").get("edits");
+                    request.onsuccess = () => resolve(request.result);
+                });
+                database.close();
+                return !!window.eval(`(${condition})`)(edits);
+            }""",
+            condition,
+        )
     )

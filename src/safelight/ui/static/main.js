@@ -37,11 +37,9 @@ async function start() {
   /** @type {[import("./types").Session, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const jobStore = new JobStore();
-  const editor = waitForElement("#sl-stage").then(async (dropTarget) => {
-    const { Editor } = await import("./editor.js");
-    return new Editor(h("div", { id: "sl-editor" }), { dropTarget, onchange: () => form.notifyChange() });
-  });
-  const form = new Form(editor);
+  /** @type {(editor: import("./editor.js").Editor) => void} */
+  let useEditor = () => {};
+  const form = new Form(new Promise((resolve) => (useEditor = resolve)));
   /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
@@ -49,7 +47,7 @@ async function start() {
   jobStore.connect();
   mountCreate(form, jobStore);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, editor));
+  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, useEditor));
   onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
   for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();

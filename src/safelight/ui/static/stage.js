@@ -19,9 +19,9 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
- * @param {Promise<import("./editor.js").Editor>} editor  is loaded meanwhile
+ * @param {(editor: import("./editor.js").Editor) => void} oneditor  called when the editor is loaded
  */
-export function mountStage(root, context, form, editor) {
+export function mountStage(root, context, form, oneditor) {
   const { jobStore } = context;
   const pictures = new JobPictures();
   const select = (/** @type {Selection} */ selection) => {
@@ -36,9 +36,10 @@ export function mountStage(root, context, form, editor) {
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
-  void Promise.all([editor, import("./stage/editing.js")]).then(([loaded, { Editing }]) => {
-    editing = new Editing(root, context, { form, editor: loaded, pictures });
+  void import("./stage/editing.js").then(({ Editing }) => {
+    editing = new Editing(root, context, { form, pictures });
     empty.after(editing.element);
+    oneditor(editing.editor);
   });
 
   const showNewest = () => {

@@ -26,6 +26,7 @@ export class EditorStorage {
     this.editor = editor;
     this.owner = owner;
     this.onstate = onstate;
+    addEventListener("visibilitychange", () => document.visibilityState === "hidden" && this.#timer && void this.#store());
   }
 
   /** Store what is edited, soon. */
@@ -51,6 +52,8 @@ export class EditorStorage {
   }
 
   async #store() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
     if (!this.#restored) return;
     const { editor, owner, job } = this;
     const blob = editor.picture;

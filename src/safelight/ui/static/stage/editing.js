@@ -6,6 +6,7 @@ import { scrollToElement } from "../core/scroll.js";
 import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
 import { toast } from "../core/toast.js";
+import { Editor } from "../editor.js";
 import { TOOL_KEYS } from "../editor/keyboard.js";
 import { EditorStorage } from "../editor/storage.js";
 import { showPane } from "../panes.js";
@@ -22,13 +23,18 @@ export class Editing {
   /**
    * @param {HTMLElement} root  the stage's pane
    * @param {import("../types").PageContext} context
-   * @param {{form: import("../form.js").Form, editor: import("../editor.js").Editor, pictures: import("../core/job_pictures.js").JobPictures}} parts
+   * @param {{form: import("../form.js").Form, pictures: import("../core/job_pictures.js").JobPictures}} parts
    */
-  constructor(root, context, { form, editor, pictures }) {
+  constructor(root, context, { form, pictures }) {
     this.root = root;
     this.context = context;
     this.form = form;
-    this.editor = editor;
+    const editor = (this.editor = new Editor(h("div", { id: "sl-editor" }), {
+      dropTarget: root,
+      onchange: () => form.notifyChange(),
+      onsize: () => this.size.apply(),
+      onopen: (picture) => (this.open(), void this.#takePrompt(picture)),
+    }));
     this.storageNote = h("p", { class: "sl-hint sl-editing-note", hidden: true });
     this.size = new OutputSize(form, editor);
     this.storage = new EditorStorage(editor, context.me.owner, (reason) => this.#showStorageState(reason));
@@ -36,9 +42,7 @@ export class Editing {
     const done = button({ icon: "check", label: t("editing.done"), title: `${t("editing.done")} (${t("key.Escape")})`, onclick: () => this.close(), class: "sl-button sl-editing-done" });
     this.element = h("section", { class: "sl-editing", "aria-label": t("editing.title"), hidden: true }, done, editor.root);
     editor.header.append(this.result.element);
-    root.append(editor.dropOverlay);
     editor.footer.append(this.size.element, this.storageNote);
-    editor.onopen = (picture) => (this.open(), void this.#takePrompt(picture));
     form.subscribe(() => this.#onChange());
     addEventListener("sl:edit", () => this.open());
     addEventListener("sl:entry", (event) => {

@@ -20,12 +20,8 @@ export class OutputSize {
     this.form = form;
     this.editor = editor;
     this.words = h("output", { class: "sl-editing-size" });
-    this.select = h("select", { class: "sl-field", "aria-label": t("editing.size"), onchange: () => ((this.#choice = this.select.value), this.#apply()) });
+    this.select = h("select", { class: "sl-field", "aria-label": t("editing.size"), onchange: () => ((this.#choice = this.select.value), this.apply()) });
     this.element = h("div", { class: "sl-editing-sizes" }, this.words, this.select);
-    editor.onsize = () => {
-      if (editor.picture !== this.#applied.picture && Number(this.#choice)) this.#choice = "own"; // another picture is not scaled again
-      this.#apply();
-    };
   }
 
   /** Show the size that the form holds; a checkpoint that was chosen meanwhile has a size of its own. */
@@ -35,7 +31,7 @@ export class OutputSize {
     if (!editor.picture || !form.ready) return;
     const { picture, checkpoint } = this.#applied;
     const current = form.checkpoint?.id;
-    if (picture === editor.picture && checkpoint !== current) return this.#apply();
+    if (picture === editor.picture && checkpoint !== current) return this.apply();
     this.#applied = { picture: editor.picture, checkpoint: current };
     this.#render();
   }
@@ -45,8 +41,9 @@ export class OutputSize {
     return this.editor.area ? sizeChoices(this.editor.area, this.form.checkpoint?.draws) : [];
   }
 
-  /** Set the form's width and height. */
-  #apply() {
+  /** Set the form's width and height for the picture. */
+  apply() {
+    if (this.editor.picture !== this.#applied.picture && Number(this.#choice)) this.#choice = "own"; // another picture is not scaled again
     const choices = this.#choices;
     const chosen = choices.find(({ name }) => name === this.#choice) ?? choices[0];
     this.#applied = { picture: this.editor.picture, checkpoint: this.form.checkpoint?.id };
