@@ -20,8 +20,10 @@ from safelight.cli.app import build_app
 from safelight.errors import SafelightError, catalogue
 from safelight.generation.fields import FieldDescription, request_fields
 from safelight.generation.request import MAX_SEED, GenerationRequest
+from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, FamilyLayout
 from safelight.models.families import FAMILIES, Family
-from safelight.settings import Settings
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZER_SOURCES
+from safelight.settings import CHANGEABLE, Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLI_INTRODUCTION = """# Command line
@@ -35,6 +37,8 @@ FIELDS_START = "<!-- The fields of a request, by scripts/render_docs.py -->"
 FIELDS_END = "<!-- End of the fields -->"
 FAMILIES_START = "<!-- The families of checkpoints, by scripts/render_docs.py -->"
 FAMILIES_END = "<!-- End of the families -->"
+FILES_START = "<!-- The families in weights files, by scripts/render_docs.py -->"
+FILES_END = "<!-- End of the families in weights files -->"
 VALUE_NAMES = {
     "string": "text",
     "integer": "whole number",
@@ -74,11 +78,17 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = "the user data directory" if name == "home" else _default(field.default)
         in_file = "no: it says where the file is" if name == "home" else f"`{name}`"
-        rows.append(f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
+        live = "yes" if name in CHANGEABLE else ""
+        rows.append(
+            f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {live} | {field.description} |\n"
+        )
     return (
-        "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in the data "
-        "directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\n"
-        "| in safelight.toml | in the environment | default | what it does |\n|---|---|---|---|\n"
+        "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in "
+        "the data directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\nSettings "
+        "that are marked *live* can also be changed while a server runs: by administrators, on the page or "
+        "with `PATCH /v1/settings`, without a restart. The database holds such a change; it has precedence "
+        "over `safelight.toml`, and the environment and flags have precedence over it.\n\n"
+        "| in safelight.toml | in the environment | default | live | what it does |\n|---|---|---|---|---|\n"
         + "".join(rows)
     )
 
@@ -137,7 +147,7 @@ def _helps(commands: list[tuple[str, ...]]) -> dict[str, str]:
 
 
 def generation_page() -> str:
-    """The page on generation with two tables between their marks: the fields of a request, and the families."""
+    """The page on generation with its tables between their marks: fields of a request, families, families in files."""
     fields = "| field | value | default | meaning |\n|---|---|---|---|\n" + "".join(
         _field_row(field) for field in request_fields(GenerationRequest)
     )
@@ -146,6 +156,10 @@ def generation_page() -> str:
         "|---|---|---|---|---|---|---|---|---|\n"
     ) + "".join(map(_family_row, FAMILIES.values()))
     page = _with_table((DOCS / "generation.md").read_text(), fields, FIELDS_START, FIELDS_END)
+    files = (
+        "| family | names of tensors | text encoders | autoencoder | tokenizers to pull |\n|---|---|---|---|---|\n"
+    ) + "".join(map(_file_row, FAMILY_LAYOUTS))
+    page = _with_table(page, files, FILES_START, FILES_END)
     return _with_table(page, families, FAMILIES_START, FAMILIES_END)
 
 
@@ -153,6 +167,22 @@ def _with_table(page: str, table: str, start: str, end: str) -> str:
     """A page with a table in place of what is between its two marks."""
     before, rest = page.split(start)
     return f"{before}{start}\n\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def _file_row(layout: FamilyLayout) -> str:
+    names = "the authors', diffusers'" if layout.denoiser.own_keys else "diffusers', which others use too"
+    encoders = [slot for slot in layout.slots if slot.component != "vae"]
+    optional = {True: " (optional)", False: ""}
+    cells = (
+        FAMILIES[layout.denoiser.name].title,
+        names,
+        ", ".join(f"{slot.usual_files[0]}{optional[slot.optional]}" for slot in encoders),
+        ", ".join(slot.usual_files[0] for slot in layout.slots if slot.component == "vae"),
+        ", ".join(
+            f"`tokenizer:{slot.tokenizer}`" for slot in encoders if slot.tokenizer in TOKENIZER_SOURCES
+        ),
+    )
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _family_row(family: Family) -> str:

@@ -46,6 +46,10 @@ def test_size_and_licence_come_before_the_download(safelight, server, own, tmp_p
     assert asked.status == 2
     assert "There is no terminal to ask on" in asked.err
     assert not any("/cdn/" in each.path for each in server.received)
+    del server.documents["/api/models/owner/parts"]["siblings"][0]["size"]
+    shown = safelight("models", "pull", "owner/parts", "--dry-run", **own)
+    assert "style.safetensors  size not stated" in shown.err
+    assert "at least 0.0 MB in 1 file" in shown.err
 
 
 def test_pulled_files_are_shown_by_name_and_removed(safelight, own, tmp_path):

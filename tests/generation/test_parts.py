@@ -127,9 +127,20 @@ def test_a_missing_autoencoder_is_named_with_those_that_are_there(engine: Engine
     assert "other.safetensors" in caught.value.hint
 
 
-def test_text_encoders_of_a_folder_are_its_own(engine: Engine) -> None:
-    with pytest.raises(CheckpointInvalidError, match="are its own"):
-        generate(engine, text_encoders=("clip",))
+def test_another_text_encoder_for_a_folder(tiny: Tiny, engine: Engine, home: Path) -> None:
+    own = load_file(tiny("sd1") / "text_encoder" / "model.safetensors")
+    same = write(home / "text_encoders" / "same.safetensors", own)
+    norm = next(name for name in own if name.endswith("final_layer_norm.weight"))
+    other = write(home / "text_encoders" / "other.safetensors", own | {norm: own[norm] + 1})
+    for file in (same, other):
+        shutil.copy(tiny("sd1") / "text_encoder" / "config.json", file.with_suffix(".json"))
+    plain, again, changed = (
+        generate(engine, **named)
+        for named in ({}, {"text_encoders": ("same",)}, {"text_encoders": ("other",)})
+    )
+    assert np.array_equal(np.asarray(plain.image), np.asarray(again.image))
+    assert not np.array_equal(np.asarray(plain.image), np.asarray(changed.image))
+    assert [part.name for part in changed.record.checkpoint.parts] == ["other.safetensors"]
 
 
 def test_other_text_encoders_take_the_place_that_they_fit(tiny: Tiny, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from safelight.runtime.allocator import collection_paused, trim
+from safelight.runtime.allocator import collection_paused, large_blocks_apart, trim
 
 PROGRAM = """
 import psutil
@@ -29,9 +29,36 @@ def test_freed_memory_is_returned_to_the_system() -> None:
     assert trimmed > 50_000_000
 
 
+LARGE_BLOCKS = """
+import psutil
+from contextlib import nullcontext
+from safelight.runtime.allocator import large_blocks_apart, trim
+rss = psutil.Process().memory_info
+for context in (nullcontext, large_blocks_apart):
+    bytearray(30_000_000)  # freed: from now on glibc maps only larger ones by themselves
+    with context():
+        blocks = [bytearray(b"1") * 3_000_000 for _ in range(60)]
+    full = rss().rss
+    del blocks[::2]
+    print(full - rss().rss)
+    del blocks
+    trim()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_large_blocks_leave_no_holes() -> None:
+    """Each second of many blocks is freed; the memory of those that were mapped by themselves is back at once."""
+    ran = subprocess.run([sys.executable, "-c", LARGE_BLOCKS], capture_output=True, text=True, check=True)
+    usual, apart = map(int, ran.stdout.split())
+    assert usual < 30_000_000 < 60_000_000 < apart
+
+
 def test_other_platforms_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert not trim()
+    with large_blocks_apart():
+        pass
 
 
 def test_nothing_is_collected_during_an_import(monkeypatch: pytest.MonkeyPatch) -> None:

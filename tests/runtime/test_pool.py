@@ -376,6 +376,23 @@ def test_reserved_memory_is_taken_from_idle_components_and_released() -> None:
     assert names(pool) == "abc"
 
 
+def test_idle_components_make_room_where_less_than_the_budget_is_free() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(300)
+    pool.load(a)
+    with pool.lease([b], within=150):
+        assert names(pool) == "b"
+    with pool.reserve(100, within=150) as reservation:
+        with reservation.lease(a):
+            assert names(pool) == "a"
+        with reservation.lease(c):
+            assert names(pool) == "c"
+    pool.load(a)
+    assert pool.idle_bytes == pool.loaded_bytes == 100
+    with pool.lease([a, b], within=150):  # what is in use stays
+        assert (names(pool), pool.idle_bytes) == ("ab", 0)
+
+
 def test_a_reservation_larger_than_the_budget() -> None:
     a, *_ = sources(Loader())
     pool = ModelPool(250)

@@ -14,6 +14,8 @@ from tests.tiny.original_transformers import (
     TRANSFORMERS,
     deep_compression_autoencoder,
     flux2_autoencoder,
+    hunyuan_image_autoencoder,
+    qwen21_autoencoder,
     wan_autoencoder,
 )
 
@@ -39,6 +41,11 @@ ENCODERS: Mapping[str, Sequence[str]] = {
     "cogview4": ("glm4_9b",),
     "krea2": ("qwen3vl_4b",),
     "hidream": ("clip_l", "clip_g", "t5xxl", "llama"),
+    "ernie-image": ("ministral3_3b",),
+    "kandinsky5": ("qwen25_7b", "clip_l"),
+    "hunyuan-image": ("qwen25_7b", "byt5"),
+    "hunyuan-image-distilled": ("qwen25_7b", "byt5"),
+    "qwen-image-21": ("qwen3vl_8b",),
 }
 """ComfyUI's names of the text encoders in files with everything, in the order of the pipelines."""
 
@@ -58,7 +65,11 @@ def original_autoencoder(name: str, folder: Path) -> Tensors:
     tensors = load_weights(folder / "vae")
     if name in ("qwen-image", "krea2"):
         return wan_autoencoder(tensors, 2)
-    if name.startswith("flux2"):
+    if name == "qwen-image-21":
+        return qwen21_autoencoder(tensors, 1)
+    if name.startswith("hunyuan-image"):
+        return hunyuan_image_autoencoder(tensors)
+    if name.startswith("flux2") or name == "ernie-image":
         return flux2_autoencoder(tensors, convert_vae)
     return deep_compression_autoencoder(tensors) if name == "sana" else convert_vae(tensors)
 

@@ -378,7 +378,94 @@ def _krea2(tensors: Tensors) -> Tensors:
     return renamed
 
 
+_HUNYUAN_IMAGE: Table = (
+    (r"context_embedder_2\.norm\.(.*)", r"byt5_in.layernorm.\1"),
+    (r"context_embedder_2\.linear_(\d)\.(.*)", r"byt5_in.fc\1.\2"),
+    (r"x_embedder\.(.*)", r"img_in.\1"),
+    (r"context_embedder\.proj_in\.(.*)", r"txt_in.input_embedder.\1"),
+    (
+        r"context_embedder\.time_text_embed\.timestep_embedder\.linear_1\.(.*)",
+        r"txt_in.t_embedder.mlp.0.\1",
+    ),
+    (
+        r"context_embedder\.time_text_embed\.timestep_embedder\.linear_2\.(.*)",
+        r"txt_in.t_embedder.mlp.2.\1",
+    ),
+    (r"context_embedder\.time_text_embed\.text_embedder\.(.*)", r"txt_in.c_embedder.\1"),
+    (
+        r"context_embedder\.token_refiner\.refiner_blocks\.(\d)\.norm_out\.linear\.(.*)",
+        r"txt_in.individual_token_refiner.blocks.\1.adaLN_modulation.1.\2",
+    ),
+    (
+        r"context_embedder\.token_refiner\.refiner_blocks\.(\d)\.attn\.to_out\.0\.(.*)",
+        r"txt_in.individual_token_refiner.blocks.\1.self_attn_proj.\2",
+    ),
+    (
+        r"context_embedder\.token_refiner\.refiner_blocks\.(\d)\.ff\.net\.0\.proj\.(.*)",
+        r"txt_in.individual_token_refiner.blocks.\1.mlp.fc1.\2",
+    ),
+    (
+        r"context_embedder\.token_refiner\.refiner_blocks\.(\d)\.ff\.net\.2\.(.*)",
+        r"txt_in.individual_token_refiner.blocks.\1.mlp.fc2.\2",
+    ),
+    (
+        r"context_embedder\.token_refiner\.refiner_blocks\.(\d)\.(.*)",
+        r"txt_in.individual_token_refiner.blocks.\1.\2",
+    ),
+    (r"time_guidance_embed\.timestep_embedder\.linear_1\.(.*)", r"time_in.mlp.0.\1"),
+    (r"time_guidance_embed\.timestep_embedder\.linear_2\.(.*)", r"time_in.mlp.2.\1"),
+    (r"time_guidance_embed\.timestep_embedder_r\.linear_1\.(.*)", r"time_r_in.mlp.0.\1"),
+    (r"time_guidance_embed\.timestep_embedder_r\.linear_2\.(.*)", r"time_r_in.mlp.2.\1"),
+    (r"time_guidance_embed\.guidance_embedder\.linear_1\.(.*)", r"guidance_in.mlp.0.\1"),
+    (r"time_guidance_embed\.guidance_embedder\.linear_2\.(.*)", r"guidance_in.mlp.2.\1"),
+    (r"norm_out\.linear\.(.*)", r"final_layer.adaLN_modulation.1.\1"),
+    (r"single_transformer_blocks\.(\d+)\.norm\.linear\.(.*)", r"single_blocks.\1.modulation.linear.\2"),
+    (r"single_transformer_blocks\.(\d+)\.attn\.norm_(\w)\.(.*)", r"single_blocks.\1.\2_norm.\3"),
+    (r"single_transformer_blocks\.(\d+)\.attn\.to_(\w)\.(.*)", r"single_blocks.\1.linear1_\2.\3"),
+    (r"single_transformer_blocks\.(\d+)\.proj_mlp\.(.*)", r"single_blocks.\1.linear1_mlp.\2"),
+    (r"single_transformer_blocks\.(\d+)\.proj_out\.(.*)", r"single_blocks.\1.linear2.fc.\2"),
+    (r"proj_out\.(.*)", r"final_layer.linear.\1"),
+    (r"transformer_blocks\.(\d+)\.norm1\.linear\.(.*)", r"double_blocks.\1.img_mod.linear.\2"),
+    (r"transformer_blocks\.(\d+)\.norm1_context\.linear\.(.*)", r"double_blocks.\1.txt_mod.linear.\2"),
+    (r"transformer_blocks\.(\d+)\.attn\.norm_added_(\w)\.(.*)", r"double_blocks.\1.txt_attn_\2_norm.\3"),
+    (r"transformer_blocks\.(\d+)\.attn\.norm_(\w)\.(.*)", r"double_blocks.\1.img_attn_\2_norm.\3"),
+    (r"transformer_blocks\.(\d+)\.attn\.to_out\.0\.(.*)", r"double_blocks.\1.img_attn_proj.\2"),
+    (r"transformer_blocks\.(\d+)\.attn\.to_add_out\.(.*)", r"double_blocks.\1.txt_attn_proj.\2"),
+    (r"transformer_blocks\.(\d+)\.attn\.to_(\w)\.(.*)", r"double_blocks.\1.img_attn_\2.\3"),
+    (r"transformer_blocks\.(\d+)\.attn\.add_(\w)_proj\.(.*)", r"double_blocks.\1.txt_attn_\2.\3"),
+    (r"transformer_blocks\.(\d+)\.ff\.net\.0\.proj\.(.*)", r"double_blocks.\1.img_mlp.fc1.\2"),
+    (r"transformer_blocks\.(\d+)\.ff\.net\.2\.(.*)", r"double_blocks.\1.img_mlp.fc2.\2"),
+    (r"transformer_blocks\.(\d+)\.ff_context\.net\.0\.proj\.(.*)", r"double_blocks.\1.txt_mlp.fc1.\2"),
+    (r"transformer_blocks\.(\d+)\.ff_context\.net\.2\.(.*)", r"double_blocks.\1.txt_mlp.fc2.\2"),
+)
+
+
+def hunyuan_image(tensors: Tensors, *, fused: bool = False) -> Tensors:
+    """Tencent's names: queries, keys and values apart, but in the text's refiner; ComfyUI's file has them in one."""
+    tensors = {
+        name: swap(tensor) if name.startswith("norm_out.") else tensor for name, tensor in tensors.items()
+    }
+    refiner = {name: tensor for name, tensor in tensors.items() if ".refiner_blocks." in name}
+    others = {name: tensor for name, tensor in tensors.items() if name not in refiner}
+    refiner = fuse(refiner, "self_attn_qkv", "attn.to_q", "attn.to_k", "attn.to_v")
+    renamed = rename(others | refiner, _HUNYUAN_IMAGE)
+    if not fused:
+        return renamed
+    for stream in ("img", "txt"):
+        parts = [f"{stream}_attn_{part}" for part in "qkv"]
+        renamed = fuse(renamed, f"{stream}_attn_qkv", *parts)
+    renamed = fuse(renamed, "linear1", "linear1_q", "linear1_k", "linear1_v", "linear1_mlp")
+    return {name.replace("linear2.fc.", "linear2."): tensor for name, tensor in renamed.items()}
+
+
+def _qwen_image21(tensors: Tensors) -> Tensors:
+    """ComfyUI's names."""
+    return fuse(tensors, "gate_up", "gate_layer", "proj")
+
+
 TRANSFORMERS: dict[str, Callable[[Tensors], Tensors]] = {
+    "hunyuan-image": hunyuan_image,
+    "qwen-image-21": _qwen_image21,
     "flux": _flux_like(_FLUX),
     "chroma": _flux_like(_CHROMA),
     "flux2": _flux2,
@@ -432,6 +519,77 @@ def wan_autoencoder(tensors: Tensors, per_level: int) -> Tensors:
             name = re.sub(r"(samples\.\d+|middle\.[02])\.conv1\.", r"\1.residual.2.", name)
             name = re.sub(r"(samples\.\d+|middle\.[02])\.conv2\.", r"\1.residual.6.", name)
             name = name.replace(".conv_shortcut.", ".shortcut.")
+        renamed[name] = tensor
+    return renamed
+
+
+def hunyuan_image_autoencoder(tensors: Tensors) -> Tensors:
+    """Tencent's names; diffusers has the blocks of all levels in one list."""
+    renamed = {}
+    for part, kind in (("encoder", "down"), ("decoder", "up")):
+        places = sorted(
+            {int(name.split(".")[2]) for name in tensors if name.startswith(f"{part}.{kind}_blocks.")}
+        )
+        level = block = 0
+        for place in places:
+            prefix = f"{part}.{kind}_blocks.{place}."
+            own = {
+                name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+            }
+            if "conv.weight" in own:
+                renamed |= {f"{part}.{kind}.{level}.{kind}sample.{name}": each for name, each in own.items()}
+                level, block = level + 1, 0
+            else:
+                for name, each in own.items():
+                    name = name.replace("conv_shortcut", "nin_shortcut")
+                    renamed[f"{part}.{kind}.{level}.block.{block}.{name}"] = each
+                block += 1
+    for name, tensor in tensors.items():
+        if "_blocks." in name:
+            continue
+        name = name.replace("mid_block.resnets.0", "mid.block_1").replace(
+            "mid_block.resnets.1", "mid.block_2"
+        )
+        if "mid_block.attentions.0" in name:
+            name = name.replace(".proj.", ".proj_out.").replace(".to_", ".")
+            name = name.replace("mid_block.attentions.0", "mid.attn_1")
+        # the authors' convolutions are in time too
+        five = tensor[:, :, None] if tensor.dim() == 4 else tensor
+        renamed[name] = five
+    return renamed
+
+
+_QWEN21_BLOCK = {
+    "norm1.": "residual.0.",
+    "conv1.": "residual.2.",
+    "norm2.": "residual.3.",
+    "conv2.": "residual.6.",
+    "conv_shortcut.": "shortcut.",
+}
+
+
+def qwen21_autoencoder(tensors: Tensors, per_level: int) -> Tensors:
+    """Wan 2.2's names: the sampler of a level comes after its blocks, of which the decoder has one more."""
+
+    def block(rest: str) -> str:
+        old = next(key for key in _QWEN21_BLOCK if rest.startswith(key))
+        return _QWEN21_BLOCK[old] + rest.removeprefix(old)
+
+    renamed = {}
+    for name, tensor in tensors.items():
+        if found := re.match(r"(encoder|decoder)\.(down|up)_blocks\.(\d)\.resnets\.(\d)\.(.*)", name):
+            part, kind, level, place, rest = found.groups()
+            name = f"{part}.{kind}samples.{level}.{kind}samples.{place}.{block(rest)}"
+        elif found := re.match(r"(encoder|decoder)\.(down|up)_blocks\.(\d)\.\w+sampler\.(.*)", name):
+            part, kind, level, rest = found.groups()
+            place = per_level + (kind == "up")
+            name = f"{part}.{kind}samples.{level}.{kind}samples.{place}.{rest}"
+        elif found := re.match(r"(encoder|decoder)\.mid_block\.resnets\.(\d)\.(.*)", name):
+            name = f"{found[1]}.middle.{2 * int(found[2])}.{block(found[3])}"
+        else:
+            name = name.replace("mid_block.attentions.0", "middle.1").replace("post_quant_conv", "conv2")
+            name = name.replace("quant_conv", "conv1").replace("conv_in", "conv1")
+            name = name.replace("norm_out", "head.0").replace("conv_out", "head.2")
         renamed[name] = tensor
     return renamed
 

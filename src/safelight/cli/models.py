@@ -217,7 +217,8 @@ def pull(
         str,
         typer.Argument(
             metavar="NAME",
-            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], a page's address, or an AIR urn.",
+            help="owner/name[@revision] on the hub, civitai:MODEL[@VERSION], tokenizer:NAME, a page's address, "
+            "or an AIR urn.",
             show_default=False,
         ),
     ],
@@ -291,19 +292,23 @@ def _pull_classifier(name: str, hub: HttpSource, settings: Settings, json: bool)
 
 def _print_plan(plan: PullPlan) -> None:
     """What is going to be downloaded, on stderr."""
-    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or 'weights'}")
+    print_stderr(f"{printable(plan.title)} ({plan.reference}): {plan.kind or plan.contents}")
     print_stderr(f"  licence: {printable(plan.licence or 'not stated')}{', gated' if plan.gated else ''}")
+    if plan.gated and plan.source.token is None:
+        print_stderr("  It is given only with a token of somebody who accepted its terms: --token-file FILE")
     if words := plan.notes.get("activation text"):
         print_stderr(f"  trigger words: {printable(str(words))}")
     shown = (
         plan.files if len(plan.files) <= 20 else sorted(plan.files, key=lambda each: -(each.size or 0))[:10]
     )
     for file in shown:
-        print_stderr(f"  {printable(file.name)}  {(file.size or 0) / 1e6:,.1f} MB")
+        size = "size not stated" if file.size is None else f"{file.size / 1e6:,.1f} MB"
+        print_stderr(f"  {printable(file.name)}  {size}")
     if len(shown) < len(plan.files):
         print_stderr(f"  and {len(plan.files) - len(shown)} smaller ones")
+    least = "at least " if any(file.size is None for file in plan.files) else ""
     print_stderr(
-        f"  {plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
+        f"  {least}{plan.size / 1e6:,.1f} MB in {len(plan.files)} file{'s' if len(plan.files) != 1 else ''}"
     )
 
 

@@ -26,6 +26,7 @@ from safelight.errors.base import (
     OutputError,
     OutputExistsError,
     SafelightError,
+    SettingFixedError,
     SettingsError,
     UsageError,
 )
@@ -65,6 +66,8 @@ from safelight.errors.fields import (
     field_error,
 )
 from safelight.errors.gallery import (
+    CollectionExistsError,
+    CollectionMissingError,
     EntryFileMissingError,
     EntryMissingError,
     GalleryError,
@@ -209,6 +212,8 @@ __all__ = [
     "CheckpointInvalidError",
     "CheckpointMissingError",
     "ClassifierUnknownError",
+    "CollectionExistsError",
+    "CollectionMissingError",
     "ConnectionLimitError",
     "DataDirectoryError",
     "DataDirectoryInUseError",
@@ -319,6 +324,7 @@ __all__ = [
     "ServerBusyError",
     "ServerError",
     "ServerStartingError",
+    "SettingFixedError",
     "SettingsError",
     "StorageFullError",
     "StoredPickleError",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from safelight.audit_log import AuditLog
-from safelight.errors import RunStoppedError
+from safelight.errors import EntryMissingError, RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
@@ -19,6 +19,7 @@ from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
 from safelight.jobs.task import Task
+from safelight.jobs.worker.memory_report import MemoryReport
 from safelight.moderation.policy import Decision
 from safelight.plugins import Registry, hookimpl
 from safelight.runtime.machine import usable_cores
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs need: the studio, the gallery and the audit log."""
+    """What jobs need: the studio, the gallery, the audit log, and the report of the memory that pictures took."""
 
     studio: Studio
     gallery: Gallery
     audit: AuditLog
+    memory: MemoryReport = field(default_factory=MemoryReport)
 
     def add_entry(self, new: NewEntry) -> Entry:
         """Add a picture to the gallery; a blocked picture is recorded in the audit log."""
@@ -124,6 +126,8 @@ def _generate(
     if picture is None or (stopped and running.should_abort):
         running.interrupted = True
         return None
+    if picture.memory is not None:
+        context.memory.add(picture.record.checkpoint.family, picture.memory)
     running.partial = running.partial or stopped
     return image_result(_add_entry(context, running, generated_entry(running.job, picture, index)), picture)
 
@@ -143,10 +147,20 @@ def upscale(context: JobContext, running: RunningJob, request: UpscaleRequest) -
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.should_abort:
-            entry = _add_entry(context, running, upscaled_entry(running.job, upscaled))
+            parent = running.retry_database(lambda: _find_parent(context, running))
+            entry = _add_entry(context, running, upscaled_entry(running.job, upscaled, parent))
             return JobResult.from_pictures([image_result(entry, upscaled)])
     running.interrupted = True
     return JobResult.from_pictures([])
+
+
+def _find_parent(context: JobContext, running: RunningJob) -> Entry | None:
+    """The entry of the picture that a job starts from; None if it is not in the gallery, or no longer."""
+    if running.job.parent is None:
+        return None
+    with suppress(EntryMissingError):
+        return context.gallery.get(running.job.parent)
+    return None
 
 
 def scan(context: JobContext, running: RunningJob, request: ScanRequest) -> JobResult:

@@ -57,9 +57,11 @@ class _Reserved:
 
     Args:
         nbytes: Bytes, those of the components that it leases now among them.
+        within: Bytes that everything in memory may take meanwhile, as far as idle components can be evicted for it.
     """
 
     nbytes: int
+    within: int
     thread_id: int = field(default_factory=threading.get_ident)
     entries: list[_PoolEntry] = field(default_factory=list)
 
@@ -93,7 +95,9 @@ class ModelPool:
         self._waiting_for_loads: set[int] = set()
 
     @contextmanager
-    def lease(self, sources: Iterable[ComponentSource], room: int = 0) -> Iterator[list[Component]]:
+    def lease(
+        self, sources: Iterable[ComponentSource], room: int = 0, within: int | None = None
+    ) -> Iterator[list[Component]]:
         """Components to use within the block, in the order of their sources; until it ends, they are not evicted.
 
         Where others must be evicted and are in use by other threads, this waits for them. Memory for all of them is
@@ -102,20 +106,22 @@ class ModelPool:
         Args:
             sources: What to use; those with equal keys give the same component.
             room: Bytes to keep free beside them, for what is computed with them.
+            within: Bytes that everything in memory may take, as far as idle components can be evicted for it: less than
+                the budget where other programs, or this one, use the memory otherwise.
 
         Raises:
             MemoryBudgetError: They need more than the budget, or more than what this thread's other leases leave of it.
             Exception: What loading one of them raises.
         """
         sources = list(sources)
-        entries, leases = self._acquire({source.key: source for source in sources}, room)
+        entries, leases = self._acquire({source.key: source for source in sources}, room, within)
         try:
             yield [self._load_once(source, entries[source.key]) for source in sources]
         finally:
             self._release(entries, leases)
 
     @contextmanager
-    def reserve(self, nbytes: int) -> Iterator[Reservation]:
+    def reserve(self, nbytes: int, within: int | None = None) -> Iterator[Reservation]:
         """Reserve memory within the block, for components that are leased one after the other.
 
         Where others must be evicted and are in use by other threads, this waits for them; leasing within the
@@ -123,13 +129,14 @@ class ModelPool:
 
         Args:
             nbytes: Bytes of the components that are leased at a time, and of what is computed with them.
+            within: As in ``lease``, until the block ends.
 
         Raises:
             MemoryBudgetError: It is more than the budget, or more than what this thread's leases leave of it.
         """
-        reserved = _Reserved(nbytes)
+        reserved = _Reserved(nbytes, self.budget if within is None else within)
         with self._acquisition_lock(), self._condition:
-            self._evict_for(nbytes)
+            self._evict_for(nbytes, within=within)
             self._reserved.append(reserved)
         try:
             yield Reservation(self, reserved)
@@ -192,7 +199,7 @@ class ModelPool:
         release_freed_memory()
 
     def _acquire(
-        self, sources: Mapping[ComponentKey, ComponentSource], room: int
+        self, sources: Mapping[ComponentKey, ComponentSource], room: int, within: int | None
     ) -> tuple[dict[ComponentKey, _PoolEntry], list[_Lease]]:
         with self._condition:
             # This lease needs no memory, so it does not queue behind threads that wait for some. It delays a waiter
@@ -202,7 +209,7 @@ class ModelPool:
             if not sources or (room == 0 and sources.keys() <= self._entries.keys()):
                 return self._add_leases(sources, room)
         with self._acquisition_lock(), self._condition:
-            self._evict_for(room, sources)
+            self._evict_for(room, sources, within)
             return self._add_leases(sources, room)
 
     def _add_leases(
@@ -270,12 +277,18 @@ class ModelPool:
             entry.component, entry.nbytes = None, nbytes
         release_freed_memory()
 
-    def _evict_for(self, nbytes: int, sources: Mapping[ComponentKey, ComponentSource] | None = None) -> None:
+    def _evict_for(
+        self,
+        nbytes: int,
+        sources: Mapping[ComponentKey, ComponentSource] | None = None,
+        within: int | None = None,
+    ) -> None:
         """Evict until so many bytes more fit the budget; called with the lock held.
 
         Args:
             nbytes: Bytes.
             sources: What is not evicted; for those that are not in memory their own size is needed as well.
+            within: Bytes below the budget for which idle components are evicted too, but nothing is waited for.
         """
         sources = sources or {}
         whole = nbytes + sum(self._size_of(key, source) for key, source in sources.items())
@@ -284,20 +297,24 @@ class ModelPool:
                 f"The networks need {_format_gigabytes(whole)}, and the budget is "
                 f"{_format_gigabytes(self.budget)}."
             )
+        wanted = self.budget if within is None else min(within, self.budget)
         evicted = False
-        while self._used_bytes() + (needed := nbytes + self._missing_bytes(sources)) > self.budget:
+        while (used := self._used_bytes() + (needed := nbytes + self._missing_bytes(sources))) > wanted:
             if (idle := self._least_recent_idle(sources)) is not None:
                 del self._entries[idle]
                 evicted = True
-            else:
+            elif used > self.budget:
                 self._wait_for_memory(needed)
+            else:
+                break
         if evicted:
             release_freed_memory()
 
     def _evict_surplus(self) -> None:
-        """Evict what is idle and more than the budget, without waiting; called with the lock held."""
+        """Evict what is idle and more than may be in memory, without waiting; called with the lock held."""
+        most = min([self.budget, *(reserved.within for reserved in self._reserved)])
         evicted = False
-        while self._used_bytes() > self.budget and (idle := self._least_recent_idle(())) is not None:
+        while self._used_bytes() > most and (idle := self._least_recent_idle(())) is not None:
             del self._entries[idle]
             evicted = True
         if evicted:
@@ -308,6 +325,12 @@ class ModelPool:
         """Bytes of the components in memory."""
         with self._condition:
             return sum(entry.nbytes for entry in self._entries.values() if entry.component is not None)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of the components in memory that nobody uses."""
+        with self._condition:
+            return sum(e.nbytes for e in self._entries.values() if e.component is not None and not e.leases)
 
     def _used_bytes(self) -> int:
         reserved = sum(reserved.free_bytes for reserved in self._reserved)

@@ -21,10 +21,11 @@ from tests.tiny.checkpoint_files import (
     write_whole,
 )
 from tests.tiny.generation import generate_array
-from tests.tiny.original_layout import load_weights
+from tests.tiny.original_layout import convert_unet, load_weights
+from tests.tiny.original_transformers import hunyuan_image
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
-from safelight.models.checkpoints import single_file_loader
+from safelight.models.checkpoints import safetensors_header, single_file_loader
 from safelight.models.checkpoints.discovery import (
     describe_checkpoint,
     find_checkpoint,
@@ -34,15 +35,15 @@ from safelight.models.checkpoints.discovery import (
 )
 from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import LoadedCheckpoint, describe_parts, load_checkpoint
-from safelight.models.checkpoints.parts import PartFile, PartsIndex
+from safelight.models.checkpoints.parts import NamedParts, PartFile, PartsIndex
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.sidecar import files_beside
 from safelight.models.checkpoints.single_file import identify_single_file
-from safelight.models.checkpoints.single_file_loader import PartLoader
+from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
 from safelight.runtime.pool import ModelPool
 
 Tiny = Callable[[str], Path]
-SHOWN = ("flux", "sd3", "qwen-image", "z-image", "sana")
+SHOWN = ("flux", "sd3", "qwen-image", "z-image", "sana", "hunyuan-image", "qwen-image-21")
 """Families of which a picture is generated too; those with equal networks give equal ones."""
 
 
@@ -93,7 +94,19 @@ def test_a_whole_file_gives_what_the_folder_gives(name: str, tiny: Tiny, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["flux", "sdxl", "sd2", "sana", "qwen-image", "hidream", "krea2", "sana-sprint"]
+    "name",
+    [
+        "flux",
+        "sdxl",
+        "sd2",
+        "sana",
+        "qwen-image",
+        "hidream",
+        "krea2",
+        "sana-sprint",
+        "kolors",
+        "hunyuan-image",
+    ],
 )
 def test_a_file_in_diffusers_names(name: str, tiny: Tiny, tmp_path: Path) -> None:
     path = write_in_diffusers_names(tiny(name), tmp_path / f"{name}.safetensors")
@@ -299,7 +312,63 @@ def test_the_tokenizer_that_is_not_shipped_is_asked_for(tiny: Tiny, tmp_path: Pa
     (tmp_path / "text_encoders" / "tokenizer.json").unlink()
     with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
         describe_parts(find_checkpoint(str(path), tmp_path / "home"))
-    assert "gemma-2-2b" in caught.value.hint
+    assert "safelight models pull tokenizer:gemma2 " in caught.value.hint
+
+
+def test_hunyuan_image_with_fused_queries_keys_and_values(tiny: Tiny, tmp_path: Path) -> None:
+    """As ComfyUI's files are; Tencent's have them apart."""
+    path = write_parts("hunyuan-image-distilled", tiny("hunyuan-image-distilled"), tmp_path)
+    tensors = hunyuan_image(load_weights(tiny("hunyuan-image-distilled") / "transformer"), fused=True)
+    write(path, tensors)
+    assert identify_single_file(path).family.name == "hunyuan-image-distilled"
+    part = PartFile("transformer", "hunyuan-image", path, "", "HunyuanImageTransformer2DModel")
+    loaded = PartLoader(part).load(torch.float32).state_dict()
+    wanted = load_weights(tiny("hunyuan-image-distilled") / "transformer")
+    assert loaded.keys() == wanted.keys()
+    assert all(torch.equal(loaded[name], wanted[name]) for name in wanted)
+
+
+def test_guiders_of_a_file_are_the_published_ones(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("hunyuan-image", tiny("hunyuan-image"), tmp_path)
+    guiders = SingleFileLoader(identify_single_file(path)).guiders()
+    steps = {name: each.config.adaptive_projected_guidance_start_step for name, each in guiders.items()}
+    assert steps == {"guider": 5, "ocr_guider": 38}
+
+
+def test_models_of_kandinsky_for_video_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("kandinsky5", tiny("kandinsky5"), tmp_path)
+    tensors = load_file(path) | {"visual_embeddings.in_layer.weight": torch.zeros(32, 36)}
+    with pytest.raises(CheckpointFamilyError, match="for video or for editing"):
+        identify_single_file(write(path, tensors))
+
+
+@pytest.mark.parametrize("names", ["original", "diffusers"])
+def test_kolors_unet_with_its_encoder_in_another_file(names: str, tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny("kolors")
+    unet = load_weights(folder / "unet")
+    encoder, vae = tmp_path / "text_encoders" / "chatglm3.safetensors", tmp_path / "vae" / "sdxl.safetensors"
+    path = tmp_path / "unet" / "kolors.safetensors"
+    if names == "original":
+        projection = {name: unet.pop(name) for name in [*unet] if name.startswith("encoder_hid_proj.")}
+        unet = convert_unet(unet) | projection
+    chatglm = {f"transformer.{name}": each for name, each in load_weights(folder / "text_encoder").items()}
+    chatglm.pop("transformer.rotary_pos_emb.inv_freq")  # computed
+    write(encoder, chatglm)
+    write(vae, load_weights(folder / "vae"))
+    write(path, unet)
+    for file, component in ((encoder, "text_encoder"), (vae, "vae"), (path, "unet")):
+        shutil.copy(folder / component / "config.json", file.with_suffix(".json"))
+    home = tmp_path / "home"
+    with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
+        describe_parts(find_checkpoint(str(path), home))
+    assert "tokenizer:chatglm " in caught.value.hint
+    shutil.copytree(folder / "tokenizer", home / "tokenizers" / "chatglm")
+    found = find_checkpoint(str(path), home)
+    assert {each.device.type for each in empty_networks(found)["text_encoder"].parameters()} == {"meta"}
+    file = load_checkpoint(found)
+    assert file.family.name == "kolors"
+    assert file.options == {"force_zeros_for_empty_prompt": False}
+    equal_networks(file, load_checkpoint(describe_checkpoint(folder, "kolors")))
 
 
 Changes = Callable[[dict[str, torch.Tensor]], None]
@@ -452,6 +521,91 @@ def test_pulled_parts_are_found_in_the_folders_of_their_kind(tiny: Tiny, tmp_pat
             file.rename(folder / file.name)
     found = find_checkpoint(moved.stem, home, allow_paths=False)
     assert {part.path.parent.name for part in found.parts} == {"checkpoints", "vae", "text_encoders"}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "component"),
+    [("flux", "t5xxl", "text_encoder_2"), ("sdxl", "clip_l", "text_encoder")],
+)
+def test_another_text_encoder_for_a_diffusers_folder(
+    name: str, encoder: str, component: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny(name), tmp_path / "home" / "checkpoints" / "own")
+    tensors = {key: tensor + 1 for key, tensor in load_weights(folder / component).items()}
+    file = write(tmp_path / "home" / "text_encoders" / f"{encoder}.safetensors", tensors)
+    shutil.copy(folder / component / "config.json", file.with_suffix(".json"))
+    named = NamedParts(text_encoders=(encoder,), allow_paths=False)
+    plain = describe_parts(find_checkpoint("own", tmp_path / "home"))
+    parts = describe_parts(find_checkpoint("own", tmp_path / "home", named=named))
+    changed = {each for each in parts.sources if parts.sources[each].key != plain.sources[each].key}
+    assert (changed, set(parts.part_digests)) == ({component}, {component})
+    loaded = parts.sources[component].load().network.state_dict()
+    own = load_weights(folder / component)
+    assert all(torch.equal(loaded[key], own[key] + 1) for key in loaded if key in own)
+    if name == "flux":
+        write_parts("flux", folder, tmp_path / "models")
+        shutil.rmtree(tmp_path / "models" / "text_encoders" / "t5xxl")
+        (tmp_path / "models" / "text_encoders" / "t5xxl.safetensors").unlink()
+        shutil.copytree(folder / "tokenizer_2", file.with_suffix("") / "tokenizer")
+        single = find_checkpoint("flux", tmp_path / "home", folders=[tmp_path / "models"], named=named)
+        assert describe_parts(single).sources[component].key == parts.sources[component].key
+        given = describe_parts(find_checkpoint("own", tmp_path / "home", named=named))
+        assert given.tokenizers_digest != plain.tokenizers_digest
+        wrong = NamedParts(text_encoders=(encoder, encoder))
+        with pytest.raises(CheckpointInvalidError, match="does not fit"):
+            find_checkpoint("own", tmp_path / "home", named=wrong)
+
+
+def test_a_tokenizer_with_no_number_is_not_the_second_encoders(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_whole("hidream", tiny("hidream"), tmp_path / "hidream.safetensors")
+    describe_parts(describe_checkpoint(path, "hidream"))
+    shutil.rmtree(path.with_suffix("") / "tokenizer_4")
+    with pytest.raises(CheckpointInvalidError, match="needs a tokenizer") as caught:
+        describe_parts(describe_checkpoint(path, "hidream"))
+    assert "tokenizer:llama " in caught.value.hint
+
+
+def test_a_tokenizer_that_several_files_share_is_watched(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("lumina2", tiny("lumina2"), tmp_path)
+    given = tmp_path / "text_encoders" / "gemma2_2b" / "tokenizer"
+    shared = given.rename(tmp_path / "x") / "tokenizer.json"
+    shared = shared.rename(tmp_path / "text_encoders" / "tokenizer.json")
+    before = find_checkpoint(str(path), tmp_path / "home")
+    digest = describe_parts(before).tokenizers_digest
+    shared.write_text(shared.read_text() + "\n")
+    assert find_checkpoint(str(path), tmp_path / "home") != before
+    assert describe_parts(before).tokenizers_digest != digest
+
+
+def test_a_damaged_config_beside_a_file_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    good = path.with_suffix(".json").read_text()
+    path.with_suffix(".json").write_text(good[:-20])
+    found = find_checkpoint(str(path), tmp_path / "home")  # lists go on
+    with pytest.raises(CheckpointInvalidError, match=r"flux\.json is not JSON") as caught:
+        describe_parts(found)
+    assert "repair it" in caught.value.hint
+    path.with_suffix(".json").write_text(good)
+    assert find_checkpoint(str(path), tmp_path / "home") != found
+
+
+def test_a_header_is_parsed_once_for_the_description_of_a_part(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parts("flux", tiny("flux"), tmp_path)
+    found = find_checkpoint(str(path), tmp_path / "home")
+    parsed: list[Path] = []
+    parse = safetensors_header._parse
+
+    def count(file: Path, text: bytes) -> object:
+        parsed.append(file)
+        return parse(file, text)
+
+    monkeypatch.setattr(safetensors_header, "_parse", count)
+    safetensors_header._read_header.cache_clear()
+    describe_parts(found)
+    assert sorted(parsed) == sorted({*parsed})
+    assert len(parsed) == 4
 
 
 def test_weights_in_a_folder_of_the_same_name_are_none_of_its_files(tmp_path: Path) -> None:

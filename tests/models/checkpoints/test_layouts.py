@@ -9,6 +9,8 @@ import pytest
 import torch
 import transformers
 from accelerate import init_empty_weights
+from diffusers.pipelines.kolors import ChatGLMModel
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 from tests.tiny.published import PUBLISHED
 
 from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, NETWORKS
@@ -85,6 +87,40 @@ def test_shapes_of_real_text_encoders_tell_their_kind_and_sizes(name: str) -> No
     for key, value in config.items():
         if not isinstance(value, dict):
             assert found[key] == value
+
+
+def test_shapes_of_encoders_that_others_resemble_tell_their_sizes() -> None:
+    """Ministral has Mistral's tensors, and ChatGLM is a class of diffusers' own."""
+    text = {
+        "model_type": "ministral3",
+        "hidden_size": 3072,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+    }
+    real = transformers.Mistral3Config.from_dict({"text_config": text})
+    with init_empty_weights():
+        network = transformers.Mistral3Model(real)
+        shapes = {core: tuple(each.shape) for core, each in core_names(network.state_dict()).items()}
+        found = NETWORKS["ministral"].config(shapes)
+        again = transformers.Mistral3Model(transformers.Mistral3Config.from_dict(found))
+    assert shapes_of(again) == shapes_of(network)
+    assert found["text_config"]["head_dim"] == 128
+    assert again.config.text_config.rope_parameters["rope_type"] == "yarn"
+    config = {
+        "num_layers": 2,
+        "add_qkv_bias": True,
+        "multi_query_attention": True,
+        "multi_query_group_num": 2,
+    }
+    with init_empty_weights():
+        chatglm = ChatGLMModel(ChatGLMConfig(**config, original_rope=True), empty_init=False)
+    assert {each.device.type for each in chatglm.parameters()} == {"meta"}
+    shapes = shapes_of(chatglm)
+    assert [layout.name for layout in TEXT_ENCODERS if layout.matches(shapes)] == ["chatglm"]
+    found = NETWORKS["chatglm"].config(shapes)
+    assert found["padded_vocab_size"] == 65024
+    with init_empty_weights():
+        assert shapes_of(ChatGLMModel(ChatGLMConfig(**found), empty_init=False)) == shapes
 
 
 def test_every_family_that_has_a_layout_is_known() -> None:

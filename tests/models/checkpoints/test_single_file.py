@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,37 @@ def test_marker_tensors_give_the_prediction_type(tiny: Tiny, tmp_path: Path) -> 
     assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", True)
 
 
-def test_edm_models_are_refused(tiny: Tiny, tmp_path: Path) -> None:
-    marked = write_changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(edm_mean=torch.zeros(4)))
-    with pytest.raises(CheckpointFamilyError, match="EDM"):
-        identify_single_file(marked)
+def test_playground_is_told_by_its_statistics_of_latents(tiny: Tiny, tmp_path: Path) -> None:
+    mean, std = torch.tensor([-1.5, 1.75, -1.25, 2.5]), torch.tensor([8.5, 6.0, 6.5, 5.25])
+    shape = (1, 4, 1, 1)
+    marked = write_changed(
+        tiny,
+        tmp_path,
+        "sdxl",
+        lambda tensors: tensors.update(
+            edm_mean=mean.reshape(shape).half(), edm_std=std.reshape(shape).bfloat16()
+        ),
+    )
+    shutil.rmtree(marked.with_suffix("") / "vae")
+    shutil.rmtree(marked.with_suffix("") / "scheduler")
+    (tmp_path / "m" / "vae").mkdir()
+    (tmp_path / "m" / "vae" / "config.json").write_text('{"norm_num_groups": 4}')
+    loaded = load_checkpoint(describe_checkpoint(marked, "m"))
+    assert loaded.family.name == "sdxl-playground"
+    config = loaded.vae.network.config
+    assert (config.latents_mean, config.latents_std) == (mean.tolist(), std.tolist())
+    assert config.scaling_factor == 0.5
+    assert loaded.scheduler_config["_class_name"] == "EDMDPMSolverMultistepScheduler"
+    assert np.isfinite(first_mode(loaded)).all()
+
+
+def test_velocity_at_edm_noise_levels_is_told_by_the_file(tiny: Tiny, tmp_path: Path) -> None:
+    keys = {"edm_vpred.sigma_max": torch.tensor(80.0), "edm_vpred.sigma_min": torch.tensor(0.5)}
+    marked = write_changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(keys))
+    shutil.rmtree(marked.with_suffix("") / "scheduler")
+    config = load_checkpoint(describe_checkpoint(marked, "m")).scheduler_config
+    assert (config["_class_name"], config["prediction_type"]) == ("EDMEulerScheduler", "v_prediction")
+    assert (config["sigma_min"], config["sigma_max"], config["sigma_data"]) == (0.5, 80.0, 1.0)
 
 
 def test_the_prediction_type_of_stable_diffusion_2_is_measured(tiny: Tiny, tmp_path: Path) -> None:

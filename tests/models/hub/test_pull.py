@@ -328,6 +328,7 @@ def test_a_name_that_is_taken_meanwhile_does_not_lose_the_file(
     done = fetch("owner/parts", settings)
     assert (done.path.name, done.path.read_bytes(), mine.read_bytes()) == ("style (2).safetensors", LORA, VAE)
     assert "this one is called style (2).safetensors" in done.remarks[0]
+    assert done.name == "style (2)"
     assert cached_digest(done.path, settings.cache_folder) == hashlib.sha256(LORA).hexdigest()
     again = fetch("owner/parts", settings)
     assert (again.path, again.present) == (done.path, True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -169,6 +170,28 @@ def test_links_that_lead_nowhere_do_not_hide_the_parts_beside_them(
     assert checkpoint.other_files == (folder / "vae.safetensors",)
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = tmp_path / "models" / "locked"
+    locked.mkdir(parents=True)
+    write_network(locked / "a.safetensors", {"vector_in.in_layer.weight": (8, 8)})
+    for folder in (locked, tmp_path / "models"):
+        os.utime(folder, (1_700_000_000, 1_700_000_000))
+    real = os.scandir
+
+    def scan(folder: Path) -> object:
+        if folder == locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    with monkeypatch.context() as patched:  # tests may run as root, to whom all is allowed
+        patched.setattr(os, "scandir", scan)
+        (found,) = inspect_folder(tmp_path / "models")
+        assert (found.path, found.usable) == (locked, False)
+        assert "permissions" in found.reason
+    locked.chmod(0o750)  # which does not change its modification time
+    assert [found.path.name for found in inspect_folder(tmp_path / "models")] == ["a.safetensors"]
+
+
 def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:
     """By errors of their own: two threads may ask at the same time."""
     path = tmp_path / "checkpoints" / "cut.safetensors"
@@ -186,6 +209,31 @@ def test_a_problem_is_reported_each_time(tmp_path: Path) -> None:
 def test_a_vanished_folder_is_empty(tmp_path: Path) -> None:
     assert [each.name for each in find_checkpoints(tmp_path, folders=[tmp_path / "gone"])] == ["starter"]
     assert list(inspect_folder(tmp_path / "gone")) == []
+
+
+def test_files_that_vanish_between_the_walk_and_the_reading(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As on a drive that is pulled out: the folder's listing is kept while its time does not change."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_single_file(tiny("sd1"), folder / "painter.safetensors")
+    shutil.copytree(tiny("sd1"), folder / "whole")
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    found = find_checkpoints(tmp_path, folders=[folder])
+    assert {"painter", "whole"} < {each.name for each in found}
+    (folder / "painter.safetensors").unlink()
+    shutil.rmtree(folder / "whole" / "unet")
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    problems: list[Path] = []
+    found = find_checkpoints(tmp_path, lambda path, _: problems.append(path), folders=[folder])
+    assert [each.name for each in found] == ["starter"]
+    assert problems == [folder / "whole"]
+    (whole,) = inspect_folder(folder)
+    assert (whole.path, whole.usable) == (folder / "whole", False)
+    for name in ("painter", "whole"):
+        with pytest.raises(SafelightError):
+            find_checkpoint(name, tmp_path, folders=[folder])
 
 
 def test_comfyuis_list_of_folders(tmp_path: Path) -> None:

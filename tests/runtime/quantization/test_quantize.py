@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
+from safelight.runtime.quantization import quantize
 from safelight.runtime.quantization.block_sizes import BLOCK_SIZES
 from safelight.runtime.quantization.formats import Codebook4, Float8, Gguf, Int4, Int8, Parts
 from safelight.runtime.quantization.formats.format import Format
@@ -50,6 +51,16 @@ def test_extreme_weights(target: Target, value: float) -> None:
     result = quantize_weight(weight, target).dequantize()
     assert torch.isfinite(result).all()
     assert torch.allclose(result, weight, rtol=0.1, atol=1e-12)
+
+
+def test_eight_bits_are_the_same_whatever_number_of_rows_is_converted_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight = torch.randn(70, 30, 3, 3).bfloat16()
+    at_once = quantize_weight(weight, "int8")
+    monkeypatch.setattr(quantize, "_AT_ONCE", 3 * 320)
+    in_parts = quantize_weight(weight, "int8")
+    assert all(torch.equal(part, in_parts.packed[role]) for role, part in at_once.packed.items())
 
 
 def test_the_search_for_scales_is_worth_it() -> None:

@@ -54,7 +54,7 @@ from safelight.models.checkpoints.safetensors_header import (
     read_header,
 )
 from safelight.models.checkpoints.sections import Section, read_contents
-from safelight.models.checkpoints.sidecar import files_beside
+from safelight.models.checkpoints.sidecar import files_about
 from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.digests import (
     FileVersion,
@@ -67,6 +67,7 @@ from safelight.models.digests import (
 from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 from safelight.models.inventory.kind_folders import kind_folder
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZERS_FOLDER
 
 STARTER = "starter"
 MAX_COMPARED = 5000
@@ -241,7 +242,7 @@ def find_checkpoints(
 def parts_index(home: Path, folders: Sequence[Path] = ()) -> PartsIndex:
     """The files with autoencoders and text encoders in the data directory and in further folders."""
     pulled = (kind_folder(home, "autoencoder"), kind_folder(home, "text encoder"))
-    return PartsIndex((checkpoints_folder(home), *pulled, *folders))
+    return PartsIndex((checkpoints_folder(home), *pulled, *folders), home / TOKENIZERS_FOLDER)
 
 
 def find_path(name: str, home: Path, folders: Sequence[Path] = ()) -> Path | None:
@@ -348,7 +349,11 @@ def _describe_file(path: Path, name: str, index: PartsIndex, named: NamedParts) 
     sections = {part.component: _section_of(part) for part in parts}
     others = tuple(dict.fromkeys(part.path for part in parts if part.path != path))
     stats = _stats(
-        [path, *others, *files_beside(path), *(file for other in others for file in files_beside(other))]
+        [
+            *(path, *others),
+            *(file for each in (path, *others) for file in files_about(each)),
+            *(file for part in parts for file in part.tokenizer_files),
+        ]
     )
     return Checkpoint(
         name=name,
@@ -401,10 +406,10 @@ def _describe_folder(
     _check_components(folder, family)
     configs = tuple(file.absolute() for file in folder.configs)
     checkpoint = _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
-    given = choose_for_folder(path, index, named)
+    given = choose_for_folder(folder, family, index, named)
     if not given:
         return checkpoint
-    stats = _stats([file for part in given for file in (part.path, *files_beside(part.path))])
+    stats = _stats([file for part in given for file in (part.path, *files_about(part.path))])
     return replace(checkpoint, parts=given, stamp=f"{checkpoint.stamp} {_hash_stats(stats)}")
 
 

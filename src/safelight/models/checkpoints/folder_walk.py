@@ -36,6 +36,7 @@ class FolderListing:
         folders: Names of what may be folders in it, sorted; hidden ones are left out, links are not.
         is_diffusers: Whether it is a diffusers folder, of which files and folders are left out.
         settled: Whether its modification time was old enough to rely on.
+        readable: Whether this process may read it.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class FolderListing:
     folders: tuple[str, ...]
     is_diffusers: bool
     settled: bool
+    readable: bool = True
 
 
 def list_folders(root: Path) -> tuple[FolderListing, ...]:
@@ -91,7 +93,8 @@ def _list_folders(folder: Path, seen: set[tuple[int, int]]) -> Iterator[FolderLi
         identity = stat.st_dev, stat.st_ino
         settled = time.time_ns() - stat.st_mtime_ns > SETTLING_SECONDS * 1e9
         read = _read_folder if settled else _read_folder.__wrapped__
-        listing = read(place, settled, *identity, stat.st_mtime_ns)
+        # The time of its last change of state differs when its permissions were changed.
+        listing = read(place, settled, *identity, stat.st_mtime_ns, stat.st_ctime_ns)
         if listing is None or (
             identity in seen and not listing.is_diffusers
         ):  # a checkpoint may have several names
@@ -117,6 +120,8 @@ def _read_folder(folder: Path, settled: bool, *_: int) -> FolderListing | None:
                     folders.append(
                         entry.name
                     )  # a link to nowhere may lead to a folder when its drive is back
+    except PermissionError:
+        return FolderListing(folder, (), (), is_diffusers=False, settled=settled, readable=False)
     except OSError:
         return None
     if INDEX_NAME in names:

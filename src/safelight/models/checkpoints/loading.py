@@ -38,14 +38,15 @@ from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.quantized_folder import is_quantized, load_quantized_network
 from safelight.models.checkpoints.safetensors_header import TensorEntry, main_precision, read_header
-from safelight.models.checkpoints.sidecar import files_beside
-from safelight.models.checkpoints.single_file import SingleFile, identify_single_file
+from safelight.models.checkpoints.sidecar import files_about
+from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFileLoader
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
-from safelight.models.tokenizers.file_tokenizers import tokenizer_of
+from safelight.models.tokenizers.file_tokenizers import tokenizer_of, tokenizer_of_replacement
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
+from safelight.runtime.allocator import large_blocks_apart
 from safelight.runtime.backends import (
     EAGER,
     Backend,
@@ -55,6 +56,7 @@ from safelight.runtime.backends import (
 )
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.exhaustion import is_exhaustion
 from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
 from safelight.runtime.quantization.tensor import QuantizedTensor, dequantize_network, stored_nbytes
@@ -221,9 +223,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> object | None:
         CheckpointInvalidError: The tokenizer cannot be read.
     """
     if checkpoint.kind == "file":
-        single = identify_single_file(checkpoint.path)
         first = next((part for part in checkpoint.parts if part.component.startswith("text_encoder")), None)
-        return None if first is None else make_thread_safe(_load_file_tokenizer(single, first))
+        return None if first is None else make_thread_safe(tokenizer_of(first, checkpoint.path))
     name = checkpoint.family.text_encoders[0].replace("text_encoder", "tokenizer")
     component = read_folder(checkpoint.path).components.get(name)
     return None if component is None else make_thread_safe(_load_without_weights(component))
@@ -391,7 +392,7 @@ class _NetworkLoader:
     ) -> Component:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
-        with self.within():
+        with self.within(), large_blocks_apart():
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
@@ -419,7 +420,7 @@ class _NetworkLoader:
         It is read as it is stored, and converted weight by weight: there is never a second copy of all weights.
         """
         _check_unchanged(name, key, identify)
-        with self.within():
+        with self.within(), large_blocks_apart():
             network = read().requires_grad_(False).eval()
             _keep_precision(network)
             nbytes = form.keep(network, DTYPES[key.dtype], self.device)
@@ -435,17 +436,18 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoint
     with loader.within():
         sources = _part_loaders(checkpoint.parts)
         tokenizers = {
-            name.replace("text_encoder", "tokenizer"): make_thread_safe(_load_file_tokenizer(single, part))
-            for name, part in parts.items()
-            if name.startswith("text_encoder")
+            name: make_thread_safe(tokenizer_of(parts[encoder], single.path))
+            for encoder, name in _tokenizer_names(checkpoint.family).items()
+            if encoder in parts
         }
+    files = SingleFileLoader(single)
     return CheckpointParts(
         checkpoint,
         loader.digests.digest(checkpoint.path),
         {name: _part_source(part, loader) for name, part in sources.items()},
-        SingleFileLoader(single),
+        files,
         _tokenizers_digest(checkpoint, loader),
-        tokenizers,
+        tokenizers | files.guiders(),
         _part_digests(checkpoint, loader),
     )
 
@@ -463,7 +465,7 @@ def _part_source(part: PartLoader, loader: _NetworkLoader) -> ComponentSource:
         part.part.component,
         partial(_part_digest, part, loader.digests),
         part.config,
-        part.entries(),
+        part.take_entries(),
         part.load,
     )
 
@@ -476,18 +478,21 @@ def _part_digests(checkpoint: Checkpoint, loader: _NetworkLoader) -> dict[str, s
     }
 
 
-def _load_file_tokenizer(single: SingleFile, part: PartFile) -> object:
-    """The tokenizer of a text encoder in a file."""
-    slot = single.slot(part.component)
-    if slot is None:
-        raise CheckpointInvalidError(f"{single.path} has no place for {part.component}.")
-    return tokenizer_of(slot.tokenizer, part, single.path)
+def _tokenizer_names(family: Family) -> Mapping[str, str]:
+    """The component names of a family's tokenizers, by those of their text encoders."""
+    return dict(zip(family.text_encoders, family.tokenizer_names, strict=True))
 
 
 def _tokenizers_digest(checkpoint: Checkpoint, loader: _NetworkLoader) -> str:
     """What identifies the tokenizers of a file: those of its family, and what lies beside the files."""
-    beside = [file for part in checkpoint.parts for file in files_beside(part.path)]
-    return _hash(checkpoint.family.key, *(loader.digests.digest(file) for file in dict.fromkeys(beside)))
+    files = _tokenizer_files(checkpoint.parts)
+    return _hash(checkpoint.family.key, *(loader.digests.digest(file) for file in files))
+
+
+def _tokenizer_files(parts: Iterable[PartFile]) -> list[Path]:
+    """The files that may hold the tokenizers of networks in files, and those that were pulled for them."""
+    found = [file for part in parts for file in (*files_about(part.path), *part.tokenizer_files)]
+    return list(dict.fromkeys(found))
 
 
 def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:
@@ -502,6 +507,7 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         tokenizers_and_scheduler = {
             files.name: make_thread_safe(_load_without_weights(files)) for files in others
         }
+        tokenizers_and_scheduler |= _tokenizers_of_replaced(checkpoint, tokenizers_and_scheduler)
     digests = {file: loader.digests.digest(file) for files in all_networks for file in files.weights}
     own = {
         files.name: loader.source(
@@ -514,17 +520,33 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         for files in networks
     }
     given = {name: _part_source(part, loader) for name, part in part_loaders.items()}
-    sources = {files.name: (own | given)[files.name] for files in all_networks}
+    sources = {files.name: (own | given)[files.name] for files in all_networks} | given
     tokenizers = (file for file in checkpoint.configs if file.parent.name.startswith("tokenizer"))
+    tokenizers_digest = combined_digest(tokenizers, loader.cache)
+    if replaced_encoders := [part for part in checkpoint.parts if part.component != "vae"]:
+        more = (loader.digests.digest(file) for file in _tokenizer_files(replaced_encoders))
+        tokenizers_digest = _hash(tokenizers_digest, *more)
     return CheckpointParts(
         checkpoint,
         combine_digests(digests.items()),
         sources,
         folder,
-        combined_digest(tokenizers, loader.cache),
+        tokenizers_digest,
         tokenizers_and_scheduler,
         _part_digests(checkpoint, loader),
     )
+
+
+def _tokenizers_of_replaced(checkpoint: Checkpoint, own: Mapping[str, object]) -> dict[str, object]:
+    """The tokenizers that lie beside text encoders which take the place of a folder's, by component name."""
+    found = {}
+    names = _tokenizer_names(checkpoint.family)
+    for part in checkpoint.parts:
+        if part.component in names:
+            name = names[part.component]
+            if (tokenizer := tokenizer_of_replacement(part, own.get(name))) is not None:
+                found[name] = make_thread_safe(tokenizer)
+    return found
 
 
 def _build_empty(files: ComponentFiles) -> torch.nn.Module:
@@ -661,9 +683,12 @@ def _copy_mapped_weights(network: torch.nn.Module) -> None:
 
     Quantized weights are copies already.
     """
+    pages = MappedPages()
     for tensor in (*network.parameters(), *network.buffers()):
         if not isinstance(tensor, QuantizedTensor):
-            tensor.data = tensor.data.clone()
+            mapped = tensor.data
+            tensor.data = mapped.clone()
+            pages.release(mapped)
 
 
 def _index_options(folder: DiffusersFolder) -> dict[str, object]:

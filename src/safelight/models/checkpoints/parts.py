@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointInvalidError, PartMissingError, SafelightError
-from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
+from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, DiffusersFolder, read_json
 from safelight.models.checkpoints.folder_walk import walk_weights
-from safelight.models.checkpoints.layouts import NETWORKS, Slot
-from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES
+from safelight.models.checkpoints.layouts import NETWORKS, Slot, layout_of
+from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, read_header
 from safelight.models.checkpoints.sections import Section, read_contents
+from safelight.models.checkpoints.sidecar import has_tokenizer
 from safelight.models.checkpoints.single_file import SingleFile, kind_in_slot, missing_error
+from safelight.models.families import Family
 
 _WEIGHTS = frozenset({".safetensors", ".gguf"})
 _BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8}
@@ -54,6 +56,8 @@ class PartFile:
         fixed: The family's published values for its configuration, as JSON.
         chosen: Why this file: "own" (it is in the checkpoint's file), "found" or "named".
         others: The names of files that would have fitted as well.
+        tokenizer: The tokenizer that a text encoder needs, by its name.
+        pulled_tokenizer: The folder with this tokenizer, if it was pulled.
     """
 
     component: str
@@ -64,12 +68,19 @@ class PartFile:
     fixed: str = "{}"
     chosen: str = field(default="own", compare=False)
     others: tuple[str, ...] = field(default=(), compare=False)
+    tokenizer: str = ""
+    pulled_tokenizer: Path | None = field(default=None, compare=False)
 
     @property
     def fixed_config(self) -> dict[str, Any]:
         """The family's published values for its configuration."""
         values: dict[str, Any] = json.loads(self.fixed)
         return values
+
+    @property
+    def tokenizer_files(self) -> tuple[Path, ...]:
+        """The files of the tokenizer that was pulled."""
+        return () if self.pulled_tokenizer is None else tuple(sorted(self.pulled_tokenizer.glob("*")))
 
 
 @dataclass(frozen=True)
@@ -121,10 +132,12 @@ class PartsIndex:
 
     Args:
         roots: The folders, searched at any depth.
+        tokenizers: The folder of tokenizers that were pulled.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], tokenizers: Path | None = None) -> None:
         self._roots = tuple(roots)
+        self._tokenizers = tokenizers
         self._found: tuple[Candidate, ...] | None = None
 
     @property
@@ -138,7 +151,14 @@ class PartsIndex:
         """This index for a checkpoint's file, with its own folder tree where that is not among the folders."""
         if any(path.is_relative_to(root) for root in self._roots):
             return self
-        return PartsIndex((own_tree(path), *self._roots))
+        return PartsIndex((own_tree(path), *self._roots), self._tokenizers)
+
+    def with_tokenizer(self, part: PartFile) -> PartFile:
+        """A text encoder with the folder of its tokenizer, if that was pulled."""
+        if self._tokenizers is None or not part.tokenizer:
+            return part
+        folder = self._tokenizers / part.tokenizer
+        return replace(part, pulled_tokenizer=folder) if has_tokenizer(folder) else part
 
 
 def own_tree(path: Path) -> Path:
@@ -200,7 +220,7 @@ def complete(
             missing.append(slot)
     if missing:
         raise missing_error(single, tuple(missing))
-    return tuple(parts)
+    return tuple(index.with_tokenizer(part) for part in parts)
 
 
 def _find(slot: Slot, single: SingleFile, index: PartsIndex) -> PartFile | None:
@@ -264,7 +284,14 @@ def _part(slot: Slot, section: Section, path: Path, chosen: str) -> PartFile:
     fixed = {} if kind == "tiny" else dict(slot.config)
     class_name = slot.class_name or NETWORKS[kind].class_name
     return PartFile(
-        slot.component, kind, path, section.prefix, class_name, json.dumps(fixed, sort_keys=True), chosen
+        slot.component,
+        kind,
+        path,
+        section.prefix,
+        class_name,
+        json.dumps(fixed, sort_keys=True),
+        chosen,
+        tokenizer=slot.tokenizer,
     )
 
 
@@ -330,23 +357,45 @@ def choose_for_file(single: SingleFile, index: PartsIndex, names: NamedParts) ->
     return chosen
 
 
-def choose_for_folder(folder: Path, index: PartsIndex, names: NamedParts) -> tuple[PartFile, ...]:
+def choose_for_folder(
+    folder: DiffusersFolder, family: Family, index: PartsIndex, names: NamedParts
+) -> tuple[PartFile, ...]:
     """The networks of a diffusers folder that a request names.
 
     Raises:
         PartMissingError: There is no such file.
-        CheckpointInvalidError: A file is not what is needed, or names a text encoder.
+        CheckpointInvalidError: A file is not what is needed.
     """
-    if names.text_encoders:
-        raise CheckpointInvalidError(
-            f"The text encoders of {folder.name}, a diffusers folder, are its own.",
-            hint="Leave out text_encoders, or give the transformer as a file.",
-        )
-    if names.vae is None or names.vae.lower() in AUTOMATIC:
-        return ()
-    slot, channels = vae_slot_of_folder(folder)
-    path = find_part_file(names.vae, index, allow_paths=names.allow_paths)
-    return (choose(path, [slot], {"vae": channels}),)
+    chosen: list[PartFile] = []
+    if names.vae is not None and names.vae.lower() not in AUTOMATIC:
+        slot, channels = vae_slot_of_folder(folder.path)
+        path = find_part_file(names.vae, index, allow_paths=names.allow_paths)
+        chosen.append(choose(path, [slot], {"vae": channels}))
+    slots, widths = _encoder_slots_of_folder(folder, family) if names.text_encoders else ([], {})
+    for name in names.text_encoders:
+        path = find_part_file(name, index, allow_paths=names.allow_paths)
+        taken = {part.component for part in chosen}
+        free = [slot for slot in slots if slot.component not in taken]
+        if not free:
+            raise CheckpointInvalidError(
+                f"{folder.path.name} has no place for another text encoder: {name}.",
+                hint=f"It has {len(slots)} of them." if slots else "Give the denoiser as a file.",
+            )
+        chosen.append(index.with_tokenizer(choose(path, free, widths)))
+    return tuple(chosen)
+
+
+def _encoder_slots_of_folder(
+    folder: DiffusersFolder, family: Family
+) -> tuple[list[Slot], Mapping[str, int | None]]:
+    """The places of the text encoders in a diffusers folder, and the widths that its denoiser needs."""
+    layout = layout_of(family.name)
+    if layout is None:
+        return [], {}
+    slots = [slot for slot in layout.slots if slot.component in family.text_encoders]
+    files = folder.components[family.denoiser].weights
+    shapes = {name: entry.shape for file in files for name, entry in read_header(file).tensors.items()}
+    return slots, {slot.component: slot.wanted_width(shapes) for slot in slots}
 
 
 def _expanded(name: str) -> Path | None:
@@ -412,6 +461,8 @@ _VAE_KINDS = {
     "AutoencoderKLQwenImage": ("wan",),
     "AutoencoderKLFlux2": ("flux2-vae",),
     "AutoencoderDC": ("dc",),
+    "AutoencoderKLHunyuanImage": ("hunyuan-image-vae",),
+    "AutoencoderKLQwenImage21": ("qwen-image-21-vae",),
 }
 
 

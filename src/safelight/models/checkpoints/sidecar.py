@@ -12,6 +12,7 @@ Looked up in this order, for the file ``NAME.safetensors``:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "spiece.model",
     "tokenizer.model",
+)
+_MORE_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
 )
 
 
@@ -70,24 +80,33 @@ def given_scheduler(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def given_guider(path: Path, name: str) -> dict[str, Any] | None:
+    """The config of a guider that is given for a file, by its component name."""
+    candidate = _folder(path) / name / "guider_config.json"
+    return read_json(candidate) if candidate.is_file() else None
+
+
 def given_options(path: Path) -> dict[str, Any]:
     """The options of the pipeline that are given for a file: those of its folder's index."""
     candidate = _folder(path) / "model_index.json"
     return read_json(candidate) if candidate.is_file() else {}
 
 
-def given_tokenizer(path: Path, component: str, *, beside: bool) -> Path | None:
+def given_tokenizer(path: Path, names: Sequence[str], *, alone: bool, beside: bool) -> Path | None:
     """The folder of the tokenizer that is given for a text encoder in a file; None if there is none.
 
     Args:
         path: The file with the text encoder, or with the denoiser.
-        component: The text encoder's name in a pipeline.
+        names: The tokenizer's names in a pipeline.
+        alone: The file has no other text encoder, so that a tokenizer without a number is this one's.
         beside: A tokenizer in the same folder counts, whatever the file's name is.
     """
-    folder, name = _folder(path), component.replace("text_encoder", "tokenizer")
-    places = [folder / name, folder / "tokenizer", folder]
+    folder = _folder(path)
+    places = [folder / name for name in names]
+    if alone:
+        places += [folder / "tokenizer", folder]
     if path.stem in _COMPONENT_STEMS:
-        places += [path.parent, path.parent.parent / name, path.parent.parent / "tokenizer"]
+        places += [path.parent, *(path.parent.parent / name for name in names)]
     elif beside:
         places.append(path.parent)
     return next((place for place in places if has_tokenizer(place)), None)
@@ -99,15 +118,30 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def files_beside(path: Path) -> tuple[Path, ...]:
-    """All files that may say something about a weights file, so that a change of one is a change of it.
+    """A weights file's own configs and tokenizers: ``NAME.json``, and what is in ``NAME/``.
 
     A folder of its name may be one with other models: weights in it are none of these files.
     """
     folder = _folder(path)
     files = folder.rglob("*") if folder.is_dir() else ()
     inside = sorted(each for each in files if each.suffix.lower() not in WEIGHTS_SUFFIXES and each.is_file())
-    beside = [path.with_suffix(".json")] if _beside(path) is not None else []
+    given = _parsed(path)
+    beside = [path.with_suffix(".json")] if given is _DAMAGED or _is_config(given) else []
     return tuple([*beside, *inside][:200])
+
+
+def files_about(path: Path) -> tuple[Path, ...]:
+    """All files that may say something about a weights file, so that a change of one is a change of it.
+
+    Beside its own there are those of its folder, which other files may share: a tokenizer, a component's config.
+    """
+    shared = [path.parent / name for name in (*_TOKENIZER_FILES, *_MORE_TOKENIZER_FILES)]
+    if path.stem in _COMPONENT_STEMS:
+        shared.append(path.parent / "config.json")
+        for name in _TEXT_ENCODERS:
+            other = path.parent.parent / name.replace("text_encoder", "tokenizer")
+            shared += sorted(other.glob("*")) if other.is_dir() else []
+    return (*files_beside(path), *(each for each in shared if each.is_file()))
 
 
 def _folder(path: Path) -> Path:
@@ -122,16 +156,37 @@ def _config_files(path: Path, names: tuple[str, ...]) -> list[Path]:
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
-    """``NAME.json``, unless it is another program's note."""
-    candidate = path.with_suffix(".json")
-    if not candidate.is_file():
-        return None
-    try:
-        given = read_json(candidate)
-    except CheckpointInvalidError:
-        return None
+    """``NAME.json``, unless it is another program's note.
+
+    Raises:
+        CheckpointInvalidError: It is not JSON, so that nobody can tell whose it is.
+    """
+    given = _parsed(path)
+    if given is _DAMAGED:
+        candidate = path.with_suffix(".json")
+        raise CheckpointInvalidError(
+            f"{candidate} is not JSON.",
+            hint=f"It may hold the configuration of {path.name}: repair it, or remove it if it does not.",
+        )
+    return given if isinstance(given, dict) and _is_config(given) else None
+
+
+def _is_config(given: object) -> bool:
+    """Whether a document is a config, or has one for each component."""
     known = (*_CONFIG_MARKS, "transformer", "unet", "vae", "scheduler", *_TEXT_ENCODERS)
-    return given if any(name in given for name in known) else None
+    return isinstance(given, dict) and any(name in given for name in known)
+
+
+_DAMAGED = object()
+
+
+def _parsed(path: Path) -> object:
+    """What ``NAME.json`` holds; None if there is none, ``_DAMAGED`` if it is not JSON."""
+    candidate = path.with_suffix(".json")
+    try:
+        return json.loads(candidate.read_text(encoding="utf-8-sig")) if candidate.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return _DAMAGED
 
 
 def _inside(path: Path) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError, ModelError
 from safelight.models.checkpoints.layouts import NETWORKS, FamilyLayout, Slot
+from safelight.models.checkpoints.layouts.layout import Config
 from safelight.models.checkpoints.safetensors_header import Header, read_header
 from safelight.models.checkpoints.sections import (
     FileContents,
@@ -22,11 +23,14 @@ from safelight.models.checkpoints.sections import (
     read_contents,
     shapes_of,
 )
+from safelight.models.checkpoints.small_tensors import read_numbers
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.families import FAMILIES, Family
 from safelight.models.inventory.file_kinds import identify
 
 Prediction = Literal["epsilon", "v_prediction"]
+_EDM_VELOCITY = "edm_vpred.sigma_max"
+"""The key that marks a U-Net that predicts velocity at EDM's noise levels."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class SingleFile:
         prediction: What a U-Net predicts; None if the file does not state it and both are common (Stable
             Diffusion 2), and for all other networks.
         zero_snr: The model was trained with zero terminal signal-to-noise ratio.
+        edm: The least and the highest noise level, if the file says that it was trained with EDM's (CosXL).
     """
 
     path: Path
@@ -53,6 +58,7 @@ class SingleFile:
     wanted: Mapping[str, int | None]
     prediction: Prediction | None
     zero_snr: bool
+    edm: tuple[float, float] | None = None
 
     @property
     def missing(self) -> tuple[Slot, ...]:
@@ -112,17 +118,14 @@ def _identify_contents(path: Path, contents: FileContents, header: Header) -> Si
     layout = min(families_of(denoiser), key=lambda family: _misfit(family, contents))
     loose = {name: header.tensors[name].shape for name in contents.loose}
     shapes = loose | dict(shapes_of(header.tensors, denoiser.prefix))
-    if layout.denoiser.class_name == "UNet2DConditionModel" and "edm_mean" in shapes:
-        raise CheckpointFamilyError(
-            "The file is an EDM model (Playground 2.5), which Safelight does not open as a file.",
-            hint="Give it as a diffusers folder.",
-        )
     variant = layout.variant(shapes, header.metadata, path.stem)
     if variant not in FAMILIES:
         raise CheckpointFamilyError(
             f"{path} is a model of the kind {variant}, for which Safelight has no pipeline."
         )
     layout = _layout_of_variant(layout, variant, denoiser)
+    numbers = read_numbers(path, header, _TRAINING_NUMBERS)
+    layout = _with_latent_statistics(layout, numbers)
     own = _assign(layout, contents)
     prediction, zero_snr = _detect_prediction(layout, contents, header)
     return SingleFile(
@@ -134,7 +137,37 @@ def _identify_contents(path: Path, contents: FileContents, header: Header) -> Si
         wanted={slot.component: slot.wanted_width(shapes) for slot in layout.slots},
         prediction=prediction,
         zero_snr=zero_snr,
+        edm=_edm_levels(contents, numbers),
     )
+
+
+_TRAINING_NUMBERS = ("edm_mean", "edm_std", "edm_vpred.sigma_min", "edm_vpred.sigma_max")
+"""Tensors that are no network's: Playground 2.5's statistics of latents, and CosXL's noise levels."""
+
+
+def _with_latent_statistics(layout: FamilyLayout, numbers: Mapping[str, tuple[float, ...]]) -> FamilyLayout:
+    """The layout with the mean and deviation of latents that a file states, as Playground 2.5's does."""
+    if "edm_mean" not in numbers or "edm_std" not in numbers:
+        return layout
+    known: Config = {
+        "latents_mean": list(numbers["edm_mean"]),
+        "latents_std": list(numbers["edm_std"]),
+        "scaling_factor": 0.5,  # diffusers' PLAYGROUND_VAE_SCALING_FACTOR
+    }
+    slots = tuple(
+        replace(slot, config={**slot.config, **known}) if slot.component == "vae" else slot
+        for slot in layout.slots
+    )
+    return replace(layout, slots=slots)
+
+
+def _edm_levels(
+    contents: FileContents, numbers: Mapping[str, tuple[float, ...]]
+) -> tuple[float, float] | None:
+    if _EDM_VELOCITY not in contents.loose:
+        return None
+    least, highest = numbers.get("edm_vpred.sigma_min", ()), numbers.get(_EDM_VELOCITY, ())
+    return (least[0] if least else 0.002), (highest[0] if highest else 120.0)
 
 
 def _misfit(family: FamilyLayout, contents: FileContents) -> tuple[int, int]:
@@ -203,7 +236,7 @@ def _detect_prediction(
         return None, False
     declared = header.metadata.get("modelspec.prediction_type", "").lower()
     zero_snr = "ztsnr" in contents.loose
-    if "v_pred" in contents.loose or declared in ("v", "v_prediction"):
+    if not contents.loose.isdisjoint(("v_pred", _EDM_VELOCITY)) or declared in ("v", "v_prediction"):
         return "v_prediction", zero_snr
     unknown = layout.denoiser.name == "sd2" and declared != "epsilon"
     return None if unknown else "epsilon", zero_snr

@@ -15,6 +15,7 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from diffusers import SchedulerMixin, UNet2DConditionModel
+from diffusers.pipelines import kolors
 
 from safelight.errors import CheckpointInvalidError, ModelError
 from safelight.models.checkpoints.layouts import NETWORKS
@@ -23,7 +24,12 @@ from safelight.models.checkpoints.layouts.layout import Config, Shapes
 from safelight.models.checkpoints.layouts.text_encoders import core_names, loading_names
 from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.safetensors_header import TensorEntry, read_header
-from safelight.models.checkpoints.sidecar import given_config, given_options, given_scheduler
+from safelight.models.checkpoints.sidecar import (
+    given_config,
+    given_guider,
+    given_options,
+    given_scheduler,
+)
 from safelight.models.checkpoints.single_file import Prediction, SingleFile
 from safelight.models.checkpoints.weights_reader import read_tensors
 from safelight.models.digests import FileVersion, file_version
@@ -31,6 +37,7 @@ from safelight.runtime.quantization.tensor import to_precision
 
 Tensors = dict[str, torch.Tensor]
 
+_LIBRARIES = {"transformers": transformers, "kolors": kolors}
 _FAILURES = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, ZeroDivisionError)
 """What conversions and classes raise for tensors and configs that do not belong to them."""
 
@@ -48,15 +55,17 @@ class PartLoader:
         self._config: Config = {}
         self._empty: torch.nn.Module | None = None
         self._checked: FileVersion | None = None
+        self._entries: list[TensorEntry] | None = None
 
     @property
     def config(self) -> Mapping[str, object]:
         """The network's configuration; ``check`` has been called."""
         return self._config
 
-    def entries(self) -> list[TensorEntry]:
-        """The header entries of its tensors."""
-        return list(self._named_entries().values())
+    def take_entries(self) -> list[TensorEntry]:
+        """The header entries of its tensors: those that ``check`` read, which are not kept any longer."""
+        entries, self._entries = self._entries, None
+        return list(self._named_entries().values()) if entries is None else entries
 
     def check(self) -> None:
         """Check the header against the network, once until the file changes; no weights are read.
@@ -71,14 +80,13 @@ class PartLoader:
         """
         version = file_version(self.part.path)
         if version != self._checked:
-            tensors = {
-                name: torch.empty(entry.shape, device="meta") for name, entry in self._named_entries().items()
-            }
+            named = self._named_entries()
+            tensors = {name: torch.empty(entry.shape, device="meta") for name, entry in named.items()}
             converted = self._convert(tensors)
             self._config = self._find_config(_shapes(converted))
             network = self._build()
             self._compare(network, self._fit(network, converted))
-            self._empty, self._checked = network, version
+            self._empty, self._checked, self._entries = network, version, list(named.values())
 
     def empty(self) -> torch.nn.Module:
         """The network without weights, on torch's meta device; called as ``check`` is."""
@@ -127,7 +135,7 @@ class PartLoader:
                 tensors = convert_with(convert, tensors) if isinstance(convert, str) else convert(tensors)
                 # diffusers' functions give None for some tensors that are missing
                 tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-            return core_names(tensors) if layout.library == "transformers" else tensors
+            return tensors if layout.library == "diffusers" else core_names(tensors)
         except _FAILURES as error:
             raise CheckpointInvalidError(
                 f"{self.part.path} is not laid out as {layout.title} is: {error}."
@@ -159,7 +167,7 @@ class PartLoader:
         own_class = self.part.class_name or self._layout.class_name
         if self._layout.library == "diffusers" and class_name not in (None, own_class):
             return {}
-        if self._layout.library == "transformers" and class_name is not None:
+        if self._layout.library != "diffusers" and class_name is not None:
             return {}
         without = ("quantization_config", "architectures", "torch_dtype", "dtype", "transformers_version")
         return {name: value for name, value in given.items() if name not in without}
@@ -172,8 +180,10 @@ class PartLoader:
                 if self._layout.library == "diffusers":
                     network: torch.nn.Module = getattr(diffusers, class_name).from_config(self._config)
                 else:
-                    kind = getattr(transformers, class_name)
-                    network = kind(kind.config_class.from_dict(dict(self._config)))
+                    kind = getattr(_LIBRARIES[self._layout.library], class_name)
+                    # diffusers' ChatGLM would allocate its weights, also where torch's device is meta
+                    options = {"empty_init": False} if self._layout.library == "kolors" else {}
+                    network = kind(kind.config_class.from_dict(dict(self._config)), **options)
         except _FAILURES as error:
             raise CheckpointInvalidError(
                 f"{self.part.path} gives no {class_name} for {self.part.component}: {error}."
@@ -186,7 +196,7 @@ class PartLoader:
     def _fit(self, network: torch.nn.Module, tensors: Tensors) -> Tensors:
         """The tensors by the names that the class has, with those that files leave out; modules without any go."""
         wanted = network.state_dict().keys()
-        own = loading_names(tensors, wanted) if self._layout.library == "transformers" else dict(tensors)
+        own = dict(tensors) if self._layout.library == "diffusers" else loading_names(tensors, wanted)
         for module in self._layout.optional_modules:
             if not any(name.startswith(f"{module}.") for name in own):
                 parent, _, name = module.rpartition(".")
@@ -199,6 +209,9 @@ class PartLoader:
             # Stable Diffusion 3 uses CLIP-L without a projection
             model = next(iter(own.values()))
             own["text_projection.weight"] = identity_like(model, int(self._config["hidden_size"]))
+        for name, buffer in network.named_buffers():
+            if name.endswith("inv_freq") and name in wanted and name not in own:
+                own[name] = buffer  # computed by the class; some programs leave it out
         for name, source in _tied(network).items():
             for one, other in ((name, source), (source, name)):
                 if one in wanted and one not in own and other in own:
@@ -282,11 +295,13 @@ class SingleFileLoader:
             config = dict(self._given_scheduler)
         else:
             config = single.layout.scheduler(single.family.name)
+        if single.edm is not None and self._given_scheduler is None:
+            config = _edm_scheduler(*single.edm)
         if single.prediction is not None and (
             self._given_scheduler is None or single.prediction != "epsilon"
         ):
             config["prediction_type"] = single.prediction
-        if single.zero_snr:
+        if single.zero_snr and single.edm is None:
             config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         return config
 
@@ -297,10 +312,30 @@ class SingleFileLoader:
             config["prediction_type"] = probe_prediction(denoiser)
         return getattr(diffusers, str(config["_class_name"])).from_config(config)
 
+    def guiders(self) -> dict[str, object]:
+        """The guiders of the pipeline by their component names, for families that have some."""
+        configs = self.single.layout.guiders(self.single.family.name)
+        guiders = {}
+        for name, published in configs.items():
+            config = given_guider(self.single.path, name) or published
+            guiders[name] = getattr(diffusers, str(published["_class_name"])).from_config(config)
+        return guiders
+
     def options(self) -> dict[str, object]:
         """The options of the pipeline."""
         given = {name: value for name, value in given_options(self.single.path).items() if _is_option(value)}
         return self.single.layout.options(self.single.family.name) | given
+
+
+def _edm_scheduler(least: float, highest: float) -> Config:
+    """The scheduler of U-Nets that predict velocity at EDM's noise levels: diffusers' values for CosXL."""
+    return {
+        "_class_name": "EDMEulerScheduler",
+        "num_train_timesteps": 1000,
+        "sigma_min": least,
+        "sigma_max": highest,
+        "sigma_data": 1.0,
+    }
 
 
 def _is_option(value: object) -> bool:

@@ -32,6 +32,7 @@ from safelight.models.hub.pull_plan import (
     is_pickle_name,
 )
 from safelight.models.hub.references import HubReference
+from safelight.models.hub.tokenizer_pull import tokenizer_files, tokenizer_plan
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -87,6 +88,11 @@ def plan_hub_pull(reference: HubReference, source: HttpSource, cache: Path | Non
     if not _COMMIT.fullmatch(commit):
         raise DownloadError(f"{source.host} names no commit of {reference.name}.")
     siblings: dict[str, Any] = {each.rfilename: each for each in info.siblings or ()}
+    if reference.tokenizer:
+        taken = tokenizer_files(reference.tokenizer, list(siblings))
+        remote = [_remote_file(siblings[name], reference.name, commit, source) for name in taken]
+        gated = bool(info.gated)
+        return tokenizer_plan(reference.tokenizer, source, commit, _licence(info), remote, gated=gated)
     names = _wanted_names(reference, list(siblings))
     if names is None:
         return None

@@ -30,7 +30,7 @@ from safelight.errors import (
 )
 from safelight.file_locks import FileLock
 from safelight.file_permissions import create_private_folder
-from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint
+from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import file_digest, remember_digest
 from safelight.models.hub.civitai import plan_civitai_pull
@@ -42,6 +42,7 @@ from safelight.models.hub.references import CivitaiReference, Reference
 from safelight.models.hub.tokens import read_token
 from safelight.models.inventory.file_kinds import FileKind, Kind, identify
 from safelight.models.inventory.kind_folders import KIND_FOLDERS, kind_folder
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZERS_FOLDER
 from safelight.settings import Settings
 
 STAGING = ".downloads"
@@ -273,7 +274,7 @@ class _Pull:
     # A diffusers folder.
 
     def _pull_folder(self) -> Pulled:
-        root = checkpoints_folder(self.settings.home)
+        root = self.settings.home / self.plan.root
         target = root / self.plan.name
         if path_exists(target):
             record = _read_record(target)
@@ -286,7 +287,7 @@ class _Pull:
                 return self._describe_folder(target, digests, present=True)
         _delete_abandoned(root / STAGING)
         self._check_space(root)
-        staging = root / STAGING / self.plan.reference.replace("/", "--")
+        staging = root / STAGING / self.plan.reference.replace("/", "--").replace(":", "--")
         digests, done = {}, 0  # by file name
         for file in self.plan.files:
             digests[file.name] = self._stage(file, staging / "files" / file.name, staging, done)
@@ -324,7 +325,7 @@ class _Pull:
     def _check_space(self, root: Path) -> None:
         """Refuse a folder that cannot fit, before its first file."""
         root.mkdir(parents=True, exist_ok=True)
-        staging = root / STAGING / self.plan.reference.replace("/", "--")
+        staging = root / STAGING / self.plan.reference.replace("/", "--").replace(":", "--")
         present = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         missing = self.plan.size - present - (shutil.disk_usage(root).free - FREE_SPACE)
         if missing > 0:
@@ -337,6 +338,8 @@ class _Pull:
     def _describe_folder(self, path: Path, digests: Mapping[str, str], *, present: bool = False) -> Pulled:
         remarks: tuple[str, ...] = ()
         family = None
+        if self.plan.root == TOKENIZERS_FOLDER:
+            return self._pulled(path, "tokenizer", None, digests, present=present)
         try:
             family = describe_checkpoint(path, self.plan.name).family.key
         except SafelightError as error:
@@ -370,7 +373,7 @@ class _Pull:
         size = sum((path / name if self.plan.folder else path).stat().st_size for name in digests)
         return Pulled(
             path,
-            self.plan.name,
+            self.plan.name if self.plan.folder else path.stem,
             kind,
             family,
             self.plan.reference,

@@ -13,6 +13,7 @@ from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES
 from safelight.models.hub.file_download import RemoteFile
 from safelight.models.hub.http_source import HttpSource
 from safelight.models.inventory.file_kinds import Kind
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZERS_FOLDER
 
 WEIGHTS_SUFFIXES = (".safetensors", ".gguf")
 CONVERT_HINT = (
@@ -34,7 +35,8 @@ class PullPlan:
         licence: What the source says of its licence; empty if nothing.
         gated: Whether the source gives it only to those who accepted its terms.
         files: The files, whose sizes and digests are known.
-        folder: Whether it is a diffusers folder.
+        folder: Whether it is a folder: a diffusers folder, or a tokenizer.
+        root: The folder of the data directory that a folder goes into.
         kind: What the source says it is; None if it does not.
         notes: What goes into the notes beside the file, as A1111 writes them.
         cached: Paths on this machine where the hub's libraries have such a file already, by its name.
@@ -48,19 +50,25 @@ class PullPlan:
     licence: str
     files: tuple[RemoteFile, ...]
     folder: bool = False
+    root: str = "checkpoints"
     gated: bool = False
     kind: Kind | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     cached: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def contents(self) -> str:
+        """What it has, where the source says nothing."""
+        return "tokenizer" if self.root == TOKENIZERS_FOLDER else "weights"
+
+    @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files whose size is stated."""
         return sum(file.size or 0 for file in self.files)
 
     @property
     def file(self) -> str | None:
-        """The file that was taken of a source's model; None for a diffusers folder."""
+        """The file that was taken of a source's model; None for a folder."""
         return None if self.folder else self.files[0].name
 
     def patient(self, sleep: Callable[[float], object]) -> PullPlan:

@@ -1,4 +1,4 @@
-"""The texts that name a model of a source: hub ids, CivitAI's numbers, addresses of pages, AIR urns."""
+"""The texts that name a model of a source: hub ids, CivitAI's numbers, addresses of pages, AIR urns, tokenizers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from safelight.errors import ModelReferenceError
+from safelight.models.tokenizers.tokenizer_sources import TOKENIZER_PREFIX, TOKENIZER_SOURCES
 
 _HUB = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.][\w./-]*))?", re.ASCII)
+_TOKENIZER = re.compile(rf"{TOKENIZER_PREFIX}(?P<name>[\w.-]+)(@(?P<revision>[\w.][\w./-]*))?", re.ASCII)
 _CIVITAI = re.compile(r"civitai:(?P<model>\d{1,12})(@(?P<version>\d{1,12}))?", re.ASCII)
 _AIR = re.compile(
     r"(urn:)?air:[\w.-]+:[\w.-]+:civitai:(?P<model>\d{1,12})(@(?P<version>\d{1,12}))?(\+\d{1,12})?",
@@ -31,11 +33,13 @@ class HubReference:
         name: owner/name.
         revision: A commit, branch or tag; None for the newest of the main branch.
         file: A file's path in the repository; None for the repository.
+        tokenizer: The tokenizer in it that is wanted, by its name in ``TOKENIZER_SOURCES``; empty for models.
     """
 
     name: str
     revision: str | None = None
     file: str | None = None
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def parse_reference(text: str, file: str | None = None) -> Reference:
     """The model that a text names.
 
     Args:
-        text: owner/name[@revision], civitai:MODEL[@VERSION], the address of a page, or an AIR urn.
+        text: owner/name[@revision], civitai:MODEL[@VERSION], tokenizer:NAME[@REVISION], the address of a page, or an
+            AIR urn.
         file: The file to take of it.
 
     Raises:
@@ -73,9 +78,23 @@ def parse_reference(text: str, file: str | None = None) -> Reference:
         return CivitaiReference(
             int(match["model"]), int(match["version"]) if match["version"] else None, file
         )
+    if match := _TOKENIZER.fullmatch(text):
+        return _parse_tokenizer(match["name"], match["revision"], file)
     if match := _HUB.fullmatch(text):
         return HubReference(match["name"], match["revision"], file)
     raise ModelReferenceError(f"{text[:200]!r} names no model that can be pulled.")
+
+
+def _parse_tokenizer(name: str, revision: str | None, file: str | None) -> HubReference:
+    source = TOKENIZER_SOURCES.get(name)
+    if source is None:
+        raise ModelReferenceError(
+            f"There is no tokenizer {name!r} to pull.",
+            hint=f"There are: {', '.join(TOKENIZER_SOURCES)}. Those of CLIP, T5 and Qwen come with Safelight.",
+        )
+    if file is not None:
+        raise ModelReferenceError("A tokenizer is pulled whole, without --file.")
+    return HubReference(source.repository, revision or source.revision, tokenizer=name)
 
 
 def _parse_page(text: str, file: str | None) -> Reference:

@@ -84,7 +84,10 @@ class FilePage:
 
 
 def inspect_folder(folder: Path) -> Iterator[FoundFile]:
-    """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish."""
+    """Describe all weights in a folder, at any depth, by their headers alone, but for files that vanish.
+
+    A folder that this process may not read is among them.
+    """
     paths = tuple(walk_weights(folder, WEIGHTS_SUFFIXES))
     for path in paths:
         _read_once(path)
@@ -92,6 +95,10 @@ def inspect_folder(folder: Path) -> Iterator[FoundFile]:
     for path in paths:
         if found := describe_file(path, parts):
             yield found
+    for listing in list_folders(folder):
+        if not listing.readable:
+            reason = "This folder cannot be read: its permissions do not allow it."
+            yield FoundFile(listing.folder, "unknown", None, 0, "", usable=False, reason=reason)
 
 
 def list_files(

@@ -1,4 +1,4 @@
-"""The tokenizers that come with Safelight, for text encoders in weights files: CLIP's, T5's and Qwen's.
+"""The tokenizers that come with Safelight, for text encoders in weights files: CLIP's, T5's, ByT5's and Qwen's.
 
 T5's vocabulary is Google's, Qwen's is Alibaba Cloud's, both under Apache-2.0, packed from the sources of
 stable-diffusion.cpp by ``scripts/pack_vocabularies.py``; CLIP's is in open_clip_torch (``clip_vocabulary``).
@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    ByT5Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
 
 from safelight.models.tokenizers.clip_vocabulary import END, byte_characters, clip_tokenizer
 
@@ -77,12 +86,36 @@ def qwen2_tokenizer() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-BUNDLED_TOKENIZERS: Mapping[str, Callable[[], PreTrainedTokenizerBase]] = {
+def qwen2_vl_processor() -> Qwen2VLProcessor:
+    """Qwen 2.5's processor; only its tokenizer is used, since the pipelines that need it give it no pictures."""
+    tokenizer = qwen2_tokenizer()
+    return Qwen2VLProcessor(
+        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=_QWEN_CHAT
+    )
+
+
+def qwen3_vl_processor() -> Qwen3VLProcessor:
+    """Qwen 3's processor, likewise."""
+    tokenizer = qwen2_tokenizer()
+    return Qwen3VLProcessor(
+        Qwen2VLImageProcessor(), tokenizer, Qwen3VLVideoProcessor(), chat_template=_QWEN_CHAT
+    )
+
+
+def byt5_tokenizer() -> PreTrainedTokenizerBase:
+    """ByT5's tokenizer, which has no vocabulary: the bytes of UTF-8 after three tokens."""
+    return ByT5Tokenizer(model_max_length=128)
+
+
+BUNDLED_TOKENIZERS: Mapping[str, Callable[[], object]] = {
     "clip": lambda: clip_tokenizer(END),
     "open-clip": lambda: clip_tokenizer("!"),
     "t5-512": t5_tokenizer,
     "qwen2": qwen2_tokenizer,
     "qwen3": qwen2_tokenizer,
+    "qwen2-vl": qwen2_vl_processor,
+    "qwen3-vl": qwen3_vl_processor,
+    "byt5": byt5_tokenizer,
 }
 """By the names that ``layouts`` use; the others' licences do not permit to ship them, or they were not at hand."""
 

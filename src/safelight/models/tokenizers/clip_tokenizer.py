@@ -15,9 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.sidecar import given_tokenizer
-from safelight.models.checkpoints.single_file import identify_single_file
 from safelight.models.tokenizers.clip_vocabulary import END, START, read_merges, read_vocabulary
+from safelight.models.tokenizers.given_tokenizers import given_folder
 
 MAX_LENGTH = 10_000
 """More tokens than any text encoder reads at once; a larger ``model_max_length`` means that none was set."""
@@ -140,18 +139,14 @@ def tokenizer_sources(checkpoint: Checkpoint) -> tuple[TokenizerSource, ...]:
 
 
 def _sources_of_file(checkpoint: Checkpoint) -> Iterator[TokenizerSource]:
-    single = identify_single_file(checkpoint.path)
     for part in checkpoint.parts:
-        slot = single.slot(part.component)
-        if slot is None or slot.tokenizer not in ("clip", "open-clip"):
+        if part.tokenizer not in ("clip", "open-clip"):
             continue
-        given = given_tokenizer(part.path, part.component, beside=False) or given_tokenizer(
-            checkpoint.path, part.component, beside=False
-        )
+        given = given_folder(part, checkpoint.path)
         if given is not None:
             yield _source_of_folder(given)
         else:
-            yield TokenizerSource(None, "!" if slot.tokenizer == "open-clip" else END)
+            yield TokenizerSource(None, "!" if part.tokenizer == "open-clip" else END)
 
 
 def _source_of_folder(folder: Path) -> TokenizerSource:

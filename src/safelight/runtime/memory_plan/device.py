@@ -19,6 +19,10 @@ HOST_SHARE = 0.8
 """The share of a machine's memory that networks and a picture may take."""
 ACCELERATOR_SHARE = 0.9
 """The same of an accelerator's memory; the rest is for its context and the allocator's fragments."""
+LIMIT_MARGIN = 0.05
+"""The share of a limit that is left free: who exceeds it is ended by the kernel, and not all memory is planned."""
+CONTROL_GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux has the limits of control groups, and the names of those that this process is in."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -78,7 +82,7 @@ def host_memory() -> HostMemory:
     machine = psutil.virtual_memory()
     total, free = machine.total, machine.available
     for limit, used in (*_control_group_limits(), *_resource_limits()):
-        total, free = min(total, limit), min(free, max(0, limit - used))
+        total, free = min(total, limit), min(free, max(0, int((1 - LIMIT_MARGIN) * limit) - used))
     return HostMemory(total, free)
 
 
@@ -96,21 +100,25 @@ def parse_bytes(text: str) -> int:
 
 
 def _control_group_limits() -> list[tuple[int, int]]:
-    """Limit and use of the control groups that this process is in, in bytes (Linux, version 1 and 2)."""
+    """Limit and use of the control groups of this process and of those above, in bytes (Linux, both versions)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
         return []
     found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            names, root = ("memory.max", "memory.current"), Path("/sys/fs/cgroup")
+            names, root = ("memory.max", "memory.current"), CONTROL_GROUPS
         elif "memory" in controllers.split(","):
-            names, root = ("memory.limit_in_bytes", "memory.usage_in_bytes"), Path("/sys/fs/cgroup/memory")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            root = CONTROL_GROUPS / "memory"
         else:
             continue
-        for folder in (root / path.lstrip("/"), root):  # in a container its own group is the root
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):  # in a container its own group is the root
+            if not folder.is_relative_to(root):
+                break
             try:
                 limit, used = ((folder / name).read_text().strip() for name in names)
             except OSError:
@@ -121,12 +129,16 @@ def _control_group_limits() -> list[tuple[int, int]]:
 
 
 def _page_cache(folder: Path) -> int:
-    """Bytes of cached files in a control group, which the kernel frees when it needs them."""
+    """Bytes of cached files in a control group that no process has mapped: the kernel frees them when it needs to."""
     try:
         lines = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return 0
-    return int(lines.get("total_inactive_file", lines.get("inactive_file", 0)))
+    if "total_inactive_file" in lines:  # version 1
+        cached, mapped = ("total_inactive_file", "total_active_file"), "total_mapped_file"
+    else:
+        cached, mapped = ("inactive_file", "active_file"), "file_mapped"
+    return max(0, sum(int(lines.get(name, 0)) for name in cached) - int(lines.get(mapped, 0)))
 
 
 def _resource_limits() -> list[tuple[int, int]]:

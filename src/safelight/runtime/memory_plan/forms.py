@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.blocks import BlockOffload
 from safelight.runtime.memory_plan.counter import replace_tensors
 from safelight.runtime.quantization.quantize import quantize_weight
@@ -47,24 +48,27 @@ class NetworkForm:
             Bytes of the weights on the device.
         """
         quantized = _quantizable(network) if self.int8 else frozenset()
-        mapped = self.offload == "disk"
+        pages = MappedPages()
+
+        place = torch.device("cpu") if self.offload else device  # one weight after the other
 
         def convert(tensor: Tensor) -> Tensor:
             if id(tensor) in quantized and not isinstance(tensor, QuantizedTensor):
-                return to_precision(quantize_weight(tensor, "int8"), dtype)
-            if mapped:
+                converted = to_precision(quantize_weight(tensor, "int8"), dtype).to(place)
+            elif self.offload == "disk":
                 return tensor.detach()
-            if not tensor.is_floating_point():
-                return tensor.detach().clone()
-            return tensor.detach().to(
-                dtype, copy=True
-            )  # a copy: the file may be cut short while it is in use
+            elif isinstance(tensor, QuantizedTensor):
+                return tensor.detach().to(place, dtype, copy=True)
+            else:  # a copy: the file may be cut short while it is in use
+                wanted = dtype if tensor.is_floating_point() else tensor.dtype
+                converted = tensor.detach().to(place, wanted, copy=True)
+            pages.release(tensor)
+            return converted
 
         replace_tensors(network, convert)
         if self.offload:
-            BlockOffload(network, device, dtype, self.nbytes)
+            BlockOffload(network, device, dtype, self.nbytes, mapped=self.offload == "disk")
             return self.nbytes
-        network.to(device)
         return sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -13,38 +14,56 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class StageMeter:
     """Measures the most memory that each stage took: networks and what is computed with them.
 
-    On an accelerator that is what torch allocated. On a CPU (Linux) it is the memory of the process beyond what it had
-    before, without the networks that were in memory then; what other threads do meanwhile counts as well.
+    On an accelerator that is what torch allocated. On a CPU (Linux) it is the process's own memory, not mapped files,
+    beyond what it had before without the networks that were in memory then; what other threads do meanwhile counts as
+    well. As in plans, networks that stay in memory although nobody uses them do not count.
 
     Args:
         device: The device.
         loaded: Bytes of the networks in memory at the beginning.
+        idle: Returns the bytes of those in memory that nobody uses.
 
     Attributes:
         peaks: Bytes by stage; empty where they cannot be measured.
     """
 
-    def __init__(self, device: torch.device, loaded: int) -> None:
-        self._device = device
-        self._before = _status("VmRSS") - loaded if device.type == "cpu" else 0
-        self._stage, self._measurable = "", True
+    def __init__(self, device: torch.device, loaded: int, idle: Callable[[], int] = lambda: 0) -> None:
+        self._device, self._idle = device, idle
+        self._before = _status("RssAnon") - loaded if device.type == "cpu" else 0
+        self._stage, self._measurable, self._changed = "", True, False
         self.peaks: dict[str, int] = {}
 
     def begin(self, stage: str) -> None:
         """A stage begins, and the one before it ends; an empty name ends the last one."""
         if stage == self._stage:
             return
-        if self._stage and (peak := self._peak()) > 0:
-            self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), peak)
-        self._stage = stage
+        self._record()
+        self._stage, self._changed = stage, False
         self._reset()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A network takes the place of another one within the block; what loading it takes is not measured."""
+        if self._changed:  # else the network is still that of the stage before
+            self._record()
+        try:
+            yield
+        finally:
+            self._changed = True
+            self._reset()
+
+    def _record(self) -> None:
+        if self._stage and (peak := self._peak() - self._idle()) > 0:
+            self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), peak)
 
     def _peak(self) -> int:
         if not self._measurable:
             return 0
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
-        return _status("VmHWM") - self._before if self._device.type == "cpu" else 0
+        if self._device.type != "cpu":
+            return 0
+        return _status("VmHWM") - _status("RssFile") - self._before
 
     def _reset(self) -> None:
         if self._device.type == "cuda":

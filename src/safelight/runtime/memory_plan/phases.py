@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from safelight.runtime.component import Component, ComponentSource
-from safelight.runtime.pool import Reservation
+from safelight.runtime.pool import Reservation, release_freed_memory
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -20,7 +20,7 @@ class Phases:
 
     Args:
         reservation: The memory.
-        while_loading: A context in which networks are loaded.
+        while_loading: A context in which a network takes the place of another one.
     """
 
     def __init__(self, reservation: Reservation, while_loading: Context = nullcontext) -> None:
@@ -32,9 +32,11 @@ class Phases:
         """A component, which stays leased until another one is used."""
         if self._current is not None and self._current[0].key == source.key:
             return self._current[1]
-        self.close()
         with self._while_loading():
+            self.close()
+            release_freed_memory()  # of what was computed with the last one
             component = self._lease.enter_context(self._reservation.lease(source))
+            release_freed_memory()  # of what was read and converted
         self._current = source, component
         return component
 
@@ -57,6 +59,7 @@ class LeasedNetwork(nn.Module):
         use: Returns the network, in memory.
         context: A context in which its calls are computed, such as sliced attention.
         replaced: Methods that take the place of the network's own, such as tiled decoding; they get the network.
+        known_as: The class that ``isinstance`` finds, for networks that pipelines recognise by their class.
     """
 
     def __init__(
@@ -68,11 +71,18 @@ class LeasedNetwork(nn.Module):
         *,
         context: Context = nullcontext,
         replaced: dict[str, Callable[[nn.Module], Callable[..., Any]]] | None = None,
+        known_as: type[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         # No submodule, so that nothing finds the empty network's weights.
         self.__dict__.update(_empty=empty, _use=use, _context=context, _replaced=replaced or {})
-        self.__dict__.update(_device=device, _dtype=dtype)
+        self.__dict__.update(_device=device, _dtype=dtype, _known_as=known_as or LeasedNetwork)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The class that ``isinstance`` finds beside its own."""
+        known: type = self.__dict__.get("_known_as", LeasedNetwork)
+        return known
 
     @property
     def config(self) -> Any:

@@ -19,6 +19,8 @@ GROUPS: dict[Target, int] = {"int8": 64, "int4": 32, "nf4": 64, "fp8": 0}
 _SCALE_STEPS = 24
 """Scales that are tried for each group of four bits."""
 _CHUNK = 1 << 17
+_AT_ONCE = 1 << 18
+"""Elements of the rows that are converted to eight bits at a time."""
 _SMALLEST = 1e-12
 
 
@@ -31,10 +33,10 @@ def quantize_weight(weight: torch.Tensor, target: Target, group: int | None = No
         group: Elements that share a scale; by default ``GROUPS[target]``. Not for fp8.
     """
     size = GROUPS[target] if group is None else group
+    if target == "int8":
+        return _int8(weight.detach(), size)
     values = weight.detach().to(torch.float32)
     match target:
-        case "int8":
-            return _int8(values, size)
         case "int4":
             return _int4(values, size)
         case "nf4":
@@ -51,12 +53,18 @@ def _grouped(values: torch.Tensor, group: int) -> torch.Tensor:
     return padded.view(len(values), groups, size)
 
 
-def _int8(values: torch.Tensor, group: int) -> QuantizedTensor:
-    grouped = _grouped(values, group)
-    scales = _stored(grouped.abs().amax(-1) / 127)
-    codes = (grouped / scales.float().unsqueeze(-1)).round_().clamp_(-127, 127).to(torch.int8)
-    parts = {"codes": codes.flatten(1), "scales": scales}
-    return QuantizedTensor(Int8(group), parts, tuple(values.shape))
+def _int8(weight: torch.Tensor, group: int) -> QuantizedTensor:
+    """Some rows at a time: beside the result, a large weight takes little memory."""
+    groups, size = groups_of(tuple(weight.shape), group)
+    rows = len(weight)
+    codes = weight.new_empty((rows, groups * size), dtype=torch.int8)
+    scales = weight.new_empty((rows, groups), dtype=torch.bfloat16)
+    for start in range(0, rows, step := max(_AT_ONCE // max(groups * size, 1), 1)):
+        part = slice(start, start + step)
+        grouped = _grouped(weight[part].to(torch.float32), group)
+        scales[part] = _stored(grouped.abs().amax(-1) / 127)
+        codes[part] = (grouped / scales[part].float().unsqueeze(-1)).round_().clamp_(-127, 127).flatten(1)
+    return QuantizedTensor(Int8(group), {"codes": codes, "scales": scales}, tuple(weight.shape))
 
 
 def _int4(values: torch.Tensor, group: int) -> QuantizedTensor:

@@ -11,14 +11,19 @@ from safelight.models.checkpoints.layouts import (
     auraflow,
     chroma,
     cogview4,
+    ernie_image,
     flux,
     flux2,
     hidream,
     hunyuan_dit,
+    hunyuan_image,
+    kandinsky5,
+    kolors,
     krea2,
     lumina2,
     pixart,
     qwen_image,
+    qwen_image21,
     sana,
     sd3,
     stable_diffusion,
@@ -28,10 +33,20 @@ from safelight.models.checkpoints.layouts.autoencoders import AUTOENCODERS
 from safelight.models.checkpoints.layouts.layout import FamilyLayout, NetworkLayout, Role, Shapes, Slot
 from safelight.models.checkpoints.layouts.text_encoders import TEXT_ENCODERS
 
-__all__ = ["FAMILY_LAYOUTS", "NETWORKS", "FamilyLayout", "NetworkLayout", "Role", "Shapes", "Slot"]
+__all__ = [
+    "FAMILY_LAYOUTS",
+    "NETWORKS",
+    "FamilyLayout",
+    "NetworkLayout",
+    "Role",
+    "Shapes",
+    "Slot",
+    "layout_of",
+]
 
 FAMILY_LAYOUTS: tuple[FamilyLayout, ...] = (
     *stable_diffusion.LAYOUTS,
+    kolors.LAYOUT,
     chroma.LAYOUT,
     flux.LAYOUT,
     *flux2.LAYOUTS,
@@ -46,6 +61,10 @@ FAMILY_LAYOUTS: tuple[FamilyLayout, ...] = (
     hidream.LAYOUT,
     krea2.LAYOUT,
     cogview4.LAYOUT,
+    ernie_image.LAYOUT,
+    kandinsky5.LAYOUT,
+    hunyuan_image.LAYOUT,
+    qwen_image21.LAYOUT,
 )
 """Every family; where several fit a denoiser, the first does."""
 
@@ -54,3 +73,13 @@ NETWORKS: Mapping[str, NetworkLayout] = {
     for layout in (*AUTOENCODERS, *TEXT_ENCODERS, *(family.denoiser for family in FAMILY_LAYOUTS))
 }
 """Every kind of network by name."""
+
+
+def layout_of(family: str) -> FamilyLayout | None:
+    """The layout of a family or of a variant of one, by its name; None if there is none."""
+    fitting = [
+        layout
+        for layout in FAMILY_LAYOUTS
+        if family == layout.denoiser.name or family.startswith(f"{layout.denoiser.name}-")
+    ]
+    return max(fitting, key=lambda layout: len(layout.denoiser.name), default=None)

@@ -1,4 +1,4 @@
-"""Autoencoders as files: Stable Diffusion's and Flux', Flux.2's, Wan's and Qwen's, DC-AE, and TAESD's tiny ones.
+"""Autoencoders as files: Stable Diffusion's and Flux', Flux.2's, Wan's and Qwen's, HunyuanImage's, DC-AE, TAESD's.
 
 Shapes tell everything but factors, which belong to the families (`Slot.config`), and the groups of normalization: 32 in
 all published ones.
@@ -106,7 +106,9 @@ KL = NetworkLayout(
     class_name="AutoencoderKL",
     own_keys=_KL_OWN,
     library_keys=_KL_LIBRARY,
-    fits=lambda shapes: _is_flat(shapes) and "bn.running_mean" not in shapes,
+    fits=lambda shapes: (
+        _is_flat(shapes) and "bn.running_mean" not in shapes and not _is_hunyuan_image(shapes)
+    ),
     convert=_convert_kl,
     config=kl_config,
     required=("norm_num_groups",),
@@ -225,9 +227,201 @@ WAN = NetworkLayout(
     class_name="AutoencoderKLQwenImage",
     own_keys=("decoder.middle.0.residual.0.gamma",),
     library_keys=("decoder.mid_block.resnets.0.norm1.gamma",),
+    fits=lambda shapes: (
+        not any(
+            key in shapes
+            for key in (
+                "decoder.upsamples.0.upsamples.0.residual.0.gamma",
+                "decoder.up_blocks.0.upsampler.resample.1.weight",
+            )
+        )
+    ),
     convert=_convert_wan,
     config=_wan_config,
     required=("latents_mean", "latents_std"),
+    width=_latent_channels,
+)
+
+# Qwen-Image 2.1: Wan 2.2's blocks, and two-dimensional
+
+_QWEN21_MIDDLE = re.compile(r"(encoder|decoder)\.middle\.(\d)\.(.*)")
+_QWEN21_BLOCK = re.compile(
+    r"(encoder|decoder)\.(?:down|up)samples\.(\d{1,9})\.(?:down|up)samples\.(\d{1,9})\.(.*)"
+)
+
+
+def _convert_qwen21(tensors: Tensors) -> Tensors:
+    """Wan 2.2's names, which ComfyUI's file has, to diffusers': each level has its blocks in a list of its own."""
+    return {_qwen21_name(name): tensor for name, tensor in tensors.items()}
+
+
+def _qwen21_name(name: str) -> str:
+    if found := _QWEN21_BLOCK.match(name):
+        part, level, place, rest = found.groups()
+        sampled = rest.startswith(("resample.", "time_conv."))
+        sampler = "downsampler" if part == "encoder" else "upsampler"
+        inside = sampler if sampled else f"resnets.{place}"
+        blocks = "down_blocks" if part == "encoder" else "up_blocks"
+        name = f"{part}.{blocks}.{level}.{inside}.{rest}"
+    elif found := _QWEN21_MIDDLE.match(name):
+        part, place, rest = found.groups()
+        inside = "attentions.0" if place == "1" else f"resnets.{int(place) // 2}"
+        name = f"{part}.mid_block.{inside}.{rest}"
+    else:
+        for old, new in _WAN_TOP:
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+                break
+    for old, new in _WAN_RESIDUAL.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _qwen21_config(shapes: Shapes) -> Config:
+    base = needed(shapes, 0, "encoder.conv_in.weight")
+    levels = count_blocks(shapes, "encoder.down_blocks.")
+    widths = [
+        needed(shapes, 0, f"encoder.down_blocks.{level}.resnets.0.conv1.weight") for level in range(levels)
+    ]
+    latents = needed(shapes, 1, "decoder.conv_in.weight")
+    config: Config = {
+        "base_dim": base,
+        "decoder_base_dim": needed(shapes, 0, "decoder.norm_out.gamma"),
+        "z_dim": latents,
+        "dim_mult": [width // base for width in widths],
+        "num_res_blocks": count_blocks(shapes, "encoder.down_blocks.0.resnets."),
+        "temperal_downsample": [
+            f"encoder.down_blocks.{level}.downsampler.time_conv.weight" in shapes
+            for level in range(levels - 1)
+        ],
+        "in_channels": needed(shapes, 1, "encoder.conv_in.weight"),
+        "out_channels": needed(shapes, 0, "decoder.conv_out.weight"),
+    }
+    if latents == 64:
+        config |= {"latents_mean": QWEN21_MEAN, "latents_std": QWEN21_STD}
+    return config
+
+
+QWEN21_MEAN = [0.5126, 0.7721, -0.0631, 1.3506, -0.7855, -2.1025, -0.3458, 1.3722,
+               1.8873, -1.7177, -0.6510, 0.2732, 0.7562, -0.6163, -1.0277, 3.8363,
+               2.0210, 0.0472, 0.9320, 2.0087, 2.4954, -0.1391, -1.4249, 1.8464,
+               -0.5236, 1.2826, 3.7046, -1.3035, 2.7286, -1.4518, -1.9036, -1.9955,
+               -0.0342, -1.0265, -0.7636, 3.0555, 0.0746, -3.0751, -0.1076, 1.7376,
+               -1.0914, -1.9435, -0.2784, -1.3680, 0.4809, -0.4433, 0.3764, 0.5729,
+               -2.0595, 1.0960, -1.3260, -2.0211, -5.0179, 0.5275, 4.0162, 1.8505,
+               0.3026, 1.9373, 1.4937, 0.2632, 0.5547, -1.7121, -0.1562, 0.0304]  # fmt: skip
+QWEN21_STD = [3.2001, 3.2936, 3.4321, 3.0091, 3.1061, 4.0379, 4.0705, 3.7910,
+              3.0785, 3.6500, 3.9308, 3.0904, 2.8778, 3.7675, 3.7320, 5.0756,
+              3.2864, 4.0397, 3.1317, 4.0443, 2.9249, 3.9454, 3.0988, 4.2489,
+              3.4896, 3.8513, 3.9323, 3.4719, 3.7498, 4.2830, 3.5694, 4.2467,
+              3.9037, 3.2947, 5.0770, 3.5075, 3.2700, 3.4767, 2.8063, 5.1125,
+              3.5327, 4.7833, 3.1286, 4.1819, 3.8527, 3.8312, 3.5605, 4.3875,
+              3.9624, 4.0168, 3.5643, 4.0550, 5.5614, 4.2963, 4.4080, 3.4959,
+              3.8747, 3.7608, 3.5735, 3.1490, 3.7662, 3.6746, 3.4563, 3.8161]  # fmt: skip
+"""Means and deviations of the latents of Qwen-Image 2.1: diffusers' defaults."""
+
+QWEN21 = NetworkLayout(
+    name="qwen-image-21-vae",
+    title="an autoencoder of Qwen-Image 2.1",
+    role="vae",
+    class_name="AutoencoderKLQwenImage21",
+    own_keys=("decoder.upsamples.0.upsamples.0.residual.0.gamma",),
+    library_keys=("decoder.up_blocks.0.upsampler.resample.1.weight",),
+    fits=lambda shapes: (
+        len(shapes.get("decoder.conv1.weight", shapes.get("decoder.conv_in.weight", ()))) == 4
+    ),
+    convert=_convert_qwen21,
+    config=_qwen21_config,
+    required=("latents_mean", "latents_std"),
+    width=_latent_channels,
+)
+
+# HunyuanImage 2.1
+
+
+def _is_hunyuan_image(shapes: Shapes) -> bool:
+    """Whether upsampling is by more channels, and so the convolution's output is wider than its input."""
+    return any(
+        len(shape) > 1 and shape[0] > shape[1]
+        for shape in (
+            shapes.get("decoder.up.0.upsample.conv.weight", ()),
+            *(shapes.get(f"decoder.up_blocks.{place}.conv.weight", ()) for place in range(1, 9)),
+        )
+    )
+
+
+def _convert_hunyuan_image(tensors: Tensors) -> Tensors:
+    """The names that diffusers' scripts/convert_hunyuan_image_to_diffusers.py reads; its blocks are in one list."""
+    blocks: dict[tuple[str, int], int] = {}
+    for part in ("encoder", "decoder"):
+        kind = "down" if part == "encoder" else "up"
+        levels = count_blocks(dict.fromkeys(tensors, ()), f"{part}.{kind}.")
+        place = 0
+        for level in range(levels):
+            blocks[part, level] = place
+            prefix = f"{part}.{kind}.{level}."
+            place += count_blocks(dict.fromkeys(tensors, ()), f"{prefix}block.")
+            place += f"{prefix}{kind}sample.conv.weight" in tensors
+    converted: Tensors = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() == 5:  # the authors' file has convolutions in time of length 1
+            tensor = tensor.squeeze(2)  # noqa: PLW2901  the same tensor
+        converted[_hunyuan_image_name(name, blocks, tensors)] = tensor
+    return converted
+
+
+def _hunyuan_image_name(name: str, blocks: dict[tuple[str, int], int], tensors: Tensors) -> str:
+    if found := re.match(
+        r"(encoder|decoder)\.(down|up)\.(\d{1,9})\.(?:block\.(\d{1,9})|(?:down|up)sample)\.(.*)", name
+    ):
+        part, kind, level, place, rest = found.groups()
+        first = blocks[part, int(level)]
+        if place is None:
+            prefix = f"{part}.{kind}.{level}.block."
+            place = str(count_blocks(dict.fromkeys(tensors, ()), prefix))
+        return f"{part}.{kind}_blocks.{first + int(place)}.{rest.replace('nin_shortcut', 'conv_shortcut')}"
+    name = name.replace(".mid.block_1.", ".mid_block.resnets.0.").replace(
+        ".mid.block_2.", ".mid_block.resnets.1."
+    )
+    if ".mid.attn_1." in name:
+        name = name.replace(".mid.attn_1.", ".mid_block.attentions.0.")
+        name = re.sub(r"\.([qkv])\.", r".to_\1.", name).replace(".proj_out.", ".proj.")
+    return name
+
+
+def _hunyuan_image_config(shapes: Shapes) -> Config:
+    """A level ends with a convolution that gives it another width; the last one has none."""
+    count = count_blocks(shapes, "encoder.down_blocks.")
+    widths, layers = [], 0
+    for place in range(count):
+        first = side(shapes, 0, f"encoder.down_blocks.{place}.conv1.weight")
+        if first is None:
+            continue
+        if place == 0 or f"encoder.down_blocks.{place - 1}.conv.weight" in shapes:
+            widths.append(first)
+        layers += len(widths) == 1
+    samplers = sum(f"encoder.down_blocks.{place}.conv.weight" in shapes for place in range(count))
+    return {
+        "in_channels": needed(shapes, 1, "encoder.conv_in.weight"),
+        "out_channels": needed(shapes, 0, "decoder.conv_out.weight"),
+        "latent_channels": needed(shapes, 1, "decoder.conv_in.weight"),
+        "block_out_channels": widths,
+        "layers_per_block": layers,
+        "spatial_compression_ratio": 2**samplers,
+        "sample_size": 384,
+    }
+
+
+HUNYUAN_IMAGE = NetworkLayout(
+    name="hunyuan-image-vae",
+    title="an autoencoder of HunyuanImage 2.1",
+    role="vae",
+    class_name="AutoencoderKLHunyuanImage",
+    own_keys=("decoder.up.0.block.0.norm1.weight",),
+    library_keys=("decoder.up_blocks.0.norm1.weight",),
+    fits=_is_hunyuan_image,
+    convert=_convert_hunyuan_image,
+    config=_hunyuan_image_config,
     width=_latent_channels,
 )
 
@@ -342,5 +536,5 @@ TINY = NetworkLayout(
     width=lambda shapes: side(shapes, 1, "decoder.1.weight", "decoder.layers.0.weight"),
 )
 
-AUTOENCODERS = (KL, FLUX2_VAE, WAN, DC, TINY)
+AUTOENCODERS = (KL, FLUX2_VAE, QWEN21, WAN, DC, TINY, HUNYUAN_IMAGE)
 """All kinds."""

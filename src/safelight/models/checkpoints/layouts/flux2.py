@@ -77,7 +77,7 @@ def _latent_channels(shapes: Shapes) -> int | None:
     return None if inputs is None else inputs // 4
 
 
-_VAE = Slot(
+VAE_SLOT = Slot(
     component="vae",
     layouts=("flux2-vae",),
     usual_files=("flux2-vae.safetensors",),
@@ -104,7 +104,7 @@ def _scheduler(_: str) -> Config:
 DEV = FamilyLayout(
     denoiser=_transformer("flux2", "a Flux.2 transformer", guided=True),
     slots=(
-        _VAE,
+        VAE_SLOT,
         Slot(
             component="text_encoder",
             layouts=("mistral",),
@@ -120,7 +120,7 @@ DEV = FamilyLayout(
 KLEIN = FamilyLayout(
     denoiser=_transformer("flux2-klein", "a Flux.2 klein transformer", guided=False),
     slots=(
-        _VAE,
+        VAE_SLOT,
         Slot(
             component="text_encoder",
             layouts=("qwen3",),

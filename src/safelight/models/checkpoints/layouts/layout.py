@@ -31,7 +31,7 @@ class NetworkLayout:
         class_name: Its class.
         library: The library of the class.
         own_keys: Names of tensors in its authors' layout; a file with one of them has that layout.
-        library_keys: Likewise for the layout of diffusers or transformers.
+        library_keys: Likewise for the layout of its library.
         fits: Whether the shapes are those of this kind, where others share its names.
         convert: Gives the tensors of the authors' layout the names of the library: the name of a function of diffusers
             (``loaders.single_file_utils``), or a function. It may change the mapping that it is given.
@@ -48,7 +48,7 @@ class NetworkLayout:
     title: str
     role: Role
     class_name: str
-    library: Literal["diffusers", "transformers"] = "diffusers"
+    library: Literal["diffusers", "transformers", "kolors"] = "diffusers"
     own_keys: tuple[str, ...] = ()
     library_keys: tuple[str, ...] = ()
     fits: Callable[[Shapes], bool] = lambda _: True
@@ -113,6 +113,7 @@ class FamilyLayout:
         variant: Tells the family's variants apart; the result is a name of ``families.FAMILIES``.
         scheduler: The config of a variant's scheduler, with its ``_class_name``.
         options: The options of a variant's pipelines.
+        guiders: The configs of a variant's guiders by their component names, with their ``_class_name``.
     """
 
     denoiser: NetworkLayout
@@ -120,6 +121,7 @@ class FamilyLayout:
     variant: Variant
     scheduler: Callable[[str], Config]
     options: Callable[[str], Config] = lambda _: {}
+    guiders: Callable[[str], Mapping[str, Config]] = lambda _: {}
 
 
 def side(shapes: Shapes, axis: int, *names: str) -> int | None:

@@ -25,6 +25,7 @@ from safelight.models.checkpoints.layouts.layout import (
 
 AXES = {128: [16, 56, 56]}
 QWEN_VAE_FILES = ("qwen_image_vae.safetensors",)
+QWEN_ENCODER_FILES = ("qwen_2.5_vl_7b.safetensors", "qwen_2.5_vl_7b_fp8_scaled.safetensors")
 
 
 def _config(shapes: Shapes) -> Config:
@@ -65,6 +66,20 @@ def _latent_channels(shapes: Shapes) -> int | None:
     return None if outputs is None else outputs // 4
 
 
+def qwen_scheduler() -> Config:
+    """The scheduler of Qwen-Image."""
+    return flow_scheduler(
+        base_image_seq_len=256,
+        base_shift=0.5,
+        max_image_seq_len=8192,
+        max_shift=0.9,
+        shift=1.0,
+        shift_terminal=0.02,
+        time_shift_type="exponential",
+        use_dynamic_shifting=True,
+    )
+
+
 LAYOUT = FamilyLayout(
     denoiser=QWEN_TRANSFORMER,
     slots=(
@@ -79,21 +94,12 @@ LAYOUT = FamilyLayout(
         Slot(
             component="text_encoder",
             layouts=("qwen2.5-vl",),
-            usual_files=("qwen_2.5_vl_7b.safetensors", "qwen_2.5_vl_7b_fp8_scaled.safetensors"),
+            usual_files=QWEN_ENCODER_FILES,
             wanted_width=lambda shapes: side(shapes, 1, "txt_in.weight"),
             prefixes=("qwen25_7b", "qwen2.5", "text_encoder"),
             tokenizer="qwen2",
         ),
     ),
     variant=_variant,
-    scheduler=lambda _: flow_scheduler(
-        base_image_seq_len=256,
-        base_shift=0.5,
-        max_image_seq_len=8192,
-        max_shift=0.9,
-        shift=1.0,
-        shift_terminal=0.02,
-        time_shift_type="exponential",
-        use_dynamic_shifting=True,
-    ),
+    scheduler=lambda _: qwen_scheduler(),
 )

@@ -16,6 +16,7 @@ from safelight.models.checkpoints.layouts.layout import (
     Shapes,
     Slot,
     Tensors,
+    Variant,
     count_blocks,
     declared,
     needed,
@@ -66,6 +67,7 @@ def _unet_config(shapes: Shapes) -> Config:
             "use_linear_projection": linear,
             "norm_num_groups": 32 if all(width % 32 == 0 for width in widths) else None,
             "time_cond_proj_dim": side(shapes, 1, "time_embedding.cond_proj.weight"),
+            "encoder_hid_dim": side(shapes, 1, "encoder_hid_proj.weight"),
             **(
                 {
                     "addition_embed_type": "text_time",
@@ -94,10 +96,13 @@ def _convert_unet(tensors: Tensors) -> Tensors:
     converted = convert_with("convert_ldm_unet_checkpoint", named, config)
     if "time_embed.cond_proj.weight" in tensors:  # the guidance of distilled models (LCM)
         converted["time_embedding.cond_proj.weight"] = tensors["time_embed.cond_proj.weight"]
-    return converted
+    # Kolors' projection has no other name in the original code's layout
+    return converted | {
+        name: value for name, value in tensors.items() if name.startswith("encoder_hid_proj.")
+    }
 
 
-def _unet(name: str, title: str, fits: Callable[[Shapes], bool]) -> NetworkLayout:
+def unet(name: str, title: str, fits: Callable[[Shapes], bool]) -> NetworkLayout:
     """A U-Net's layout.
 
     Args:
@@ -115,7 +120,7 @@ def _unet(name: str, title: str, fits: Callable[[Shapes], bool]) -> NetworkLayou
         fits=lambda shapes: (
             fits(shapes)
             and any("attn2.to_k." in key for key in shapes)
-            and "encoder_hid_proj.weight" not in shapes
+            and (_is_xl(shapes) if name == "kolors" else "encoder_hid_proj.weight" not in shapes)
         ),
         convert=_convert_unet,
         config=lambda shapes: _unet_config(shapes) | _FIXED[name],
@@ -128,6 +133,7 @@ _FIXED: Mapping[str, Config] = {
     "sd2": {"sample_size": 96, "upcast_attention": True},
     "sdxl": {"sample_size": 128},
     "sdxl-refiner": {"sample_size": 128},
+    "kolors": {"sample_size": 128, "encoder_hid_dim_type": "text_proj"},
 }
 
 
@@ -166,13 +172,22 @@ def _check_edit(shapes: Shapes) -> str:
     )
 
 
-def _variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mapping[str, str], str], str]:
+def unet_variant(key: str, families: tuple[str, ...]) -> Variant:
+    """Tell the variants of a U-Net's family apart.
+
+    Args:
+        key: The family.
+        families: The names of its variants that Safelight has.
+    """
+
     def variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
         found = _check_edit(shapes)
         if found:
             if f"{key}-{found}" not in families:
                 raise CheckpointFamilyError("The file is an inpainting model of a family that has none.")
             return f"{key}-{found}"
+        if "edm_mean" in shapes and f"{key}-playground" in families:
+            return f"{key}-playground"
         guided = "time_embed.cond_proj.weight" in shapes or "time_embedding.cond_proj.weight" in shapes
         if guided and f"{key}-lcm" in families:
             return f"{key}-lcm"
@@ -190,7 +205,8 @@ def _variant(key: str, families: tuple[str, ...]) -> Callable[[Shapes, Mapping[s
     return variant
 
 
-def _betas(class_name: str, **values: object) -> Config:
+def betas(class_name: str, **values: object) -> Config:
+    """The config of a scheduler with Stable Diffusion's noise levels, unless other values are given."""
     return {
         "_class_name": class_name,
         "beta_start": 0.00085,
@@ -202,23 +218,44 @@ def _betas(class_name: str, **values: object) -> Config:
     }
 
 
+_EDM: Config = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "sigma_min": 0.002,
+    "sigma_max": 80.0,
+    "sigma_data": 0.5,
+    "prediction_type": "epsilon",
+}
+"""The scheduler of Playground 2.5, with diffusers' values."""
+
+
 def _euler(variant: str) -> Config:
+    if variant.endswith("playground"):
+        return _EDM
     if variant.endswith(("lcm", "lcm-cfg")):
         return _lcm()
     if variant.endswith("turbo"):
-        return _betas("EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
+        return betas("EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
     if variant.endswith("hyper"):
-        return _betas("TCDScheduler", timestep_spacing="trailing", clip_sample=False)
+        return betas("TCDScheduler", timestep_spacing="trailing", clip_sample=False)
     if variant.endswith("lightning"):
-        return _betas("EulerDiscreteScheduler", timestep_spacing="trailing")
-    return _betas("EulerDiscreteScheduler", interpolation_type="linear", timestep_spacing="leading")
+        return betas("EulerDiscreteScheduler", timestep_spacing="trailing")
+    return betas("EulerDiscreteScheduler", interpolation_type="linear", timestep_spacing="leading")
 
 
 def _lcm() -> Config:
-    return _betas("LCMScheduler", original_inference_steps=50, set_alpha_to_one=True, clip_sample=False)
+    return betas("LCMScheduler", original_inference_steps=50, set_alpha_to_one=True, clip_sample=False)
 
 
-def _vae(side_in_pixels: int, scaling: float, *names: str, other_names: tuple[str, ...] = ()) -> Slot:
+def unet_vae(side_in_pixels: int, scaling: float, *names: str, other_names: tuple[str, ...] = ()) -> Slot:
+    """The place of a U-Net's autoencoder.
+
+    Args:
+        side_in_pixels: The side of the pictures that it was trained on.
+        scaling: The factor of its latents.
+        names: Words in names of files that belong to the family.
+        other_names: Words in names of files that belong to another.
+    """
     return Slot(
         component="vae",
         layouts=("kl", "tiny"),
@@ -260,63 +297,72 @@ def _open_clip(component: str, *prefixes: str, names: tuple[str, ...]) -> Slot:
 _BIG_G = ("clip_g", "clip-g", "bigg")
 
 SD1 = FamilyLayout(
-    denoiser=_unet(
+    denoiser=unet(
         "sd1", "a Stable Diffusion 1 U-Net", lambda shapes: not _is_xl(shapes) and not _is_linear(shapes)
     ),
-    slots=(_vae(512, 0.18215, other_names=("xl",)), replace(_CLIP, wanted_width=context_width)),
-    variant=_variant("sd1", ("sd1-inpaint", "sd1-lcm", "sd1-lcm-cfg", "sd1-hyper")),
+    slots=(unet_vae(512, 0.18215, other_names=("xl",)), replace(_CLIP, wanted_width=context_width)),
+    variant=unet_variant("sd1", ("sd1-inpaint", "sd1-lcm", "sd1-lcm-cfg", "sd1-hyper")),
     scheduler=lambda variant: (
         _lcm()
         if variant.endswith(("lcm", "lcm-cfg"))
-        else _betas("PNDMScheduler", set_alpha_to_one=False, skip_prk_steps=True)
+        else betas("PNDMScheduler", set_alpha_to_one=False, skip_prk_steps=True)
     ),
 )
 SD2 = FamilyLayout(
-    denoiser=_unet(
+    denoiser=unet(
         "sd2", "a Stable Diffusion 2 U-Net", lambda shapes: not _is_xl(shapes) and _is_linear(shapes)
     ),
     slots=(
-        _vae(768, 0.18215, other_names=("xl",)),
+        unet_vae(768, 0.18215, other_names=("xl",)),
         replace(
             _open_clip("text_encoder", "cond_stage_model.model", names=("clip_h", "clip-h", "vit-h")),
             class_name="CLIPTextModel",
             wanted_width=context_width,
         ),
     ),
-    variant=_variant("sd2", ("sd2-inpaint", "sd2-turbo")),
-    scheduler=lambda _: _betas("DDIMScheduler", set_alpha_to_one=False, clip_sample=False),
+    variant=unet_variant("sd2", ("sd2-inpaint", "sd2-turbo")),
+    scheduler=lambda _: betas("DDIMScheduler", set_alpha_to_one=False, clip_sample=False),
 )
 SDXL = FamilyLayout(
-    denoiser=_unet(
+    denoiser=unet(
         "sdxl",
         "a Stable Diffusion XL U-Net",
         lambda shapes: _is_xl(shapes) and context_width(shapes) != 1280,
     ),
     slots=(
-        _vae(1024, 0.13025, "xl"),
+        unet_vae(1024, 0.13025, "xl"),
         _CLIP,
         _open_clip("text_encoder_2", "embedders.1.model", "clip_g", names=_BIG_G),
     ),
-    variant=_variant(
-        "sdxl", ("sdxl-inpaint", "sdxl-lcm", "sdxl-lcm-cfg", "sdxl-turbo", "sdxl-lightning", "sdxl-hyper")
+    variant=unet_variant(
+        "sdxl",
+        (
+            "sdxl-inpaint",
+            "sdxl-lcm",
+            "sdxl-lcm-cfg",
+            "sdxl-turbo",
+            "sdxl-lightning",
+            "sdxl-hyper",
+            "sdxl-playground",
+        ),
     ),
     scheduler=_euler,
     options=lambda _: {"force_zeros_for_empty_prompt": True},
 )
 SDXL_REFINER = FamilyLayout(
-    denoiser=_unet(
+    denoiser=unet(
         "sdxl-refiner",
         "the U-Net of Stable Diffusion XL's refiner",
         lambda shapes: _is_xl(shapes) and context_width(shapes) != 2048,
     ),
     slots=(
-        _vae(1024, 0.13025, "xl"),
+        unet_vae(1024, 0.13025, "xl"),
         replace(
             _open_clip("text_encoder_2", "embedders.0.model", "clip_g", names=_BIG_G),
             wanted_width=context_width,
         ),
     ),
-    variant=_variant("sdxl-refiner", ()),
+    variant=unet_variant("sdxl-refiner", ()),
     scheduler=_euler,
     options=lambda _: {"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True},
 )

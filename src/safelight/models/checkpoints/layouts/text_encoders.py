@@ -261,10 +261,14 @@ def _qwen25_vl_config(shapes: Shapes) -> Config:
     return {"text_config": text, "vision_config": vision, "tie_word_embeddings": head}
 
 
+_DEEPSTACK = {24: [5, 11, 17], 27: [8, 16, 24]}
+"""The layers of the eyes whose outputs the language model reads too, by the number of layers."""
+
+
 def _qwen3_vl_config(shapes: Shapes) -> Config:
-    """Qwen3-VL-4B-Instruct."""
+    """Qwen3-VL-4B-Instruct and Qwen3-VL-8B-Instruct."""
     text = language_model_config(shapes, 128, rms_norm_eps=1e-6, max_position_embeddings=262144)
-    text.pop("tie_word_embeddings")
+    tied = text.pop("tie_word_embeddings")
     if text.get("head_dim") == 128:
         text["rope_parameters"] = {
             "rope_type": "default",
@@ -272,22 +276,27 @@ def _qwen3_vl_config(shapes: Shapes) -> Config:
             "mrope_section": [24, 20, 20],
             "mrope_interleaved": True,
         }
+    depth = count_blocks(shapes, "visual.blocks.")
+    merged = count_blocks(shapes, "visual.deepstack_merger_list.")
     vision = {
-        "depth": count_blocks(shapes, "visual.blocks."),
+        "depth": depth,
         "hidden_size": needed(shapes, 0, "visual.patch_embed.proj.weight"),
         "intermediate_size": needed(shapes, 0, "visual.blocks.0.mlp.linear_fc1.weight"),
         "num_heads": 16,
         "out_hidden_size": text["hidden_size"],
         "num_position_embeddings": needed(shapes, 0, "visual.pos_embed.weight"),
-        "deepstack_visual_indexes": [5, 11, 17][: count_blocks(shapes, "visual.deepstack_merger_list.")],
+        "deepstack_visual_indexes": _DEEPSTACK.get(depth, _DEEPSTACK[24])[:merged],
     }
-    return {"text_config": text, "vision_config": vision}
+    return {"text_config": text, "vision_config": vision, "tie_word_embeddings": tied}
 
 
-def _mistral3_config(shapes: Shapes) -> Config:
-    """Mistral-Small-3.1-24B-Instruct."""
-    text = language_model_config(shapes, 128, rope_theta=1e9, rms_norm_eps=1e-5, sliding_window=None)
-    text |= {"sliding_window": None, "max_position_embeddings": 131072}
+def _mistral3_config(shapes: Shapes, *, ministral: bool = False) -> Config:
+    """Mistral-Small-3.1-24B-Instruct, or Ministral-3-3B with the rotary embeddings of Ministral3Config."""
+    if ministral:
+        text = language_model_config(shapes, 128, rms_norm_eps=1e-5, model_type="ministral3")
+    else:
+        text = language_model_config(shapes, 128, rope_theta=1e9, rms_norm_eps=1e-5, sliding_window=None)
+        text |= {"sliding_window": None, "max_position_embeddings": 131072}
     head = text.pop("tie_word_embeddings")
     vision = {
         "hidden_size": side(shapes, 0, "vision_tower.patch_conv.weight") or 1024,
@@ -403,6 +412,19 @@ MISTRAL = NetworkLayout(
     width=_lm_width,
     optional_modules=("model.vision_tower", "model.multi_modal_projector"),
 )
+MINISTRAL = NetworkLayout(
+    name="ministral",
+    title="a Ministral 3 text encoder",
+    role="text encoder",
+    class_name="Mistral3Model",
+    library="transformers",
+    library_keys=(_LM_KEY,),
+    fits=MISTRAL.fits,
+    config=lambda shapes: _mistral3_config(shapes, ministral=True),
+    required=("text_config.head_dim",),
+    width=_lm_width,
+    optional_modules=("vision_tower", "multi_modal_projector"),
+)
 LLAMA = NetworkLayout(
     name="llama",
     title="a Llama text encoder",
@@ -414,6 +436,46 @@ LLAMA = NetworkLayout(
     config=lambda shapes: language_model_config(shapes, 128, rope_theta=5e5, rms_norm_eps=1e-5),
     required=_HEADS,
     width=_lm_width,
+)
+_CHATGLM_HEAD = 128
+
+
+def _chatglm_config(shapes: Shapes) -> Config:
+    """ChatGLM3-6B, whose queries, keys and values are one matrix; keys and values are those of a few groups."""
+    words, width = shapes["embedding.word_embeddings.weight"]
+    fused = needed(shapes, 0, "encoder.layers.0.self_attention.query_key_value.weight")
+    queries = needed(shapes, 1, "encoder.layers.0.self_attention.dense.weight")
+    groups = divided(fused - queries, 2 * _CHATGLM_HEAD)
+    heads = divided(queries, _CHATGLM_HEAD)
+    known = heads is not None and groups is not None
+    return without_none(
+        {
+            "num_layers": count_blocks(shapes, "encoder.layers."),
+            "padded_vocab_size": words,
+            "hidden_size": width,
+            "ffn_hidden_size": needed(shapes, 1, "encoder.layers.0.mlp.dense_4h_to_h.weight"),
+            "kv_channels": _CHATGLM_HEAD if known else None,
+            "num_attention_heads": heads,
+            "multi_query_attention": groups != heads,
+            "multi_query_group_num": groups,
+            "add_qkv_bias": "encoder.layers.0.self_attention.query_key_value.bias" in shapes,
+            "seq_length": 32768,
+            "original_rope": True,
+        }
+    )
+
+
+CHATGLM = NetworkLayout(
+    name="chatglm",
+    title="a ChatGLM3 text encoder",
+    role="text encoder",
+    class_name="ChatGLMModel",
+    library="kolors",
+    library_keys=("embedding.word_embeddings.weight",),
+    fits=lambda shapes: "encoder.layers.0.self_attention.query_key_value.weight" in shapes,
+    config=_chatglm_config,
+    required=("kv_channels", "num_attention_heads", "multi_query_group_num"),
+    width=lambda shapes: side(shapes, 1, "embedding.word_embeddings.weight"),
 )
 BERT = NetworkLayout(
     name="bert",
@@ -437,5 +499,20 @@ BERT = NetworkLayout(
     width=lambda shapes: side(shapes, 1, "embeddings.word_embeddings.weight"),
 )
 
-TEXT_ENCODERS = (CLIP, OPEN_CLIP, T5, UMT5, QWEN25_VL, QWEN3_VL, QWEN3, GEMMA2, GLM, MISTRAL, LLAMA, BERT)
+TEXT_ENCODERS = (
+    CLIP,
+    OPEN_CLIP,
+    T5,
+    UMT5,
+    QWEN25_VL,
+    QWEN3_VL,
+    QWEN3,
+    GEMMA2,
+    GLM,
+    MISTRAL,
+    MINISTRAL,
+    LLAMA,
+    BERT,
+    CHATGLM,
+)
 """All kinds; a file may fit several, where its content does not tell them apart."""
