@@ -203,6 +203,7 @@ def test_refusals_are_at_their_fields_in_every_language(
     expect(refusal(page, "hires-strength")).to_have_text(strength)
     expect(number(page, "steps")).to_be_focused()
     expect(page.locator(".sl-toast")).to_have_count(0)
+    expect(page.locator("#sl-prompt-says")).to_have_text("")
     number(page, "steps").fill("5")
     expect(refusal(page, "steps")).to_be_hidden()
     press_draw(page)

@@ -285,9 +285,9 @@ function explainOnChange(form, show) {
   });
 }
 
-/** An error in place of the explanation; null if the server could not be reached, so that the old counts stay. @param {unknown} error */
+/** An error in place of the explanation; null if it is not about a prompt or the server could not be reached, so that the old counts stay. @param {unknown} error */
 function explanationOfError(error) {
-  if (!(error instanceof ApiError) || error.status === 0) return null;
+  if (!(error instanceof ApiError) || error.status === 0 || (error.field && !/prompt$/.test(error.field))) return null;
   const explanation = { tokens: null, chunks: null, per_chunk: null, wildcards: [], missing_wildcards: [], spans: [], error: { code: error.code, message: error.message, context: error.context } };
   return { prompt: explanation, negative_prompt: { ...explanation, error: null } };
 }
