@@ -4,6 +4,7 @@ import { makeActions } from "./actions.js";
 import { get, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { JobStore } from "./core/job_store.js";
+import { openPalette, startPalette } from "./core/palette.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
@@ -45,12 +46,13 @@ async function start() {
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
-  mountCreate(form, jobStore);
+  mountCreate(form, jobStore, showTab);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
   onElementAdded("#sl-stage", (root) => mountStage(root, context, form, useEditor));
   onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
   for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();
+  startPalette();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
   addEventListener("sl:models", (event) => setModels(form, /** @type {CustomEvent} */ (event).detail));
@@ -114,6 +116,7 @@ function mountHeader(root, { me, jobStore, actions }) {
       h("h1", {}, "Safelight"),
       connectionNote,
       h("div", { class: "sl-header-right" },
+        button({ icon: "search", label: t("palette.title"), iconOnly: true, onclick: openPalette, "aria-keyshortcuts": "Control+K" }),
         languageSelect, themeSelect,
         button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),
         me.keys && h("span", { class: "sl-hint sl-wide-only" }, me.owner),
