@@ -58,7 +58,7 @@ export class Editor {
     this.help = h("p", { class: "sl-hidden", id: `sl-editor-${Math.random().toString(36).slice(2)}` }, t("editor.help"));
     this.dropTarget = dropTarget;
     this.dropzone = new Dropzone(dropTarget, (file) => this.open(file), this.#controller.signal);
-    this.toolbar = new Toolbar((name) => this.#runCommand(name));
+    this.toolbar = new Toolbar((name) => this.run(name));
     this.handles = new Handles({ change: (side, pixels) => this.#setSide(side, pixels), end: () => this.#finishExpand() });
     this.scene = new Scene(this.handles, this.help.id);
     const callbacks = { onpainted: () => this.#onEdited(), announce: (/** @type {string} */ text) => this.#announce(text) };
@@ -350,8 +350,8 @@ export class Editor {
     this.liveRegion.textContent = text;
   }
 
-  /** @param {import("./editor/toolbar.js").CommandName} name */
-  #runCommand(name) {
+  /** Run a command of the toolbar. @param {import("./editor/toolbar.js").CommandName} name */
+  run(name) {
     const edited = this.#edited;
     if (!edited) return;
     switch (name) {
@@ -365,6 +365,12 @@ export class Editor {
       case "brush": case "eraser": case "lasso": case "fill": case "expand": return this.#selectTool(name);
       default: return this.#editMask(name);
     }
+  }
+
+  /** @param {1 | -1} direction */
+  resizeBrush(direction) {
+    this.brush.resize(direction);
+    this.#render();
   }
 
   /** Whether a press on the stage paints. */
@@ -439,7 +445,7 @@ export class Editor {
     return {
       selectTool: (tool) => this.#covered || this.#selectTool(tool),
       editMask: (how) => this.#editMask(how),
-      resizeBrush: (direction) => (this.brush.resize(direction), this.#render()),
+      resizeBrush: (direction) => this.resizeBrush(direction),
       moveCursor: (x, y) => this.#paints && this.brush.moveCursor(x, y),
       paintAtCursor: () => this.#paintAtCursor(),
       cancel: () => this.lasso.drawing && (this.lasso.cancel(), true),

@@ -50,10 +50,10 @@ export class Editing {
       if (kind === "removed" || kind === "restored") editor.setDeleted(id, kind === "removed");
     });
     registerShortcut("Escape", "editing.done", () => this.close(), { isActive: () => this.active && noDialogOpen() });
-    const isListed = { isActive: () => false }; // the editor handles them; they are registered for the list of shortcuts
-    for (const [key, name] of Object.entries(TOOL_KEYS)) registerShortcut(key, `keys.edit.${name}`, () => {}, isListed);
-    registerShortcut("[", "keys.edit.smaller", () => {}, isListed);
-    registerShortcut("]", "keys.edit.larger", () => {}, isListed);
+    const whileActive = { isActive: () => this.active }; // the editor hears these keys itself; here they are registered for the lists of shortcuts and actions
+    for (const [key, name] of Object.entries(TOOL_KEYS)) registerShortcut(key, `keys.edit.${name}`, () => editor.run(name), whileActive);
+    registerShortcut("[", "keys.edit.smaller", () => editor.resizeBrush(-1), whileActive);
+    registerShortcut("]", "keys.edit.larger", () => editor.resizeBrush(1), whileActive);
     void this.#restore();
   }
 
