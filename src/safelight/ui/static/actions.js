@@ -113,8 +113,7 @@ export function makeActions({ form, jobStore, show }) {
     async edit(id) {
       const blob = await readBlob(await request("GET", fileUrl(id)));
       void show("create");
-      await form.editPicture(blob);
-      showInForm(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
+      await form.editPicture(blob, id);
     },
     /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {

@@ -1,17 +1,24 @@
-// The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
+// The form of the Create tab: the values of its fields, how they are set, and the request made from them. form/view.js shows it.
 
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { h, waitForElement } from "./core/dom.js";
+import { h } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
+import { PromptHistory } from "./form/history.js";
+import { seedProblem } from "./form/seed_field.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
 /** @typedef {import("./controls.js").Value} Value */
 /** @typedef {import("./controls.js").FormControl} FormControl */
-/** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
+/** @typedef {import("./form/combobox.js").Choice} Choice */
+/** @typedef {import("./types").ErrorBody} ErrorBody */
+/**
+ * A sampler or a schedule, and the kinds of checkpoints it works with.
+ * @typedef {{name: string, kinds: string[], aliases?: string[], stochastic?: boolean, calls_per_step?: number}} CompatibleChoice
+ */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 /** @typedef {"edit" | "hires" | "fine"} Accordion  a group of controls */
 
@@ -23,9 +30,9 @@ const HIRES_SWITCH = "hires.on"; // a control without a field: whether the reque
 const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.map(({ name, initial }) => [name, initial])) };
 /** @type {Accordion[]} */
 const ACCORDIONS = ["edit", "hires", "fine"];
-const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
 const BLUR = "inpaint.blur"; // the only control of the editor that can be set without a picture
 const DEFAULT_BLUR = numberControl(BLUR).initial;
+const PROMPT_FIELDS = ["prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance_scale"]; // of a picture, that its edits also have
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -35,14 +42,16 @@ export class Form {
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
+  /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
   editor = null;
   /** @type {CompatibleChoice[]} */
   #samplers = [];
   /** @type {CompatibleChoice[]} */
   #schedules = [];
-  /** Updates that Gradio has not taken yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
-  #updates = {};
+  /** What the server offers, by field. @type {Record<string, Choice[]>} */
+  choices = {};
+  /** Why the server refused values, by field. @type {Map<string, Pick<ErrorBody, "code" | "message" | "context" | "hint">>} */
+  refusals = new Map();
   /** Fields that the user changed before the form was first filled. @type {Set<string>} */
   #changedEarly = new Set();
   #ready = false;
@@ -51,8 +60,12 @@ export class Form {
   #listeners = new Set();
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
+  /** @type {(view: import("./form/view.js").FormView) => void} */
+  #resolveView = () => {};
+  /** @type {Promise<import("./form/view.js").FormView>} */
+  #view = new Promise((resolve) => (this.#resolveView = resolve));
 
-  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
+  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when the stage is there */
   constructor(editor) {
     this.#editor = editor;
     editor.then((created) => {
@@ -71,43 +84,55 @@ export class Form {
     this.#listeners.add(listener);
   }
 
-  /** Called by Gradio when the user has changed a field. @param {string} name @param {Value} value */
+  /** Say what shows the form. @param {import("./form/view.js").FormView} view */
+  attach(view) {
+    this.#resolveView(view);
+  }
+
+  /** The user has changed a field. @param {string} name @param {Value} value */
   setByUser(name, value) {
     if (!this.#ready) this.#changedEarly.add(name);
+    this.refusals.delete(name);
     this.values[name] = value ?? DEFAULTS[name] ?? null;
     if (name === "checkpoint") this.selectCheckpoint(String(value));
     else this.#notify();
   }
 
-  /** Listen to the text fields. @param {HTMLElement} root  contains all fields */
-  listenToInputs(root) {
-    const names = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
-    root.addEventListener("input", ({ target }) => {
-      const isText = target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === "text" && target.role !== "combobox");
-      const name = isText && names[target.closest('.block[id^="sl-"]')?.id ?? ""];
-      if (name) this.setByUser(name, target.value);
-    });
-  }
-
-  /**
-   * Called by Gradio for the updates of its fields: fields with a pending update get it, the others keep their value, so that
-   * text that is being typed is not lost.
-   * @param {string[]} names
-   * @returns {unknown[]}
-   */
-  takeUpdates(names) {
-    const waiting = this.#updates;
-    this.#updates = {};
-    this.#ready = true;
-    return names.map((name) => ({ __type__: "update", ...waiting[name] }));
-  }
-
   /** Set fields. @param {Record<string, Value>} values */
   fill(values) {
     Object.assign(this.values, values);
-    for (const [name, value] of Object.entries(values)) this.#updates[name] = { ...this.#updates[name], value };
-    document.querySelector(/** @type {"button"} */ ("#sl-fill"))?.click();
+    for (const name of Object.keys(values)) this.refusals.delete(name);
     this.#notify();
+  }
+
+  /** The values of a form that nobody has changed. @returns {Record<string, Value>} */
+  get defaults() {
+    return { ...DEFAULTS, ...this.#checkpointDefaults(String(this.values.checkpoint)) };
+  }
+
+  /**
+   * Show at its fields why a request was refused.
+   * @param {Pick<ErrorBody, "code" | "message" | "hint" | "context" | "field" | "problems">} error
+   * @returns {boolean}  whether everything has been shown; otherwise there is no field for it
+   */
+  refuse(error) {
+    const problems = error.problems?.length ? error.problems : [error];
+    const named = problems.map((problem) => ({ name: controlOf(problem.field ?? ""), problem }));
+    this.refusals = new Map(named.flatMap(({ name, problem }) => (name ? [[name, problem]] : [])));
+    this.#notify();
+    void this.#view.then((view) => view.showRefused());
+    return named.every(({ name }) => name !== null);
+  }
+
+  /** What is wrong with the values, as far as that can be said without the server. @returns {import("./types").FieldProblem[]} */
+  check() {
+    const multiple = this.checkpoint?.draws?.size_multiple ?? 1;
+    return FORM_CONTROLS.flatMap((control) => {
+      const { name } = control;
+      const value = this.values[name];
+      const problem = isSeed(control) ? seedProblem(String(value ?? ""), BigInt(control.limit ?? 0)) : name === "width" || name === "height" ? multipleProblem(Number(value), multiple) : null;
+      return problem ? [{ field: name, message: "", ...problem }] : [];
+    });
   }
 
   /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
@@ -138,8 +163,10 @@ export class Form {
     const checkpoints = models.filter((model) => model.kind === "checkpoint");
     this.checkpoints = new Map(checkpoints.map((model) => [model.id, model]));
     const defaultModel = checkpoints.find((model) => model.default);
-    this.#setChoices("checkpoint", [[t("create.checkpoint.usual", { name: defaultModel?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(modelChoice)]);
-    this.#setChoices("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(modelChoice)]);
+    this.choices.checkpoint = [{ value: "", label: t("create.checkpoint.usual", { name: defaultModel?.id ?? "" }), detail: familyOf(defaultModel) }, ...checkpoints.filter((model) => !model.default).map(modelChoice)];
+    this.choices["hires.upscaler"] = [{ value: "latent", label: t("create.hires.latent") }, ...models.filter((model) => model.kind === "upscaler").map(modelChoice)];
+    this.#setCompatibleChoices(String(this.values.checkpoint));
+    this.#notify();
   }
 
   /** Set the samplers and schedules to choose from; those that do not work with the checkpoint are left out. @param {CompatibleChoice[]} samplers @param {CompatibleChoice[]} schedules */
@@ -147,6 +174,7 @@ export class Form {
     this.#samplers = samplers;
     this.#schedules = schedules;
     this.#setCompatibleChoices(String(this.values.checkpoint));
+    this.#notify();
   }
 
   /** Remove selected styles that do not exist. @param {string[]} names */
@@ -160,6 +188,7 @@ export class Form {
     const typed = Object.fromEntries([...this.#changedEarly].map((name) => [name, this.values[name]]));
     const checkpoint = this.#checkpointValue(String(values.checkpoint ?? ""));
     const currentCheckpoint = this.#findCheckpoint(checkpoint)?.id ?? "";
+    this.#ready = true;
     const stored = Object.fromEntries(Object.entries(values).filter(([name]) => name in DEFAULTS && (drawn === currentCheckpoint || !CONTROLS_BY_NAME[name]?.by_checkpoint)));
     this.styles = styles;
     this.#setCompatibleChoices(checkpoint);
@@ -201,21 +230,39 @@ export class Form {
     return true;
   }
 
-  /** Open a picture in the editor. @param {Blob} blob */
-  async editPicture(blob) {
+  /** Open a picture in the editor. @param {Blob} blob @param {string | null} [parent]  its id in the gallery */
+  async editPicture(blob, parent = null) {
     await this.openAccordion("edit");
-    await (await this.#editor).setPicture(blob);
+    await (await this.#editor).open(blob, parent);
   }
 
-  /** Set the size for a picture's aspect ratio. @param {{width: number, height: number}} size  in pixels */
-  setSize({ width, height }) {
-    this.fill(fitSize(width, height, this.checkpoint?.draws));
+  /** Take the prompts and the sampling of a picture that is edited, but neither its size nor its seed; can be undone. @param {import("./types").RecallResult} recalled */
+  takePrompt({ fields }) {
+    const { values, styles } = this;
+    const given = Object.fromEntries(PROMPT_FIELDS.filter((name) => name in fields).map((name) => [name, /** @type {Record<string, any>} */ (fields)[name]]));
+    if (fields.checkpoint && this.checkpoints.has(fields.checkpoint)) {
+      given.checkpoint = this.#checkpointValue(fields.checkpoint);
+      this.#setCompatibleChoices(given.checkpoint);
+    }
+    const before = Object.fromEntries(Object.keys(given).map((name) => [name, values[name]]));
+    this.styles = fields.styles ?? [];
+    this.fill(given);
+    const undo = () => {
+      this.styles = styles;
+      this.#setCompatibleChoices(String(before.checkpoint ?? this.values.checkpoint));
+      this.fill(before);
+    };
+    toast(t("editing.prompt.taken"), { action: { label: t("undo"), run: undo } });
+  }
+
+  /** Show a field, in its accordion if it has one, and focus it. @param {string} name */
+  async showField(name) {
+    (await this.#view).show(name);
   }
 
   /** Open an accordion. @param {Accordion} accordion */
   async openAccordion(accordion) {
-    const bar = await waitForElement(`#sl-fold-${accordion} > button`);
-    if (!bar.classList.contains("open")) bar.click();
+    (await this.#view).folds.get(accordion)?.set(true);
   }
 
   /**
@@ -229,7 +276,7 @@ export class Form {
     /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
     const parts = { hires: !!v[HIRES_SWITCH], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
     const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
-    const values = controls.map((control) => [control.name, isNumberAsText(control) ? parseWhole(v[control.name]) : v[control.name]]);
+    const values = controls.map((control) => [control.name, isSeed(control) ? parseWhole(v[control.name]) : v[control.name]]);
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
     given.kind = "generate";
     if (this.styles.length) given.styles = this.styles;
@@ -237,15 +284,17 @@ export class Form {
     if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
     if (!editor) return given;
     given.init_image = await base64(/** @type {Blob} */ (editor.picture));
+    if (editor.parent) given.parent = editor.parent;
     if (parts.inpaint) given.inpaint = { ...given.inpaint, blur: editor.blur };
     if (mask) given.mask = await base64(mask);
     if (editor.outpaint) Object.assign(given, { outpaint: editor.outpaint, inpaint: { ...given.inpaint, only_masked: false } });
     return given;
   }
 
-  /** Remove the form's values from localStorage. */
+  /** Remove the form's values and the prompts from localStorage. */
   static clearStorage() {
     localStorage.removeItem(STORAGE_KEY);
+    PromptHistory.clear();
   }
 
   /** The value of the checkpoint field: empty for the default checkpoint and for one that does not exist. @param {string} id */
@@ -267,15 +316,10 @@ export class Form {
 
   /** @param {string} checkpoint */
   #setCompatibleChoices(checkpoint) {
-    const kind = this.#findCheckpoint(checkpoint)?.draws?.kind;
-    const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !kind || kinds.includes(kind)).map(({ name }) => nameChoice(name));
-    this.#setChoices("sampler", [[t("create.sampler.usual"), ""], ...fits(this.#samplers)]);
-    this.#setChoices("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
-  }
-
-  /** @param {string} name @param {[string, string][]} choices  labels with values */
-  #setChoices(name, choices) {
-    this.#updates[name] = { value: this.values[name], ...this.#updates[name], choices };
+    const defaults = this.#findCheckpoint(checkpoint)?.draws;
+    const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !defaults || kinds.includes(defaults.kind));
+    this.choices.sampler = [{ value: "", label: t("create.sampler.usual", { name: defaults?.sampler ?? "" }) }, ...fits(this.#samplers).map(samplerChoice)];
+    this.choices.schedule = [{ value: "", label: t("create.schedule.usual") }, ...fits(this.#schedules).map(({ name }) => ({ value: name, label: name }))];
   }
 
   /**
@@ -292,10 +336,11 @@ export class Form {
       const hasControl = name in DEFAULTS || name === BLUR;
       if (value === null || (!hasControl && !value)) continue;
       const control = CONTROLS_BY_NAME[name];
-      const [min, max] = [control?.minimum ?? -Infinity, control?.maximum ?? Infinity];
+      const typed = control?.control !== "editor" && typeof control?.limit === "number" ? control.limit : null; // above the end of a slider
+      const [min, max] = [control?.minimum ?? -Infinity, typed ?? control?.maximum ?? Infinity];
       if (!hasControl) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
       else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
-      else fillable[name] = control && isNumberAsText(control) ? String(value) : value;
+      else fillable[name] = control && isSeed(control) ? String(value) : value;
     }
     return { fillable, outOfRange };
   }
@@ -345,14 +390,6 @@ export class Form {
   }
 }
 
-/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
-export function fitSize(width, height, defaults) {
-  const step = defaults?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? WIDTH.initial) * (defaults?.height ?? HEIGHT.initial) * 1.5) / (width * height)));
-  const round = (/** @type {number} */ side) => Math.max(WIDTH.minimum, Math.round((side * scale) / step) * step);
-  return { width: round(width), height: round(height) };
-}
-
 /** The form's values from localStorage. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
 function readStorage() {
   try {
@@ -383,12 +420,34 @@ function nest(pairs) {
   return fields;
 }
 
-/** Whether a number is entered in a text field. @param {FormControl} control */
-const isNumberAsText = ({ control, numeric }) => numeric && control === "text";
-/** @param {Model} model @returns {[string, string]} */
-const modelChoice = (model) => [model.id, model.id];
-/** @param {string} name @returns {[string, string]} */
-const nameChoice = (name) => [name, name];
+/** Whether a control is a seed's: a number with so many digits is a text. @param {FormControl} control */
+const isSeed = ({ control, type }) => type === "integer" && control === "text";
+
+/** The control of a request's field; of a part of the request, its switch or its first control. @param {string} field @returns {string | null} */
+function controlOf(field) {
+  if (field in DEFAULTS) return field;
+  if (`${field}.on` in DEFAULTS) return `${field}.on`;
+  return (field && FORM_CONTROLS.find(({ name }) => name.startsWith(`${field}.`))?.name) || null;
+}
+
+/** What is wrong with a side, as the server would say it. @param {number} side @param {number} multiple */
+function multipleProblem(side, multiple) {
+  const lower = Math.max(multiple, side - (side % multiple));
+  return side % multiple ? { code: "request.not_multiple", context: { multiple, nearest: [lower, lower + multiple] } } : null;
+}
+
+/** @param {Model} model @returns {Choice} */
+const modelChoice = (model) => ({ value: model.id, label: model.id, detail: familyOf(model) });
+/** @param {Model | undefined} model */
+const familyOf = (model) => model?.family ?? "";
+/** @param {CompatibleChoice} sampler @returns {Choice} */
+const samplerChoice = ({ name, aliases = [], stochastic = false, calls_per_step = 1 }) => ({
+  value: name,
+  label: name,
+  aliases,
+  group: t(stochastic ? "create.sampler.stochastic" : "create.sampler.steady"),
+  detail: calls_per_step > 1 ? t("create.sampler.calls", { n: calls_per_step }) : "",
+});
 
 /**
  * A whole number from a text field, or undefined. Other text, and a number that JavaScript cannot represent exactly, is sent

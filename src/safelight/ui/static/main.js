@@ -4,22 +4,26 @@ import { makeActions } from "./actions.js";
 import { get, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { JobStore } from "./core/job_store.js";
+import { openPalette, startPalette } from "./core/palette.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
-import { Editor } from "./editor.js";
+import { mountSource } from "./editor/source.js";
+import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
-import { mount as mountGallery } from "./gallery.js";
-import { mount as mountModels } from "./models.js";
-import { mount as mountModerate } from "./moderate.js";
 import { mountStage } from "./stage.js";
-import { mount as mountSystem } from "./system.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
-const MOUNTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
+/** The scripts of the other tabs, loaded when a tab is first shown. @type {Record<string, () => Promise<{mount: (root: HTMLElement, context: import("./types").PageContext) => void}>>} */
+const TAB_SCRIPTS = {
+  gallery: () => import("./gallery.js"),
+  moderate: () => import("./moderate.js"),
+  models: () => import("./models.js"),
+  system: () => import("./system.js"),
+};
 const TAB_KEY = "safelight.tab";
 const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
 let knownModels = "";
@@ -34,17 +38,21 @@ async function start() {
   /** @type {[import("./types").Session, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const jobStore = new JobStore();
-  const form = new Form(waitForElement("#sl-editor").then((root) => new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) })));
-  /** @type {any} */ (window).safelight = { form, jobStore }; // called by the Gradio events in page.py
+  /** @type {(editor: import("./editor.js").Editor) => void} */
+  let useEditor = () => {};
+  const form = new Form(new Promise((resolve) => (useEditor = resolve)));
+  /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
-  mountCreate(form, jobStore);
+  mountCreate(form, jobStore, showTab);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
-  for (const [name, mount] of Object.entries(MOUNTS)) onElementAdded(`#sl-${name}`, (root) => mount(root, context));
+  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, useEditor));
+  onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
+  for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();
+  startPalette();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
   addEventListener("sl:models", (event) => setModels(form, /** @type {CustomEvent} */ (event).detail));
@@ -56,11 +64,11 @@ async function start() {
   restoreTab();
 
   await loadChoices(form).catch(showError);
-  await waitForElement("#sl-fill");
+  await waitForElement("#sl-prompt");
   form.restore();
 }
 
-/** Load the choices of the form's dropdowns. @param {Form} form */
+/** Load the choices of the form's lists. @param {Form} form */
 async function loadChoices(form) {
   const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
   setModels(form, data);
@@ -79,7 +87,6 @@ function setModels(form, models) {
   if (key === knownModels) return;
   knownModels = key;
   form.setModels(models);
-  if (form.ready) form.fill({});
 }
 
 /** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */
@@ -98,6 +105,7 @@ function mountHeader(root, { me, jobStore, actions }) {
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
+    await clearEditorStorage().catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });
@@ -108,6 +116,7 @@ function mountHeader(root, { me, jobStore, actions }) {
       h("h1", {}, "Safelight"),
       connectionNote,
       h("div", { class: "sl-header-right" },
+        button({ icon: "search", label: t("palette.title"), iconOnly: true, onclick: openPalette, "aria-keyshortcuts": "Control+K" }),
         languageSelect, themeSelect,
         button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),
         me.keys && h("span", { class: "sl-hint sl-wide-only" }, me.owner),

@@ -1,4 +1,4 @@
-// The right side of the Create tab: the stage with the selected job, the film strip below it, and what an empty stage shows.
+// The right side of the Create tab: the stage with the selected job or the editor, the film strip below it, and what an empty stage shows.
 
 import { JobPictures } from "./core/job_pictures.js";
 import { button, h, setChildren } from "./core/dom.js";
@@ -19,19 +19,28 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
+ * @param {(editor: import("./editor.js").Editor) => void} oneditor  called when the editor is loaded
  */
-export function mountStage(root, context, form) {
+export function mountStage(root, context, form, oneditor) {
   const { jobStore } = context;
   const pictures = new JobPictures();
   const select = (/** @type {Selection} */ selection) => {
     stage.select(selection);
     strip.select(selection);
   };
+  /** @type {import("./stage/editing.js").Editing | null} */
+  let editing = null;
+  const selectByUser = (/** @type {Selection} */ selection) => (editing?.close(), select(selection));
   const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
-  const strip = new Strip(context, pictures, select);
+  const strip = new Strip(context, pictures, selectByUser);
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+  void import("./stage/editing.js").then(({ Editing }) => {
+    editing = new Editing(root, context, { form, pictures });
+    empty.after(editing.element);
+    oneditor(editing.editor);
+  });
 
   const showNewest = () => {
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
@@ -44,7 +53,10 @@ export function mountStage(root, context, form) {
   jobStore.subscribe((change) => {
     if (change.type === "job") announce(change.job);
     if (change.type === "job" || change.type === "jobs") showNewest();
-    if (change.type === "added") select({ jobId: change.job.id, index: null });
+    if (change.type === "added") {
+      select({ jobId: change.job.id, index: null });
+      if (!editing?.follow(change.job)) editing?.close();
+    }
     if (change.type === "error") showError(Object.assign(new Error(), change.error));
   });
   showNewest();
