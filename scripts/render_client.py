@@ -17,7 +17,17 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from safelight.server.api.native import gallery, jobs, models, moderation, queue, system
+from safelight.server.api.native import (
+    collections,
+    gallery,
+    gallery_download,
+    gallery_selection,
+    jobs,
+    models,
+    moderation,
+    queue,
+    system,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 TARGET = REPOSITORY / "src/safelight/client/models.py"
@@ -52,7 +62,17 @@ OPTIONS = (
 def document() -> dict[str, Any]:
     """The OpenAPI document of the native API."""
     app = FastAPI(title="Safelight", version="1")
-    for family in (jobs, queue, moderation, models, gallery, system):
+    for family in (
+        jobs,
+        queue,
+        moderation,
+        models,
+        gallery,
+        gallery_selection,
+        gallery_download,
+        collections,
+        system,
+    ):
         app.include_router(family.router)
     return app.openapi()
 

@@ -167,8 +167,15 @@ TABLE: dict[str, WorstCase] = {
         "fullmatch", (("blk.", "0", ""), ("blk.0.", "a", ".")), NAME
     ),
     "gallery.entry_ids _ID": WorstCase("fullmatch", HASHES, NAME),
-    "gallery.full_text _TOKEN": WorstCase("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
-    "gallery.full_text _IDEOGRAPH": WorstCase("sub", (("", "猫", ""), ("", "a", "")), LINE),
+    "gallery.query_syntax _TERM": WorstCase(
+        "findall",
+        (("", "a", ""), ("", '"', ""), ('"', "a", ""), ("", "-", ""), ("", " -", ""), ("", ' -"a', "")),
+        LINE,
+    ),
+    "gallery.tokenization _TOKEN": WorstCase(
+        "findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE
+    ),
+    "gallery.tokenization _IDEOGRAPH": WorstCase("sub", (("", "猫", ""), ("", "a", "")), LINE),
     "generation.infotext _KEY": WorstCase(
         "match",
         (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.server.api.conftest import JobDriver
 from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
 from safelight.client.client import encode_file
 from safelight.errors import (
+    BodyInvalidError,
     EntryMissingError,
     FileMissingError,
     IdempotencyConflictError,
@@ -140,6 +142,40 @@ def test_the_gallery(safelight: Client, service: QueueService) -> None:
     safelight.delete(first)
     with pytest.raises(EntryMissingError):
         safelight.file(first)
+
+
+def test_several_pictures(safelight: Client, service: QueueService) -> None:
+    ids = [service.gallery.add(new_entry(number, f"apple {number}")).id for number in range(3)]
+    sea = safelight.add_collection("sea")
+    marked = safelight.mark_many([*ids, "odd"], favourite=True, add_tags=["a"], add_to=[sea.id])
+    assert [(each.favourite, each.tags, each.collections) for each in marked[:3]] == [
+        (True, ["a"], [sea.id])
+    ] * 3
+    assert marked[3].error is not None
+    assert marked[3].error.code == "gallery.missing"
+    assert [entry.id for entry in safelight.entries('"apple 1"', collection=sea.id, sort="oldest")] == [
+        ids[1]
+    ]
+    assert safelight.rename_collection(sea.id, "lake").pictures == 3
+    assert [each.name for each in safelight.collections()] == ["lake"]
+    with zipfile.ZipFile(BytesIO(b"".join(safelight.download(ids)))) as archive:
+        assert archive.read(f"{ids[0]}.png") == safelight.file(ids[0])
+    with pytest.raises(EntryMissingError):
+        next(safelight.download(["odd"]))
+    safelight.delete_collection(sea.id)
+    assert [each.error for each in safelight.delete_many(ids)] == [None] * 3
+    assert safelight.search().entries == []
+
+
+def test_upscaling_a_picture_of_the_gallery(safelight: Client, service: QueueService) -> None:
+    parent = service.gallery.add(new_entry(1)).id
+    worker = generate_soon(service)
+    safelight.upscale(parent=parent)
+    worker.join()
+    (job,) = safelight.jobs(kind="upscale").jobs
+    assert (job.parent, job.request["upscaler"]) == (parent, "lanczos")
+    with pytest.raises(BodyInvalidError, match="image or a parent"):
+        safelight.upscale()
 
 
 def test_the_queue(safelight: Client, bench: JobDriver) -> None:

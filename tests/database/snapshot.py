@@ -26,7 +26,7 @@ from tests.postgres import empty_database, running_server
 from safelight.database import Migration, migrate, open_database, read_transaction, write_transaction
 from safelight.database.coordination import now
 from safelight.errors import RequestError
-from safelight.gallery import Embedding, Gallery
+from safelight.gallery import BulkChange, Embedding, Gallery, Relation
 from safelight.jobs.job import JobKind, Progress, Signal, Submission
 from safelight.jobs.payloads import parse_request, store_request
 from safelight.jobs.queue.commands import issue_command
@@ -135,10 +135,12 @@ def _fill_gallery(engine: Engine, home: Path) -> None:
     gallery = Gallery(engine, home)
     vector = np.linspace(-1, 1, 8, dtype=np.float32)
     first, second = (Embedding("cd" * 32, "open-nsfw", factor * vector) for factor in (1, 2))
-    gallery.add(new_entry(1, embedding=first, tags=("fruit", "red"), favourite=True))
+    parent = gallery.add(new_entry(1, embedding=first, tags=("fruit", "red"), favourite=True))
     gallery.add(new_entry(2, "a green pear; it's ripe", decision=Decision.REVIEW, embedding=second))
     gallery.add(new_entry(3, "a blocked one", decision=Decision.BLOCK, embedding=first))
-    gallery.add(new_entry(4, "without any"))
+    gallery.add(new_entry(4, "without any", parent_id=parent.id, relation=Relation.UPSCALE))
+    collection = gallery.collections.add("apples", "anna")
+    gallery.annotate_many([parent.id], BulkChange(add_to=(collection.id,)))
     gallery.delete(gallery.add(new_entry(5, "deleted", embedding=first)).id)
 
 

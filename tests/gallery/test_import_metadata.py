@@ -6,7 +6,7 @@ from tests.gallery.conftest import NOON, make_image_file, make_record, new_entry
 from safelight.errors import ImageError
 from safelight.file_formats import FileFormat
 from safelight.gallery.entry_ids import make_entry_id, make_entry_key
-from safelight.gallery.import_metadata import entry_from_file, record_fields
+from safelight.gallery.import_metadata import entry_from_file, infotext_fields, record_fields
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.policy import Decision
@@ -28,6 +28,24 @@ def test_a_file_with_its_record(kind: FileFormat):
     assert (found.width, found.height) == (32, 16)
     assert (found.record, found.decision, found.created) == (record.to_json(), Decision.ALLOW, NOON)
     assert (found.job_id, found.owner) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ("Steps: 20, Sampler: Euler, CFG scale: 4, Seed: 7, Model: m", (20, "Euler", 7, "m")),
+        ("Steps: x, Sampler: Euler, CFG scale: 4, Seed: -1, Model: m", (None, "Euler", None, "m")),
+        (f"Steps: {2**31}, Sampler: E, CFG scale: 4, Seed: {2**63}, Model: m", (None, "E", None, "m")),
+        (
+            f"Steps: {2**31 - 1}, Sampler: E, CFG scale: 4, Seed: {2**63 - 1}",
+            (2**31 - 1, "E", 2**63 - 1, None),
+        ),
+    ],
+)
+def test_an_infotext(parameters: str, found: tuple[object, ...]):
+    fields = infotext_fields(f"a red apple\nNegative prompt: blurry\n{parameters}")
+    assert (fields["prompt"], fields["negative_prompt"]) == ("a red apple", "blurry")
+    assert tuple(fields[name] for name in ("steps", "sampler", "seed", "checkpoint")) == found
 
 
 @pytest.mark.parametrize("verdict", [None, "review", "block"])

@@ -13,18 +13,21 @@ from typing import Any
 import pytest
 from PIL import Image
 from sqlalchemy import Engine
+from tests.gallery.conftest import new_entry
 from tests.jobs.store_helpers import claim_job, submission
 from tests.jobs.worker_processes import wait_for
 
 from safelight.audit_log import AuditLog
 from safelight.database import migrate
 from safelight.errors import DatabaseBusyError
-from safelight.gallery import Entry, Gallery, NewEntry
+from safelight.gallery import Entry, Gallery, NewEntry, Relation, Search
 from safelight.gallery import tables as gallery_tables
 from safelight.generation.request import GenerationRequest
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
 from safelight.jobs import retry
 from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.payloads import ScanRequest, UpscaleRequest, store_request
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.result import JobResult
 from safelight.jobs.tasks import JobContext, generate, scan, upscale
@@ -105,6 +108,76 @@ def test_an_embedding_is_stored_with_its_classifier(
     assert stored.embedding.classifier == classifier.name
     assert stored.embedding.vector.shape == (classifier.embedding_dim,)
     assert context.gallery.find(running.job.id, 0) == context.gallery.get(stored.entry_id)
+
+
+INFOTEXT = "a whale\nSteps: 8, Sampler: DDIM, CFG scale: 4, Seed: 99, Size: 32x32, Model: other"
+
+
+def with_infotext(picture: UpscaleRequest) -> UpscaleRequest:
+    image = Image.open(BytesIO(picture.image))
+    return UpscaleRequest(image=encode_image(image, "png", Metadata(infotext=INFOTEXT)))
+
+
+def test_an_upscaled_picture_is_found_by_its_words(
+    context: JobContext, running: RunningJob, picture: UpscaleRequest
+) -> None:
+    """Without a parent, the picture's infotext says how it was generated."""
+    (shown,) = upscale(context, running, with_infotext(picture)).pictures
+    assert (shown.seed, shown.steps, shown.sampler, shown.checkpoint) == (99, 8, "DDIM", "other")
+    (found,) = context.gallery.search(Search(query="whale")).entries
+    assert (found.prompt, found.mode, found.parent_id, found.relation) == ("a whale", "upscale", None, None)
+
+
+def test_an_upscaled_picture_inherits_from_its_parent(
+    context: JobContext, store: JobStore, picture: UpscaleRequest
+) -> None:
+    parent = context.add_entry(new_entry(7, "a red apple", sampler=None))
+    store.submit(submission(kind=JobKind.UPSCALE, parent=parent.id))
+    (shown,) = upscale(context, RunningJob(claim_job(store), store), with_infotext(picture)).pictures
+    assert (shown.seed, shown.parent_id, shown.relation) == (7, parent.id, Relation.UPSCALE)
+    (found, _) = context.gallery.search(Search(query="apple")).entries
+    assert found.id == shown.id
+    names = ("prompt", "negative_prompt", "seed", "steps", "checkpoint", "checkpoint_digest", "family")
+    assert [getattr(found, name) for name in names] == [getattr(parent, name) for name in names]
+    assert found.sampler == "DDIM", "from the infotext, where the parent does not say"
+    assert found.infotext is not None
+    assert found.infotext.startswith("a whale")
+
+
+def test_an_upscaled_picture_whose_parent_was_deleted(
+    context: JobContext, store: JobStore, picture: UpscaleRequest
+) -> None:
+    parent = context.add_entry(new_entry(7, "a red apple"))
+    store.submit(submission(kind=JobKind.UPSCALE, parent=parent.id))
+    context.gallery.delete(parent.id)
+    (shown,) = upscale(context, RunningJob(claim_job(store), store), with_infotext(picture)).pictures
+    assert (shown.seed, shown.parent_id, shown.relation) == (99, None, Relation.UPSCALE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "relation"),
+    [
+        ({}, Relation.AGAIN),
+        ({"variation": {"seed": 4, "strength": 0.2}}, Relation.VARIATION),
+        ({"init_image": b"", "strength": 1.0}, Relation.EDIT),
+    ],
+)
+def test_generated_pictures_know_their_parent(
+    context: JobContext, store: JobStore, picture: UpscaleRequest, fields: dict[str, Any], relation: Relation
+) -> None:
+    """And their files are those that they would be without one."""
+    parent = context.add_entry(new_entry(7))
+    if "init_image" in fields:
+        fields = fields | {"init_image": picture.image}
+    request = GenerationRequest.parse(prompt="a ball", seed=3, width=64, height=64, steps=1, **fields)
+    body, blobs = store_request(request)
+    made = []
+    for parent_id in (parent.id, None):
+        store.submit(submission(request=body, parent=parent_id), blobs)
+        (shown,) = generate(context, RunningJob(claim_job(store), store), request).pictures
+        made.append(shown)
+    assert [(each.parent_id, each.relation) for each in made] == [(parent.id, relation), (None, None)]
+    assert made[0].sha256 == made[1].sha256
 
 
 @pytest.mark.parametrize("how", ["told", "leaving", "late"])

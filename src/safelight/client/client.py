@@ -17,6 +17,10 @@ from safelight.client.models import (
     CancelOutcome,
     CancelOutcomes,
     ClearedJobs,
+    CollectionList,
+    CollectionView,
+    DeletedEntries,
+    EntryOutcome,
     EntryPage,
     EntryRecord,
     EntryView,
@@ -27,6 +31,8 @@ from safelight.client.models import (
     Job,
     JobPage,
     JobResult,
+    MarkedEntries,
+    MarkedEntry,
     Model,
     ModelList,
     PictureVerdict,
@@ -118,9 +124,28 @@ class Client:
         job = self.submit(_validated_job(GenerateJob, {"prompt": prompt, **fields, **pictures}))
         return list(self.outcome(self.wait(job.id, on_event)).pictures)
 
-    def upscale(self, image: ImageFile, *, by: float = 2.0, upscaler: str = "lanczos") -> GeneratedImage:
-        """Upscale a picture and wait for it."""
-        job = self.submit(UpscaleJob(image=encode_file(image), by=by, upscaler=upscaler))
+    def upscale(
+        self,
+        image: ImageFile | None = None,
+        *,
+        by: float = 2.0,
+        upscaler: str = "lanczos",
+        parent: str | None = None,
+    ) -> GeneratedImage:
+        """Upscale a picture and wait for it.
+
+        Args:
+            image: The picture; that of ``parent`` when not given.
+            by: Factor on width and height.
+            upscaler: Its name.
+            parent: The id of the picture in the gallery; the new one inherits prompt and seed.
+        """
+        fields: dict[str, Any] = {"by": by, "upscaler": upscaler}
+        if image is not None:
+            fields["image"] = encode_file(image)
+        if parent is not None:
+            fields["parent"] = parent
+        job = self.submit(UpscaleJob(**fields))
         return self.outcome(self.wait(job.id)).pictures[0]
 
     def submit(self, job: AnyJob, *, idempotency_key: str | None = None) -> Job:
@@ -275,10 +300,10 @@ class Client:
         """A page of the gallery.
 
         Args:
-            query: Words in prompt, negative prompt or infotext.
+            query: Words in prompt, negative prompt or infotext, "phrases", -excluded words, and OR.
             after: The previous page's ``next``.
-            filters: checkpoint, sampler, decision, seed, job_id, tag, favourite, min_width, max_width, min_height,
-                max_height, since, until, order, limit.
+            filters: checkpoint, sampler, decision, seed, job_id, tag, collection, parent, favourite, min_width,
+                max_width, min_height, max_height, since, until, sort, limit.
         """
         return self._connection.get(
             "/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters}
@@ -317,9 +342,73 @@ class Client:
         body = {name: value for name, value in marks.items() if value is not None}
         return self._connection.send("PATCH", f"/v1/gallery/{entry_id}", EntryRecord, json=body)
 
+    def mark_many(
+        self,
+        entry_ids: Sequence[str],
+        *,
+        favourite: bool | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+        add_to: Sequence[str] = (),
+        remove_from: Sequence[str] = (),
+    ) -> list[MarkedEntry]:
+        """Change the marks on up to 1,000 pictures; each result has the new marks, or an error.
+
+        Args:
+            entry_ids: The pictures.
+            favourite: Set or clear the favourite flag.
+            add_tags: Tags to add.
+            remove_tags: Tags to remove.
+            add_to: Ids of collections to add them to.
+            remove_from: Ids of collections to remove them from.
+        """
+        lists = {
+            "add_tags": add_tags,
+            "remove_tags": remove_tags,
+            "add_to": add_to,
+            "remove_from": remove_from,
+        }
+        body: dict[str, Any] = {"ids": list(entry_ids)} | {name: list(given) for name, given in lists.items()}
+        if favourite is not None:
+            body["favourite"] = favourite
+        return self._connection.send("PATCH", "/v1/gallery", MarkedEntries, json=body).results
+
     def delete(self, entry_id: str) -> None:
         """Delete a picture with its record."""
         self._connection.request("DELETE", f"/v1/gallery/{entry_id}")
+
+    def delete_many(self, entry_ids: Sequence[str]) -> list[EntryOutcome]:
+        """Delete up to 1,000 pictures; a result with an error is of a picture that was not deleted."""
+        body = {"ids": list(entry_ids)}
+        return self._connection.send("POST", "/v1/gallery/delete", DeletedEntries, json=body).results
+
+    def download(self, entry_ids: Sequence[str]) -> Iterator[bytes]:
+        """The parts of a zip archive with the files of up to 1,000 pictures, as they arrive.
+
+        Pictures without a file, such as blocked ones, are listed in ``not-included.txt`` in it.
+
+        Example:
+            >>> with open("pictures.zip", "wb") as file:
+            ...     file.writelines(client.download(ids))
+        """
+        return self._connection.stream("POST", "/v1/gallery/download", json={"ids": list(entry_ids)})
+
+    def collections(self) -> list[CollectionView]:
+        """The collections of the gallery."""
+        return self._connection.get("/v1/collections", CollectionList).collections
+
+    def add_collection(self, name: str) -> CollectionView:
+        """Make an empty collection; ``mark_many`` adds pictures."""
+        return self._connection.send("POST", "/v1/collections", CollectionView, json={"name": name})
+
+    def rename_collection(self, collection_id: str, name: str) -> CollectionView:
+        """Give a collection another name."""
+        path = f"/v1/collections/{collection_id}"
+        return self._connection.send("PATCH", path, CollectionView, json={"name": name})
+
+    def delete_collection(self, collection_id: str) -> None:
+        """Delete a collection; its pictures stay in the gallery."""
+        self._connection.request("DELETE", f"/v1/collections/{collection_id}")
 
 
 def encode_file(image: ImageFile) -> str:

@@ -95,6 +95,17 @@ class Connection:
             "GET", path, params=_without_none(query or {}), headers={"Accept": accept}
         ).content
 
+    def stream(self, method: str, path: str, **request: Any) -> Iterator[bytes]:
+        """Send a request and yield its response in parts; raises the same errors as ``send``."""
+        try:
+            with self._http.stream(method, path, **request) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _parse_error(answer)
+                yield from answer.iter_bytes()
+        except httpx2.HTTPError as error:
+            raise ServerError(f"{self.url} cannot be reached: {error or type(error).__name__}.") from error
+
     def request(self, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx2.Response:
         """Send a request, with retries where ``retry``; raises the same errors as ``send``."""
         for tries in range(MAX_RETRIES + 1):

@@ -7,6 +7,26 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
+class BulkMarks(BaseModel):
+    """A change of the marks on several pictures; fields that are left out do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str]
+    """Their ids; repeated ones count once."""
+    favourite: bool | None = None
+    """Kept whatever their age."""
+    add_tags: list[str] = []
+    """Tags to add."""
+    remove_tags: list[str] = []
+    """Tags to remove; a tag that is also added stays."""
+    add_to: list[str] = []
+    """Ids of collections to add them to."""
+    remove_from: list[str] = []
+    """Ids of collections to remove them from."""
+
+
 class CancelBody(BaseModel):
     """Which jobs are cancelled: some, or all of the user's own queued ones."""
 
@@ -58,6 +78,51 @@ class ClearedJobs(BaseModel):
     cleared: int
 
 
+class CollectionFields(BaseModel):
+    """What a collection's owner chooses."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    name: str
+    """A name that no other collection of the owner has."""
+
+
+class CollectionList(BaseModel):
+    """The collections, by owner and name."""
+
+    collections: list[CollectionView]
+
+
+class CollectionView(BaseModel):
+    """A collection of pictures."""
+
+    id: str
+    owner: str
+    name: str
+    created: AwareDatetime
+    pictures: int
+    """How many pictures are in it."""
+    cover: str | None
+    """The newest of them that has a file; null where there is none."""
+
+
+class DeletedEntries(BaseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[EntryOutcome]
+
+
+class EntryIds(BaseModel):
+    """Pictures in the gallery."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    ids: list[str]
+    """Their ids; repeated ones count once."""
+
+
 class EntryMarks(BaseModel):
     """The user's marks of an entry; fields that are left out do not change."""
 
@@ -68,6 +133,14 @@ class EntryMarks(BaseModel):
     """Kept whatever its age."""
     tags: list[str] | None = None
     """All its tags from now on."""
+
+
+class EntryOutcome(BaseModel):
+    """What happened to one picture."""
+
+    id: str
+    error: NativeError | None = None
+    """Why nothing was done; null where it was done."""
 
 
 class EntryPage(BaseModel):
@@ -112,6 +185,12 @@ class EntryRecord(BaseModel):
     """There was a file, and it is gone."""
     favourite: bool
     tags: list[str]
+    collections: list[str]
+    """Ids of the collections that it is in."""
+    parent_id: str | None
+    """The picture that it was made from; null where there is none, or no longer."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None
+    """How it was made from its parent."""
     record: dict[str, Any] | None
     """The reproduction record."""
 
@@ -150,6 +229,12 @@ class EntryView(BaseModel):
     """There was a file, and it is gone."""
     favourite: bool
     tags: list[str]
+    collections: list[str]
+    """Ids of the collections that it is in."""
+    parent_id: str | None
+    """The picture that it was made from; null where there is none, or no longer."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None
+    """How it was made from its parent."""
 
 
 class Event(BaseModel):
@@ -170,6 +255,10 @@ class FacetsView(BaseModel):
     samplers: dict[str, int]
     decisions: dict[str, int]
     days: dict[str, int]
+    tags: dict[str, int]
+    """The 1,000 most frequent."""
+    collections: dict[str, int]
+    """By the collection's id."""
 
 
 class Failure(BaseModel):
@@ -248,9 +337,9 @@ class GenerateJob(BaseModel):
     text_encoders: list[str] = []
     """Files with other text encoders; each takes the place that its content fits."""
     init_image: str | None = None
-    """The picture to start from, in base64."""
+    """The picture to start from: in base64, or gallery: and the id of an entry."""
     mask: str | None = None
-    """White where the picture is to be changed, in base64."""
+    """White where the picture is to be changed: in base64, or gallery: and an id."""
     strength: float | None = None
     """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None
@@ -260,7 +349,11 @@ class GenerateJob(BaseModel):
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
+    parent: str | None = None
+    """The gallery picture that the new ones are made from; their entries name it."""
     kind: Literal["generate"] = "generate"
+    init_from_parent: bool = False
+    """Start from the parent's picture."""
 
 
 class GeneratedImage(BaseModel):
@@ -284,6 +377,10 @@ class GeneratedImage(BaseModel):
     checkpoint: str | None = None
     infotext: str | None = None
     """How it was made, as A1111 writes it."""
+    parent_id: str | None = None
+    """The gallery picture that it was made from."""
+    relation: Literal["upscale", "edit", "variation", "again"] | None = None
+    """How it was made from its parent."""
     notes: list[str] = []
     """What was done that the request did not ask for, and what had no effect."""
     sha256: str | None = None
@@ -374,6 +471,8 @@ class Job(BaseModel):
     idempotency_key: str | None = None
     request_id: str = ""
     """Of the call that submitted it; in every log line of the job."""
+    parent: str | None = None
+    """The gallery picture that its pictures are made from."""
     position: int | None = None
     """Place in the queue, from 1; while queued."""
     eta: float | None = None
@@ -451,6 +550,23 @@ class MachineView(BaseModel):
     """Total memory, in bytes."""
     features: list[str]
     """Vector and matrix units, as far as the processor names them."""
+
+
+class MarkedEntries(BaseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[MarkedEntry]
+
+
+class MarkedEntry(BaseModel):
+    """What happened to one picture, and its marks now; they are null where there is an error."""
+
+    id: str
+    error: NativeError | None = None
+    """Why nothing was done; null where it was done."""
+    favourite: bool | None = None
+    tags: list[str] | None = None
+    collections: list[str] | None = None
 
 
 class Model(BaseModel):
@@ -724,8 +840,8 @@ class UpscaleJob(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
     )
-    image: str
-    """A picture in base64 or as a data URI; a part of its own in multipart/form-data."""
+    image: str | None = None
+    """The picture: in base64, or gallery: and the id of an entry; the parent's when not given."""
     by: float = 2.0
     """Factor on width and height."""
     upscaler: str = "lanczos"
@@ -734,6 +850,8 @@ class UpscaleJob(BaseModel):
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
+    parent: str | None = None
+    """The gallery picture that the new ones are made from; their entries name it."""
     kind: Literal["upscale"] = "upscale"
 
 

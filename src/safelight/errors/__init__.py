@@ -65,6 +65,8 @@ from safelight.errors.fields import (
     field_error,
 )
 from safelight.errors.gallery import (
+    CollectionExistsError,
+    CollectionMissingError,
     EntryFileMissingError,
     EntryMissingError,
     GalleryError,
@@ -209,6 +211,8 @@ __all__ = [
     "CheckpointInvalidError",
     "CheckpointMissingError",
     "ClassifierUnknownError",
+    "CollectionExistsError",
+    "CollectionMissingError",
     "ConnectionLimitError",
     "DataDirectoryError",
     "DataDirectoryInUseError",

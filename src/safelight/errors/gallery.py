@@ -23,6 +23,24 @@ class EntryMissingError(GalleryError):
     http_status = 404
 
 
+class CollectionMissingError(GalleryError):
+    """There is no such collection, or it belongs to another owner."""
+
+    code = "gallery.collection_missing"
+    summary = "There is no such collection."
+    default_hint = "It may have been deleted; GET /v1/collections lists them."
+    http_status = 404
+
+
+class CollectionExistsError(GalleryError):
+    """The owner has a collection of this name."""
+
+    code = "gallery.collection_exists"
+    summary = "There is a collection of this name already."
+    default_hint = "Choose another name, or use the collection that is there."
+    http_status = 409
+
+
 class EntryFileMissingError(GalleryError):
     """The entry's file no longer exists."""
 

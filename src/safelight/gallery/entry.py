@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from safelight.errors import GalleryError
 from safelight.file_formats import SUFFIXES, FileFormat
@@ -26,6 +35,18 @@ Tag = Annotated[
 ]
 Name = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
 Pixels = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Relation(StrEnum):
+    """How a picture was made from its parent."""
+
+    UPSCALE = "upscale"
+    EDIT = "edit"
+    """From the parent as initial picture."""
+    VARIATION = "variation"
+    """With the parent's noise mixed with another seed's."""
+    AGAIN = "again"
+    """With the parent's settings, changed or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +75,8 @@ class EntryFields:
         family: The checkpoint's family.
         infotext: As stored in the file.
         record: The reproduction record's JSON.
+        parent_id: The entry whose picture it was made from; None if that was deleted.
+        relation: How it was made from its parent.
     """
 
     job_id: str | None
@@ -77,6 +100,8 @@ class EntryFields:
     family: str | None = None
     infotext: str | None = None
     record: str | None = None
+    parent_id: str | None = None
+    relation: Relation | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +160,7 @@ class Entry(EntryFields):
         missing: The file existed and has been lost.
         favourite: Never deleted because of its age.
         tags: The user's tags, sorted.
+        collections: The ids of the collections it is in, of those that the reader may see; by name.
     """
 
     id: str
@@ -144,6 +170,7 @@ class Entry(EntryFields):
     missing: bool
     favourite: bool
     tags: tuple[str, ...]
+    collections: tuple[str, ...] = ()
 
     @property
     def path(self) -> PurePosixPath | None:
@@ -159,6 +186,7 @@ class Entry(EntryFields):
             "decision": self.decision.value,
             "scores": dict(self.scores),
             "tags": list(self.tags),
+            "collections": list(self.collections),
         }
 
 
@@ -175,13 +203,14 @@ class Search(BaseModel):
     query: str = Field(
         "",
         max_length=1000,
-        description="Words in prompt, negative prompt or infotext: all of them, in any order; "
-        "the last may be a prefix.",
+        description="Words in prompt, negative prompt or infotext: all of them, in any order; the last may be a "
+        'prefix. "Words in quotes" stand one after the other, -word is left out, and OR joins alternatives.',
     )
-    order: Literal["newest", "relevance"] = Field(
+    sort: Literal["newest", "oldest", "largest", "smallest", "relevance"] = Field(
         "newest",
-        description="relevance needs a query: first come those whose prompt has the words one after the other, "
-        "then those whose prompt has them at all, then the others; each newest first.",
+        description="largest and smallest by the number of pixels. relevance needs a query: first come those whose "
+        "prompt has the words one after the other, then those whose prompt has them at all, then the others; each "
+        "newest first.",
     )
     limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Entries on a page.")
     after: str | None = Field(
@@ -194,6 +223,8 @@ class Search(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     job_id: Name | None = None
     tag: Tag | None = None
+    collection: Name | None = Field(None, description="The id of a collection.")
+    parent: Name | None = Field(None, description="The id of the picture that they were made from.")
     favourite: bool | None = None
     min_width: Pixels | None = None
     max_width: Pixels | None = None
@@ -201,6 +232,14 @@ class Search(BaseModel):
     max_height: Pixels | None = None
     since: AwareDatetime | None = Field(None, description="Made then or later.")
     until: AwareDatetime | None = Field(None, description="Made before.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_order(cls, given: Any) -> Any:
+        """Accept the former name of ``sort``."""
+        if isinstance(given, dict) and "order" in given and "sort" not in given:
+            return {("sort" if name == "order" else name): value for name, value in given.items()}
+        return given
 
     @classmethod
     def parse(cls, **fields: Any) -> Self:
@@ -237,9 +276,13 @@ class Facets:
         samplers: By name.
         decisions: By decision.
         days: By day, UTC.
+        tags: The most frequent tags.
+        collections: By the collection's id.
     """
 
     checkpoints: Mapping[str, int]
     samplers: Mapping[str, int]
     decisions: Mapping[Decision, int]
     days: Mapping[date, int]
+    tags: Mapping[str, int]
+    collections: Mapping[str, int]

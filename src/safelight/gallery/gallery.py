@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 
 from safelight.database.engine import read_transaction, write_transaction
-from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
+from safelight.errors import (
+    BlockedError,
+    EntryFileMissingError,
+    EntryMissingError,
+    GalleryError,
+    SafelightError,
+)
+from safelight.gallery.archive import LEFT_OUT_NAME, write_archive
+from safelight.gallery.bulk import BulkChange, BulkResult, delete_entries, mark_entries
+from safelight.gallery.collections import Collections
 from safelight.gallery.embeddings import (
     StoredEmbedding,
     get_embedding,
@@ -57,6 +66,7 @@ class Gallery:
 
     def __init__(self, engine: Engine, home: Path) -> None:
         self._engine = engine
+        self.collections = Collections(engine)
         self._files = ImageFolder(home / "gallery")
         self._thumbnails = ThumbnailCache(home / "cache" / "thumbnails")
 
@@ -114,7 +124,7 @@ class Gallery:
             EntryMissingError: There is none, or it belongs to another owner.
         """
         with read_transaction(self._engine) as connection:
-            return to_entries(connection, [_visible_row(connection, entry_id, owner)])[0]
+            return to_entries(connection, [_visible_row(connection, entry_id, owner)], owner)[0]
 
     def read(self, entry_id: str, owner: str | None = None) -> bytes:
         """The picture file of an entry.
@@ -217,19 +227,91 @@ class Gallery:
                 )
             if new_tags is not None:
                 replace_tags(connection, number, new_tags)
-            return to_entries(connection, [get_row(connection, number)])[0]
+            return to_entries(connection, [get_row(connection, number)], owner)[0]
 
-    def delete(self, entry_id: str, owner: str | None = None) -> None:
+    def annotate_many(
+        self, entry_ids: Collection[str], change: BulkChange, owner: str | None = None
+    ) -> list[BulkResult]:
+        """Change the user's marks on some entries, and the collections that they are in.
+
+        Returns:
+            A result for each entry, in the order of the ids.
+
+        Raises:
+            CollectionMissingError: A collection does not exist, or belongs to another owner; nothing is changed.
+        """
+        return mark_entries(self._engine, entry_ids, change, owner)
+
+    def delete(self, entry_id: str, owner: str | None = None) -> str | None:
         """Delete an entry with its file and thumbnails.
+
+        Returns:
+            The name of the entry's owner; None if it has none.
 
         Raises:
             EntryMissingError: There is no such entry.
             OutputError: The file cannot be deleted; nothing is deleted.
         """
-        with write_transaction(self._engine) as connection:
-            row = _visible_row(connection, entry_id, owner)
-            connection.execute(delete(entries).where(entries.c.number == row["number"]))
-            self._delete_files([row])
+        (result,) = self.delete_many([entry_id], owner)
+        if result.error is not None:
+            raise result.error
+        return result.owner
+
+    def delete_many(self, entry_ids: Collection[str], owner: str | None = None) -> list[BulkResult]:
+        """Delete some entries with their files and thumbnails; what fails for one does not affect the others.
+
+        Returns:
+            A result for each entry, in the order of the ids.
+        """
+        return delete_entries(self._engine, entry_ids, lambda row: self._delete_files([row]), owner)
+
+    def archive(self, entry_ids: Collection[str], owner: str | None = None) -> Iterator[bytes]:
+        """A zip archive of the files of some entries, part by part.
+
+        A picture is named as its file is. The archive lists those that are not in it, and why, in a text file.
+
+        Raises:
+            EntryMissingError, BlockedError, EntryFileMissingError: None of the entries has a file.
+        """
+        found = self._find_files(entry_ids, owner)
+        if entry_ids and not any(isinstance(each, Entry) for each in found.values()):
+            raise next(each for each in found.values() if not isinstance(each, Entry))
+        return write_archive(self._archived_files(found))
+
+    def _find_files(self, entry_ids: Collection[str], owner: str | None) -> dict[str, Entry | SafelightError]:
+        """The entries that have a file, and the errors of the others, by id."""
+        valid = [entry_id for entry_id in entry_ids if is_entry_id(entry_id)]
+        query = ENTRY_QUERY.where(entries.c.id.in_(valid), visible_to(owner))
+        with read_transaction(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+            entries_by_id = {entry.id: entry for entry in to_entries(connection, rows, owner)}
+        found: dict[str, Entry | SafelightError] = {}
+        for entry_id in dict.fromkeys(entry_ids):
+            if (entry := entries_by_id.get(entry_id)) is None:
+                found[entry_id] = EntryMissingError()
+            elif entry.decision is Decision.BLOCK:
+                found[entry_id] = _blocked_error(entry)
+            elif not self._files.exists(_file_path(entry)):
+                found[entry_id] = EntryFileMissingError()
+            else:
+                found[entry_id] = entry
+        return found
+
+    def _archived_files(
+        self, found: Mapping[str, Entry | SafelightError]
+    ) -> Iterator[tuple[str, datetime, bytes]]:
+        """The files of some entries, and a list of those without."""
+        left_out = []
+        for entry_id, entry in found.items():
+            try:
+                if not isinstance(entry, Entry):
+                    raise entry
+                path = _file_path(entry)
+                yield path.name, entry.created, self._files.read(path)
+            except SafelightError as error:
+                left_out.append(f"{entry_id}: {error.message}\n")
+        if left_out:
+            yield LEFT_OUT_NAME, datetime.now(UTC), "".join(left_out).encode()
 
     def search(self, criteria: Search, owner: str | None = None) -> Page:
         """A page of the entries that satisfy a search.
@@ -315,9 +397,13 @@ def _get_concurrent(connection: Connection, key: str) -> Entry:
 
 def _file_path(entry: Entry) -> PurePosixPath:
     if entry.decision is Decision.BLOCK:
-        raise BlockedError(f"The policy {entry.policy} blocked this picture, so there is no file of it.")
+        raise _blocked_error(entry)
     assert entry.path is not None
     return entry.path
+
+
+def _blocked_error(entry: Entry) -> BlockedError:
+    return BlockedError(f"The policy {entry.policy} blocked this picture, so there is no file of it.")
 
 
 def _parse_tags(tags: Iterable[str]) -> list[str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
 
 from safelight.database.upsert import insert_into
 from safelight.errors import GalleryError
 from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.gallery.embeddings import insert_embedding
-from safelight.gallery.entry import Entry, NewEntry
+from safelight.gallery.entry import Entry, NewEntry, Relation
 from safelight.gallery.full_text import full_text_index
-from safelight.gallery.tables import details, entries, tags
+from safelight.gallery.tables import collection_entries, collections, details, entries, tags
 from safelight.images.sniff import detect_format
 from safelight.moderation.policy import Decision
 
@@ -24,18 +24,54 @@ ENTRY_QUERY = select(*entries.c, *(column for column in details.c if column.name
     entries, details
 )
 """The query of entries with all their columns."""
+_OTHER_COLUMNS = ("number", "sort_key", "chosen")
+"""Columns of rows that are no fields of entries."""
 
 
-def to_entries(connection: Connection, rows: Iterable[RowMapping]) -> tuple[Entry, ...]:
-    """The entries of some rows of ``ENTRY_QUERY``."""
+def to_entries(
+    connection: Connection, rows: Iterable[RowMapping], scope: str | None = None
+) -> tuple[Entry, ...]:
+    """The entries of some rows of ``ENTRY_QUERY``.
+
+    Args:
+        connection: A connection to read with.
+        rows: The rows.
+        scope: The owner whose collections to name; None for all.
+    """
     rows = tuple(rows)
     numbers = [row["number"] for row in rows]
-    tags_by_number: dict[int, list[str]] = {number: [] for number in numbers}
-    for number, tag in connection.execute(
-        select(tags.c.number, tags.c.tag).where(tags.c.number.in_(numbers)).order_by(tags.c.tag)
-    ):
-        tags_by_number[number].append(tag)
-    return tuple(_to_entry(row, tags_by_number[row["number"]]) for row in rows)
+    tags_by_number = tags_of(connection, numbers)
+    collections_by_number = _collections_of(connection, numbers, scope)
+    return tuple(
+        _to_entry(row, tags_by_number[row["number"]], collections_by_number[row["number"]]) for row in rows
+    )
+
+
+def tags_of(connection: Connection, numbers: Sequence[int]) -> Mapping[int, list[str]]:
+    """The tags of some entries, sorted, by number."""
+    query = select(tags.c.number, tags.c.tag).where(tags.c.number.in_(numbers)).order_by(tags.c.tag)
+    return _by_number(connection, query, numbers)
+
+
+def _collections_of(
+    connection: Connection, numbers: Sequence[int], scope: str | None
+) -> Mapping[int, list[str]]:
+    query = (
+        select(collection_entries.c.number, collection_entries.c.collection_id)
+        .join_from(collection_entries, collections)
+        .where(collection_entries.c.number.in_(numbers))
+        .order_by(collections.c.name, collections.c.id)
+    )
+    if scope is not None:
+        query = query.where(collections.c.owner == sanitize(scope))
+    return _by_number(connection, query, numbers)
+
+
+def _by_number(connection: Connection, query: Select[Any], numbers: Sequence[int]) -> Mapping[int, list[str]]:
+    found: dict[int, list[str]] = {number: [] for number in numbers}
+    for number, text in connection.execute(query):
+        found[number].append(text)
+    return found
 
 
 def insert_entry(connection: Connection, entry_id: str, new: NewEntry) -> Entry | None:
@@ -50,7 +86,8 @@ def insert_entry(connection: Connection, entry_id: str, new: NewEntry) -> Entry 
         None if another process added the same picture first.
     """
     insertion = insert_into(connection, entries).on_conflict_do_nothing().returning(entries.c.number)
-    number = connection.execute(insertion, _entry_values(entry_id, new)).scalar()
+    values = _entry_values(entry_id, new) | {"parent_id": _lock_parent(connection, new.parent_id)}
+    number = connection.execute(insertion, values).scalar()
     if number is None:
         return None
     detail_values = _detail_values(new)
@@ -97,6 +134,14 @@ def sanitize(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
+def _lock_parent(connection: Connection, parent_id: str | None) -> str | None:
+    """The id of a new entry's parent, which is not deleted until the transaction ends; None if it was deleted."""
+    if parent_id is None:
+        return None
+    query = select(entries.c.id).where(entries.c.id == parent_id).with_for_update(read=True, key_share=True)
+    return connection.execute(query).scalar()
+
+
 def _entry_values(entry_id: str, new: NewEntry) -> dict[str, object]:
     data = new.data
     return {
@@ -120,6 +165,7 @@ def _entry_values(entry_id: str, new: NewEntry) -> dict[str, object]:
         "sha256": None if data is None else hashlib.sha256(data).hexdigest(),
         "missing": False,
         "favourite": new.favourite,
+        "relation": new.relation,
     }
 
 
@@ -139,11 +185,13 @@ def _sanitize_optional(text: str | None) -> str | None:
     return None if text is None else sanitize(text)
 
 
-def _to_entry(row: RowMapping, entry_tags: Iterable[str]) -> Entry:
-    fields = {name: value for name, value in row.items() if name not in ("number", "rank")}
+def _to_entry(row: RowMapping, entry_tags: Iterable[str], entry_collections: Iterable[str]) -> Entry:
+    fields = {name: value for name, value in row.items() if name not in _OTHER_COLUMNS}
     fields |= {
         "decision": Decision(row["decision"]),
+        "relation": None if row["relation"] is None else Relation(row["relation"]),
         "scores": json.loads(row["scores"]),
         "tags": tuple(entry_tags),
+        "collections": tuple(entry_collections),
     }
     return Entry(**fields)

@@ -52,6 +52,8 @@ entries = Table(
     Column("sha256", String(64)),
     Column("missing", Boolean, nullable=False),
     Column("favourite", Boolean, nullable=False),
+    Column("parent_id", ForeignKey("entries.id", ondelete="SET NULL")),  # what it was made from
+    Column("relation", String(10)),  # how; kept when the parent is deleted
     UniqueConstraint("job_id", "index"),
     sqlite_autoincrement=True,  # a number is never reused, so that pages stay in order
 )
@@ -60,6 +62,7 @@ keys = func.substr(entries.c.id, literal_column("10"))
 
 Index("entries_by_key", keys, unique=True)
 Index("entries_by_owner", entries.c.owner, entries.c.number)
+Index("entries_by_parent", entries.c.parent_id)
 
 details = Table(
     "entry_details",
@@ -78,6 +81,23 @@ tags = Table(
     "entry_tags",
     METADATA,
     Column("tag", String(64), primary_key=True),
+    Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+collections = Table(
+    "collections",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("owner", "name"),
+)
+
+collection_entries = Table(
+    "collection_entries",
+    METADATA,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
     Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
 )
 

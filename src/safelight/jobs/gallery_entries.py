@@ -6,15 +6,27 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from safelight.gallery import Embedding, Entry, NewEntry
-from safelight.gallery.import_metadata import record_fields
-from safelight.jobs.job import Job
+from safelight.gallery import Embedding, Entry, NewEntry, Relation
+from safelight.gallery.import_metadata import infotext_fields, record_fields
+from safelight.jobs.job import Job, JobKind
 from safelight.jobs.result import GeneratedImage, JobResult, PictureMemory, VerdictView
 
 if TYPE_CHECKING:
     from safelight.moderation.verdict import Verdict
     from safelight.studio import Picture
     from safelight.studio.upscaled import Upscaled
+
+INHERITED_FIELDS = (
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "steps",
+    "sampler",
+    "checkpoint",
+    "checkpoint_digest",
+    "family",
+)
+"""The fields of an entry that an upscaled picture takes over: how the picture was generated."""
 
 
 def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
@@ -32,10 +44,17 @@ def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
     )
 
 
-def upscaled_entry(job: Job, upscaled: Upscaled) -> NewEntry:
-    """The entry of an upscaled picture; a blocked one has no pixels."""
+def upscaled_entry(job: Job, upscaled: Upscaled, parent: Entry | None) -> NewEntry:
+    """The entry of an upscaled picture; a blocked one has no pixels.
+
+    Args:
+        job: The job.
+        upscaled: The picture.
+        parent: The entry of the picture that was upscaled, if it is in the gallery.
+    """
     width, height = (0, 0) if upscaled.image is None else upscaled.image.size
     return NewEntry(
+        **_inherited_fields(upscaled.infotext, parent),
         **_verdict_fields(upscaled.verdict),
         **_job_fields(job),
         data=None if upscaled.image is None else upscaled.encode("png"),
@@ -66,6 +85,8 @@ def image_result(entry: Entry, generated: Picture | Upscaled | None = None) -> G
         steps=entry.steps,
         checkpoint=entry.checkpoint,
         infotext=entry.infotext,
+        parent_id=entry.parent_id,
+        relation=entry.relation,
         notes=_notes(entry.record),
         sha256=entry.sha256,
         url=None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
@@ -87,9 +108,33 @@ def job_result(entries: Iterable[Entry]) -> JobResult:
     return JobResult.from_pictures([image_result(entry) for entry in entries])
 
 
+def _inherited_fields(infotext: str | None, parent: Entry | None) -> dict[str, Any]:
+    """How the picture was generated that was upscaled: from its entry, and where that does not say, its infotext."""
+    fields = {} if infotext is None else infotext_fields(infotext)
+    known = {} if parent is None else {name: getattr(parent, name) for name in INHERITED_FIELDS}
+    return fields | {name: value for name, value in known.items() if value not in (None, "")}
+
+
 def _job_fields(job: Job) -> dict[str, Any]:
     """The job's fields of an entry. The time is the job's, so that every attempt gives the same entry."""
-    return {"job_id": job.id, "owner": job.owner, "created": job.created}
+    return {
+        "job_id": job.id,
+        "owner": job.owner,
+        "created": job.created,
+        "parent_id": job.parent,
+        "relation": _relation(job),
+    }
+
+
+def _relation(job: Job) -> Relation | None:
+    """How a job makes pictures from its parent; None if it has none."""
+    if job.parent is None:
+        return None
+    if job.kind == JobKind.UPSCALE:
+        return Relation.UPSCALE
+    if job.request.get("init_image") is not None:
+        return Relation.EDIT
+    return Relation.AGAIN if job.request.get("variation") is None else Relation.VARIATION
 
 
 def _verdict_fields(verdict: Verdict) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class Job(FrozenModel):
     )
     idempotency_key: str | None = None
     request_id: str = Field("", description="Of the call that submitted it; in every log line of the job.")
+    parent: str | None = Field(None, description="The gallery picture that its pictures are made from.")
     position: int | None = Field(None, description="Place in the queue, from 1; while queued.")
     eta: float | None = Field(None, description="Seconds until it ends, from measured step times; if known.")
     progress: Progress | None = Field(None, description="While running, and where it ended.")
@@ -144,6 +145,7 @@ class Submission(FrozenModel):
     timeout: Timeout | None = None
     idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     request_id: str = ""
+    parent: str | None = Field(None, description="The gallery entry that its pictures are made from.")
     checkpoint: str = Field(
         "", description="The checkpoint it generates with; workers prefer one that is loaded."
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from safelight.gallery.entry import Relation
 from safelight.jobs.job import Failure, JsonObject
 from safelight.moderation.policy import Decision
 
@@ -86,6 +87,8 @@ class GeneratedImage(ResultPart):
     steps: int | None = None
     checkpoint: str | None = None
     infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
+    parent_id: str | None = Field(None, description="The gallery picture that it was made from.")
+    relation: Relation | None = Field(None, description="How it was made from its parent.")
     notes: list[str] = Field(
         [], description="What was done that the request did not ask for, and what had no effect."
     )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from safelight.audit_log import AuditLog
-from safelight.errors import RunStoppedError
+from safelight.errors import EntryMissingError, RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
@@ -143,10 +143,20 @@ def upscale(context: JobContext, running: RunningJob, request: UpscaleRequest) -
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.should_abort:
-            entry = _add_entry(context, running, upscaled_entry(running.job, upscaled))
+            parent = running.retry_database(lambda: _find_parent(context, running))
+            entry = _add_entry(context, running, upscaled_entry(running.job, upscaled, parent))
             return JobResult.from_pictures([image_result(entry, upscaled)])
     running.interrupted = True
     return JobResult.from_pictures([])
+
+
+def _find_parent(context: JobContext, running: RunningJob) -> Entry | None:
+    """The entry of the picture that a job starts from; None if it is not in the gallery, or no longer."""
+    if running.job.parent is None:
+        return None
+    with suppress(EntryMissingError):
+        return context.gallery.get(running.job.parent)
+    return None
 
 
 def scan(context: JobContext, running: RunningJob, request: ScanRequest) -> JobResult:

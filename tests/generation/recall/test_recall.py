@@ -305,6 +305,15 @@ def test_a_mask_without_blur() -> None:
     assert "mask" in fields_that_need_image(found)
 
 
+def test_an_upscaled_picture() -> None:
+    """Its settings are those of its source; what was done afterwards is named."""
+    text = "x\nSteps: 20, Sampler: Euler, CFG scale: 4, Seed: 7, Postprocess upscale by: 2, Postprocess upscaler: 4x"
+    found = recall_text(text, HERE)
+    assert (found.fields["seed"], found.fields["steps"]) == (7, 20)
+    assert [each.name for each in found.unfilled] == ["Postprocess upscale by", "Postprocess upscaler"]
+    assert all("enlarged after" in each.reason for each in found.unfilled)
+
+
 def test_our_own_text_alone() -> None:
     found = recall_text(infotext_from_record(ReproductionRecord.model_validate(BODY)), HERE)
     assert found.source == "safelight"

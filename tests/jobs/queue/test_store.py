@@ -123,6 +123,8 @@ def test_the_same_idempotency_key_returns_the_same_job(store: JobStore) -> None:
     assert store.submit(submission("berta", idempotency_key="k")).id != first.id
     with pytest.raises(IdempotencyConflictError):
         store.submit(submission(idempotency_key="k", request={"prompt": "a dog"}))
+    with pytest.raises(IdempotencyConflictError):
+        store.submit(submission(idempotency_key="k", parent="0" * 22))
     assert store.count_queued() == 2
 
 

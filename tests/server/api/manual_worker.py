@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from PIL import Image
 
 from safelight.database import blobs
-from safelight.gallery import Entry, NewEntry
+from safelight.gallery import Entry, NewEntry, Relation
 from safelight.generation.request import GenerationRequest
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
@@ -43,6 +43,8 @@ def add_entry(service: QueueService, job: Job, index: int = 0, decision: Decisio
             unsafe=0.9 if decision is Decision.BLOCK else 0.01,
             seed=seed,
             infotext=words,
+            parent_id=job.parent,
+            relation=None if job.parent is None else Relation.AGAIN,
         )
     )
 

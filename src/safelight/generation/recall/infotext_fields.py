@@ -31,6 +31,8 @@ _PROGRAM_KEYS = frozenset(
     }
 )
 """Keys that do not affect generation."""
+_POSTPROCESS_PREFIX = "Postprocess "
+"""How the keys begin that say what was done with the finished picture."""
 _SIGMA_KEY = "Sampler sigma"
 """SD.Next's key for the sigma schedule."""
 _MAX_SCALE_DIFFERENCE = 0.01
@@ -170,6 +172,10 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
     for key, value in given.items():
         if key in _ADAPTER_KEYS:
             builder.add_adapter(key, value)
+        elif key.startswith(_POSTPROCESS_PREFIX):
+            builder.add_unfilled(
+                key, value, "The picture was enlarged after it was generated: enlarge it again."
+            )
         elif key == LEFT_OUT_KEY:
             builder.add_unfilled(key, value, "The picture was generated without it.")
         elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:

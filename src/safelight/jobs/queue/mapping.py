@@ -33,6 +33,7 @@ def to_job(row: RowMapping, *, position: int | None = None, eta: float | None = 
         timeout=row["timeout"],
         idempotency_key=row["idempotency_key"],
         request_id=row["request_id"],
+        parent=row["parent"],
         position=position,
         eta=eta,
         progress=Progress(**progress) if progress else None,

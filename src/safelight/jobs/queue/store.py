@@ -97,7 +97,7 @@ class JobStore(Claims):
             connection, submission.owner
         )  # the virtual time of an owner's next job depends on this one's
         if submission.idempotency_key is not None and (row := self._find_by_key(connection, submission)):
-            if (row["kind"], row["request"]) != (submission.kind, request):
+            if (row["kind"], row["request"], row["parent"]) != (submission.kind, request, submission.parent):
                 raise IdempotencyConflictError
             return str(row["id"])
         nbytes = sum(map(len, pictures.values()))
@@ -119,6 +119,7 @@ class JobStore(Claims):
             "timeout": submission.timeout,
             "idempotency_key": submission.idempotency_key,
             "request_id": submission.request_id,
+            "parent": submission.parent,
             "created": created,
             "attempt": 0,
             "lost": 0,

@@ -49,6 +49,7 @@ jobs = Table(
     Column("progress", Text),
     Column("result", Text),
     Column("error", Text),
+    Column("parent", String(22)),  # the gallery entry that its pictures are made from
     Column("summary", Text),  # the request in list form; null where that is the request itself
     Column("cleared", Instant),  # when it was left out of the lists, after it had ended
     UniqueConstraint("owner", "idempotency_key"),

@@ -47,6 +47,7 @@ RECALLS: Mapping[str, Example] = MappingProxyType(
 
 # No value may be null: FastAPI leaves nulls out of the document, examples included.
 JOB_ID, ENTRY_ID = "1a20b790c0cecfa509e76982438", "1m85rdfvkyaqpnchqbppr8"
+PARENT_ID, COLLECTION_ID = "1m85rdfvkt2v61fkbqvhrs", "5f0c1d2e3b4a5968"
 SHA256 = "49c58b9cbacb633026838df8d7ae3fe9a1bef56daa019575bc6b590039ca4a99"
 TIMESTAMP = "2026-11-24T12:00:00Z"
 INFOTEXT = "a red apple\nSteps: 20, Sampler: DPM++ 2M, CFG scale: 4, Seed: 7, Size: 128x128, Model: starter"
@@ -202,6 +203,9 @@ _ENTRY_VIEW = {
     "missing": False,
     "favourite": False,
     "tags": ["fruit"],
+    "collections": [COLLECTION_ID],
+    "parent_id": PARENT_ID,
+    "relation": "again",
 }
 ENTRIES = {"entries": [_ENTRY_VIEW], "next": "41"}
 ENTRY = _ENTRY_VIEW | {"record": {"format": 1, "prompt": "a red apple", "seed": 7}}
@@ -210,7 +214,22 @@ FACETS = {
     "samplers": {"DPM++ 2M": 1},
     "decisions": {"allow": 1},
     "days": {"2026-11-24": 1},
+    "tags": {"fruit": 1},
+    "collections": {COLLECTION_ID: 1},
 }
+MARKED_ENTRIES = {
+    "results": [{"id": ENTRY_ID, "favourite": True, "tags": ["fruit"], "collections": [COLLECTION_ID]}]
+}
+DELETED_ENTRIES = {"results": [{"id": ENTRY_ID}]}
+COLLECTION = {
+    "id": COLLECTION_ID,
+    "owner": "local",
+    "name": "apples",
+    "created": TIMESTAMP,
+    "pictures": 1,
+    "cover": ENTRY_ID,
+}
+COLLECTIONS = {"collections": [COLLECTION]}
 SESSION_OF_ANNA = {"owner": "anna", "role": "user", "keys": True, "cookie": True}
 POLICIES = {
     "policies": [

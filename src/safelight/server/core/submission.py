@@ -35,6 +35,7 @@ async def submit(
     timeout: Timeout | None = None,
     idempotency_key: str | None = None,
     request_id: str = "",
+    parent: str | None = None,
 ) -> Job:
     """Check a request and put it into the queue.
 
@@ -47,6 +48,7 @@ async def submit(
         timeout: Maximum seconds of running time.
         idempotency_key: A repeated key returns the same job, and is charged once.
         request_id: The id of the HTTP request; that of the current context when not given.
+        parent: The gallery entry that the job's pictures are made from, which the principal may see.
 
     Raises:
         JobKindUnknownError: There is no such job kind.
@@ -76,6 +78,7 @@ async def submit(
             timeout=timeout,
             idempotency_key=idempotency_key,
             request_id=current_request_id,
+            parent=parent,
             checkpoint=checkpoint if task.uses_checkpoint else "",
             cost=size.cost,
         )

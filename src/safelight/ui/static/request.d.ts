@@ -49,9 +49,9 @@ export interface GenerateJob {
   vae?: string | null;
   /** Files with other text encoders; each takes the place that its content fits. */
   text_encoders?: string[];
-  /** The picture to start from, in base64. */
+  /** The picture to start from: in base64, or gallery: and the id of an entry. */
   init_image?: string | null;
-  /** White where the picture is to be changed, in base64. */
+  /** White where the picture is to be changed: in base64, or gallery: and an id. */
   mask?: string | null;
   /** Denoising strength: how much of the initial picture is changed, 0 to 1. */
   strength?: number | null;
@@ -62,7 +62,11 @@ export interface GenerateJob {
   priority?: number;
   /** Seconds it may run, pauses not counted; then it fails. */
   timeout?: number | null;
+  /** The gallery picture that the new ones are made from; their entries name it. */
+  parent?: string | null;
   kind: "generate";
+  /** Start from the parent's picture. */
+  init_from_parent?: boolean;
 }
 
 /** A second pass at a larger size. */

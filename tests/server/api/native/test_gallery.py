@@ -88,6 +88,8 @@ def test_facets(client: TestClient, entries: list[Entry]) -> None:
         "samplers": {"Euler a": 4, "DPM++ 2M": 1},
         "decisions": {"allow": 4, "block": 1},
         "days": {"2026-11-24": 5},
+        "tags": {"fruit": 1},
+        "collections": {},
     }
 
 

@@ -12,8 +12,11 @@ from tests.server.conftest import app_client
 from safelight.errors import JobEndedError, JobMissingError, KeyInvalidError, KeyRequiredError, error_of
 from safelight.jobs.queue_service import QueueService
 from safelight.server.api.native import (
+    collections,
     diagnostics,
     gallery,
+    gallery_download,
+    gallery_selection,
     heatmap,
     hub,
     job_events,
@@ -34,7 +37,19 @@ from safelight.server.api.native.schemas.moderation import ModerationRequest
 from safelight.server.api.openapi_examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
 from safelight.server.app import create_app
 
-OWN_FILES = (heatmap, policies, model_residency, hub, diagnostics, session, prompts, recall)
+OWN_FILES = (
+    collections,
+    gallery_selection,
+    gallery_download,
+    heatmap,
+    policies,
+    model_residency,
+    hub,
+    diagnostics,
+    session,
+    prompts,
+    recall,
+)
 FAMILIES = (jobs, job_events, job_results, moderation, models, gallery, system, *OWN_FILES)
 ROUTES = [route for family in FAMILIES for route in family.router.routes if isinstance(route, APIRoute)]
 NO_JSON = {
@@ -45,6 +60,8 @@ NO_JSON = {
     "delete_entry",
     "close_session",
     "explain_picture",
+    "delete_collection",
+    "download_entries",
 }
 
 

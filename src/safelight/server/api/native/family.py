@@ -5,8 +5,11 @@ from __future__ import annotations
 from safelight.plugins import Registry, hookimpl
 from safelight.server.api import health
 from safelight.server.api.native import (
+    collections,
     diagnostics,
     gallery,
+    gallery_download,
+    gallery_selection,
     heatmap,
     hub,
     jobs,
@@ -40,6 +43,9 @@ ROUTERS = (
     model_files.router,  # before the routes whose path takes any model name
     models.router,
     gallery.router,
+    gallery_selection.router,
+    gallery_download.router,
+    collections.router,
     system.router,
     diagnostics.router,
     session.router,

@@ -13,6 +13,7 @@ from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import MAX_SIDE, MIN_SIDE
 from safelight.server.api.native.common import EntryId, image_response, not_modified
+from safelight.server.api.native.live import CurrentBroadcaster
 from safelight.server.api.native.openapi_responses import error_responses, example_response, image_responses
 from safelight.server.api.native.schemas.gallery import (
     EntryMarks,
@@ -53,7 +54,7 @@ async def search_gallery(
     responses=error_responses() | example_response(FACETS),
 )
 async def gallery_facets(app_state: CurrentAppState, principal: CurrentPrincipal) -> FacetsView:
-    """How many pictures there are by checkpoint, sampler, decision and day (UTC)."""
+    """How many pictures there are by checkpoint, sampler, decision, day (UTC), tag and collection."""
     return FacetsView.model_validate(
         await asyncio.to_thread(app_state.service.gallery.facets, principal.scope)
     )
@@ -74,7 +75,11 @@ async def get_entry(
 
 @router.patch("/{entry_id}", operation_id="mark_entry", summary="Mark a picture", responses=ENTRY_RESPONSES)
 async def mark_entry(
-    entry_id: EntryId, marks: EntryMarks, app_state: CurrentAppState, principal: CurrentPrincipal
+    entry_id: EntryId,
+    marks: EntryMarks,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    broadcaster: CurrentBroadcaster,
 ) -> EntryRecord:
     """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
@@ -84,6 +89,7 @@ async def mark_entry(
         favourite=marks.favourite,
         tags=marks.tags,
     )
+    broadcaster.send_gallery_change(changed.owner, changed=[changed.id])
     return _entry_record(changed)
 
 
@@ -94,14 +100,21 @@ async def mark_entry(
     summary="Delete a picture",
     responses=error_responses(EntryMissingError),
 )
-async def delete_entry(entry_id: EntryId, app_state: CurrentAppState, principal: CurrentPrincipal) -> None:
+async def delete_entry(
+    entry_id: EntryId,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    broadcaster: CurrentBroadcaster,
+) -> None:
     """Delete a picture with its file and its record."""
 
-    def delete() -> None:
-        app_state.service.gallery.delete(entry_id, principal.scope)
+    def delete() -> str | None:
+        owner = app_state.service.gallery.delete(entry_id, principal.scope)
         app_state.audit_log.write("entry.deleted", entry_id=entry_id)
+        return owner
 
-    await asyncio.to_thread(delete)
+    owner = await asyncio.to_thread(delete)
+    broadcaster.send_gallery_change(owner, deleted=[entry_id])
 
 
 @router.get(

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Response
 
 from safelight.errors import (
+    BlockedError,
     BodyTooLargeError,
     CheckpointMissingError,
+    EntryFileMissingError,
+    EntryMissingError,
     FieldError,
     IdempotencyConflictError,
     ImageFormatError,
@@ -35,17 +38,19 @@ from safelight.server.api.checkpoint_names import select_checkpoint
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
-from safelight.server.api.native.schemas.jobs import JobBody, JobOptions, JobPage
+from safelight.server.api.native.schemas.jobs import DerivedJob, JobBody, JobOptions, JobPage
 from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.request_bodies.multipart import FormRoute
-from safelight.server.core.request_bodies.payload_decoding import image_inputs
+from safelight.server.core.request_bodies.payload_decoding import image_inputs_of
 from safelight.server.core.submission import send_signal, submit
 from safelight.server.security.allowlist import with_allowed_names
-from safelight.server.security.dependencies import CurrentPrincipal, Role
+from safelight.server.security.dependencies import CurrentPrincipal, Principal, Role
 from safelight.settings import Settings
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=FormRoute)
+OWN_FIELDS = {"kind", "priority", "timeout", "parent", "init_from_parent"}
+"""The fields of a body that belong to the job, not to its request."""
 STOP_RESPONSES = error_responses(JobMissingError, JobEndedError) | example_response(JOB, 202)
 
 IdempotencyKey = Annotated[
@@ -64,8 +69,11 @@ Before = Annotated[
     operation_id="submit_job",
     summary="Submit a job",
     responses=error_responses(
+        BlockedError,
         BodyTooLargeError,
         CheckpointMissingError,
+        EntryFileMissingError,
+        EntryMissingError,
         FieldError,
         IdempotencyConflictError,
         ImageFormatError,
@@ -90,11 +98,13 @@ async def submit_job(
     """Queue a generation, an upscaling or a scan, and return at once.
 
     In multipart/form-data each picture is a part of its own, and all other fields are JSON in the part ``request``.
+    A picture of the gallery is named by gallery: and its id; nothing has to be downloaded and uploaded.
     A job continues when the client that submitted it disconnects; its result is kept until it expires.
     """
     if body.priority > 0 and principal.role is not Role.ADMIN:
         raise PriorityError
-    given = await _decode_fields(body, app_state)
+    parent = await _check_parent(body, app_state, principal)
+    given = await _decode_fields(body, app_state, principal)
     fields = await asyncio.to_thread(_check_names, body.kind, given, app_state.service.settings)
     job = await submit(
         app_state,
@@ -104,6 +114,7 @@ async def submit_job(
         priority=body.priority,
         timeout=body.timeout,
         idempotency_key=idempotency_key,
+        parent=parent,
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
@@ -181,6 +192,21 @@ async def skip_picture(job_id: JobId, app_state: CurrentAppState, principal: Cur
     return await send_signal(app_state, job_id, Signal.SKIP, principal.scope)
 
 
+async def _check_parent(body: JobOptions, app_state: AppState, principal: Principal) -> str | None:
+    """The id of the parent that a body names, if any.
+
+    Raises:
+        EntryMissingError: There is no such entry, or the principal may not see it.
+    """
+    if not isinstance(body, DerivedJob) or body.parent is None:
+        return None
+    try:
+        return (await asyncio.to_thread(app_state.service.gallery.get, body.parent, principal.scope)).id
+    except EntryMissingError as error:
+        error.field = "parent"
+        raise
+
+
 def _check_names(kind: str, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Check what the checkpoint's family and lists of names tell, so that nobody has to wait for a worker's refusal.
 
@@ -204,18 +230,20 @@ def _check_names(kind: str, given: Mapping[str, Any], settings: Settings) -> dic
     return fields
 
 
-async def _decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:
+async def _decode_fields(body: JobOptions, app_state: AppState, principal: Principal) -> dict[str, Any]:
     """The fields that were given, as ``submission.submit`` takes them.
 
     Args:
         body: The body, with images as text or bytes.
         app_state: The application's state.
+        principal: Who submits it, and whose gallery it may name pictures of.
 
     Raises:
         ImageError, RequestError: An image is invalid or too large.
+        EntryMissingError, BlockedError, EntryFileMissingError: A picture of the gallery has no file.
     """
-    fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout"})
-    inputs, model = image_inputs(app_state), type(body)
+    fields = body.model_dump(exclude_unset=True, exclude=OWN_FIELDS)
+    inputs, model = image_inputs_of(app_state, principal), type(body)
     images = {}
     for found in find_images(model, fields):
         try:

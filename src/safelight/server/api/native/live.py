@@ -43,6 +43,9 @@ def broadcaster_of(connection: HTTPConnection) -> Broadcaster:
     return found
 
 
+CurrentBroadcaster = Annotated[Broadcaster, Depends(broadcaster_of)]
+
+
 class SignalMessage(FrozenModel):
     """A client's message."""
 
@@ -56,7 +59,7 @@ async def live_socket(
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
     moderation_service: CurrentModerationService,
-    broadcaster: Annotated[Broadcaster, Depends(broadcaster_of)],
+    broadcaster: CurrentBroadcaster,
 ) -> None:
     """The user's jobs, then all events of them; administrators see those of all users.
 

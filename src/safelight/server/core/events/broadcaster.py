@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -123,6 +123,27 @@ class Broadcaster:
         texts = ",".join(job.model_dump_json() for job in jobs)
         paused = json.dumps(store.queue_state().paused)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last},"paused":{paused}}}'
+
+    def send_gallery_change(
+        self,
+        owner: str | None,
+        *,
+        changed: Sequence[str] = (),
+        deleted: Sequence[str] = (),
+        collections: bool = False,
+    ) -> None:
+        """Send a change of the gallery to all clients of this server that may see it.
+
+        Args:
+            owner: Whose gallery it is; None for pictures without an owner, which administrators see.
+            changed: Ids of entries with other marks.
+            deleted: Ids of deleted entries.
+            collections: Whether the list of collections has changed.
+        """
+        text = encode_message("gallery", changed=changed, deleted=deleted, collections=collections)
+        for messages in self._subscribers:
+            if messages.scope in (None, owner):
+                messages.put_gallery(text)
 
     def _on_event(self, event: Event) -> None:
         job_id = event.job_id

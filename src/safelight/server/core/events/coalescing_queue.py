@@ -14,7 +14,7 @@ from safelight.jobs.job import Job, JobState
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 """Maximum characters that wait for one client; above it all are dropped, and the client gets a new snapshot."""
-JOB, PROGRESS, PREVIEW, QUEUE = "job", "progress", "preview", "queue"
+JOB, PROGRESS, PREVIEW, QUEUE, GALLERY = "job", "progress", "preview", "queue", "gallery"
 """The kinds of message."""
 
 JobStage = tuple[JobState, int, datetime | None]
@@ -36,6 +36,7 @@ class CoalescingQueue:
         self._ready = asyncio.Event()
         self._sent: dict[str, JobStage] = {}
         self._sent_queue = ""
+        self._gallery_changes = 0
 
     def may_see(self, owner: str) -> bool:
         """Whether the client may see an owner's jobs."""
@@ -70,6 +71,11 @@ class CoalescingQueue:
         if text != self._sent_queue:
             self._sent_queue = text
             self.put(QUEUE, "", text)
+
+    def put_gallery(self, text: str) -> None:
+        """Queue a change of the gallery; it replaces no other one."""
+        self._gallery_changes += 1
+        self.put(GALLERY, str(self._gallery_changes), text)
 
     def put(self, kind: str, job_id: str, text: str) -> None:
         """Queue a message in place of a waiting one of the same kind and job."""

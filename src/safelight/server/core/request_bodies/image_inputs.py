@@ -1,11 +1,11 @@
-"""Decode the images of a request: bytes, base64, data URIs and, if allowed, URLs."""
+"""Decode the images of a request: bytes, base64, data URIs, pictures of the gallery and, if allowed, URLs."""
 
 from __future__ import annotations
 
 import asyncio
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from safelight.errors import ImageEncodingError, ImageTooManyBytesError, ImageUrlError
 from safelight.images.decoding import inspect_file
@@ -17,6 +17,8 @@ from safelight.settings import Settings
 
 MAX_URLS = 8
 """Maximum number of images that one request may name by URL."""
+GALLERY_PREFIX = "gallery:"
+"""In front of the id of a picture in the gallery, in requests that may name one."""
 _DATA_URI = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{0,100}){0,4},", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _SPACE = b" \t\r\n"
@@ -31,10 +33,18 @@ class ImageInputs:
         settings: The settings with the limits ``max_bytes``, ``max_pixels`` and ``max_request_bytes``.
         threads: The thread pools, for reading images and resolving names.
         fetches: Limits the number of concurrent fetches over all requests.
+        read_entry: Reads the picture file of a gallery entry by its id; None where requests may not name any.
     """
 
-    def __init__(self, settings: Settings, threads: ThreadPools, fetches: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        threads: ThreadPools,
+        fetches: asyncio.Semaphore,
+        read_entry: Callable[[str], bytes] | None = None,
+    ) -> None:
         self._settings, self._threads, self._fetches = settings, threads, fetches
+        self._read_entry = read_entry
         self._limits = DecodeLimits.of(settings)
         self._urls_left, self._bytes_left = MAX_URLS, settings.max_request_bytes
 
@@ -42,21 +52,33 @@ class ImageInputs:
         """The bytes of an image file whose header is within the limits.
 
         Args:
-            given: The file as bytes, in base64 or as a data URI; or its http(s) URL, if ``allow_image_urls`` is set.
+            given: The file as bytes, in base64 or as a data URI; ``gallery:`` and the id of an entry; or the file's
+                http(s) URL, if ``allow_image_urls`` is set.
 
         Raises:
             ImageEncodingError: The text is none of these.
             ImageUrlError: The URL may not be fetched, or the request names too many.
             ImageError: The file is no image, or exceeds the limits by its header.
+            EntryMissingError, BlockedError, EntryFileMissingError: There is no such entry, or no file of it.
         """
         if isinstance(given, bytes):
             data = given
+        elif self._read_entry is not None and given.startswith(GALLERY_PREFIX):
+            data = await self._read_from_gallery(self._read_entry, given.removeprefix(GALLERY_PREFIX))
         elif _URL.match(given):
             data = await self._fetch(given)
         else:
             cost = ImageCost(memory=2 * len(given))
             data = await self._threads.run_image(cost, decode_base64, given, self._limits.max_bytes)
         await self._threads.run_inspect(inspect_file, data, self._limits)
+        return data
+
+    async def _read_from_gallery(self, read_entry: Callable[[str], bytes], entry_id: str) -> bytes:
+        """Read a picture of the gallery; all of a request share its size limit, as if they were in its body."""
+        data = await asyncio.to_thread(read_entry, entry_id)
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise _too_large(self._settings.max_request_bytes)
         return data
 
     async def _fetch(self, url: str) -> bytes:

@@ -24,6 +24,7 @@ from safelight.server.core.request_bodies.json_limits import json_error
 from safelight.server.core.request_bodies.large_json import loads
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
+URLENCODED = "application/x-www-form-urlencoded"
 BINARY_TYPES = ("image/", "application/octet-stream")
 REQUEST_PART = "request"
 MAX_FILES = 1000
@@ -54,6 +55,21 @@ class JsonRoute(APIRoute):
             if self.body_field is None or media_type_of(request) != JSON
             else await _with_parsed_json(request)
         )
+
+
+class PageFormRoute(JsonRoute):
+    """A route that also accepts the usual form of a page: each of its fields is a list of values."""
+
+    async def _with_json(self, request: Request) -> Request:
+        media_type = media_type_of(request)
+        if media_type == JSON or self.body_field is None:
+            return await super()._with_json(request)
+        if media_type != URLENCODED:
+            raise UnsupportedMediaTypeError(
+                f"A body of the type {media_type or 'none'!r} cannot be read here."
+            )
+        async with request.form() as form:
+            return _ParsedRequest(request, {name: form.getlist(name) for name in form})
 
 
 class FormRoute(JsonRoute):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from safelight.gallery.entry import MAX_TAGS, Tag
+from safelight.gallery.bulk import MAX_ENTRIES, BulkChange
+from safelight.gallery.collections import CollectionName
+from safelight.gallery.entry import MAX_TAGS, Relation, Tag
 from safelight.jobs.job import JsonObject
 from safelight.moderation.policy import Decision
+from safelight.server.api.native.errors import NativeError
 from safelight.server.api.native.schemas.base import ResponseModel
+
+EntryIdGiven = Annotated[str, StringConstraints(max_length=100)]
+"""An id in a list: one that is none is reported like one that does not exist, so that the others are not refused."""
 
 
 class EntryView(ResponseModel):
@@ -45,6 +51,11 @@ class EntryView(ResponseModel):
     missing: bool = Field(description="There was a file, and it is gone.")
     favourite: bool
     tags: list[str]
+    collections: list[str] = Field(description="Ids of the collections that it is in.")
+    parent_id: str | None = Field(
+        description="The picture that it was made from; null where there is none, or no longer."
+    )
+    relation: Relation | None = Field(description="How it was made from its parent.")
 
 
 class EntryRecord(EntryView):
@@ -67,6 +78,74 @@ class FacetsView(ResponseModel):
     samplers: dict[str, int]
     decisions: dict[str, int]
     days: dict[date, int]
+    tags: dict[str, int] = Field(description="The 1,000 most frequent.")
+    collections: dict[str, int] = Field(description="By the collection's id.")
+
+
+class EntryIds(BaseModel):
+    """Pictures in the gallery."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[EntryIdGiven] = Field(
+        min_length=1, max_length=MAX_ENTRIES, description="Their ids; repeated ones count once."
+    )
+
+
+class BulkMarks(BulkChange, EntryIds):
+    """A change of the marks on several pictures; fields that are left out do not change."""
+
+
+class EntryOutcome(ResponseModel):
+    """What happened to one picture."""
+
+    id: str
+    error: NativeError | None = Field(None, description="Why nothing was done; null where it was done.")
+
+
+class MarkedEntry(EntryOutcome):
+    """What happened to one picture, and its marks now; they are null where there is an error."""
+
+    favourite: bool | None = None
+    tags: list[str] | None = None
+    collections: list[str] | None = None
+
+
+class MarkedEntries(ResponseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[MarkedEntry]
+
+
+class DeletedEntries(ResponseModel):
+    """What happened to each picture, in the order of the ids."""
+
+    results: list[EntryOutcome]
+
+
+class CollectionView(ResponseModel):
+    """A collection of pictures."""
+
+    id: str
+    owner: str
+    name: str
+    created: datetime
+    pictures: int = Field(description="How many pictures are in it.")
+    cover: str | None = Field(description="The newest of them that has a file; null where there is none.")
+
+
+class CollectionList(ResponseModel):
+    """The collections, by owner and name."""
+
+    collections: list[CollectionView]
+
+
+class CollectionFields(BaseModel):
+    """What a collection's owner chooses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: CollectionName = Field(description="A name that no other collection of the owner has.")
 
 
 class EntryMarks(BaseModel):

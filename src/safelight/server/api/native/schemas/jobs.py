@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.jobs.job import Job, Priority, Timeout
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
-from safelight.server.api.native.schemas.base import EncodedImage, ListedName, ResponseModel
+from safelight.server.api.native.schemas.base import EntryIdText, JobImage, ListedName, ResponseModel
+from safelight.server.core.request_bodies.image_inputs import GALLERY_PREFIX
 
 
 class JobOptions(RequestPart):
@@ -21,30 +22,66 @@ class JobOptions(RequestPart):
     )
 
 
-class GenerateJob(JobOptions, GenerationRequest):
+class DerivedJob(JobOptions):
+    """Options of job kinds that make pictures from others."""
+
+    parent: EntryIdText | None = Field(
+        None, description="The gallery picture that the new ones are made from; their entries name it."
+    )
+
+
+class GenerateJob(DerivedJob, GenerationRequest):
     """Generate pictures from a prompt, and from a picture if one is given."""
 
     kind: Literal["generate"]
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
-    init_image: EncodedImage | None = Field(None, description="The picture to start from, in base64.")
-    mask: EncodedImage | None = Field(
-        None, description="White where the picture is to be changed, in base64."
+    init_image: JobImage | None = Field(
+        None, description="The picture to start from: in base64, or gallery: and the id of an entry."
     )
+    mask: JobImage | None = Field(
+        None, description="White where the picture is to be changed: in base64, or gallery: and an id."
+    )
+    init_from_parent: bool = Field(False, description="Start from the parent's picture.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_parent(cls, given: Any) -> Any:
+        """Make the parent's picture the initial picture, before the fields that need one are checked."""
+        if not isinstance(given, dict) or given.get("init_from_parent") is not True:
+            return given
+        if given.get("parent") is None:
+            raise ValueError("init_from_parent needs a parent")
+        if given.get("init_image") is not None:
+            raise ValueError("give either init_image or init_from_parent")
+        return given | {"init_image": f"{GALLERY_PREFIX}{given['parent']}"}
 
 
-class UpscaleJob(JobOptions, UpscaleRequest):
+class UpscaleJob(DerivedJob, UpscaleRequest):
     """Enlarge a picture."""
 
     kind: Literal["upscale"]
-    image: EncodedImage  # type: ignore[assignment]  # bytes by the time it is a request
+    image: JobImage | None = Field(  # type: ignore[assignment]  # bytes by the time it is a request
+        None,
+        description="The picture: in base64, or gallery: and the id of an entry; the parent's when not given.",
+    )
     upscaler: ListedName = "lanczos"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upscale_parent(cls, given: Any) -> Any:
+        """Make the parent's picture the one to upscale where no other is given."""
+        if not isinstance(given, dict) or given.get("image") is not None:
+            return given
+        if given.get("parent") is None:
+            raise ValueError("an upscaling needs an image or a parent")
+        return given | {"image": f"{GALLERY_PREFIX}{given['parent']}"}
 
 
 class ScanJob(JobOptions, ScanRequest):
     """Judge many pictures."""
 
     kind: Literal["scan"]
-    images: tuple[EncodedImage, ...] = Field(min_length=1, max_length=10_000)  # type: ignore[assignment]  # likewise
+    images: tuple[JobImage, ...] = Field(min_length=1, max_length=10_000)  # type: ignore[assignment]  # likewise
 
 
 JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kind")]

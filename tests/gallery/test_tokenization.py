@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from safelight.gallery.full_text import tokenize, tokenize_query
+from safelight.gallery.tokenization import tokenize
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,3 @@ def test_splitting_is_idempotent(text: str):
 
 def test_the_number_of_words_is_limited():
     assert len(tokenize("word " * 10_000)) == 4000
-    assert len(tokenize_query("word " * 10_000)) == 32
