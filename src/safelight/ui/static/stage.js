@@ -49,7 +49,7 @@ export function mountStage(root, context, form) {
   });
   showNewest();
 
-  const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form");
+  const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form, input"); // arrow keys move sliders
   const step = (/** @type {1 | -1} */ by) => {
     const next = neighbour(strip.jobs, pictures, stage.selection, by);
     if (next) select(next);
