@@ -33,7 +33,7 @@ export function openPopover(place, label, content, role = "dialog") {
  */
 export function openMenu(place, label, items) {
   const buttons = items.map(({ icon, label: name, keys, disabled, run }) => {
-    const item = button({ icon, label: name, kind: "quiet", class: "sl-menu-item", role: "menuitem", tabindex: -1, disabled, "aria-keyshortcuts": keys, onclick: () => (menu?.close(), void run()) });
+    const item = button({ icon, label: name, class: "sl-button sl-quiet sl-menu-item", role: "menuitem", tabindex: -1, disabled, "aria-keyshortcuts": keys, onclick: () => (menu?.close(), void run()) });
     if (keys) item.append(h("kbd", { "aria-hidden": "true" }, keyName(keys)));
     return item;
   });

@@ -172,7 +172,7 @@ export class PictureActions {
 
   #more() {
     /** @type {HTMLButtonElement} */
-    const made = button({ icon: "more", label: t("viewer.more"), iconOnly: true, "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.picture && this.openMenu(this.picture, made) });
+    const made = button({ icon: "more", label: t("viewer.more"), iconOnly: true, class: "sl-button sl-bare sl-more", "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.picture && this.openMenu(this.picture, made) });
     return made;
   }
 

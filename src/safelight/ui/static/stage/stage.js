@@ -177,13 +177,19 @@ export class Stage {
     return job.kind === "generate" ? (job.request.count ?? 1) : 1;
   }
 
+  /** What the job is called; an upscaling that is not finished is called after its source. @param {Job} job */
+  #title(job) {
+    const prompt = job.kind === "upscale" && !job.result ? this.#source?.prompt : "";
+    return prompt ? t("jobs.upscaled", { prompt }) : jobTitle(job);
+  }
+
   /** Title, state, buttons, progress and error of the job. */
   #renderHead() {
     const job = this.#job;
     if (!job) return;
     const { me, jobStore } = this.context;
     this.element.dataset.job = job.id;
-    this.title.textContent = this.title.title = jobTitle(job);
+    this.title.textContent = this.title.title = this.#title(job);
     this.status.textContent = statusText(job, me.role === "admin" && job.owner !== me.owner);
     const percent = percentDone(job);
     if (job.kind === "upscale" && !isFinished(job)) this.#cells.get(0)?.progress(`${statusText(job)} · ${formatPercent(percent / 100)}`);
