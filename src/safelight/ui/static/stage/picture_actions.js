@@ -61,6 +61,8 @@ export class PictureActions {
 
   /** Offer the actions on one of several pictures. @param {HTMLElement | null} cell @param {OutputPicture | null} picture  null: on none */
   point(cell, picture) {
+    const { activeElement } = document;
+    if (this.overlay.parentElement !== cell && activeElement instanceof HTMLElement && this.overlay.contains(activeElement)) activeElement.blur(); // first: it calls this again
     this.#pointed = picture;
     if (this.#alone || !cell || !picture) return this.overlay.remove();
     if (this.overlay.parentElement !== cell) cell.append(this.overlay);

@@ -31,7 +31,7 @@ export function trackPointed(area, { onpoint, onmenu }) {
   });
   area.addEventListener("pointermove", ({ clientX, clientY }) => Math.hypot(clientX - pressed.x, clientY - pressed.y) > LONG_PRESS.distance && clearTimeout(timer));
   for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) area.addEventListener(name, () => clearTimeout(timer));
-  area.addEventListener("click", (event) => held && event.detail && (event.preventDefault(), event.stopPropagation(), (held = false)), { capture: true }); // the press that opened the menu is no click
+  area.addEventListener("touchend", (event) => held && event.preventDefault()); // the press that opened the menu is no click, and does not take the focus from it
   area.addEventListener("contextmenu", (event) => {
     const cell = cellOf(event.target);
     if (!cell || event.shiftKey) return; // with Shift, the browser's own
