@@ -12,7 +12,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from safelight.database import migrate, open_database, write_transaction
-from safelight.gallery import SCHEMA, Embedding, Gallery, NewEntry, Search
+from safelight.gallery import SCHEMA, BulkChange, Embedding, Entry, Gallery, NewEntry, Search
 from safelight.gallery.entry_ids import make_entry_id, make_entry_key
 from safelight.gallery.mapping import insert_entry
 from safelight.moderation.policy import Decision
@@ -61,7 +61,9 @@ def main() -> None:
                 connection.exec_driver_sql("ANALYZE")  # the server does this by itself within a minute
         print(f"{given.entries} entries in {time.perf_counter() - started:.1f} s", flush=True)
         rows = measure(gallery, given.entries, given.rounds) | {
-            "adding a picture": measure_adding(gallery, given.rounds)
+            "adding a picture": measure_adding(gallery, given.rounds),
+            "tagging 1,000 pictures": measure_marking(gallery),
+            "deleting 1,000 pictures": measure_deleting(gallery),
         }
         engine.dispose()
     print("| | median ms | p95 ms | p99 ms |\n|---|---|---|---|")
@@ -133,6 +135,27 @@ def measure_adding(gallery: Gallery, rounds: int) -> dict[str, float]:
     return percentiles(times)
 
 
+def measure_marking(gallery: Gallery, rounds: int = 5) -> dict[str, float]:
+    """Time tagging a thousand entries at once."""
+    ids, times = [entry.id for entry in some_entries(gallery, 1000)], []
+    for number in range(rounds):
+        started = time.perf_counter()
+        gallery.annotate_many(ids, BulkChange(add_tags=(f"tag {number}",)))
+        times.append((time.perf_counter() - started) * 1000)
+    return percentiles(times)
+
+
+def measure_deleting(gallery: Gallery, rounds: int = 3) -> dict[str, float]:
+    """Time deleting a thousand entries at once."""
+    times = []
+    for _ in range(rounds):
+        ids = [entry.id for entry in some_entries(gallery, 1000)]
+        started = time.perf_counter()
+        gallery.delete_many(ids)
+        times.append((time.perf_counter() - started) * 1000)
+    return percentiles(times)
+
+
 def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str, Callable[[], object]]:
     """Searches by name; each call searches for something else."""
 
@@ -142,6 +165,11 @@ def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str,
     def somewhere() -> str:
         return str(chance.randrange(1, entries))
 
+    ids = [entry.id for entry in some_entries(gallery, 10_000)]
+    small, large = (gallery.collections.add(name, "local") for name in ("small", "large"))
+    gallery.annotate_many(ids[::33], BulkChange(add_to=(small.id,)))
+    gallery.annotate_many(ids, BulkChange(add_to=(large.id,)))
+    largest = gallery.search(Search(sort="largest"), "local")
     return {
         "newest, first page": look,
         "newest, any page": lambda: look(after=somewhere()),
@@ -154,8 +182,16 @@ def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str,
         "no match": lambda: look(query="nowhere"),
         "one letter": lambda: look(query=chance.choice("abcdefg")),
         "one word, any page": lambda: look(query=chance.choice(THINGS), after=somewhere()),
-        "one word by relevance": lambda: look(query=chance.choice(THINGS), order="relevance"),
-        "a word in all by relevance": lambda: look(query="blurry", order="relevance"),
+        "a phrase": lambda: look(query=f'"{chance.choice(COLOURS)} {chance.choice(THINGS)}"'),
+        "a word without another": lambda: look(query=f"{chance.choice(THINGS)} -{chance.choice(COLOURS)}"),
+        "only without a word": lambda: look(query=f"-{chance.choice(THINGS)}"),
+        "without a word in all": lambda: look(query="-blurry"),
+        "either of two words": lambda: look(query=f"{chance.choice(THINGS)} OR {chance.choice(COLOURS)}"),
+        "one word by relevance": lambda: look(query=chance.choice(THINGS), sort="relevance"),
+        "a word in all by relevance": lambda: look(query="blurry", sort="relevance"),
+        "oldest": lambda: look(sort="oldest"),
+        "largest, first page": lambda: look(sort="largest"),
+        "largest, second page": lambda: look(sort="largest", after=largest.next),
         "checkpoint, sampler, size": lambda: look(
             checkpoint=chance.choice(CHECKPOINTS), sampler=chance.choice(SAMPLERS), min_width=768
         ),
@@ -163,6 +199,11 @@ def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str,
         "seed": lambda: look(owner=None, seed=chance.randrange(entries)),
         "job": lambda: look(owner=None, job_id=f"job-{chance.randrange(entries)}"),
         "tag": lambda: look(tag="best"),
+        "collection of 300": lambda: look(collection=small.id),
+        "collection of 10,000": lambda: look(collection=large.id),
+        "collection of 10,000, largest": lambda: look(collection=large.id, sort="largest"),
+        "made from a picture": lambda: look(parent=ids[chance.randrange(len(ids))]),
+        "list of collections": lambda: gallery.collections.list("local"),
         "favourites": lambda: look(favourite=True),
         "a day": lambda: look(
             since=FIRST + timedelta(days=(day := chance.randrange(150))),
@@ -174,6 +215,17 @@ def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str,
         "facets": lambda: gallery.facets("local"),
         "facets of all": lambda: gallery.facets(None),
     }
+
+
+def some_entries(gallery: Gallery, count: int) -> Iterator[Entry]:
+    """The newest entries of an owner, at most so many."""
+    found, after = 0, None
+    while found < count:
+        page = gallery.search(Search(limit=500, after=after), "local")
+        yield from page.entries
+        found, after = found + len(page.entries), page.next
+        if after is None:
+            return
 
 
 def percentiles(times: list[float]) -> dict[str, float]:

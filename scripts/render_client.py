@@ -26,6 +26,7 @@ from safelight.server.api.native import (
     models,
     moderation,
     queue,
+    settings,
     system,
 )
 
@@ -71,6 +72,7 @@ def document() -> dict[str, Any]:
         gallery_selection,
         gallery_download,
         collections,
+        settings,
         system,
     ):
         app.include_router(family.router)

@@ -23,7 +23,7 @@ from safelight.generation.request import MAX_SEED, GenerationRequest
 from safelight.models.checkpoints.layouts import FAMILY_LAYOUTS, FamilyLayout
 from safelight.models.families import FAMILIES, Family
 from safelight.models.tokenizers.tokenizer_sources import TOKENIZER_SOURCES
-from safelight.settings import Settings
+from safelight.settings import CHANGEABLE, Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLI_INTRODUCTION = """# Command line
@@ -78,11 +78,17 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = "the user data directory" if name == "home" else _default(field.default)
         in_file = "no: it says where the file is" if name == "home" else f"`{name}`"
-        rows.append(f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
+        live = "yes" if name in CHANGEABLE else ""
+        rows.append(
+            f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {live} | {field.description} |\n"
+        )
     return (
-        "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in the data "
-        "directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\n"
-        "| in safelight.toml | in the environment | default | what it does |\n|---|---|---|---|\n"
+        "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in "
+        "the data directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\nSettings "
+        "that are marked *live* can also be changed while a server runs: by administrators, on the page or "
+        "with `PATCH /v1/settings`, without a restart. The database holds such a change; it has precedence "
+        "over `safelight.toml`, and the environment and flags have precedence over it.\n\n"
+        "| in safelight.toml | in the environment | default | live | what it does |\n|---|---|---|---|---|\n"
         + "".join(rows)
     )
 

@@ -84,6 +84,22 @@ def hunyuan_name(name: str) -> None:
         hunyuan_dit._convert({name: None})
 
 
+def hunyuan_image_module(name: str) -> None:
+    from safelight.models.checkpoints.layouts import hunyuan_image
+
+    with suppress(KeyError):  # no name of a tensor
+        hunyuan_image._parts(name)
+    hunyuan_image._inside(name)
+    hunyuan_image._beginning(name)
+
+
+def hunyuan_image_autoencoder(name: str) -> None:
+    from safelight.models.checkpoints.layouts import autoencoders
+
+    with suppress(KeyError):  # no such block
+        autoencoders._hunyuan_image_name(name, {}, {})
+
+
 def open_clip_name(name: str) -> None:
     from safelight.models.checkpoints.layouts import text_encoders
 
@@ -326,6 +342,38 @@ TABLE: dict[str, WorstCase] = {
             ("text_encoders _convert_open_clip", open_clip_name, (("", ".in_proj_", "x"), ("", "a.", ""))),
         )
     },
+    **{
+        f"models.checkpoints.layouts.hunyuan_image {name}": WorstCase(
+            hunyuan_image_module,
+            (
+                ("", "blocks.1.", ""),
+                ("", "a.", ""),
+                ("", "blocks.", "x.weight"),
+                ("", ".mlp.0", "x"),
+                ("img_mlp.", "a", ""),
+            ),
+            LINE,
+        )
+        for name in ("_parts", "_inside", "_beginning")
+    },
+    "models.checkpoints.layouts.autoencoders _hunyuan_image_name": WorstCase(
+        hunyuan_image_autoencoder, (("decoder.up.", "1", "."), ("", ".mid.attn_1.", ""), ("", ".q", "")), LINE
+    ),
+    "models.checkpoints.layouts.autoencoders _QWEN21_BLOCK": WorstCase(
+        "fullmatch", (("encoder.downsamples.", "1", "."), ("encoder.downsamples.1.", "up", "")), LINE
+    ),
+    "models.checkpoints.layouts.autoencoders _QWEN21_MIDDLE": WorstCase(
+        "fullmatch", (("encoder.middle.1.", "a", "\n"), ("", "encoder.", "")), LINE
+    ),
+    "models.checkpoints.safetensors_header _METADATA": WorstCase(
+        "match", (("{", " ", ""), ('{"__metadata__"', " ", "x")), BLOCK
+    ),
+    "models.checkpoints.safetensors_header _AFTER_METADATA": WorstCase(
+        "match", (("", " ", ""), (",", " ", "x"), (" ", ", ", "")), BLOCK
+    ),
+    "models.hub.references _TOKENIZER": WorstCase(
+        "fullmatch", (("tokenizer:", "a", "!"), ("tokenizer:a@", "a/", "!"), ("tokenizer:", "a-", "@")), NAME
+    ),
     "models.checkpoints.sections _PREFIXES": WorstCase(
         "match",
         (

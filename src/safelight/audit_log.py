@@ -33,7 +33,7 @@ if sys.platform != "win32":
 MAX_BYTES, KEPT_FILES = 10_000_000, 5
 CONTEXT_FIELDS = ("request_id", "address", "owner")
 """Fields that are copied from the logging context: the request's id, its address and its owner."""
-SECURITY_EVENTS = ("key.", "session.", "checkpoint.")
+SECURITY_EVENTS = ("key.", "session.", "checkpoint.", "settings.")
 """Prefixes of the events that are also written to ``security.log``."""
 MAX_WAITING_LINES = 1000
 """Number of lines that are kept in memory while they cannot be written, for example on a full disk."""

@@ -5,16 +5,19 @@ No other module reads the environment.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 import warnings
-from collections.abc import MutableMapping
-from functools import lru_cache
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,13 +27,55 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from safelight.errors import SettingsError
+from safelight.errors import FieldUnknownError, SettingsError, field_error
 from safelight.validation import first_problem
 
 ColorByte = Annotated[int, Field(ge=0, le=255)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 MemoryStep = Literal["phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+
+
+@dataclass(frozen=True)
+class Changeable:
+    """Marks a setting that an administrator may change while a server runs.
+
+    Its value is read wherever it is used; what is derived from it at a start would keep the former one.
+
+    Args:
+        group: What it is about: generation, moderation, limits, retention or page.
+    """
+
+    group: Literal["generation", "moderation", "limits", "retention", "page"]
+
+
+class Source(StrEnum):
+    """Where the value of a setting comes from, in ascending order of precedence."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    """safelight.toml in the data directory."""
+    RUNTIME = "runtime"
+    """A change while a server ran, which the database holds."""
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+    """An option of the command, or an argument."""
+
+
+class CheckpointDefaults(BaseModel):
+    """Values for the fields that a request for a checkpoint leaves open; those of its family where there are none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int | None = Field(None, ge=16, le=16384, description="Pixels, without an initial picture.")
+    height: int | None = Field(None, ge=16, le=16384, description="Likewise.")
+    steps: int | None = Field(None, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="Classifier-free guidance."
+    )
+    sampler: str | None = Field(None, max_length=300, description="A sampler's name.")
+    schedule: str | None = Field(None, max_length=300, description="A sigma schedule's name.")
 
 
 DEPRECATED = {
@@ -46,8 +91,11 @@ DEPRECATED = {
 class Settings(BaseSettings):
     """All settings, with unit and range.
 
-    Order of precedence: arguments (the command line's flags), ``SAFELIGHT_*`` environment variables,
-    ``safelight.toml`` in the data directory, defaults. Former names (``DEPRECATED``) are accepted in all of them.
+    Order of precedence: arguments (the command line's flags), ``SAFELIGHT_*`` environment variables, changes while a
+    server ran (``apply``), ``safelight.toml`` in the data directory, defaults. Former names (``DEPRECATED``) are
+    accepted in all of them.
+
+    Nothing assigns to a field, and ``apply`` alone replaces values, only those that are marked as ``Changeable``.
     """
 
     model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="forbid", frozen=True)
@@ -66,7 +114,9 @@ class Settings(BaseSettings):
     classifier: str = Field(
         "open-nsfw", description="Which classifier judges: open-nsfw, a pulled model's name, or a folder."
     )
-    policy: str = Field("standard", description="strict, standard, lenient, or the path of a policy file.")
+    policy: Annotated[str, Changeable("moderation")] = Field(
+        "standard", description="strict, standard, lenient, or the path of a policy file."
+    )
     exact: bool = Field(
         False,
         description="Decode pictures in full and compute in fp32 reference arithmetic; slower than the default.",
@@ -75,18 +125,27 @@ class Settings(BaseSettings):
         False, description="Also judge square tiles of tall and wide pictures; the worst counts."
     )
 
-    max_pixels: int = Field(64_000_000, ge=1, description="Pictures with more pixels are refused, in pixels.")
-    max_bytes: int = Field(
+    max_pixels: Annotated[int, Changeable("limits")] = Field(
+        64_000_000, ge=1, description="Pictures with more pixels are refused, in pixels."
+    )
+    max_bytes: Annotated[int, Changeable("limits")] = Field(
         256 * 1024 * 1024, ge=1, description="Files larger than this are refused, in bytes."
     )
-    max_frames: int = Field(16, ge=1, le=1000, description="How many frames of an animation are judged.")
+    max_frames: Annotated[int, Changeable("limits")] = Field(
+        16, ge=1, le=1000, description="How many frames of an animation are judged."
+    )
     background: tuple[ColorByte, ColorByte, ColorByte] = Field(
         (255, 255, 255), description="Colour behind transparent pixels: red, green, blue, each 0 to 255."
     )
 
-    checkpoint: str = Field(
+    checkpoint: Annotated[str, Changeable("generation")] = Field(
         "starter",
         description="Checkpoint that generates pictures: starter, a name, a folder, a file or a hub id.",
+    )
+    checkpoint_defaults: Annotated[dict[str, CheckpointDefaults], Changeable("generation")] = Field(
+        {},
+        description="Size, steps, guidance_scale, sampler and schedule of checkpoints by name, in place of their "
+        "family's, where a request leaves them open.",
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -166,39 +225,44 @@ class Settings(BaseSettings):
     web_ui: bool = Field(
         True, description="Whether the studio for browsers is there; without it the server takes less memory."
     )
-    queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
-    waiting_per_owner: int = Field(
+    languages: Annotated[tuple[Language, ...], Changeable("page")] = Field(
+        (), description="Languages of the page that can be chosen, as en or de; empty: all there are."
+    )
+    queue_capacity: Annotated[int, Changeable("limits")] = Field(
+        10_000, ge=1, description="How many jobs may wait."
+    )
+    waiting_per_owner: Annotated[int, Changeable("limits")] = Field(
         1000,
         ge=1,
         description="How many jobs of one key may wait, and never more than there are free places in the queue.",
     )
-    waiting_bytes_per_owner: int = Field(
+    waiting_bytes_per_owner: Annotated[int, Changeable("limits")] = Field(
         1024**3,
         ge=0,
         description="Limit on the pictures that came with one key's unfinished jobs, in bytes of all files.",
     )
-    max_job_work: float = Field(
+    max_job_work: Annotated[float, Changeable("limits")] = Field(
         1_000_000,
         gt=0,
         allow_inf_nan=False,
         description="Limit on a job's work: megapixels times steps, over all its pictures.",
     )
-    max_job_seconds: float = Field(
+    max_job_seconds: Annotated[float, Changeable("limits")] = Field(
         86400,
         gt=0,
         le=30 * 86400,
         description="Seconds a job may run, its pauses not counted; then it fails and keeps what it has.",
     )
-    max_attempts: int = Field(
+    max_attempts: Annotated[int, Changeable("limits")] = Field(
         3,
         ge=1,
         le=1000,
         description="How many workers in a row a job may lose without finishing a picture; then it fails.",
     )
-    job_retention: float = Field(
+    job_retention: Annotated[float, Changeable("retention")] = Field(
         7 * 86400, gt=0, description="Seconds for which a finished job and its result can be asked for."
     )
-    gallery_retention: float = Field(
+    gallery_retention: Annotated[float, Changeable("retention")] = Field(
         0,
         ge=0,
         description="Seconds for which the gallery keeps what is no favourite; 0: until it is deleted.",
@@ -219,15 +283,15 @@ class Settings(BaseSettings):
     body_timeout: float = Field(
         30.0, gt=0, le=3600, description="Seconds without a byte after which a request is aborted."
     )
-    requests_per_minute: int = Field(
+    requests_per_minute: Annotated[int, Changeable("limits")] = Field(
         1200,
         ge=0,
         description="How many requests a key of the role user may make in a minute; 0: any number.",
     )
-    pictures_per_minute: int = Field(
+    pictures_per_minute: Annotated[int, Changeable("limits")] = Field(
         0, ge=0, description="How many pictures such a key may ask for in a minute; 0: any number."
     )
-    megapixels_per_minute: float = Field(
+    megapixels_per_minute: Annotated[float, Changeable("limits")] = Field(
         0.0,
         ge=0,
         description="Megapixels such a key may ask for in a minute, over all pictures; 0: any number.",
@@ -274,6 +338,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads for a network; 0: one for each core this process may use."
     )
 
+    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+    """The sources of the settings that ``load`` found given."""
+    _configured: dict[str, Any] = PrivateAttr(default_factory=dict)
+    """The values that ``apply`` has replaced."""
     _follows_toml: bool = PrivateAttr(default=False)
     """Whether ``model_folders`` comes from ``safelight.toml``, or would if it were set there."""
 
@@ -293,9 +361,39 @@ class Settings(BaseSettings):
             raise SettingsError(f"safelight.toml cannot be read: {error}") from error
         except ValueError as error:  # a variable that is not valid JSON
             raise SettingsError(f"{error}.") from error
-        in_environment = "safelight_model_folders" in {name.lower() for name in os.environ}
-        loaded._follows_toml = not (in_environment or "model_folders" in given)
+        loaded._sources = _sources_of(loaded, given)
+        loaded._follows_toml = loaded.source("model_folders") in (Source.DEFAULT, Source.FILE)
         return loaded
+
+    def source(self, name: str) -> Source:
+        """Where the value of a setting comes from."""
+        if name in self._configured:
+            return Source.RUNTIME
+        return self._configured_source(name)
+
+    def _configured_source(self, name: str) -> Source:
+        """Where the value comes from that a setting has without changes at runtime."""
+        given = Source.FLAG if name in self.model_fields_set else Source.DEFAULT
+        return self._sources.get(name, given)
+
+    def can_change(self, name: str) -> bool:
+        """Whether ``apply`` can change a setting: the environment and flags have precedence."""
+        return name in CHANGEABLE and self._configured_source(name) in (Source.DEFAULT, Source.FILE)
+
+    def configured(self, name: str) -> Any:
+        """The value of a setting without changes at runtime."""
+        return self._configured.get(name, getattr(self, name))
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Replace all changes at runtime by others, in one step for threads that read.
+
+        Args:
+            values: Valid values by name (``parse_value``); those that the environment or a flag gives are left out.
+        """
+        changed = {name: value for name, value in values.items() if self.can_change(name)}
+        configured = {name: self.configured(name) for name in {*self._configured, *changed}}
+        object.__setattr__(self, "__dict__", {**self.__dict__, **configured, **changed})
+        self._configured = {name: configured[name] for name in changed}
 
     @classmethod
     def settings_customise_sources(
@@ -346,6 +444,54 @@ class Settings(BaseSettings):
     def cache_folder(self) -> Path:
         """The cache folder, which can be deleted at any time: converted networks, compiled blobs, probe results."""
         return self.home / "cache"
+
+
+CHANGEABLE = {
+    name: marker
+    for name, field in Settings.model_fields.items()
+    for marker in field.metadata
+    if isinstance(marker, Changeable)
+}
+"""The settings that may be changed while a server runs."""
+
+
+@cache
+def value_type(name: str) -> TypeAdapter[Any]:
+    """The type of a setting with its range."""
+    field = Settings.model_fields[name]
+    annotated: Any = Annotated[field.annotation, field]
+    return TypeAdapter(annotated)
+
+
+def parse_value(name: str, value: Any) -> Any:
+    """Check a JSON value of a setting that may be changed while a server runs.
+
+    Raises:
+        FieldUnknownError: There is no such setting.
+        BodyInvalidError: The value has the wrong type or is out of range; the error names the setting and its range.
+    """
+    if name not in Settings.model_fields:
+        raise FieldUnknownError(f"There is no setting {name!r}.", field=name)
+    try:
+        return value_type(name).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        problem = first_problem(error)
+        problem = replace(problem, field=".".join(filter(None, (name, problem.field))))
+        raise field_error(problem, f"{problem}.") from error
+
+
+def _sources_of(settings: Settings, flags: Mapping[str, Any]) -> dict[str, Source]:
+    """The sources of all settings that are given somewhere."""
+    variables = {
+        name.lower().removeprefix("safelight_")
+        for name in os.environ
+        if name.lower().startswith("safelight_")
+    }
+    given_by = ((flags.keys(), Source.FLAG), (variables, Source.ENVIRONMENT))
+    sources = dict.fromkeys(settings.model_fields_set, Source.FILE)
+    for names, source in reversed(given_by):
+        sources |= {DEPRECATED.get(name, name): source for name in names}
+    return {name: source for name, source in sources.items() if name in Settings.model_fields}
 
 
 def _read_model_folders(settings: Settings) -> tuple[Path, ...]:

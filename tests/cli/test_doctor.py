@@ -21,6 +21,12 @@ def test_everything_works(safelight):
     found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
     assert re.fullmatch(r"on \S+ in (fp32|fp16), \d+ threads?", found["drawing"])
     assert re.match(r"Safelight's starter, \d+ MB in fp16, ", found["checkpoint starter"])
+    assert re.match(
+        r"starter at 128x128 fits: at most 0\.\d+ GB of .* on \S+ in fp\d+; all networks", found["memory"]
+    )
+    plan = ran.json_body["plan"]
+    assert plan["fits"] is True
+    assert [stage["name"] for stage in plan["stages"]] == ["text_encoder", "denoise", "decode"]
 
 
 def test_a_data_directory_that_is_not_writable_is_broken(inside, tmp_path: Path):
@@ -57,6 +63,16 @@ def test_text_output(inside):
     ran = inside("doctor")
     assert "classifier: open-nsfw runs" in ran.out
     assert "drawing: on cpu in fp32" in ran.out
+    assert "unet on the device" in ran.out
+
+
+def test_a_checkpoint_that_does_not_fit_is_a_warning(inside):
+    limits = {"SAFELIGHT_MEMORY_BUDGET": str(10**6), "SAFELIGHT_MEMORY_STEPS": "[]"}
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", **limits)
+    (memory,) = [check for check in ran.json_body["checks"] if check["name"] == "memory"]
+    assert memory["state"] == "warning"
+    assert "does not fit: at most" in memory["detail"]
+    assert ran.json_body["plan"]["fits"] is False
 
 
 def test_a_missing_classifier_is_one_finding_among_others(inside):

@@ -129,11 +129,11 @@ def test_a_size_is_two_whole_numbers() -> None:
 
 
 WRONG: list[tuple[list[str], str]] = [
-    (["--steps", "-5"], "request"),
-    (["--size", "3x64"], "request"),
-    (["--size", "130x64"], "request"),
+    (["--steps", "-5"], "request.below_minimum"),
+    (["--size", "3x64"], "request.below_minimum"),
+    (["--size", "130x64"], "request.not_multiple"),
     (["--size", "large"], "usage"),
-    (["--guidance", "nan"], "request"),
+    (["--guidance", "nan"], "request.type"),
     (["--sampler", "nonsense"], "sampler.unknown"),
     (["--sampler", "Euler FlowMatch"], "sampler.unfit"),
     (["--schedule", "nonsense"], "sampler.unknown"),
@@ -141,14 +141,14 @@ WRONG: list[tuple[list[str], str]] = [
     (["--checkpoint", "nonsense"], "checkpoint.missing"),
     (["--hires", "2", "--hires-upscaler", "nonsense"], "upscaler.unknown"),
     (["--size", "16384x16384"], "memory.budget"),
-    (["--set", "nonsense=1"], "request"),
+    (["--set", "nonsense=1"], "request.unknown_field"),
     (["--set", "steps"], "usage"),
-    (["--set", "pag_scale=1e999"], "request"),
+    (["--set", "pag_scale=1e999"], "request.type"),
     (["--format", "bmp"], "usage"),
     (["--quality", "0"], "usage"),
     (["--out", "x.jpg", "--format", "webp"], "usage"),
     (["--out", "x.png", "--count", "2"], "usage"),
-    (["--count", "0"], "request"),
+    (["--count", "0"], "request.below_minimum"),
     (["--policy", "nowhere.toml"], "file.missing"),
     (["--nonsense"], "usage"),
 ]

@@ -14,6 +14,7 @@ from tests.server.api.conftest import JobDriver
 from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
 from safelight.client.client import encode_file
 from safelight.errors import (
+    BelowMinimumError,
     BodyInvalidError,
     EntryMissingError,
     FileMissingError,
@@ -190,3 +191,13 @@ def test_the_queue(safelight: Client, bench: JobDriver) -> None:
     assert safelight.clear_jobs([first]) == 1
     assert safelight.clear_jobs() == 1
     assert safelight.jobs().jobs == []
+
+
+def test_settings_and_preferences(safelight: Client) -> None:
+    changed = {each.name: each for each in safelight.change_settings({"queue_capacity": 5})}
+    assert (changed["queue_capacity"].value, changed["queue_capacity"].source) == (5, "runtime")
+    assert safelight.settings() == list(changed.values())
+    with pytest.raises(BelowMinimumError) as caught:
+        safelight.change_settings({"queue_capacity": 0})
+    assert (caught.value.field, caught.value.context) == ("queue_capacity", {"minimum": 1})
+    assert safelight.change_preferences(look="dark").look == safelight.preferences().look == "dark"

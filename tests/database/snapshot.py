@@ -38,6 +38,8 @@ from safelight.server.security.keys import SCHEMA as KEYS
 from safelight.server.security.keys import KeyStore
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
+from safelight.stored_settings.preferences import PreferenceStore
+from safelight.stored_settings.runtime import RuntimeSettings
 
 ALL = (*SCHEMAS, KEYS)
 FOLDER = Path(__file__).parent / "snapshots"
@@ -68,6 +70,8 @@ def fill_tables(engine: Engine, home: Path) -> None:
     """Write rows into every table with this version's own code."""
     _fill_jobs(engine)
     _fill_gallery(engine, home)
+    RuntimeSettings(engine, Settings(home=home)).change({"queue_capacity": 500}, "anna")
+    PreferenceStore(engine).change("anna", {"look": "dark"})
     keys = KeyStore(engine)
     key_id = keys.authenticate(keys.add("anna", pictures_per_day=100, megapixels_per_day=250.5)).key_id
     assert key_id is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,22 @@ def test_many(gallery: Gallery) -> None:
     entries = [gallery.add(new_entry(number, decision=Decision.BLOCK)) for number in range(120)]
     assert all(result.error is None for result in gallery.delete_many(ids(entries)))
     assert gallery.search(Search()).entries == ()
+
+
+def test_marking_while_others_delete(gallery: Gallery) -> None:
+    """Each entry is changed, or missing; and no request fails."""
+    for round_number in range(5):
+        entries = [
+            gallery.add(new_entry(20 * round_number + number, decision=Decision.BLOCK))
+            for number in range(20)
+        ]
+        collection = gallery.collections.add(f"c{round_number}", "anna")
+        change = BulkChange(favourite=True, add_tags=("x",), add_to=(collection.id,))
+        with ThreadPoolExecutor(3) as pool:
+            marking = [pool.submit(gallery.annotate_many, ids(entries), change) for _ in range(2)]
+            deleting = pool.submit(gallery.delete_many, ids(entries[5:15]))
+            assert all(result.error is None for result in deleting.result())
+            for results in (marked.result() for marked in marking):
+                assert all(result.error is None for result in (*results[:5], *results[15:]))
+                assert {type(result.error) for result in results} <= {type(None), EntryMissingError}
+        assert gallery.collections.get(collection.id).pictures == 10

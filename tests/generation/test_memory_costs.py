@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from safelight.generation.memory_planning import picture_cost, planned_precisions, published_checkpoint
 from safelight.generation.plan import make_plan
 from safelight.generation.request import GenerationRequest
-from safelight.models.checkpoints.empty_networks import published_families, published_networks
+from safelight.models.checkpoints.empty_networks import (
+    published_families,
+    published_identity,
+    published_networks,
+    published_title,
+)
 from safelight.models.families import FAMILIES
 from safelight.runtime.memory_plan.planner import PictureCost
 from safelight.settings import Settings
@@ -15,7 +22,8 @@ from safelight.settings import Settings
 PARAMETERS = {  # in billions, as published
     "sd1": {"unet": 0.86, "text_encoder": 0.123, "vae": 0.084},
     "sdxl": {"unet": 2.57, "text_encoder_2": 0.695},
-    "sd3": {"transformer": 8.1, "text_encoder_3": 4.76},
+    "sd3": {"transformer": 2.03, "text_encoder_3": 4.76},
+    "sd3-35-large": {"transformer": 8.1, "text_encoder_3": 4.76},
     "flux": {"transformer": 11.9, "text_encoder_2": 4.76},
     "flux2": {"transformer": 32.0, "text_encoder": 24.0},
     "flux2-klein": {"transformer": 3.9, "text_encoder": 4.02},
@@ -29,6 +37,13 @@ PARAMETERS = {  # in billions, as published
     "hunyuan-dit": {"transformer": 1.5},
     "kolors": {"unet": 2.58, "text_encoder": 6.24},
     "cogview4": {"transformer": 6.37, "text_encoder": 8.8},
+    "sana-sprint": {"transformer": 1.6},
+    "hidream": {"transformer": 17.1, "text_encoder_4": 8.03},
+    "krea2": {"transformer": 12.8, "text_encoder": 4.44},
+    "ernie-image": {"transformer": 8.0, "text_encoder": 3.85},
+    "kandinsky5": {"transformer": 6.0, "text_encoder": 8.29},
+    "hunyuan-image": {"transformer": 17.4, "text_encoder": 8.29},
+    "qwen-image-21": {"transformer": 7.1, "text_encoder": 8.77},
 }
 
 
@@ -46,6 +61,17 @@ def test_networks_have_their_published_sizes(family: str) -> None:
     for name, billions in PARAMETERS.get(family, {}).items():
         count = sum(parameter.numel() for parameter in networks[name].parameters())
         assert count / 1e9 == pytest.approx(billions, rel=0.03), name
+
+
+@pytest.mark.parametrize("family", ["sdxl-playground", "flux-fill", "hidream-fast", "z-image-turbo"])
+def test_variants_have_the_networks_of_their_architecture(family: str) -> None:
+    title = "Playground 2.5" if family == "sdxl-playground" else FAMILIES[family].title
+    assert published_title(family) == title
+    own, usual = (json.loads(published_identity(name)) for name in (family, FAMILIES[family].key))
+    if family == "flux-fill":
+        usual["transformer"]["config"] |= {"in_channels": 384, "out_channels": 64}
+    assert own["vae"] == usual["vae"]
+    assert own[FAMILIES[family].denoiser] == usual[FAMILIES[family].denoiser]
 
 
 @pytest.mark.parametrize(("family", "side"), [("sd1", 512), ("flux", 1024)])

@@ -10,7 +10,7 @@ from safelight.database import blobs, migrate, open_database
 from safelight.database.notifications import Listener, listen
 from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
-from safelight.jobs.queue.admission import QueueLimits
+from safelight.jobs.queue.admission import QueueLimits, QueueRules
 from safelight.jobs.queue.store import JobStore
 from safelight.settings import Settings
 
@@ -28,7 +28,7 @@ def database(database_settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def store(database: Engine) -> JobStore:
-    return JobStore(database, limits=QueueLimits(capacity=50))
+    return JobStore(database, lambda: QueueRules(limits=QueueLimits(capacity=50)))
 
 
 @pytest.fixture

@@ -33,6 +33,39 @@ WORKER = {
     "state": "idle",
     "checkpoints": ["starter"],
     "memory": 1.2e9,
+    "shortages": 1,
+    "stages": [
+        {"family": "sdxl", "stage": "text encoders", "planned": 2_000_000_000, "measured": 1_900_000_000},
+        {"family": "sdxl", "stage": "denoise", "planned": None, "measured": 5_000_000_000},
+    ],
+}
+STAGE = {
+    "name": "denoise",
+    "component": "unet",
+    "placement": "blocks",
+    "weight_bytes": 2_000_000_000,
+    "activation_bytes": 900_000_000,
+    "peak_bytes": 3_000_000_000,
+    "copied_bytes": 80_000_000_000,
+    "steps": ["blocks"],
+}
+PLAN = {
+    "checkpoint": "starter",
+    "family": "sdxl",
+    "width": 1024,
+    "height": 1024,
+    "worker": "w",
+    "device": "cuda",
+    "fits": True,
+    "precision": "fp16",
+    "peak_bytes": 3_000_000_000,
+    "usable_bytes": 3_600_000_000,
+    "host_bytes": 5_000_000_000,
+    "steps_taken": ["phases", "blocks"],
+    "stages": [
+        STAGE | {"name": "text_encoder_2", "component": "text_encoder_2", "placement": "device"},
+        STAGE,
+    ],
 }
 LIMITS = {
     "max_pixels": 64_000_000,
@@ -50,6 +83,9 @@ class Server:
         self.asked: list[str] = []
         self.levels: list[str] = []
         self.samples = 3
+        self.planned: list[dict[str, str]] = []
+        self.plan_changes: dict[str, Any] = {}
+        self.failure: dict[str, str] | None = None
 
     def answer(self, route: Route) -> None:
         """Answer one request to the API."""
@@ -60,6 +96,15 @@ class Server:
             route.fulfill(json={"lines": [line("info", "began"), line("error", "broke")]})
         elif url.path == "/v1/system/memory":
             route.fulfill(json={"every": 10, "samples": [sample(number) for number in range(self.samples)]})
+        elif url.path == "/v1/system/plan":
+            self.planned.append({name: value for name, (value,) in parse_qs(url.query).items()})
+            if self.failure:
+                route.fulfill(status=503, json={"error": self.failure})
+            else:
+                route.fulfill(json=PLAN | self.plan_changes)
+        elif url.path == "/v1/models":
+            models = [{"id": "flux", "default": False}, {"id": "starter", "default": True}]
+            route.fulfill(json={"data": models})
         elif url.path == "/v1/system":
             route.fulfill(json=system())
         else:
@@ -151,8 +196,52 @@ def test_memory_as_chart_text_and_table(shown: Page) -> None:
     expect(shown.get_by_role("img", name=says)).to_be_visible()
     assert shown.locator(".sl-system-chart figure > svg path").count() == 3
     shown.get_by_text("Show as table").click()
-    expect(shown.get_by_role("row").nth(1)).to_contain_text("2 GB")  # the newest first
-    expect(shown.get_by_role("row").nth(3).get_by_role("cell")).to_have_text(["9 GB", "300 MB", "\u2013"])
+    rows = shown.get_by_role("table", name="Memory, the last hour").get_by_role("row")
+    expect(rows.nth(1)).to_contain_text("2 GB")  # the newest first
+    expect(rows.nth(3).get_by_role("cell")).to_have_text(["9 GB", "300 MB", "\u2013"])
+
+
+def test_the_plan_of_a_picture(shown: Page, server: Server) -> None:
+    section = shown.get_by_role("region", name="Memory of a picture")
+    section.scroll_into_view_if_needed()
+    expect(section).to_contain_text("1024 \u00d7 1024 takes at most 3 GB of 3.6 GB, on cuda (w) in fp16.")
+    expect(section).to_contain_text("Beside it, 5 GB of the host\u2019s memory.")
+    steps = section.get_by_role("list", name="What is done to make it fit").get_by_role("listitem")
+    expect(steps).to_have_count(2)
+    expect(steps.last).to_contain_text("blocks are copied one by one")
+    stages = section.locator(".sl-plan-stages li")
+    expect(stages.first).to_contain_text("Text encoder 2")
+    expect(stages.last).to_contain_text(
+        "unet block by block from the host\u2019s memory (80 GB copied a picture)"
+    )
+    expect(stages.last.get_by_role("img", name="weights 2 GB, activations 900 MB")).to_be_visible()
+    assert server.planned[0] == {"checkpoint": "starter"}  # the default one
+
+
+def test_planned_and_measured(shown: Page) -> None:
+    rows = shown.locator(".sl-plan-peaks").get_by_role("row")
+    expect(rows.nth(2)).to_contain_text("Text encoders")
+    expect(rows.nth(2).get_by_role("cell")).to_have_text(["2 GB", "1.9 GB", "-5%"])
+    expect(rows.nth(3).get_by_role("cell")).to_have_text(["\u2013", "5 GB", "\u2013"])
+    expect(shown.get_by_text("The memory ran short during 1 picture")).to_be_visible()
+
+
+def test_another_plan_and_one_that_fails(shown: Page, server: Server) -> None:
+    section = shown.get_by_role("region", name="Memory of a picture")
+    section.scroll_into_view_if_needed()
+    expect(section).to_contain_text("1024")
+    section.get_by_label("Checkpoint", exact=True).select_option("flux")
+    section.get_by_label("Width in pixels").fill("2048")
+    server.plan_changes = {"fits": False, "steps_taken": []}
+    with shown.expect_request("**/v1/system/plan?checkpoint=flux&width=2048&height=512"):
+        section.get_by_label("Height in pixels").fill("512")
+    expect(section).to_contain_text("does not fit")
+    assert server.planned[-1] == {"checkpoint": "flux", "width": "2048", "height": "512"}
+    section.get_by_label("Width in pixels").fill("7")
+    expect(section).to_contain_text("multiples of 8, from 16 to 16384")
+    server.failure = {"code": "worker.missing", "message": "There is no worker.", "hint": "Start one."}
+    section.get_by_label("Width in pixels").fill("")
+    expect(section).to_contain_text("There is no worker. Start one.")
 
 
 def test_the_log_by_level_and_text(shown: Page, server: Server) -> None:

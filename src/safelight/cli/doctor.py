@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safelight.errors import SafelightError
+    from safelight.runtime.memory_plan.planner import MemoryPlan
     from safelight.settings import Settings
 
 PACKAGES = (
@@ -69,6 +70,8 @@ def doctor(
     machine = inspect_machine()
     versions = {name: package_version(name) for name in PACKAGES}
     checks = list(_checks(settings, versions))
+    planned, memory_check = _check_memory(settings)
+    checks += [] if memory_check is None else [memory_check]
     trials = _probe(settings) if probe else []
     body = {
         "safelight": __version__,
@@ -77,12 +80,13 @@ def doctor(
         "packages": versions,
         "settings": settings.model_dump(mode="json"),
         "checks": [asdict(check) for check in checks],
+        "plan": None if planned is None else planned.to_dict(),
         "probe": trials,
     }
     if json:
         print_json(body)
     else:
-        _print_report(body)
+        _print_report(body, planned)
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(3)
 
@@ -165,6 +169,36 @@ def _check_checkpoints(settings: Settings) -> Iterator[Check]:
             yield Check(f"checkpoint {name}", "ok", f"{found.family.title}, {size}, {found.path}")
 
 
+def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
+    """The plan of the memory of the settings' checkpoint in its usual size, on this machine as it is now."""
+    from safelight.errors import SafelightError
+    from safelight.generation.devices import device_memory, find_device
+    from safelight.generation.memory_planning import plan_memory, planned_checkpoint, usual_plan
+    from safelight.models.checkpoints.discovery import find_checkpoint
+    from safelight.models.hub.checkpoint_download import hub_lookup
+
+    try:
+        found = find_checkpoint(
+            settings.checkpoint,
+            settings.home,
+            folders=settings.current_model_folders,
+            hub_lookup=hub_lookup(),
+        )
+        checkpoint = planned_checkpoint(found)
+        usual = usual_plan(checkpoint, found.default_side())
+        device = device_memory(find_device(settings.device), settings.memory_budget)
+        plan = plan_memory(checkpoint, usual, device, settings)
+    except SafelightError:
+        return None, None  # the checks of the device and of the checkpoint say why
+    does = "fits" if plan.fits else "does not fit"
+    taken = ", ".join(plan.steps) or "all networks stay in memory"
+    detail = (
+        f"{found.name} at {usual.width}x{usual.height} {does}: at most {plan.peak / 1e9:.2f} GB of "
+        f"{plan.usable / 1e9:.2f} GB on {device.kind} in {plan.precision}; {taken}"
+    )
+    return plan, Check("memory", "ok" if plan.fits else "warning", detail)
+
+
 def _check_queue(settings: Settings) -> Iterator[Check]:
     """The queue, if there is one and no job starts in it."""
     from safelight.errors import DatabaseError
@@ -202,7 +236,9 @@ def _probe(settings: Settings) -> list[dict[str, Any]]:
     return [trial.to_dict() for trial in measure_plans(blueprint.graph, plans, blueprint.probe_inputs())]
 
 
-def _print_report(body: dict[str, Any]) -> None:
+def _print_report(body: dict[str, Any], plan: MemoryPlan | None) -> None:
+    from safelight.cli.plan import describe_stage
+
     machine = body["machine"]
     typer.echo(f"Safelight {body['safelight']}, Python {body['python']}, {machine['system']}")
     typer.echo(
@@ -217,11 +253,13 @@ def _print_report(body: dict[str, Any]) -> None:
             nl=False,
         )
         typer.echo(f"{check['name']}: {check['detail']}")
+    for stage in () if plan is None else plan.stages:
+        typer.echo(f"memory  {describe_stage(stage)}")
     for trial in body["probe"]:
-        plan = f"{trial['plan']['backend']} {trial['plan']['precision']}"
+        way = f"{trial['plan']['backend']} {trial['plan']['precision']}"
         time = f"{trial['milliseconds']:.2f} ms a picture" if trial["milliseconds"] else trial["problem"]
         verdict = "faithful" if trial["faithful"] else "strays too far"
         typer.echo(
-            f"probe   {plan:<18} {time}, {verdict}: probability {trial['probability_error']:.4f}, "
+            f"probe   {way:<18} {time}, {verdict}: probability {trial['probability_error']:.4f}, "
             f"log-odds {trial['log_odds_error']:.3f}"
         )

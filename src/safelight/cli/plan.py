@@ -12,7 +12,6 @@ from safelight.errors import UsageError
 
 if TYPE_CHECKING:
     from safelight.generation.memory_planning import PlannedCheckpoint
-    from safelight.generation.request import GenerationRequest
     from safelight.runtime.memory_plan.device import DeviceMemory
     from safelight.runtime.memory_plan.planner import MemoryPlan, StagePlan
     from safelight.settings import Settings
@@ -73,7 +72,7 @@ def print_plan(made: MemoryPlan) -> None:
     from safelight.runtime.memory_plan.planner import STEPS
 
     for stage in made.stages:
-        print_line(_describe_stage(stage))
+        print_line(describe_stage(stage))
     verdict = "fits" if made.fits else "does not fit"
     print_line(
         f"{typer.style(verdict, bold=True)}: at most {made.peak / 1e9:.2f} GB of {made.usable / 1e9:.2f} GB, "
@@ -87,7 +86,8 @@ def print_plan(made: MemoryPlan) -> None:
         print_line("all networks stay in memory; nothing has to be done")
 
 
-def _describe_stage(stage: StagePlan) -> str:
+def describe_stage(stage: StagePlan) -> str:
+    """A line about a stage: its peak, what takes it, and where its network lies."""
     where = {
         "device": "on the device",
         "blocks": "block by block from the host's memory",
@@ -122,30 +122,10 @@ def _make_plan(
     steps: int | None,
     device: DeviceMemory,
 ) -> MemoryPlan:
-    from safelight.generation.memory_planning import plan_memory
-    from safelight.generation.plan import make_plan
+    from safelight.generation.memory_planning import plan_memory, usual_plan
 
     found, side = _find_checkpoint(settings, checkpoint, family)
-    request = _make_request(found, parse_size(size), steps)
-    made = make_plan(request, found.family, found.scheduler, native_side=side)
-    return plan_memory(found, made, device, settings)
-
-
-def _make_request(
-    checkpoint: PlannedCheckpoint, size: dict[str, int], steps: int | None
-) -> GenerationRequest:
-    """A picture from text; from another picture, and a mask, for families that need them."""
-    from PIL import Image
-
-    from safelight.generation.request import GenerationRequest
-    from safelight.models.families import INPAINT, TEXT
-
-    modes, side = checkpoint.family.modes, checkpoint.family.side
-    white = Image.new("RGB", (size.get("width", side), size.get("height", side)), "white")
-    given = {} if TEXT in modes else {"init_image": white}
-    if modes == (INPAINT,):
-        given["mask"] = white
-    return GenerationRequest(prompt="", steps=steps, **size, **given)
+    return plan_memory(found, usual_plan(found, side, **parse_size(size), steps=steps), device, settings)
 
 
 def _find_checkpoint(

@@ -44,8 +44,12 @@ def serve(
 def _build_supervisor(settings: Settings) -> Supervisor:
     """The supervisor of all processes; it handles signals from now on."""
     from safelight.jobs.supervisor import ChildProcess, Supervisor
+    from safelight.settings import Source
 
-    chosen = ["--checkpoint", settings.checkpoint]
+    flagged = (
+        settings.source("checkpoint") is Source.FLAG
+    )  # otherwise it may be changed while the server runs
+    chosen = ["--checkpoint", settings.checkpoint] if flagged else []
     devices = settings.worker_devices or (settings.device,)
     children = [
         ChildProcess(

@@ -36,10 +36,13 @@ from safelight.client.models import (
     Model,
     ModelList,
     PictureVerdict,
+    PreferencesView,
     QueueView,
     SamplerList,
     SamplerView,
     ScanJob,
+    SettingList,
+    SettingView,
     StyleList,
     StyleView,
     SystemView,
@@ -295,6 +298,22 @@ class Client:
     def system(self) -> SystemView:
         """Versions, machine, workers and queue of the server."""
         return self._connection.get("/v1/system", SystemView)
+
+    def settings(self) -> list[SettingView]:
+        """The server's settings, as an administrator: first those that can be changed while it runs."""
+        return self._connection.get("/v1/settings", SettingList).settings
+
+    def change_settings(self, changes: Mapping[str, Any]) -> list[SettingView]:
+        """Change settings while the server runs, as an administrator; None returns to the configured value."""
+        return self._connection.send("PATCH", "/v1/settings", SettingList, json=dict(changes)).settings
+
+    def preferences(self) -> PreferencesView:
+        """How the page is for this user."""
+        return self._connection.get("/v1/preferences", PreferencesView)
+
+    def change_preferences(self, **changes: Any) -> PreferencesView:
+        """Change preferences; None removes one."""
+        return self._connection.send("PATCH", "/v1/preferences", PreferencesView, json=changes)
 
     def search(self, query: str = "", *, after: str | None = None, **filters: Any) -> EntryPage:
         """A page of the gallery.

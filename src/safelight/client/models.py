@@ -411,6 +411,8 @@ class GenerationDefaults(BaseModel):
     steps: int
     guidance_scale: float
     sampler: str
+    schedule: str | None = None
+    """Sigma schedule; null: the sampler's."""
     negative: bool
     """Whether a negative prompt has an effect."""
 
@@ -705,6 +707,41 @@ class PolicyView(BaseModel):
     """SHA-256 of its rules."""
 
 
+class Preferences(BaseModel):
+    """How the page is for one user. What is null is as the page decides."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    language: str | None = None
+    """One of languages."""
+    look: Literal["light", "dark"] | None = None
+    """null: as the browser prefers."""
+    tile_size: int | None = None
+    """Height of the gallery's tiles, in pixels."""
+    notify_when_done: bool | None = None
+    """Whether the browser shows a notice when a job ends."""
+    default_checkpoint: str | None = None
+    """The checkpoint that the form begins with, by a name that GET /v1/models lists."""
+
+
+class PreferencesView(BaseModel):
+    """A user's preferences, and the languages that can be chosen."""
+
+    language: str | None = None
+    """One of languages."""
+    look: Literal["light", "dark"] | None = None
+    """null: as the browser prefers."""
+    tile_size: int | None = None
+    """Height of the gallery's tiles, in pixels."""
+    notify_when_done: bool | None = None
+    """Whether the browser shows a notice when a job ends."""
+    default_checkpoint: str | None = None
+    """The checkpoint that the form begins with, by a name that GET /v1/models lists."""
+    languages: list[str]
+    """The languages that the server offers."""
+
+
 class Progress(BaseModel):
     """The progress of a running job."""
 
@@ -801,6 +838,48 @@ class ScheduleView(BaseModel):
     name: str
     kinds: list[str]
     """Checkpoints it fits: diffusion, flow, edm, trigflow."""
+
+
+class SettingList(BaseModel):
+    """The settings, those that can be changed first."""
+
+    settings: list[SettingView]
+
+
+class SettingView(BaseModel):
+    """A setting."""
+
+    name: str
+    group: str | None
+    """generation, moderation, limits, retention or page; null if a change needs a restart."""
+    description: str
+    value: Any
+    """The value in use."""
+    configured: Any
+    """The value without changes while the server runs."""
+    default: Any
+    source: Literal["default", "file", "runtime", "environment", "flag"]
+    """Where the value comes from."""
+    stored: str | None
+    """What holds it: a file, a variable, the database; null for a default."""
+    changeable: bool
+    """Whether PATCH /v1/settings can change it."""
+    rules: dict[str, Any]
+    """Its type and range as JSON Schema: type, minimum, maximum, exclusiveMinimum, enum …"""
+    choices: list[str] | None
+    """The values that there are; null where they are not listed."""
+
+
+class StagePeak(BaseModel):
+    """The most memory that a stage of a worker's last picture of a family took."""
+
+    family: str
+    stage: str
+    """text encoders, encode, denoise or decode."""
+    planned: int | None
+    """Bytes as planned; null where everything certainly fitted."""
+    measured: int | None
+    """Bytes as measured; null where they cannot be measured."""
 
 
 class StyleList(BaseModel):
@@ -917,3 +996,7 @@ class WorkerView(BaseModel):
     """Why the last checkpoint could not be loaded; shown to administrators."""
     memory: float
     """Resident memory, in bytes."""
+    shortages: int = 0
+    """How often the memory ran short while a picture was generated, so that less was taken."""
+    stages: Annotated[list[StagePeak], Field(validate_default=True)] = []
+    """Of the last picture of each family, the most recent family first."""

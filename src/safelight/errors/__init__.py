@@ -26,6 +26,7 @@ from safelight.errors.base import (
     OutputError,
     OutputExistsError,
     SafelightError,
+    SettingFixedError,
     SettingsError,
     UsageError,
 )
@@ -323,6 +324,7 @@ __all__ = [
     "ServerBusyError",
     "ServerError",
     "ServerStartingError",
+    "SettingFixedError",
     "SettingsError",
     "StorageFullError",
     "StoredPickleError",

@@ -73,6 +73,17 @@ class SettingsError(InputError):
     default_hint = "docs/settings.md lists every setting with its range."
 
 
+class SettingFixedError(SettingsError):
+    """The setting cannot be changed while the server runs."""
+
+    code = "settings.fixed"
+    summary = "The setting cannot be changed while the server runs."
+    default_hint = (
+        "Change it in safelight.toml and start the server again; GET /v1/settings lists what can be changed."
+    )
+    http_status = 409
+
+
 class FileMissingError(InputError):
     """The path does not exist or cannot be read."""
 

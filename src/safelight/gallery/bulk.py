@@ -81,8 +81,8 @@ def mark_entries(
         CollectionMissingError: A collection does not exist; nothing is changed.
     """
     with write_transaction(engine) as connection:
-        check_collections(connection, {*change.add_to, *change.remove_from}, scope)
-        rows = _visible_rows(connection, entry_ids, scope)
+        check_collections(connection, {*change.add_to, *change.remove_from}, scope, lock=True)
+        rows = _visible_rows(connection, entry_ids, scope, lock=True)
         refused = _too_many_tags(connection, [row["number"] for row in rows.values()], change)
         numbers = [row["number"] for row in rows.values() if row["number"] not in refused]
         _apply(connection, numbers, change)
@@ -137,12 +137,22 @@ def _delete_files(entry_id: str, row: FileRow | None, delete_file: Callable[[Fil
 
 
 def _visible_rows(
-    connection: Connection, entry_ids: Collection[str], scope: str | None
+    connection: Connection, entry_ids: Collection[str], scope: str | None, *, lock: bool = False
 ) -> dict[str, FileRow]:
-    """The rows of those entries that exist and that the viewer may see, by id."""
+    """The rows of those entries that exist and that the viewer may see, by id.
+
+    Args:
+        connection: A connection to read with.
+        entry_ids: The entries' ids.
+        scope: The owner who requests them; None for all.
+        lock: Whether nobody may delete them until the transaction ends.
+    """
     query = select(entries.c.number, entries.c.id, entries.c.owner, entries.c.created, entries.c.kind)
     valid = [entry_id for entry_id in entry_ids if is_entry_id(entry_id)]
-    rows = connection.execute(query.where(entries.c.id.in_(valid), visible_to(scope))).mappings()
+    query = query.where(entries.c.id.in_(valid), visible_to(scope))
+    if lock:
+        query = query.with_for_update(read=True, key_share=True)
+    rows = connection.execute(query).mappings()
     return {row["id"]: row for row in rows}
 
 

@@ -143,8 +143,16 @@ def visible_collections(scope: str | None) -> ColumnElement[bool]:
     return true() if scope is None else collections.c.owner == scope
 
 
-def check_collections(connection: Connection, collection_ids: Items[str], scope: str | None) -> None:
+def check_collections(
+    connection: Connection, collection_ids: Items[str], scope: str | None, *, lock: bool = False
+) -> None:
     """Check that collections exist.
+
+    Args:
+        connection: A connection to read with.
+        collection_ids: Their ids.
+        scope: The owner that they must have; None for any.
+        lock: Whether nobody may delete them until the transaction ends.
 
     Raises:
         CollectionMissingError: One of them does not, or belongs to another owner.
@@ -152,6 +160,8 @@ def check_collections(connection: Connection, collection_ids: Items[str], scope:
     if not collection_ids:
         return
     query = select(collections.c.id).where(collections.c.id.in_(collection_ids), visible_collections(scope))
+    if lock:
+        query = query.with_for_update(read=True, key_share=True)
     if missing := set(collection_ids) - set(connection.execute(query).scalars()):
         raise CollectionMissingError(f"There is no collection {min(missing)!r}.")
 

@@ -14,17 +14,35 @@ if TYPE_CHECKING:
     from safelight.runtime.memory_plan.planner import MemoryPlan
 
 
+TEXT_STAGE = "text encoders"
+"""The stage of all text encoders, which are measured together."""
+_OTHER_STAGES = ("encode", "denoise", "decode")
+
+
 @dataclass(frozen=True)
 class MemoryUse:
     """The memory that a picture took.
 
     Args:
         plan: As it was planned; None where all networks and the picture certainly fitted.
-        measured: The most bytes by stage: text encoders, denoise, decode; empty where they cannot be measured.
+        measured: The most bytes by stage: text encoders, encode, denoise, decode; empty where they cannot be measured.
     """
 
     plan: MemoryPlan | None
     measured: Mapping[str, int]
+
+    def by_stage(self) -> dict[str, tuple[int | None, int | None]]:
+        """The most bytes of each stage as planned and as measured; all text encoders are one stage, as measured."""
+        planned: dict[str, int] = {}
+        for stage in () if self.plan is None else self.plan.stages:
+            name = stage.name if stage.name in _OTHER_STAGES else TEXT_STAGE
+            planned[name] = max(planned.get(name, 0), stage.peak)
+        names = (TEXT_STAGE, *_OTHER_STAGES)
+        return {
+            name: (planned.get(name), self.measured.get(name))
+            for name in names
+            if name in planned or name in self.measured
+        }
 
     def to_dict(self) -> dict[str, object]:
         """For JSON output: the steps taken to fit it, and the most bytes by stage, as planned and as measured."""

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
-from safelight.generation.autoencoder import AutoencoderProxy, decodes_with_mask
+from safelight.generation.autoencoder import AutoencoderProxy, Shortage, decodes_with_mask
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
 from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
 from safelight.generation.plan import executed_steps
@@ -95,7 +95,8 @@ class DenoisingPass:
         keep_partial: When stopped after a step, return the unfinished picture instead of raising RunStoppedError;
             pipelines that cannot skip their last steps raise it anyway.
         pause: Called between two steps; returns when the next one may begin.
-        on_stage: Called with "denoise" and "decode" when these begin.
+        on_stage: Called with "encode", "denoise" and "decode" when these begin.
+        shortage: Tells before decoding whether the memory is short; None if that is not watched.
 
     Attributes:
         stopped_at: The step after which it was stopped; None if it was not.
@@ -127,6 +128,7 @@ class DenoisingPass:
     keep_partial: bool = False
     pause: Callable[[], None] = lambda: None
     on_stage: Callable[[str], None] = lambda _: None
+    shortage: Shortage | None = None
     stopped_at: int | None = field(default=None, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
     _call_count: int = field(default=0, init=False)
@@ -242,6 +244,8 @@ class DenoisingPass:
             self.loaded.denoiser.dtype,
             on_latents=self._begin_decoding,
             on_result=lambda result: self._check_finite(result, "vae"),
+            on_pixels=lambda: self.on_stage("encode"),
+            shortage=self.shortage,
         )
 
     def _begin_decoding(self, latents: Tensor) -> None:

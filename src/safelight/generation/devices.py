@@ -29,6 +29,17 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on a device: what is free, and what torch keeps there without using it.
+
+    Of devices that torch cannot tell it of, it is the host's memory.
+    """
+    if device.type != "cuda":
+        return host_memory().free
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
 def device_memory(device: torch.device, budget: int, own: int = 0) -> DeviceMemory:
     """A device of this machine, and what of its memory networks and a picture may take now.
 

@@ -28,8 +28,9 @@ from safelight.errors import (
 from safelight.generation.artifact import Artifact
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_conditioning
-from safelight.generation.devices import find_device
+from safelight.generation.devices import find_device, free_memory
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
+from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import AUTO, default_precision, resolve_precisions
@@ -63,6 +64,7 @@ from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
+from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.meter import StageMeter
@@ -81,13 +83,19 @@ class Engine:
     Args:
         settings: Device, precision, backend, memory budget, data directory.
         pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
+        read_free: Returns the bytes that are free on a device now.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
     """
 
-    def __init__(self, settings: Settings, pool: ModelPool | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        pool: ModelPool | None = None,
+        read_free: Callable[[torch.device], int] = free_memory,
+    ) -> None:
+        self._settings, self._read_free = settings, read_free
         self._device = find_device(settings.device)
         self._precision = default_precision(settings, self._device)
         known = None if self._precision == AUTO else self._precision
@@ -111,6 +119,16 @@ class Engine:
     def memory_budget(self) -> int:
         """Bytes that weights and pictures in progress may take together."""
         return self._pool.budget
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """The device, and what of its memory networks and a picture may take now."""
+        return self._placer.memory()
+
+    @property
+    def shortages(self) -> int:
+        """How often the memory ran short while a picture was generated, so that less of it was taken."""
+        return self._placer.shortages
 
     def preload(self, name: str) -> None:
         """Load a checkpoint before it is needed.
@@ -359,7 +377,9 @@ class Engine:
     def _lease_placed(
         self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
     ) -> AbstractContextManager[Components]:
-        """The networks for one picture, as its placement says."""
+        """The networks for one picture, as its placement says; with less of them after a shortage."""
+        if placement.is_short:
+            self._placer.step_down(placement)
         lease = self._lease_phases if placement.in_phases else self._lease
         return lease(placement, upscaler, networks)
 
@@ -396,6 +416,7 @@ class Engine:
                     own,
                     placement,
                     self._meter(),
+                    self._watch(placement),
                 )
             finally:
                 self._release_threads()
@@ -428,7 +449,15 @@ class Engine:
             prompts = make_conditioning(loaded, self._embeddings)
             try:
                 yield Components(
-                    loaded, prompts, lambda: previewer, upscaler, own, placement, meter, batched=False
+                    loaded,
+                    prompts,
+                    lambda: previewer,
+                    upscaler,
+                    own,
+                    placement,
+                    meter,
+                    self._watch(placement, phases.close),
+                    batched=False,
                 )
             finally:
                 self._release_threads()
@@ -441,6 +470,16 @@ class Engine:
 
     def _meter(self) -> StageMeter:
         return StageMeter(self._device, self._pool.loaded_bytes, lambda: self._pool.idle_bytes)
+
+    def _watch(self, placement: Placement, end_phase: Callable[[], None] = lambda: None) -> MemoryWatch:
+        return MemoryWatch(
+            placement,
+            lambda: self._read_free(self._device),
+            self._pool.evict,
+            end_phase,
+            lambda: self._placer.note_shortage(placement),
+            may_tile="tiling" in self._settings.memory_steps,
+        )
 
     @contextmanager
     def _lease_networks(

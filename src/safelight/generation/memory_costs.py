@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_tiling import TILE
 from safelight.generation.noise import make_generator
@@ -34,6 +35,7 @@ from safelight.runtime.component import Component, ComponentKey, parameter_names
 from safelight.runtime.memory_plan.blocks import bytes_outside_blocks, largest_block, module_bytes
 from safelight.runtime.memory_plan.counter import Attention, FakeNetwork, replace_tensors
 from safelight.runtime.memory_plan.planner import ComponentCost, PictureCost, StageCost
+from safelight.runtime.quantization.tensor import QuantizedTensor
 
 CPU_SLACK = 128 * 2**20
 """Bytes that the C library's allocator keeps beside what is in use, on CPUs: 60 to 130 MB were measured."""
@@ -121,6 +123,7 @@ def _component_cost(network: nn.Module, dtype: torch.dtype, *, quantizable: bool
         bytes_outside_blocks(cast_network),
         largest_block(cast_network),
         max((weight.nbytes for weight in unique), default=0),
+        not any(isinstance(weight, QuantizedTensor) for weight in network.parameters()),
     )
 
 
@@ -247,6 +250,12 @@ class CountedNetwork(nn.Module):
 
     fake: FakeNetwork
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The class that ``isinstance`` finds beside its own: that of networks that pipelines recognise by it."""
+        fake = self.__dict__.get("fake")
+        return type(fake.network) if fake is not None and decodes_with_mask(fake.network) else CountedNetwork
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's result."""
         return self._count(_CALL, *args, **kwargs)
@@ -292,7 +301,7 @@ class CountedNetwork(nn.Module):
             peak, self._results[key] = self._measure(method, *args, **kwargs)
             place = (self._name, method)
             self._peaks[place] = max(self._peaks.get(place, 0), peak)
-            if method in (_ENCODE, _DECODE):
+            if method in (_ENCODE, _DECODE) and not decodes_with_mask(self.fake.network):
                 tile = TILE if method == _ENCODE else TILE // pixels_per_latent(self.fake.network)
                 part, _ = self._measure(method, args[0][..., :tile, :tile], *args[1:], **kwargs)
                 peak = part + _largest(self._results[key])
@@ -317,9 +326,9 @@ def _signature(value: Any) -> object:
 
 
 def _with_ones(module: nn.Module) -> nn.Module:
-    """A copy of a submodule whose tensors are ones with data, for pipelines that compute with them."""
+    """A copy of a submodule whose tensors are ones, for pipelines that compute with them; they take no memory."""
     twin = meta_copy(module)
-    replace_tensors(twin, lambda t: torch.ones(t.shape, dtype=t.dtype))
+    replace_tensors(twin, lambda t: torch.ones((), dtype=t.dtype).expand(t.shape))
     return twin
 
 

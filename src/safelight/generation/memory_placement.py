@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from safelight.errors import MemoryBudgetError
+from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.devices import device_memory
 from safelight.generation.memory_planning import plan_memory, planned_checkpoint
 from safelight.generation.memory_tiling import tiled_call
@@ -70,6 +71,7 @@ class Placement:
         room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
         notes: For the record.
         usable: Bytes that all networks in memory and the picture may take, as far as idle networks can be evicted.
+        is_short: Whether the memory ran short during a picture, so that the next one is to take less.
     """
 
     checkpoint: Checkpoint
@@ -80,6 +82,7 @@ class Placement:
     room: int = 0
     notes: tuple[str, ...] = field(default=())
     usable: int | None = None
+    is_short: bool = False
 
     @property
     def in_phases(self) -> bool:
@@ -102,6 +105,9 @@ class Placer:
         pool: The networks in memory.
         describe: Describes checkpoints.
         building: A context in which networks are built without weights: meanwhile no other thread may load one.
+
+    Attributes:
+        shortages: How often the memory ran short while a picture was generated.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class Placer:
     ) -> None:
         self._settings, self._device, self._pool = settings, device, pool
         self._describe, self._building = describe, building
+        self.shortages = 0
 
     def memory(self) -> DeviceMemory:
         """The device, and what may be used of it now."""
@@ -153,9 +160,17 @@ class Placer:
         self._follow(placement, made)
         return placement
 
+    def note_shortage(self, placement: Placement) -> None:
+        """Let the next picture take less memory; called by the thread that generates."""
+        _log.warning("The memory is running short on %s: the next picture takes less.", self._device)
+        placement.is_short = True
+        self.shortages += 1
+
     def step_down(self, placement: Placement) -> bool:
         """Take less memory after a shortage; returns whether there is a way."""
-        peak = placement.peak
+        if not placement.is_short:  # it is not counted yet
+            self.shortages += 1
+        peak, placement.is_short = placement.peak, False
         self._pool.evict()
         found = self.memory()
         for share in SMALLER:
@@ -168,10 +183,7 @@ class Placer:
         placement.usable = usable
         self._follow(placement, made)
         taken = ", ".join(made.steps)
-        placement.notes = (
-            "The memory ran short: from this picture or an earlier one of the request on, less of it was taken.",
-            *placement.notes,
-        )
+        placement.notes = (_SHORTAGE_NOTE, *placement.notes)
         _log.warning("The memory ran short on %s: going on with %s.", self._device, taken)
         return True
 
@@ -220,6 +232,7 @@ def stand_ins(placement: Placement, phases: Phases, device: torch.device) -> lis
             partial(_use, phases, source),
             context=SlicedAttention if "sliced-attention" in steps else nullcontext,
             replaced=_tiled_methods(network) if "tiling" in steps else {},
+            known_as=type(network) if decodes_with_mask(network) else None,
         )
         found.append(Component(source.key, stand_in, source.nbytes, parameter_names(network)))
     return found

@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import OutputError
 from safelight.generation.memory_costs import count_picture
-from safelight.generation.plan import Plan
+from safelight.generation.memory_steps import choose_steps
+from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import resolve_precisions
+from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.empty_networks import (
@@ -25,25 +27,20 @@ from safelight.models.checkpoints.empty_networks import (
     published_identity,
     published_networks,
     published_options,
+    published_scheduler,
 )
 from safelight.models.checkpoints.loading import scheduler_config
 from safelight.models.digests import file_version
-from safelight.models.families import FAMILIES, Family
+from safelight.models.families import FAMILIES, INPAINT, TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.runtime.machine import package_version
 from safelight.runtime.memory_plan.device import DeviceMemory
-from safelight.runtime.memory_plan.planner import (
-    ComponentCost,
-    MemoryPlan,
-    PictureCost,
-    StageCost,
-    make_memory_plan,
-)
+from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
 from safelight.settings import Settings
 
 FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
 """Kinds of devices for which torch has fused kernels of attention."""
-_LAYOUT = 1
+_LAYOUT = 2
 """The version of what is counted; costs of another one are counted again."""
 
 
@@ -108,13 +105,41 @@ def published_checkpoint(family: str) -> PlannedCheckpoint:
         CheckpointFamilyError: Its sizes are not known.
     """
     identity, found = published_identity(family), FAMILIES[family]
-    scheduler: dict[str, object] = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"}
+    scheduler: Mapping[str, object] = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"}
     if found.prediction_process == "flow":
         dynamic = found.passes_mu != "never"
         scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": dynamic}
+    scheduler = published_scheduler(family) or scheduler
     return PlannedCheckpoint(
         found, identity, lambda: published_networks(family), scheduler, published_options(family)
     )
+
+
+def usual_plan(
+    checkpoint: PlannedCheckpoint,
+    native_side: int,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    steps: int | None = None,
+) -> Plan:
+    """What is generated usually: a picture from text; from another picture, and a mask, for families that need them.
+
+    Args:
+        checkpoint: The checkpoint.
+        native_side: Its default width and height in pixels.
+        width: Pixels; its default when not given.
+        height: Pixels; its default when not given.
+        steps: Denoising steps; its default when not given.
+    """
+    modes = checkpoint.family.modes
+    size = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
+    white = Image.new("RGB", (size.get("width", native_side), size.get("height", native_side)), "white")
+    given = {} if TEXT in modes else {"init_image": white}
+    if modes == (INPAINT,):
+        given["mask"] = white
+    request = GenerationRequest(prompt="", steps=steps, **size, **given)
+    return make_plan(request, checkpoint.family, checkpoint.scheduler, native_side=native_side)
 
 
 def plan_memory(
@@ -134,17 +159,9 @@ def plan_memory(
 
     def cost(precision: str) -> PictureCost:
         precisions = planned_precisions(settings, checkpoint.family, device.kind, precision)
-        counted = picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
-        # The setting memory_budget is about networks and pictures, not about what the allocator keeps beside them.
-        return replace(counted, slack=0) if settings.memory_budget else counted
+        return picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
 
-    return make_memory_plan(
-        cost,
-        device,
-        settings.memory_steps,
-        free_precision=settings.generation_precision == "auto"
-        and "bf16" in checkpoint.family.precision.denoiser,
-    )
+    return choose_steps(cost, checkpoint.family, device, settings)
 
 
 def planned_precisions(
@@ -205,12 +222,6 @@ def _cache_entry(
 
 def _read(entry: Path) -> PictureCost | None:
     try:
-        stored: dict[str, Any] = json.loads(entry.read_text())
-        return PictureCost(
-            stored["precision"],
-            {name: ComponentCost(**values) for name, values in stored["components"].items()},
-            tuple(StageCost(**values) for values in stored["stages"]),
-            stored["slack"],
-        )
+        return PictureCost.from_dict(json.loads(entry.read_text()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

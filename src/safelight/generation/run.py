@@ -20,11 +20,12 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import MemoryExhaustedError, RunStoppedError
-from safelight.generation.artifact import Artifact, MemoryUse
+from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_placement import Placement
+from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
 from safelight.generation.modifiers.registry import Networks, PassContext, build_modifiers
 from safelight.generation.noise import make_generator, varied_noise
@@ -54,6 +55,7 @@ class Components:
         networks: The networks of modifiers.
         placement: Where the checkpoint's networks are kept.
         meter: Measures the memory of each stage.
+        watch: Watches the free memory.
         batched: Whether calls may be batched with those of other runs.
     """
 
@@ -64,6 +66,7 @@ class Components:
     networks: Networks
     placement: Placement
     meter: StageMeter
+    watch: MemoryWatch
     batched: bool = True
 
 
@@ -154,7 +157,7 @@ class _PictureGeneration:
     def generate(self) -> Artifact:
         """See ``Run.generate``."""
         started, meter = time.perf_counter(), self.components.meter
-        meter.begin("text encoders")
+        meter.begin(TEXT_STAGE)
         plan, hires = self.run.plan, self.run.plan.request.hires
         start = self._make_init_image()
         first = self._first_pass(start)
@@ -248,6 +251,7 @@ class _PictureGeneration:
             keep_partial=self.run.watcher.keep_partial and not latents_out,
             pause=self._pause_if_asked,
             on_stage=self.components.meter.begin,
+            shortage=self.components.watch,
         )
 
     def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
@@ -295,9 +299,10 @@ class _PictureGeneration:
 
     def _reporter(self, stage: Stage) -> Callable[[int, int, Callable[[], Image.Image]], None]:
         """A function that reports a pass's steps to the watcher."""
-        watcher, count = self.run.watcher, self.run.plan.request.count
+        watcher, count, watch = self.run.watcher, self.run.plan.request.count, self.components.watch
 
         def report(step: int, steps: int, preview: Callable[[], Image.Image]) -> None:
+            watch.after_step()
             watcher.on_progress(RunProgress(self.index, count, stage, step, steps, preview))
 
         return report
@@ -359,6 +364,7 @@ class _PictureGeneration:
                 *notes,
                 *backends,
                 *self.components.placement.notes,
+                *self.components.watch.notes,
             ),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,

@@ -34,12 +34,19 @@ class StubTokenizer:
         return self
 
     def __call__(
-        self, text: str | Sequence[str] = "", *, max_length: int | None = None, **_: Any
+        self,
+        text: str | Sequence[str] = "",
+        *,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+        **_: Any,
     ) -> BatchEncoding:
-        """Tokens of one text or of several, (texts, tokens)."""
+        """Tokens of one text or of several, (texts, tokens); lists of one text's tokens without ``return_tensors``."""
         count = 1 if isinstance(text, str) else len(text)
         length = max_length if max_length is not None and max_length < 10**6 else self.model_max_length
         ones = torch.ones(count, length, dtype=torch.long)
+        if return_tensors is None and isinstance(text, str):
+            return BatchEncoding({"input_ids": [0] * length, "attention_mask": [1] * length})
         positions = torch.arange(length).expand(count, -1)
         return BatchEncoding(
             {"input_ids": torch.zeros_like(ones), "attention_mask": ones, "position_ids": positions}
@@ -49,6 +56,8 @@ class StubTokenizer:
         """The text of a chat, or its tokens."""
         if not tokenize:
             return "text"
+        if kwargs.get("return_dict") is False:
+            return [[0, 0]]
         several = bool(messages) and isinstance(messages[0], list)
         return self(["text"] * (len(messages) if several else 1), max_length=kwargs.get("max_length"))
 
@@ -57,8 +66,8 @@ class StubTokenizer:
         return [text]
 
     def encode(self, _text: str, **_: Any) -> list[int]:
-        """The tokens of a short text."""
-        return [0, 0]
+        """The tokens of a short text, which are in no other text."""
+        return [1, 1]
 
     def batch_decode(self, ids: Any, **_: Any) -> list[str]:
         """A text for each row."""

@@ -149,6 +149,10 @@ class Submission(FrozenModel):
     checkpoint: str = Field(
         "", description="The checkpoint it generates with; workers prefer one that is loaded."
     )
+    open_fields: tuple[str, ...] = Field(
+        (),
+        description="Fields of the request that the caller left open: a repeated key may find others in them.",
+    )
     cost: float = Field(1.0, gt=0, description="The job's cost for scheduling, in megapixels times steps.")
 
 

@@ -20,15 +20,17 @@ from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
 from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
-from safelight.jobs.queue.admission import QueueLimits
+from safelight.jobs.queue.admission import QueueRules
 from safelight.jobs.queue.commands import ResidencyCommand, commands_after, issue_command, last_command_number
 from safelight.jobs.queue.eta import WORKER_TIMEOUT
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers
 from safelight.settings import Settings
+from safelight.stored_settings import tables as stored_settings
+from safelight.stored_settings.runtime import RuntimeSettings, SettingsFollower
 
-SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
-JSON_COLUMNS = ("checkpoints", "last_error")
+SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA, stored_settings.SCHEMA)
+JSON_COLUMNS = ("checkpoints", "last_error", "memory_report")
 """The fields of a worker's description that are stored as JSON."""
 WORKER_RETENTION = timedelta(days=1)
 """How long a worker stays in the list after its last heartbeat."""
@@ -71,17 +73,13 @@ class QueueService:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database. ``prepare_database`` must have created its tables."""
+        """Open the database, and apply the changes of settings that it holds.
+
+        ``prepare_database`` must have created its tables.
+        """
         engine = open_database(settings)
-        limits = QueueLimits(
-            settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
-        )
-        store = JobStore(
-            engine,
-            retention=settings.job_retention,
-            max_attempts=settings.max_attempts,
-            limits=limits,
-        )
+        RuntimeSettings(engine, settings).refresh()
+        store = JobStore(engine, lambda: QueueRules.of(settings))
         with read_transaction(engine) as connection:
             clock = ExpiryClock(now(connection))
         return cls(settings, engine, store, Gallery(engine, settings.home), clock)
@@ -89,6 +87,10 @@ class QueueService:
     def listen(self, *channels: Channel) -> Listener:
         """A listener for changes made by other processes. The caller closes it."""
         return listen(self.engine, *channels)
+
+    def follow_settings(self) -> SettingsFollower:
+        """A context in which changes of settings by other processes are applied to this one's settings."""
+        return SettingsFollower(self.engine, self.settings)
 
     def read_transaction(self) -> AbstractContextManager[Connection]:
         """A read-only connection."""

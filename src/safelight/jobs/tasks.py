@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
 from safelight.jobs.task import Task
+from safelight.jobs.worker.memory_report import MemoryReport
 from safelight.moderation.policy import Decision
 from safelight.plugins import Registry, hookimpl
 from safelight.runtime.machine import usable_cores
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs need: the studio, the gallery and the audit log."""
+    """What jobs need: the studio, the gallery, the audit log, and the report of the memory that pictures took."""
 
     studio: Studio
     gallery: Gallery
     audit: AuditLog
+    memory: MemoryReport = field(default_factory=MemoryReport)
 
     def add_entry(self, new: NewEntry) -> Entry:
         """Add a picture to the gallery; a blocked picture is recorded in the audit log."""
@@ -124,6 +126,8 @@ def _generate(
     if picture is None or (stopped and running.should_abort):
         running.interrupted = True
         return None
+    if picture.memory is not None:
+        context.memory.add(picture.record.checkpoint.family, picture.memory)
     running.partial = running.partial or stopped
     return image_result(_add_entry(context, running, generated_entry(running.job, picture, index)), picture)
 

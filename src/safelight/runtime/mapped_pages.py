@@ -11,6 +11,7 @@ import mmap
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import Parameter
 
 SUFFIXES = (".safetensors", ".sft", ".gguf")
 _MAPS = Path("/proc/self/maps")
@@ -37,7 +38,11 @@ class MappedPages:
 
         The tensor keeps its values: a page that is read again is read from the file.
         """
-        if self._libc is None or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        is_plain = type(tensor) in (
+            Tensor,
+            Parameter,
+        )  # others may have no memory of their own, as fake tensors
+        if self._libc is None or not is_plain or tensor.device.type != "cpu" or not tensor.is_contiguous():
             return
         begin, page = tensor.data_ptr(), mmap.PAGESIZE
         end = begin + tensor.nbytes

@@ -35,6 +35,8 @@ from safelight.server.security.quotas import ConcurrencyQuota
 from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
+from safelight.stored_settings.preferences import PreferenceStore
+from safelight.stored_settings.runtime import RuntimeSettings
 from safelight.studio import Studio
 from safelight.ui.paths import STATIC_PATH, UI_PATH, UiStaticFiles
 
@@ -102,7 +104,7 @@ def _lifespan(
         fetch_slots, stream_quota = asyncio.Semaphore(MAX_FETCHES), ConcurrencyQuota("streams", MAX_STREAMS)
         set_default_executor()
         pulls = PullQueue(settings, partial(_write_audit, audit_log))
-        with closing(ThreadPools()) as threads:
+        with service.follow_settings(), closing(ThreadPools()) as threads:
             async with EventStream(service.store) as feed:
                 app.state.safelight = AppState(
                     service,
@@ -116,6 +118,8 @@ def _lifespan(
                     stream_quota,
                     sessions,
                     pulls,
+                    RuntimeSettings(service.engine, settings),
+                    PreferenceStore(service.engine),
                 )
                 if settings.web_ui:
                     ui.start()

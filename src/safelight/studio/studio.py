@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
+from safelight.generation.defaults import with_checkpoint_defaults
 from safelight.generation.request import MAX_UPSCALE, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images import DecodeLimits, ImageSource, decode
@@ -150,6 +151,7 @@ class Studio:
             BlockedError: The policy blocks an input picture.
             SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
         """
+        request = with_checkpoint_defaults(request, self.settings)
         yield from self.start(request, policy=policy, watcher=watcher, unbatched=unbatched).pictures(skip)
 
     def draw(

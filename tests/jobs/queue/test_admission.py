@@ -17,14 +17,14 @@ from safelight.errors import (
 )
 from safelight.jobs.job import Job, JobKind, Signal
 from safelight.jobs.payloads import UpscaleRequest, store_request
-from safelight.jobs.queue.admission import QueueLimits
+from safelight.jobs.queue.admission import QueueLimits, QueueRules
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import job_blobs, job_inputs
 
 
 @pytest.fixture
 def limited(database: Engine) -> Callable[..., JobStore]:
-    return lambda **limits: JobStore(database, limits=QueueLimits(**limits))
+    return lambda **limits: JobStore(database, lambda: QueueRules(limits=QueueLimits(**limits)))
 
 
 def submit_upscaling(store: JobStore, data: bytes, owner: str = "anna", **fields: object) -> Job:

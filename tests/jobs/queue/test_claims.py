@@ -13,6 +13,7 @@ from safelight.database.notifications import Listener
 from safelight.errors import InternalError
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobState, Progress, Signal
+from safelight.jobs.queue.admission import QueueRules
 from safelight.jobs.queue.scheduling import Preemption
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import jobs, virtual_clock
@@ -89,7 +90,7 @@ def test_a_restarted_worker_requeues_its_own_jobs(store: JobStore) -> None:
 
 @pytest.mark.parametrize("attempts", [1, 3, 5])
 def test_a_job_that_kills_its_workers_ends(database: Engine, attempts: int) -> None:
-    store = JobStore(database, max_attempts=attempts)
+    store = JobStore(database, lambda: QueueRules(max_attempts=attempts))
     job_id = store.submit(submission()).id
     for attempt in range(1, attempts + 1):
         assert not store.get(job_id).state.final

@@ -23,6 +23,7 @@ from safelight.gallery import Search
 from safelight.jobs.job import PAUSED, JobKind, JobState, Signal, Submission
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.models.checkpoints.discovery import STARTER_PATH
+from safelight.stored_settings.runtime import RuntimeSettings
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +261,49 @@ def test_a_job_that_runs_too_long_fails(workers: WorkerProcesses) -> None:
     error = workers.job(job.id).error
     assert error is not None
     assert error.code == "job.timeout"
+
+
+def test_a_changed_setting_has_an_effect_without_a_restart(workers: WorkerProcesses) -> None:
+    runtime = RuntimeSettings(workers.service.engine, workers.service.settings)
+    process = workers.workers["w"]
+    runtime.change({"max_job_seconds": 0.05}, "anna")
+    try:
+
+        def is_effective() -> bool:  # the first job may start before the worker has read the change
+            job_id = workers.submit(steps=100)
+            wait_for(lambda: wait_for_end(workers, job_id))
+            error = workers.job(job_id).error
+            return error is not None and error.code == "job.timeout"
+
+        wait_for(is_effective)
+    finally:
+        runtime.change({"max_job_seconds": None}, "anna")
+    assert workers.workers["w"] is process
+
+
+def test_a_worker_starts_no_job_while_the_queue_is_paused(workers: WorkerProcesses) -> None:
+    workers.service.store.pause("anna")
+    job_id = workers.submit()
+    assert workers.state(job_id) is JobState.QUEUED
+    workers.service.store.resume()
+    wait_for(lambda: wait_for_end(workers, job_id))
+    assert workers.state(job_id) is JobState.SUCCEEDED
+
+
+def test_a_job_keeps_the_checkpoint_that_was_the_default_one(workers: WorkerProcesses) -> None:
+    """However often the default changes while it waits."""
+    workers.service.store.pause("anna")
+    submission = Submission(
+        kind=JobKind.GENERATE,
+        request={"prompt": "x", "steps": 1, "seed": 1, "width": 64, "height": 64},
+        checkpoint="nosuch",
+    )
+    job_id = workers.service.store.submit(submission).id
+    workers.service.store.resume()
+    wait_for(lambda: wait_for_end(workers, job_id))
+    error = workers.job(job_id).error
+    assert error is not None
+    assert (error.code, error.field) == ("checkpoint.missing", "checkpoint")
 
 
 def test_an_invalid_request_fails_and_the_worker_continues(workers: WorkerProcesses) -> None:

@@ -540,7 +540,7 @@ def test_a_long_job_does_not_delay_jobs_that_wait_beside_a_load_command(
 
 
 def test_the_time_limit_holds_for_each_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker._claim_loop, "_max_seconds", 0.001)
+    worker.settings.apply({"max_job_seconds": 0.001})  # as an administrator changes it while the worker runs
     worker._store.submit(submission(timeout=3600.0))
     running = worker._claim_loop.claim()
     assert running is not None

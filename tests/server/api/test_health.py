@@ -64,7 +64,10 @@ def test_health_needs_no_key_and_discloses_little(open_service: Callable[..., Qu
 
 
 def test_metrics(client: TestClient, service: QueueService) -> None:
-    service.register_worker("here:cpu", WORKER)
+    peaks = [{"family": "sdxl", "stage": "decode", "planned": 30, "measured": None}]
+    report = {"device": {}, "shortages": 3, "stages": peaks}
+    service.register_worker("here:cpu", WORKER | {"memory_report": report})
+    service.register_worker("old:cpu", WORKER)
     client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"})
     client.get("/v1/jobs/" + "0" * 27)
     client.get("/v1/jobs/" + "1" * 27)
@@ -78,10 +81,13 @@ def test_metrics(client: TestClient, service: QueueService) -> None:
     }
     assert found["safelight_requests_total", "GET", "/v1/jobs/{job_id}", "404"] == 2
     assert found["safelight_requests_total", "other", "none", "404"] == 1
+    assert found["safelight_stage_peak_bytes", "sdxl", "planned", "decode", "here:cpu"] == 30
+    assert not [key for key in found if "measured" in key]
+    assert found["safelight_memory_shortages_total", "here:cpu"] == 3
     assert found["safelight_request_seconds_count", "POST", "/v1/jobs"] == 1
     assert found["safelight_jobs", "queued"] == found["safelight_queue_length",] == 1
     assert found["safelight_jobs", "failed"] == 0
-    assert (found["safelight_workers", "idle"], found["safelight_workers", "busy"]) == (1, 0)
+    assert (found["safelight_workers", "idle"], found["safelight_workers", "busy"]) == (2, 0)
     assert found["safelight_worker_memory_bytes", "here:cpu"] == 5e8
     assert found["process_resident_memory_bytes",] > 10_000_000
 

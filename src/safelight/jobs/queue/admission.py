@@ -7,13 +7,15 @@ others always find half of the remaining places free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from sqlalchemy import Connection, func, select
 
 from safelight.errors import OwnerBytesLimitError, OwnerJobsLimitError, QueueFullError
 from safelight.jobs.job import JobState
 from safelight.jobs.queue.tables import job_inputs, jobs
+from safelight.settings import Settings
 
 RETRY_AFTER = 10.0
 """Seconds after which a rejected client may retry: places become free one by one."""
@@ -32,6 +34,30 @@ class QueueLimits:
     capacity: int = 10_000
     per_owner: int = 1000
     bytes_per_owner: int = 1024**3
+
+
+@dataclass(frozen=True)
+class QueueRules:
+    """How the queue treats jobs.
+
+    Args:
+        retention: Seconds for which a finished job and its events are kept.
+        max_attempts: How many workers in a row may be lost with a job that has finished no picture; then the job
+            fails, since it may be what kills the workers.
+        limits: Limits on waiting jobs.
+    """
+
+    retention: float = 7 * 86400
+    max_attempts: int = 3
+    limits: QueueLimits = field(default_factory=QueueLimits)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The rules that the settings give now."""
+        limits = QueueLimits(
+            settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
+        )
+        return cls(settings.job_retention, settings.max_attempts, limits)
 
 
 def check_admission(connection: Connection, limits: QueueLimits, owner: str | None, nbytes: int) -> None:

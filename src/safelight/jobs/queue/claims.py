@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
 
 from safelight.database.coordination import now
 from safelight.database.engine import read_transaction, write_transaction
@@ -27,18 +27,7 @@ LEASE_SECONDS = 15.0
 
 
 class Claims(Transitions):
-    """The operations of workers on jobs; see ``JobStore``.
-
-    Args:
-        engine: The database.
-        retention: Seconds for which a finished job and its events are kept.
-        max_attempts: How many workers in a row may be lost with a job that has finished no picture; then the job
-            fails, since it may be what kills the workers.
-    """
-
-    def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
-        super().__init__(engine, retention=retention)
-        self._max_attempts = max_attempts
+    """The operations of workers on jobs; see ``JobStore``."""
 
     def count_queued(self) -> int:
         """The number of queued jobs."""
@@ -249,7 +238,7 @@ class Claims(Transitions):
                 lost_count = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
                     self._finish(connection, row, JobState.CANCELLED)
-                elif lost_count >= self._max_attempts:
+                elif lost_count >= self._rules().max_attempts:
                     error = WorkerLostError(
                         f"{lost_count} workers in a row were lost while they ran this job."
                     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Container, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
@@ -20,7 +21,7 @@ from safelight.errors import IdempotencyConflictError, JobEndedError, JobNotSkip
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import Event, Job, JobState, Signal, Submission
 from safelight.jobs.payloads import blob_digests
-from safelight.jobs.queue.admission import QueueLimits, check_admission
+from safelight.jobs.queue.admission import check_admission
 from safelight.jobs.queue.claims import Claims
 from safelight.jobs.queue.eta import JobEstimate, estimate_jobs, with_estimates
 from safelight.jobs.queue.mapping import new_id, to_event
@@ -41,21 +42,8 @@ class JobStore(Claims):
 
     Args:
         engine: The database.
-        retention: Seconds for which a finished job and its events are kept.
-        max_attempts: See ``Claims``.
-        limits: Limits on waiting jobs.
+        rules: Returns the rules that apply now.
     """
-
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        retention: float = 7 * 86400,
-        max_attempts: int = 3,
-        limits: QueueLimits = QueueLimits(),  # noqa: B008  it is frozen
-    ) -> None:
-        super().__init__(engine, retention=retention, max_attempts=max_attempts)
-        self._limits = limits
 
     def submit(
         self, submission: Submission, pictures: Mapping[str, bytes] | None = None, *, shared: bool = False
@@ -97,11 +85,12 @@ class JobStore(Claims):
             connection, submission.owner
         )  # the virtual time of an owner's next job depends on this one's
         if submission.idempotency_key is not None and (row := self._find_by_key(connection, submission)):
-            if (row["kind"], row["request"], row["parent"]) != (submission.kind, request, submission.parent):
+            is_same = row["kind"] == submission.kind and row["parent"] == submission.parent
+            if not is_same or not _is_same(row["request"], request, submission):
                 raise IdempotencyConflictError
             return str(row["id"])
         nbytes = sum(map(len, pictures.values()))
-        check_admission(connection, self._limits, submission.owner if shared else None, nbytes)
+        check_admission(connection, self._rules().limits, submission.owner if shared else None, nbytes)
         created = now(connection)
         job_id = new_id(created)
         values = {
@@ -421,3 +410,12 @@ class JobStore(Claims):
         """Delete finished jobs that expired before a time, with their events; returns their number."""
         with write_transaction(self._engine) as connection:
             return connection.execute(delete(jobs).where(jobs.c.expires < at)).rowcount
+
+
+def _is_same(stored: str, request: str, submission: Submission) -> bool:
+    """Whether two requests are the same, apart from fields that the second caller left open."""
+
+    def given(text: str) -> dict[str, Any]:
+        return {name: value for name, value in json.loads(text).items() if name not in submission.open_fields}
+
+    return stored == request or given(stored) == given(request)

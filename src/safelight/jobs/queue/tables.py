@@ -133,6 +133,7 @@ workers = Table(
     Column("last_error", Text, nullable=False, server_default="null"),  # of the last load: JSON
     Column("checkpoints", Text, nullable=False),  # those in memory
     Column("memory", Float, nullable=False),  # bytes resident
+    Column("memory_report", Text, nullable=False, server_default="null"),  # of device and pictures: JSON
     Column("started", Instant, nullable=False),
     Column("seen", Instant, nullable=False),
 )

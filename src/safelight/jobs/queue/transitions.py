@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
@@ -13,6 +14,7 @@ from safelight.database.notifications import notify
 from safelight.errors import JobMissingError, SafelightError
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import Job, JobState, JsonObject
+from safelight.jobs.queue.admission import QueueRules
 from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, previews
 
 
@@ -21,11 +23,11 @@ class Transitions:
 
     Args:
         engine: The database.
-        retention: Seconds for which a finished job and its events are kept.
+        rules: Returns the rules that apply now.
     """
 
-    def __init__(self, engine: Engine, *, retention: float) -> None:
-        self._engine, self._retention = engine, retention
+    def __init__(self, engine: Engine, rules: Callable[[], QueueRules] = QueueRules) -> None:
+        self._engine, self._rules = engine, rules
 
     def _requeue(self, connection: Connection, row: RowMapping, *, attempt: int, lost: int) -> None:
         values = {"state": JobState.QUEUED, "worker": None, "lease": None, "signal": None, "progress": None}
@@ -53,7 +55,7 @@ class Transitions:
             .values(
                 state=state,
                 ended=ended,
-                expires=ended + timedelta(seconds=self._retention),
+                expires=ended + timedelta(seconds=self._rules().retention),
                 lease=None,
                 signal=None,
                 result=None if result is None else json.dumps(result),

@@ -35,7 +35,7 @@ class ClaimLoop:
         residency: Loads and unloads checkpoints.
         loaded: Returns the checkpoints in memory.
         run: Runs a job to its end in the calling thread.
-        max_seconds: Time limit for every job, in seconds.
+        max_seconds: Returns the time limit for every job that starts now, in seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ClaimLoop:
         *,
         loaded: Callable[[], frozenset[str]],
         run: Callable[[RunningJob], None],
-        max_seconds: float,
+        max_seconds: Callable[[], float],
     ) -> None:
         self._store, self._worker, self._running_jobs, self._residency = (
             store,
@@ -109,7 +109,7 @@ class ClaimLoop:
         job = self._claim_next()
         if job is None:
             return None
-        running = RunningJob(job, self._store, max_seconds=self._max_seconds)
+        running = RunningJob(job, self._store, max_seconds=self._max_seconds())
         self._running_jobs.add(running)
         running.worker_stopping = self.stopping  # the stop came during the claim
         return running

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from safelight.errors import InternalError, JobTimeoutError, SafelightError
+from safelight.generation.request import GenerationRequest
 from safelight.jobs.job import JsonObject, Signal
 from safelight.jobs.payloads import load_request
+from safelight.jobs.queue.tables import jobs
 from safelight.jobs.queue_service import QueueService
 from safelight.jobs.retry import retry_transient
 from safelight.jobs.task import TASKS
@@ -54,8 +58,14 @@ class JobRunner:
             self.finish(running, result)
 
     def _load_request(self, running: RunningJob) -> RequestPart:
+        """The request, with the checkpoint that was the default one when the job was submitted."""
+        job = running.job
         with self._service.read_transaction() as connection:
-            return load_request(connection, running.job.kind, running.job.request)
+            request = load_request(connection, job.kind, job.request)
+            checkpoint = connection.execute(select(jobs.c.checkpoint).where(jobs.c.id == job.id)).scalar()
+        if checkpoint and isinstance(request, GenerationRequest) and request.checkpoint is None:
+            return request.model_copy(update={"checkpoint": checkpoint})
+        return request
 
     def finish(
         self, running: RunningJob, result: JsonObject | None = None, error: SafelightError | None = None

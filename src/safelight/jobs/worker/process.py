@@ -90,7 +90,7 @@ class Worker:
             self._residency,
             loaded=lambda: self._context.studio.loaded_checkpoints,
             run=self._run_job,
-            max_seconds=settings.max_job_seconds,
+            max_seconds=lambda: settings.max_job_seconds,
         )
         self.replaced = False
         """Whether this worker has stopped because another process has taken its name."""
@@ -106,11 +106,12 @@ class Worker:
         self._heartbeat.start()
         self._warm_up()
         self._digests.start()
-        self._claim_loop.start()
-        while not self._stopping:
-            self._handle_notifications(self._listener.wait(self._maintenance.seconds_until_due))
-            self._maintenance.run_due()
-        self._shut_down()
+        with self._service.follow_settings():
+            self._claim_loop.start()
+            while not self._stopping:
+                self._handle_notifications(self._listener.wait(self._maintenance.seconds_until_due))
+                self._maintenance.run_due()
+            self._shut_down()
         self.close()
 
     def close(self) -> None:
@@ -145,6 +146,7 @@ class Worker:
         try:
             self._job_runner.run(running)
         finally:
+            self._heartbeat.register()  # with the memory that its pictures took
             self._claim_loop.notify()
             self._listener.wake()  # a worker that stops waits for its jobs
 
@@ -189,6 +191,16 @@ class Worker:
             return "busy"
         return "loading" if self._residency.is_loading else "idle"
 
+    def _report_memory(self) -> dict[str, object] | None:
+        """The device's memory, and what pictures took; None where generation cannot be used."""
+        if not self._ready:
+            return None  # the engine may be loading
+        try:
+            engine = self._context.studio.engine
+            return self._context.memory.to_dict(engine.memory, engine.shortages)
+        except SafelightError:  # jobs will report it
+            return None
+
     def _describe(self) -> dict[str, object]:
         return {
             **self._capabilities,
@@ -198,6 +210,7 @@ class Worker:
             "checkpoints": sorted(self._context.studio.loaded_checkpoints),
             "loading": self._residency.loading,
             "last_error": self._residency.last_error,
+            "memory_report": self._report_memory(),
             "memory": float(psutil.Process().memory_info().rss),
             "started": self._started,
         }

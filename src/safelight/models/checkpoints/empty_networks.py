@@ -20,9 +20,12 @@ from safelight.errors import CheckpointFamilyError
 from safelight.models import BUNDLED
 from safelight.models.checkpoints import loading
 from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.models.families import FAMILIES
 
 _lock = threading.Lock()
 """accelerate changes torch globally while it builds a network."""
+_NO_NETWORKS = ("title", "source", "scheduler", "options", "like")
+"""The names in a published entry that are no component."""
 
 
 def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
@@ -39,13 +42,13 @@ def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
 
 
 def published_families() -> list[str]:
-    """The families whose published networks are known."""
-    return list(_published())
+    """The families whose published networks are known; variants with nearly the same networks are left out."""
+    return [name for name, entry in _published().items() if "title" in entry]
 
 
 def published_title(family: str) -> str:
     """The published model that ``published_networks`` describes."""
-    return str(_entry(family)["title"])
+    return str(_entry(family).get("title", FAMILIES[family].title))
 
 
 def published_networks(family: str) -> dict[str, torch.nn.Module]:
@@ -57,7 +60,7 @@ def published_networks(family: str) -> dict[str, torch.nn.Module]:
     return {
         name: _build(entry["class"], entry["config"])
         for name, entry in _entry(family).items()
-        if name not in ("title", "options")
+        if name not in _NO_NETWORKS
     }
 
 
@@ -76,13 +79,34 @@ def published_options(family: str) -> Mapping[str, object]:
     return options
 
 
+def published_scheduler(family: str) -> Mapping[str, object] | None:
+    """The config of the scheduler that a family is published with, where the kind of its network does not tell it."""
+    config: Mapping[str, object] | None = _entry(family).get("scheduler")
+    return config
+
+
 def _entry(family: str) -> Mapping[str, Any]:
-    if family not in _published():
+    """What is known of a family: its own entry, on top of the one that it is like; or that of the architecture."""
+    published = _published()
+    own = published.get(family)
+    if own is None and family in FAMILIES and FAMILIES[family].key in published:
+        own = {"like": FAMILIES[family].key}
+    if own is None:
         raise CheckpointFamilyError(
             f"The sizes of the family {family!r} are not known without a checkpoint.",
-            hint=f"Known are: {', '.join(_published())}.",
+            hint=f"Known are: {', '.join(published)}.",
         )
-    return _published()[family]
+    if "like" not in own:
+        return own
+    entry = {name: value for name, value in published[own["like"]].items() if name != "title"}
+    for name, value in own.items():
+        if name in ("title", "source", "scheduler", "like"):
+            entry[name] = value
+        elif name == "options":
+            entry[name] = entry.get(name, {}) | value
+        else:
+            entry[name] = entry[name] | {"config": entry[name]["config"] | value["config"]}
+    return entry
 
 
 @cache

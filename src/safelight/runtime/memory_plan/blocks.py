@@ -18,6 +18,8 @@ BLOCK_SHARE = 1 / 16
 """A block with a larger share of its network's bytes is divided, if it consists of blocks itself."""
 COVERED = 0.9
 """The share of a block's bytes that its own blocks must have."""
+PINNED_MB = 1
+"""Pinned memory of more MiB than this is allocated in its exact size."""
 
 
 def find_blocks(network: nn.Module) -> list[nn.Module]:
@@ -52,12 +54,27 @@ class BlockOffload:
         device: Where it computes. On a CPU, blocks are copied from the file that their weights are mapped from.
         dtype: The data type in which it computes; None for that of the weights.
         keep: Bytes of weights that may be on the device; as many blocks stay there as this has room for.
+        mapped: The weights are mapped from a file, and stay there: they take no memory of the host.
     """
 
     def __init__(
-        self, network: nn.Module, device: torch.device, dtype: torch.dtype | None = None, keep: int = 0
+        self,
+        network: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        keep: int = 0,
+        *,
+        mapped: bool = False,
     ) -> None:
         self._device, self._dtype = device, dtype
+        streams = device.type == "cuda" and torch.cuda.is_available()
+        self._stream = torch.cuda.Stream(device) if streams else None
+        self._pinned = self._stream is not None and not mapped
+        self._prefetches = device.type != "cpu"
+        # The host waits for copies of memory that is not pinned: they begin when the block before has begun to compute.
+        self._early = device.type == "cuda" and not mapped
+        if self._pinned:
+            _pin_exact_sizes()
         blocks = find_blocks(network)
         room = keep - bytes_outside_blocks(network) - 2 * max(map(module_bytes, blocks), default=0)
         self._blocks = []
@@ -67,12 +84,12 @@ class BlockOffload:
                 room -= size
             else:
                 self._blocks.append(block)
-        streams = device.type == "cuda" and torch.cuda.is_available()
-        self._stream = torch.cuda.Stream(device) if streams else None
         inside = {id(tensor) for block in self._blocks for tensor in _tensors(block)}
         replace_tensors(network, lambda tensor: self._place(tensor, id(tensor) in inside))
         self._host = [_named_tensors(block) for block in self._blocks]
         self._copies: dict[int, list[Tensor]] = {}
+        self._following: dict[int, int] = {}
+        self._last = 0
         for number, block in enumerate(self._blocks):
             block.register_forward_pre_hook(lambda *_, number=number: self._enter(number))
             block.register_forward_hook(lambda *_, number=number: self._leave(number), always_call=True)
@@ -81,29 +98,51 @@ class BlockOffload:
         """A tensor where it stays: on the device, or in the host's memory, from which streams copy if it is pinned."""
         if not in_block:
             return _moved(tensor, self._device, self._dtype)
-        return tensor.pin_memory() if self._stream is not None else tensor.detach()
+        return tensor.pin_memory() if self._pinned else tensor.detach()
 
     def _enter(self, number: int) -> None:
-        """Put a block on the device, and start to copy the next one."""
-        copies = self._copies.pop(number, None) or self._copy(number)
+        """Put a block on the device."""
+        self._following[self._last], self._last = number, number
+        if number not in self._copies:
+            self._prefetch(number)
+        copies = self._copies.pop(number)
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
             for copied in copies:
                 copied.record_stream(torch.cuda.current_stream(self._device))
         for (tensors, name, _), copied in zip(self._host[number], copies, strict=True):
             tensors[name] = copied
-        following = (number + 1) % len(self._blocks)
-        if self._stream is not None and following != number:
-            self._copies = {following: self._copies.get(following) or self._copy(following)}
+        if self._early:
+            self._prefetch_next(number)
 
     def _leave(self, number: int) -> None:
         """Put a block's host tensors back; nothing is copied, since weights do not change."""
+        if self._prefetches and not self._early:
+            self._prefetch_next(number)
         for tensors, name, host in self._host[number]:
             tensors[name] = host
 
-    def _copy(self, number: int) -> list[Tensor]:
+    def _prefetch_next(self, number: int) -> None:
+        """Copy the block that came after this one the last time."""
+        following = self._following.get(number, (number + 1) % len(self._blocks))
+        if following not in (number, *self._copies):
+            self._prefetch(following)
+
+    def _prefetch(self, number: int) -> None:
+        """Copy a block, in place of one that was copied and is not needed."""
+        self._copies.clear()
         with torch.cuda.stream(self._stream):  # does nothing without a stream
-            return [_moved(host, self._device, self._dtype) for _, _, host in self._host[number]]
+            self._copies[number] = [
+                _moved(host, self._device, self._dtype) for _, _, host in self._host[number]
+            ]
+
+
+def _pin_exact_sizes() -> None:
+    """Let torch pin as much memory as is asked for, and free it: it would take powers of two, and keep them."""
+    own = f"pinned_max_round_threshold_mb:{PINNED_MB},pinned_max_cached_size_mb:{PINNED_MB}"
+    given = torch._C._accelerator_getAllocatorSettings()
+    if own not in given:
+        torch._C._accelerator_setAllocatorSettings(f"{given},{own}" if given else own)
 
 
 def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:

@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
+
+from safelight.runtime.quantization.tensor import QuantizedTensor
 
 Attention = Literal["fused", "sliced", "matrix"]
 """How attention is computed: by a fused kernel (flash or memory-efficient), which has no matrix of scores; in slices of
@@ -28,8 +30,13 @@ the queries, with a part of that matrix at a time; or with the whole matrix.
 SLICE_BYTES = 256 * 2**20
 """Bytes of the matrix of scores that sliced attention has in memory at a time."""
 
-_LENGTH = "_safelight_length"
-"""The attribute of a sum with the number of its addends."""
+KNOWN_ELEMENTS = 2**20
+"""Integer tensors of up to so many elements have known values."""
+
+_VALUE = "_safelight_value"
+"""The attribute of a fake tensor of integers with its values, where they are known."""
+_READS = frozenset({Tensor.tolist, Tensor.numpy})
+"""Functions that read all values of a tensor."""
 
 
 class PeakCounter(TorchDispatchMode):
@@ -58,9 +65,15 @@ class PeakCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Compute an operation, and count what it made; a condition on data, such as a full mask, is taken as met."""
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
-            return True
+        """Compute an operation, and count what it made; a condition on unknown data is taken as met."""
+        if QuantizedTensor in types:
+            return NotImplemented  # its own operations on the packed parts are counted
+        if func is torch.ops.aten._local_scalar_dense.default:
+            if hasattr(args[0], _VALUE):
+                with _real_tensors():
+                    return getattr(args[0], _VALUE).item()
+            if args[0].dtype == torch.bool:
+                return True
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and tensor.device.type == self._device_type:
@@ -98,7 +111,8 @@ class ModelledFunctions(TorchFunctionMode):
     """Replaces functions that cannot be computed with fake tensors.
 
     Scaled dot-product attention becomes tensors of the sizes that one of its kernels has: which kernel torch would
-    choose depends on the real device, which may not be here. Lengths that are read from masks are those of full masks.
+    choose depends on the real device, which may not be here. Integers and masks have their values beside them, computed
+    with those of the inputs: lengths and selections depend on them. Experts are chosen equally often.
 
     Args:
         attention: How attention is computed.
@@ -114,14 +128,30 @@ class ModelledFunctions(TorchFunctionMode):
         """Call a function of torch, or its model."""
         if func is nn.functional.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
-        if func is Tensor.item and hasattr(args[0], _LENGTH):
-            return getattr(args[0], _LENGTH)
-        result = func(*args, **(kwargs or {}))
-        if func is Tensor.sum and result.ndim:
-            setattr(result, _LENGTH, args[0].numel() // result.numel())
-        if func is Tensor.unbind and hasattr(args[0], _LENGTH):  # as the first part of ``tolist``
-            for part in result:
-                setattr(part, _LENGTH, getattr(args[0], _LENGTH))
+        given = kwargs or {}
+        known = _values((args, given))
+        if func in _READS and known is not None:
+            return _compute(func, known)
+        if known is None and (func is Tensor.__setitem__ or func.__name__.endswith("_")):
+            _forget(args[0])
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], _positions(args[1]), *args[2:])
+        elif func in (torch.repeat_interleave, Tensor.repeat_interleave) and "output_size" not in given:
+            given = {**given, **_output_size(*args, **given)}
+        try:
+            result = func(*args, **given)
+        except DynamicOutputShapeException:
+            if known is None:
+                raise
+            return _with_values(_compute(func, known), args[0].device)
+        if func in (torch.topk, Tensor.topk):
+            with _real_tensors():
+                chosen = torch.arange(result[1].numel()) % args[0].shape[-1]
+                chosen = chosen.view(result[1].shape)
+            _remember(result[1], chosen)
+        elif known is not None and all(_is_countable(leaf) for leaf in tree_leaves(result)):
+            for fake, value in zip(tree_leaves(result), tree_leaves(_compute(func, known)), strict=True):
+                _remember(fake, value)
         return result
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -134,6 +164,86 @@ class ModelledFunctions(TorchFunctionMode):
         scores = query.new_empty((*query.shape[:-2], rows, key.shape[-2]))
         torch.softmax(scores, dim=-1)  # the scores and their softmax are in memory at the same time
         return result
+
+
+@contextmanager
+def _real_tensors() -> Iterator[None]:
+    """Compute with real tensors within the block."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+def _is_countable(value: Any) -> bool:
+    """Whether a value is a tensor whose values may be known."""
+    return (
+        isinstance(value, Tensor)
+        and not (value.is_floating_point() or value.is_complex())
+        and value.numel() <= KNOWN_ELEMENTS
+    )
+
+
+def _remember(fake: Any, value: Any) -> None:
+    if isinstance(fake, Tensor) and isinstance(value, Tensor) and _is_countable(value):
+        setattr(fake, _VALUE, value)
+
+
+def _forget(fake: Any) -> None:
+    if hasattr(fake, _VALUE):
+        delattr(fake, _VALUE)
+
+
+def _values(arguments: Any) -> Any:
+    """A call's arguments with the values in place of fake tensors, on the CPU; None where one is not known."""
+    if not all(hasattr(leaf, _VALUE) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)):
+        return None
+
+    def value(leaf: Any) -> Any:
+        if isinstance(leaf, torch.device):
+            return torch.device("cpu")
+        return getattr(leaf, _VALUE) if isinstance(leaf, Tensor) else leaf
+
+    return tree_map(value, arguments)
+
+
+def _compute(func: Any, known: Any) -> Any:
+    """Call a function with real tensors."""
+    with _real_tensors():
+        return func(*known[0], **known[1])
+
+
+def _with_values(values: Any, device: torch.device) -> Any:
+    """Fake tensors in place of real ones, which they remember."""
+
+    def fake(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        made = torch.empty(value.shape, dtype=value.dtype, device=device)
+        _remember(made, value)
+        return made
+
+    return tree_map(fake, values)
+
+
+def _positions(index: Any) -> Any:
+    """An index whose masks with known values are the positions that they select."""
+    parts: list[Any] = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, Tensor) and part.dtype == torch.bool and hasattr(part, _VALUE):
+            with _real_tensors():
+                found = getattr(part, _VALUE).nonzero(as_tuple=True)
+            parts += _with_values(found, part.device)
+        else:
+            parts.append(part)
+    return tuple(parts) if isinstance(index, tuple) or len(parts) != 1 else parts[0]
+
+
+def _output_size(_: Tensor, repeats: Any = None, *__: Any, **___: Any) -> dict[str, int]:
+    """The argument of ``repeat_interleave`` that says how long the result is, where that is known."""
+    if not isinstance(repeats, Tensor) or not hasattr(repeats, _VALUE):
+        return {}
+    with _real_tensors():
+        value = getattr(repeats, _VALUE)
+        return {"output_size": int(value.sum())} if value.numel() > 1 else {}
 
 
 def rows_in_slice(query: Tensor, key: Tensor) -> int:
@@ -186,8 +296,12 @@ class FakeNetwork:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Its weights and buffers."""
-        return [*self.network.parameters(), *self.network.buffers()]
+        """Its weights and buffers; of quantized ones, the packed parts."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        packed = [
+            list(each.packed.values()) if isinstance(each, QuantizedTensor) else [each] for each in tensors
+        ]
+        return [part for parts in packed for part in parts]
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the network with real tensors, whose shapes and data types are used.
@@ -199,6 +313,12 @@ class FakeNetwork:
             result = getattr(self.network, method)(*fake_args, **fake_kwargs)
         return map_tensors(result, lambda tensor: torch.ones(tensor.shape, dtype=tensor.dtype))
 
+    def _fake(self, tensor: Tensor) -> Tensor:
+        fake = torch.empty_like(tensor, device=self.device)
+        if not tensor.is_meta:
+            _remember(fake, tensor)
+        return fake
+
     @contextmanager
     def counting(self, *values: Any) -> Iterator[tuple[PeakCounter, Sequence[Any]]]:
         """Compute with fake tensors on the device within the block, and count them.
@@ -209,7 +329,7 @@ class FakeNetwork:
         with ExitStack() as stack:
             for context in (torch.no_grad(), self.mode, self.device, ModelledFunctions(self._attention)):
                 stack.enter_context(context)
-            fakes = map_tensors(values, lambda tensor: torch.empty_like(tensor, device=self.device))
+            fakes = map_tensors(values, self._fake)
             known = [*self.tensors, *(leaf for leaf in tree_leaves(fakes) if isinstance(leaf, Tensor))]
             with PeakCounter(self.device, known, workspace=self._workspace) as counter:
                 yield counter, fakes

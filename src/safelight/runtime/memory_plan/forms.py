@@ -50,23 +50,25 @@ class NetworkForm:
         quantized = _quantizable(network) if self.int8 else frozenset()
         pages = MappedPages()
 
+        place = torch.device("cpu") if self.offload else device  # one weight after the other
+
         def convert(tensor: Tensor) -> Tensor:
             if id(tensor) in quantized and not isinstance(tensor, QuantizedTensor):
-                converted = to_precision(quantize_weight(tensor, "int8"), dtype)
+                converted = to_precision(quantize_weight(tensor, "int8"), dtype).to(place)
             elif self.offload == "disk":
                 return tensor.detach()
             elif isinstance(tensor, QuantizedTensor):
-                return tensor.detach().to(dtype, copy=True)
+                return tensor.detach().to(place, dtype, copy=True)
             else:  # a copy: the file may be cut short while it is in use
-                converted = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+                wanted = dtype if tensor.is_floating_point() else tensor.dtype
+                converted = tensor.detach().to(place, wanted, copy=True)
             pages.release(tensor)
             return converted
 
         replace_tensors(network, convert)
         if self.offload:
-            BlockOffload(network, device, dtype, self.nbytes)
+            BlockOffload(network, device, dtype, self.nbytes, mapped=self.offload == "disk")
             return self.nbytes
-        network.to(device)
         return sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
 
 

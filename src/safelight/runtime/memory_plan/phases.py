@@ -59,6 +59,7 @@ class LeasedNetwork(nn.Module):
         use: Returns the network, in memory.
         context: A context in which its calls are computed, such as sliced attention.
         replaced: Methods that take the place of the network's own, such as tiled decoding; they get the network.
+        known_as: The class that ``isinstance`` finds, for networks that pipelines recognise by their class.
     """
 
     def __init__(
@@ -70,11 +71,18 @@ class LeasedNetwork(nn.Module):
         *,
         context: Context = nullcontext,
         replaced: dict[str, Callable[[nn.Module], Callable[..., Any]]] | None = None,
+        known_as: type[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         # No submodule, so that nothing finds the empty network's weights.
         self.__dict__.update(_empty=empty, _use=use, _context=context, _replaced=replaced or {})
-        self.__dict__.update(_device=device, _dtype=dtype)
+        self.__dict__.update(_device=device, _dtype=dtype, _known_as=known_as or LeasedNetwork)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The class that ``isinstance`` finds beside its own."""
+        known: type = self.__dict__.get("_known_as", LeasedNetwork)
+        return known
 
     @property
     def config(self) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from safelight.runtime.memory_plan.device import DeviceMemory
 
@@ -25,7 +25,8 @@ STEPS: Mapping[Step, str] = {
     "tiling": "The autoencoder works on overlapping tiles. Tones may differ a little between tiles.",
     "bf16": "bf16 in place of fp32 on CPUs, where generation_precision is auto. A small change of the picture.",
     "int8": "The weights of a network's linear and convolution layers have eight bits. A small change of the picture.",
-    "disk": "The blocks of a network are read from the disk each time they compute. The same picture, much slower.",
+    "disk": "The blocks of a network are read from the disk each time they compute, also for accelerators, which are "
+    "then limited by the disk. The same picture, much slower.",
 }
 """What may be done to make a picture fit, in the order in which it is tried."""
 
@@ -45,6 +46,7 @@ class ComponentCost:
         outside_blocks: Bytes of its weights that belong to no block.
         largest_block: Bytes of its largest block; 0 if it has no blocks.
         largest_weight: Bytes of its largest weight, which is converted back for a layer that computes with int8.
+        mapped: Whether it can be read from its file block by block: quantized weights are in memory.
     """
 
     nbytes: int
@@ -52,6 +54,7 @@ class ComponentCost:
     outside_blocks: int = 0
     largest_block: int = 0
     largest_weight: int = 0
+    mapped: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,20 @@ class PictureCost:
     components: Mapping[str, ComponentCost]
     stages: tuple[StageCost, ...]
     slack: int = 0
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The same from JSON of ``dataclasses.asdict``.
+
+        Raises:
+            KeyError, TypeError, AttributeError: It is not that of a picture's cost.
+        """
+        return cls(
+            stored["precision"],
+            {name: ComponentCost(**values) for name, values in stored["components"].items()},
+            tuple(StageCost(**values) for values in stored["stages"]),
+            stored["slack"],
+        )
 
     @property
     def weights(self) -> int:
@@ -152,7 +169,7 @@ class MemoryPlan:
         steps: The steps that are taken, in the order of ``STEPS``.
         phases: Whether the networks are in memory one after the other.
         fits: Whether it is enough.
-        host: Bytes of the host's memory for networks whose blocks are offloaded.
+        host: Bytes of the host's memory for networks whose blocks are offloaded, pinned where the device reads them.
     """
 
     precision: str
@@ -205,7 +222,8 @@ def make_memory_plan(
     given = set(allowed)
     if not free_precision or not device.is_cpu:
         given.discard("bf16")
-    given.discard("blocks" if device.is_cpu else "disk")
+    if device.is_cpu:
+        given.discard("blocks")
     steps = [step for step in STEPS if step in given]
     for count in range(len(steps) + 1):
         available = frozenset(steps[:count])
@@ -226,11 +244,11 @@ def _plan_picture(cost: PictureCost, device: DeviceMemory, available: frozenset[
     chosen: dict[str, frozenset[Step]] = {}
     for stage in cost.stages:
         own = _choose_steps(stage, cost, device, available)
-        chosen[stage.component] = chosen.get(stage.component, frozenset()) | own
+        chosen[stage.component] = _joined(chosen.get(stage.component, frozenset()), own)
     stages = tuple(_stage_plan(stage, cost, device, chosen[stage.component]) for stage in cost.stages)
     # The host's memory too has one of these networks after the other.
     offloaded = {stage.component for stage in stages if stage.placement == "blocks"}
-    host = max((_nbytes(cost.components[name], chosen[name]) for name in offloaded), default=0)
+    host = max((_host_nbytes(cost.components[name], chosen[name]) for name in offloaded), default=0)
     taken = {"phases", *precision_steps, *(step for stage in stages for step in stage.steps)}
     fits = all(stage.peak <= device.usable for stage in stages) and host <= device.host
     steps = tuple(step for step in STEPS if step in taken)
@@ -249,19 +267,29 @@ def _choose_steps(
 ) -> frozenset[Step]:
     """The fewest and least harmful steps with which a stage fits by itself; all that apply if it does not."""
     applicable = [step for step in STEPS if step in available and _applies(step, stage, cost)]
+    steps: frozenset[Step] = frozenset()
     for number in range(2 ** len(applicable)):  # in binary, the most harmful step is the highest digit
-        steps = frozenset(step for place, step in enumerate(applicable) if number >> place & 1)
-        on_host = _nbytes(cost.components[stage.component], steps) if "blocks" in steps else 0
+        tried = frozenset(step for place, step in enumerate(applicable) if number >> place & 1)
+        if tried != _joined(tried, frozenset()):
+            continue
+        steps = tried
+        on_host = _host_nbytes(cost.components[stage.component], steps) if "blocks" in steps else 0
         if _stage_plan(stage, cost, device, steps).peak <= device.usable and on_host <= device.host:
-            return steps
-    return frozenset(applicable)
+            break
+    return steps
+
+
+def _joined(some: frozenset[Step], others: frozenset[Step]) -> frozenset[Step]:
+    """Steps of two stages with the same network: what is read from the disk is neither in memory nor converted."""
+    steps = some | others
+    return steps - {"blocks", "int8"} if "disk" in steps else steps
 
 
 def _applies(step: Step, stage: StageCost, cost: PictureCost) -> bool:
     component = cost.components[stage.component]
     applies = {
         "blocks": component.largest_block > 0,
-        "disk": component.largest_block > 0,
+        "disk": component.largest_block > 0 and component.mapped,
         "sliced-attention": stage.sliced is not None,
         "tiling": stage.tiled is not None,
         "int8": component.int8_nbytes is not None,
@@ -294,6 +322,11 @@ def _stage_plan(
     own = tuple(step for step in STEPS if step in steps and _applies(step, stage, cost))
     peak = weights + activations + cost.slack
     return StagePlan(stage.name, stage.component, placement, weights, activations, peak, own, copied)
+
+
+def _host_nbytes(component: ComponentCost, steps: frozenset[Step]) -> int:
+    """Bytes of an offloaded network in the host's memory, and of the weight that is just converted or pinned."""
+    return _nbytes(component, steps) + component.largest_weight
 
 
 def _nbytes(component: ComponentCost, steps: frozenset[Step]) -> int:

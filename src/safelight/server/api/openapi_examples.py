@@ -75,6 +75,31 @@ JOB = {
     "worker": "studio:cpu",
 }
 JOBS = {"jobs": [JOB], "next": JOB_ID}
+SETTINGS = {
+    "settings": [
+        {
+            "name": "queue_capacity",
+            "group": "limits",
+            "description": "How many jobs may wait.",
+            "value": 500,
+            "configured": 10_000,
+            "default": 10_000,
+            "source": "runtime",
+            "stored": "the database",
+            "changeable": True,
+            "rules": {"type": "integer", "minimum": 1},
+            "choices": None,
+        }
+    ]
+}
+PREFERENCES = {
+    "language": "de",
+    "look": "dark",
+    "tile_size": 192,
+    "notify_when_done": True,
+    "default_checkpoint": "starter",
+    "languages": ["en", "de", "fr"],
+}
 QUEUE = {
     "paused": True,
     "paused_since": TIMESTAMP,
@@ -297,6 +322,32 @@ MEMORY = {
         {"time": TIMESTAMP, "server": 210000000, "workers": {"studio:cpu": 1200000000}, "free": 9000000000}
     ],
 }
+PLAN = {
+    "checkpoint": "starter",
+    "family": "starter",
+    "width": 128,
+    "height": 128,
+    "worker": "studio:cpu",
+    "device": "cpu",
+    "fits": True,
+    "precision": "fp32",
+    "peak_bytes": 480000000,
+    "usable_bytes": 9000000000,
+    "host_bytes": 0,
+    "steps_taken": [],
+    "stages": [
+        {
+            "name": "denoise",
+            "component": "unet",
+            "placement": "device",
+            "weight_bytes": 300000000,
+            "activation_bytes": 45000000,
+            "peak_bytes": 480000000,
+            "copied_bytes": 0,
+            "steps": [],
+        }
+    ],
+}
 LOG = {
     "lines": [
         {
@@ -331,6 +382,10 @@ SYSTEM = {
             "state": "idle",
             "checkpoints": ["starter"],
             "memory": 1.2e9,
+            "shortages": 0,
+            "stages": [
+                {"family": "starter", "stage": "denoise", "planned": None, "measured": 420000000},
+            ],
         }
     ],
     "jobs": {"queued": 0, "running": 1, "succeeded": 7, "failed": 0, "cancelled": 0},

@@ -18,6 +18,8 @@ from safelight.server.security.keys import KeyStore
 from safelight.server.security.quotas import ConcurrencyQuota
 from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
+from safelight.stored_settings.preferences import PreferenceStore
+from safelight.stored_settings.runtime import RuntimeSettings
 from safelight.studio import Studio
 
 
@@ -37,6 +39,8 @@ class AppState:
         stream_quota: Limits the number of job streams of each owner.
         sessions: Sessions of browsers.
         pulls: Downloads of models.
+        runtime_settings: Changes of settings while the server runs.
+        preferences: The preferences of users.
     """
 
     service: QueueService
@@ -50,6 +54,8 @@ class AppState:
     stream_quota: ConcurrencyQuota
     sessions: SessionStore
     pulls: PullQueue
+    runtime_settings: RuntimeSettings
+    preferences: PreferenceStore
 
 
 def get_app_state(connection: HTTPConnection) -> AppState:

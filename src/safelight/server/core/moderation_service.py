@@ -63,7 +63,7 @@ class ModerationService:
         self._studio, self._threads = studio, threads
         self._default_loader = ThreadPoolExecutor(1, thread_name_prefix="usual classifier")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._moderators: dict[tuple[str, str], _Loading] = {}
+        self._moderators: dict[tuple[str, str, DecodeLimits], _Loading] = {}
         self._previews: OrderedDict[bytes, asyncio.Task[Judgement]] = OrderedDict()
 
     def close(self) -> None:
@@ -151,7 +151,8 @@ class ModerationService:
 
     async def judge_cached(self, image: bytes) -> Judgement:
         """Judge an image that many clients request repeatedly, such as a preview; its verdict is cached."""
-        digest = hashlib.sha256(image).digest()
+        policy = self._studio().settings.policy.encode()  # it may be changed while the server runs
+        digest = hashlib.sha256(policy + b"\0" + image).digest()
         moderator = await _shared_result(self._moderator(None, None))
         if digest not in self._previews:
             task = self._previews[digest] = asyncio.create_task(self._judge_one(moderator, "", image))
@@ -187,20 +188,23 @@ class ModerationService:
 
     def _moderator(self, classifier: str | None, policy: str | None) -> Future[Moderator]:
         """A future of a moderator, shared by all requests. The default one does not wait for others to be loaded."""
-        settings = self._studio().settings
+        studio = self._studio()
+        settings, limits = studio.settings, studio.limits  # they may have changed since the last request
         pair = classifier or settings.classifier, policy or settings.policy
-        loading = self._moderators.get(pair)
+        loading = self._moderators.get((*pair, limits))
         if loading is None or loading.should_retry():
             pool = self._default_loader if pair == (settings.classifier, settings.policy) else self._loader
-            loading = _Loading(pool.submit(self._load_moderator, classifier, policy), time.monotonic())
-            self._moderators[pair] = loading
+            loading = _Loading(pool.submit(self._load_moderator, *pair), time.monotonic())
+            outdated = [key for key in self._moderators if key[:2] == pair]
+            for key in outdated:
+                del self._moderators[key]
+            self._moderators[*pair, limits] = loading
         return loading.moderator
 
-    def _load_moderator(self, classifier: str | None, policy: str | None) -> Moderator:
+    def _load_moderator(self, classifier: str, policy: str) -> Moderator:
         studio = self._studio()
-        name = classifier or studio.settings.classifier
-        if name not in CLASSIFIERS and not _is_converted(studio.settings, name):
-            _convert_in_subprocess(studio.settings, name)
+        if classifier not in CLASSIFIERS and not _is_converted(studio.settings, classifier):
+            _convert_in_subprocess(studio.settings, classifier)
         return studio.moderator(classifier=classifier, policy=policy)
 
 

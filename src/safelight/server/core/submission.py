@@ -13,6 +13,7 @@ from structlog.contextvars import get_contextvars
 from safelight.database.coordination import now
 from safelight.database.engine import read_transaction
 from safelight.errors import RequestError
+from safelight.generation.defaults import with_checkpoint_defaults
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images import DecodeLimits
 from safelight.images.fields import find_images
@@ -23,6 +24,7 @@ from safelight.jobs.queue.tables import jobs
 from safelight.jobs.task import TASKS
 from safelight.server.core.app_state import AppState
 from safelight.server.security.dependencies import Principal
+from safelight.settings import CheckpointDefaults
 
 
 async def submit(
@@ -63,9 +65,13 @@ async def submit(
         task = TASKS[kind]
         _check_bytes(kind, fields)
         request = parse_request(kind, fields)
-        if isinstance(request, GenerationRequest):
-            request = with_seed(request, idempotency_key)
         settings = app_state.service.settings
+        open_fields: tuple[str, ...] = ()
+        if isinstance(request, GenerationRequest):
+            open_fields = tuple(
+                name for name in CheckpointDefaults.model_fields if getattr(request, name) is None
+            )
+            request = with_checkpoint_defaults(with_seed(request, idempotency_key), settings)
         size = task.size(request, DecodeLimits.of(settings))
         check_size(size, settings.max_job_work)
         checkpoint = getattr(request, "checkpoint", None) or settings.checkpoint
@@ -80,6 +86,7 @@ async def submit(
             request_id=current_request_id,
             parent=parent,
             checkpoint=checkpoint if task.uses_checkpoint else "",
+            open_fields=open_fields,
             cost=size.cost,
         )
 

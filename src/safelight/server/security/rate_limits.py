@@ -82,16 +82,21 @@ class RateLimiter:
     def __init__(
         self, settings: Settings, keys: KeyStore, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._keys, self._clock = keys, clock
-        self._sizes = {
+        self._settings, self._keys, self._clock = settings, keys, clock
+        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def _sizes(self) -> dict[str, float]:
+        """The limits by name, as the settings are now; 0 is none."""
+        settings = self._settings
+        return {
             "requests": float(settings.requests_per_minute),
             "pictures": float(settings.pictures_per_minute),
             "megapixels": settings.megapixels_per_minute,
             "wrong keys": float(WRONG_KEYS_PER_MINUTE),
             "notes": float(AUDIT_NOTES_PER_MINUTE),
         }
-        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
-        self._lock = threading.Lock()
 
     def count_request(self, principal: Principal) -> None:
         """Count one request.
@@ -107,7 +112,8 @@ class RateLimiter:
         if principal.role is Role.ADMIN:
             return []
         with self._lock:
-            return [self._rate(name, principal.owner) for name in LIMITED if self._sizes[name]]
+            sizes = self._sizes
+            return [self._rate(name, principal.owner, sizes[name]) for name in LIMITED if sizes[name]]
 
     def charge(self, principal: Principal, *, pictures: int, pixels: int) -> None:
         """Count pictures before they are generated or judged: all of them or none.
@@ -168,10 +174,11 @@ class RateLimiter:
         return True
 
     def _take(self, owner: str, amounts: dict[str, float]) -> None:
-        charges = {name: amount for name, amount in amounts.items() if self._sizes[name]}
+        sizes = self._sizes
+        charges = {name: amount for name, amount in amounts.items() if sizes[name]}
         with self._lock:
             for name, amount in charges.items():
-                bucket = self._bucket(name, owner)
+                bucket = self._bucket(name, owner, sizes[name])
                 if amount > bucket.size:
                     raise RateLimitError(
                         f"{amount:g} {name} are more than the limit of {bucket.size:g} a minute.",
@@ -182,24 +189,30 @@ class RateLimiter:
                         f"The limit is {bucket.size:g} {name} a minute.", retry_after=bucket.wait_for(amount)
                     )
             for name, amount in charges.items():
-                self._bucket(name, owner).level -= amount
+                self._bucket(name, owner, sizes[name]).level -= amount
 
     def _put_back(self, owner: str, amounts: dict[str, float]) -> None:
+        sizes = self._sizes
         with self._lock:
             for name, amount in amounts.items():
-                if self._sizes[name]:
-                    self._bucket(name, owner).level += amount
+                if sizes[name]:
+                    self._bucket(name, owner, sizes[name]).level += amount
 
-    def _rate(self, name: str, owner: str) -> RateStatus:
-        bucket = self._bucket(name, owner)
+    def _rate(self, name: str, owner: str, size: float) -> RateStatus:
+        bucket = self._bucket(name, owner, size)
         return RateStatus(name, bucket.size, bucket.level, bucket.wait_for(bucket.size))
 
-    def _bucket(self, name: str, owner: str) -> TokenBucket:
-        """A refilled bucket; above the maximum number, the least recently used one is evicted."""
-        now, size = self._clock(), self._sizes[name]
+    def _bucket(self, name: str, owner: str, size: float) -> TokenBucket:
+        """A refilled bucket; above the maximum number, the least recently used one is evicted.
+
+        If the limit has changed, what was used of it stays used.
+        """
+        now = self._clock()
         bucket = self._buckets.setdefault((name, owner), TokenBucket(size, size, now))
         self._buckets.move_to_end((name, owner))
         if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
+        if bucket.size != size:
+            bucket.level, bucket.size = bucket.level + size - bucket.size, size
         bucket.refill(now)
         return bucket

@@ -7,6 +7,7 @@ import { showError } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { logView } from "./system/log.js";
 import { memoryView } from "./system/memory.js";
+import { planView } from "./system/plan.js";
 import { queueView } from "./system/queue.js";
 import { workerCard } from "./system/worker.js";
 
@@ -36,9 +37,10 @@ export function mount(root, context) {
   const workers = h("section", { "aria-labelledby": "sl-system-workers" });
   const facts = h("section", { "aria-labelledby": "sl-system-facts" });
   const memory = memoryView();
+  const plan = planView();
   const admin = context.me.role === "admin";
   root.classList.add("sl-system");
-  setChildren(root, h("header", {}, state, retryButton), machine, workers, queueView(context), memory.element, facts, admin && logView());
+  setChildren(root, h("header", {}, state, retryButton), machine, workers, queueView(context), plan.element, memory.element, facts, admin && logView());
 
   const refresh = whileVisible(
     root,
@@ -51,6 +53,7 @@ export function mount(root, context) {
         showWorkers(workers, system);
         showFacts(facts, system);
         memory.show(history);
+        plan.showPeaks(system.workers);
       } catch (error) {
         if (!retryButton.hidden) return; // reported already; the message stays until a request succeeds
         retryButton.hidden = false;

@@ -110,5 +110,5 @@ def test_loading_errors_are_shown_to_administrators_only(
     service.register_worker("one", WORKER | {"last_error": failure, "why": "Because.", "precision": "fp32"})
     (worker,) = people(name).get("/v1/system").json()["workers"]
     assert (worker["why"], worker["precision"]) == ("Because.", "fp32")
-    expected = failure | {"hint": "", "time": "1970-01-01T00:00:01Z"}
+    expected = failure | {"field": "", "context": {}, "hint": "", "time": "1970-01-01T00:00:01Z"}
     assert worker["last_error"] == (expected if seen else None)

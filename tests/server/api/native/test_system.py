@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests.server.api.conftest import JobDriver
 from tests.server.conftest import app_client
@@ -56,6 +57,41 @@ def test_a_real_server_records_its_memory(server: str) -> None:
     assert newest()["server"] > 1e7
     lines = httpx2.get(f"{server}/v1/system/log", timeout=60).json()["lines"]
     assert "/v1/system/memory" in [line["fields"].get("path") for line in lines]
+
+
+def test_plans_and_figures_of_a_real_worker(server: str) -> None:
+    """The plan for the worker's device; then a picture, and its memory in the job, the system's state and metrics."""
+    with httpx2.Client(base_url=server, timeout=120) as http:
+        wait_until(lambda: http.get("/v1/system/plan").status_code != 503)
+        plan = http.get("/v1/system/plan").json()
+        assert (plan["checkpoint"], plan["width"], plan["fits"]) == ("starter", 128, True)
+        assert [stage["name"] for stage in plan["stages"]] == ["text_encoder", "denoise", "decode"]
+        assert 0 < plan["peak_bytes"] < plan["usable_bytes"]
+        fields = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
+        job = http.post("/v1/jobs", json=fields).json()["id"]
+        wait_until(lambda: http.get(f"/v1/jobs/{job}").json()["state"] == "succeeded")
+        (picture,) = http.get(f"/v1/jobs/{job}").json()["result"]["pictures"]
+        wait_until(lambda: http.get("/v1/system").json()["workers"][0]["stages"])
+        (worker,) = http.get("/v1/system").json()["workers"]
+        measured = {stage["stage"]: stage["measured"] for stage in worker["stages"]}
+        assert measured == picture["memory"]["measured"]
+        assert worker["shortages"] == 0
+        found = {
+            tuple(sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(http.get("/metrics").text)
+            for sample in family.samples
+            if sample.name == "safelight_stage_peak_bytes"
+        }
+        assert (
+            found[worker["stages"][0]["family"], "measured", "denoise", worker["name"]] == measured["denoise"]
+        )
+        assert http.get("/v1/system/plan", params={"checkpoint": "none"}).status_code == 404
+        assert http.get("/v1/system/plan", params={"width": 16384, "height": 16384}).status_code == 413
+
+
+def test_no_plan_without_a_worker(client: TestClient) -> None:
+    response = client.get("/v1/system/plan")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "worker.missing")
 
 
 def wait_until(condition: Callable[[], object]) -> None:

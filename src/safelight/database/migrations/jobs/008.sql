@@ -1,2 +1,1 @@
--- The gallery entry that a job's pictures are made from.
-ALTER TABLE jobs ADD COLUMN parent VARCHAR(22);
+ALTER TABLE workers ADD COLUMN memory_report TEXT NOT NULL DEFAULT 'null';

@@ -245,7 +245,9 @@ WAN = NetworkLayout(
 # Qwen-Image 2.1: Wan 2.2's blocks, and two-dimensional
 
 _QWEN21_MIDDLE = re.compile(r"(encoder|decoder)\.middle\.(\d)\.(.*)")
-_QWEN21_BLOCK = re.compile(r"(encoder|decoder)\.(?:down|up)samples\.(\d+)\.(?:down|up)samples\.(\d+)\.(.*)")
+_QWEN21_BLOCK = re.compile(
+    r"(encoder|decoder)\.(?:down|up)samples\.(\d{1,9})\.(?:down|up)samples\.(\d{1,9})\.(.*)"
+)
 
 
 def _convert_qwen21(tensors: Tensors) -> Tensors:
@@ -370,7 +372,7 @@ def _convert_hunyuan_image(tensors: Tensors) -> Tensors:
 
 def _hunyuan_image_name(name: str, blocks: dict[tuple[str, int], int], tensors: Tensors) -> str:
     if found := re.match(
-        r"(encoder|decoder)\.(down|up)\.(\d+)\.(?:block\.(\d+)|(?:down|up)sample)\.(.*)", name
+        r"(encoder|decoder)\.(down|up)\.(\d{1,9})\.(?:block\.(\d{1,9})|(?:down|up)sample)\.(.*)", name
     ):
         part, kind, level, place, rest = found.groups()
         first = blocks[part, int(level)]

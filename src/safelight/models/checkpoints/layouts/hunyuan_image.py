@@ -119,10 +119,12 @@ def _beginning(name: str) -> str:
 
 def _parts(name: str) -> tuple[str, str, str]:
     """The block of a tensor with the dot after it, the module in it, and weight or bias."""
-    found = re.match(r"(.*blocks\.\d+\.)?(.*)\.([^.]+)$", name)
-    if found is None:
+    module, _, kind = name.rpartition(".")
+    if not (module and kind):
         raise KeyError(name)
-    return found[1] or "", found[2], found[3]
+    found = re.match(r".*blocks\.\d{1,9}\.", module)
+    block = found[0] if found else ""
+    return block, module.removeprefix(block), kind
 
 
 def _inside(module: str) -> str:

@@ -9,6 +9,9 @@ import torch
 
 from safelight.runtime.quantization.formats.format import Format, Parts, check_finite, check_part
 
+SLICE_ELEMENTS = 2**24
+"""How many elements are converted at once, where the arithmetic needs more bytes than the result has."""
+
 
 @dataclass(frozen=True)
 class Int8(Format):
@@ -77,15 +80,26 @@ def pack_halves(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _scale(codes: torch.Tensor, parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Codes times scales; in fp32 for bf16, unless the scales have no more bits either."""
+    """Codes times scales; in fp32 for bf16, unless the scales have no more bits either, and then in slices of rows."""
     rows, columns = shape[0], math.prod(shape[1:])
     scales = parts["scales"]
     arithmetic = torch.float32 if dtype == torch.bfloat16 != scales.dtype else dtype
-    weight = codes.to(arithmetic).view(rows, scales.shape[1], -1)
-    if "zeros" in parts:
-        weight -= parts["zeros"].to(arithmetic).unsqueeze(-1)
-    weight *= scales.to(arithmetic).unsqueeze(-1)
-    return weight.view(rows, -1)[:, :columns].to(dtype).reshape(shape)
+
+    def scaled(part: slice) -> torch.Tensor:
+        weight = codes[part].to(arithmetic).view(len(codes[part]), scales.shape[1], -1)
+        if "zeros" in parts:
+            weight -= parts["zeros"][part].to(arithmetic).unsqueeze(-1)
+        weight *= scales[part].to(arithmetic).unsqueeze(-1)
+        return weight.flatten(1)[:, :columns].to(dtype)
+
+    count = max(1, SLICE_ELEMENTS // max(1, columns))
+    if arithmetic == dtype or rows <= count:
+        return scaled(slice(None)).reshape(shape)
+    result = torch.empty((rows, columns), dtype=dtype, device=codes.device)
+    for start in range(0, rows, count):
+        part = slice(start, start + count)
+        result[part] = scaled(part)
+    return result.view(shape)
 
 
 def _check_scales(parts: Parts, rows: int, groups: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import CheckpointMissingError, SafelightError
+from safelight.generation.defaults import checkpoint_defaults
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
 from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
@@ -69,20 +70,23 @@ def _checkpoint(found: Checkpoint, settings: Settings, loaded: Mapping[str, list
         precision=found.precision,
         digest=found.cached_digest(settings.cache_folder),
         loaded_by=loaded.get(found.name, []),
-        draws=_generation_defaults(found),
+        draws=_generation_defaults(found, settings),
     )
 
 
-def _generation_defaults(found: Checkpoint) -> GenerationDefaults:
+def _generation_defaults(found: Checkpoint, settings: Settings) -> GenerationDefaults:
+    """The family's values, with those that the settings have for this checkpoint in their place."""
     family, side = found.family, found.default_side()
+    chosen = checkpoint_defaults(found.name, settings)
     return GenerationDefaults(
         kind=family.prediction_process,
-        width=side,
-        height=side,
+        width=chosen.width or side,
+        height=chosen.height or side,
         size_multiple=family.size_multiple,
-        steps=family.steps,
-        guidance_scale=family.guidance_scale,
-        sampler=family.sampler,
+        steps=chosen.steps or family.steps,
+        guidance_scale=family.guidance_scale if chosen.guidance_scale is None else chosen.guidance_scale,
+        sampler=chosen.sampler or family.sampler,
+        schedule=chosen.schedule,
         negative=family.supports_negative,
     )
 

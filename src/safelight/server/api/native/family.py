@@ -24,6 +24,7 @@ from safelight.server.api.native import (
     queue,
     recall,
     session,
+    settings,
     system,
 )
 from safelight.server.api.native.errors import NativeErrorBody, error_body
@@ -49,6 +50,7 @@ ROUTERS = (
     system.router,
     diagnostics.router,
     session.router,
+    settings.router,
     prompts.router,
     recall.router,
 )

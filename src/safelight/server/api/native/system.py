@@ -59,12 +59,14 @@ def _machine() -> MachineView:
 
 def _worker(worker: Mapping[str, Any], principal: Principal) -> WorkerView:
     """A worker as users see it. Its last error may name files, and is for administrators only."""
-    loading = worker["loading"]
+    loading, report = worker["loading"], worker["memory_report"] or {}
     return WorkerView.model_validate(
         {
             **worker,
             "checkpoints": [public_name(name) for name in worker["checkpoints"]],
             "loading": None if loading is None else public_name(loading),
+            "shortages": report.get("shortages", 0),
+            "stages": report.get("stages", []),
             "last_error": worker["last_error"] if principal.role is Role.ADMIN else None,
         }
     )

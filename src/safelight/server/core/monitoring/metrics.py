@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from safelight.jobs.job import JobState
@@ -90,9 +90,33 @@ class _DatabaseCollector(Collector):
         )
         memory = {worker["name"]: worker["memory"] for worker in workers}
         yield _gauge("safelight_worker_memory_bytes", "Memory a worker has resident.", "worker", memory)
+        yield from _memory_metrics(workers)
         decisions = self._service.gallery.facets().decisions
         about = "Pictures in the gallery, by decision; blocked ones have no file."
         yield _gauge("safelight_pictures", about, "decision", decisions)
+
+
+def _memory_metrics(workers: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """What the workers report of the memory of their pictures."""
+    about = "Peak memory of a stage of a worker's last picture of a family, as planned or as measured."
+    labels = ("worker", "family", "stage", "figure")
+    peaks = GaugeMetricFamily("safelight_stage_peak_bytes", about, labels=labels)
+    shortages = CounterMetricFamily(
+        "safelight_memory_shortages",
+        "Pictures during which a worker's memory ran short, so that less was taken.",
+        labels=["worker"],
+    )
+    for worker in workers:
+        report = worker["memory_report"] or {}
+        for stage in report.get("stages", ()):
+            for figure in ("planned", "measured"):
+                if stage[figure] is not None:
+                    key = [worker["name"], stage["family"], stage["stage"], figure]
+                    peaks.add_metric(key, stage[figure])
+        if report:
+            shortages.add_metric([worker["name"]], report["shortages"])
+    yield peaks
+    yield shortages
 
 
 def _gauge(name: str, description: str, label: str, values: Mapping[Label, float]) -> Metric:

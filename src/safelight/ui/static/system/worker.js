@@ -14,6 +14,8 @@ import { formatBytes, t } from "../core/text.js";
  * @property {string} [backend]
  * @property {string} [why]
  * @property {string | null} [loading]
+ * @property {number} [shortages]  how often the memory ran short
+ * @property {import("./plan.js").StagePeak[]} [stages]  of the last pictures
  * @property {(import("../types").ErrorBody & {checkpoint?: string}) | null} [last_error]
  */
 

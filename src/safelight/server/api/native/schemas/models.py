@@ -20,6 +20,7 @@ class GenerationDefaults(ResponseModel):
     steps: int
     guidance_scale: float
     sampler: str
+    schedule: str | None = Field(None, description="Sigma schedule; null: the sampler's.")
     negative: bool = Field(description="Whether a negative prompt has an effect.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
@@ -15,6 +16,15 @@ class LoadFailure(Failure):
 
     checkpoint: str
     time: datetime
+
+
+class StagePeak(ResponseModel):
+    """The most memory that a stage of a worker's last picture of a family took."""
+
+    family: str
+    stage: str = Field(description="text encoders, encode, denoise or decode.")
+    planned: int | None = Field(description="Bytes as planned; null where everything certainly fitted.")
+    measured: int | None = Field(description="Bytes as measured; null where they cannot be measured.")
 
 
 class WorkerView(ResponseModel):
@@ -37,6 +47,12 @@ class WorkerView(ResponseModel):
         None, description="Why the last checkpoint could not be loaded; shown to administrators."
     )
     memory: float = Field(description="Resident memory, in bytes.")
+    shortages: int = Field(
+        0, description="How often the memory ran short while a picture was generated, so that less was taken."
+    )
+    stages: list[StagePeak] = Field(
+        [], description="Of the last picture of each family, the most recent family first."
+    )
 
 
 class MachineView(ResponseModel):
@@ -86,6 +102,40 @@ class MemoryHistory(ResponseModel):
 
     every: float = Field(description="Seconds between two samples.")
     samples: list[MemorySample] = Field(description="The newest last.")
+
+
+class PlannedStage(ResponseModel):
+    """A stage of a picture, as its memory is planned."""
+
+    name: str = Field(description="text_encoder, text_encoder_2 …, encode, denoise or decode.")
+    component: str = Field(description="The network that it runs.")
+    placement: Literal["device", "blocks", "disk"] = Field(
+        description="Where the network's weights are: on the device; in the host's memory, block by block on the "
+        "device; or on the disk, read block by block."
+    )
+    weight_bytes: int = Field(description="Bytes of weights on the device.")
+    activation_bytes: int = Field(description="Bytes beside them.")
+    peak_bytes: int = Field(description="Bytes of both, and of what the allocator takes beside them.")
+    copied_bytes: int = Field(description="Bytes that are copied or read for a picture.")
+    steps: list[str] = Field(description="The steps that apply to it; see docs/memory.md.")
+
+
+class MemoryPlanView(ResponseModel):
+    """How a picture fits a worker's memory."""
+
+    checkpoint: str
+    family: str
+    width: int
+    height: int
+    worker: str
+    device: str = Field(description="The kind of the worker's device: cpu, cuda …")
+    fits: bool
+    precision: str
+    peak_bytes: int = Field(description="Bytes of the stage that takes the most.")
+    usable_bytes: int = Field(description="Bytes that networks and a picture may take now.")
+    host_bytes: int = Field(description="Bytes of the host's memory for networks whose blocks are copied.")
+    steps_taken: list[str] = Field(description="What is done to make it fit; see docs/memory.md.")
+    stages: list[PlannedStage] = Field(description="The stages in the order in which they run.")
 
 
 class LogLine(ResponseModel):

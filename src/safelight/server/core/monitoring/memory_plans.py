@@ -1,0 +1,86 @@
+"""Plans of the memory for checkpoints on a worker's device; what a picture takes is counted in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from safelight.generation.memory_cost_child import CountedPicture, count_in_child
+from safelight.generation.memory_steps import choose_steps
+from safelight.models.checkpoints.discovery import Checkpoint
+from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
+from safelight.settings import Settings
+
+MAX_COUNTED = 64
+"""Costs that are kept: of a checkpoint as its files are now, in a size, on a kind of device, in a precision."""
+Size = tuple[int | None, int | None]
+_Key = tuple[Checkpoint, Size, str, str]
+
+
+class _NotCountedError(Exception):
+    """What a picture takes is not known yet."""
+
+    def __init__(self, key: _Key) -> None:
+        super().__init__()
+        self.key = key
+
+
+class MemoryPlans:
+    """Makes plans. What was counted is kept, so that another plan for it takes no time, whatever is free by then.
+
+    Args:
+        settings: All settings.
+        count: Counts what a picture takes.
+    """
+
+    def __init__(self, settings: Settings, count: Callable[..., CountedPicture] = count_in_child) -> None:
+        self._settings, self._count = settings, count
+        self._counted: OrderedDict[_Key, CountedPicture] = OrderedDict()
+        self._one_at_a_time = asyncio.Lock()  # counting takes a core for seconds
+
+    async def plan(
+        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
+    ) -> tuple[tuple[int, int], MemoryPlan]:
+        """Width and height in pixels, and the plan of the memory.
+
+        Args:
+            checkpoint: The checkpoint.
+            size: Width and height; None for the checkpoint's default.
+            device: The device, and what is free on it now.
+
+        Raises:
+            SafelightError: The checkpoint cannot be used, or not in this size.
+        """
+        while True:
+            try:
+                return self._plan(checkpoint, size, device)
+            except _NotCountedError as missing:
+                async with self._one_at_a_time:
+                    if missing.key not in self._counted:  # else another request counted it
+                        await self._add(missing.key)
+
+    def _plan(
+        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
+    ) -> tuple[tuple[int, int], MemoryPlan]:
+        def find(precision: str) -> CountedPicture:
+            key = checkpoint, size, device.kind, precision
+            if key not in self._counted:
+                raise _NotCountedError(key)
+            self._counted.move_to_end(key)
+            return self._counted[key]
+
+        def cost(precision: str) -> PictureCost:
+            return find(precision).cost
+
+        usual = find("")
+        return (usual.width, usual.height), choose_steps(cost, checkpoint.family, device, self._settings)
+
+    async def _add(self, key: _Key) -> None:
+        checkpoint, size, kind, precision = key
+        self._counted[key] = await asyncio.to_thread(
+            self._count, self._settings, checkpoint.name, size, kind, precision
+        )
+        if len(self._counted) > MAX_COUNTED:
+            self._counted.popitem(last=False)

@@ -1,0 +1,40 @@
+"""Plans over a cost that is counted once for a checkpoint, a size and a kind of device."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from safelight.generation.memory_cost_child import CountedPicture
+from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.memory_plan.planner import ComponentCost, PictureCost, StageCost
+from safelight.server.core.monitoring.memory_plans import MemoryPlans
+from safelight.settings import Settings
+
+COST = PictureCost("fp32", {"unet": ComponentCost(800)}, (StageCost("denoise", "unet", 300),))
+
+
+def test_a_cost_is_counted_once_and_planned_for_what_is_free_now(tmp_path: Path) -> None:
+    counted: list[tuple[object, ...]] = []
+
+    def count(_: Settings, *what: Any) -> CountedPicture:
+        counted.append(what)
+        return CountedPicture(64, 32, COST)
+
+    async def run() -> None:
+        plans, starter = MemoryPlans(Settings(home=tmp_path), count), find_checkpoint("starter", tmp_path)
+        wide, narrow = DeviceMemory("cuda", 2000, 1500, 0), DeviceMemory("cuda", 2000, 1000, 0)
+        one, two = await asyncio.gather(*(plans.plan(starter, (None, None), wide) for _ in range(2)))
+        assert one == two
+        assert one[0] == (64, 32)
+        assert one[1].fits
+        assert (one[1].peak, one[1].usable) == (1100, 1500)
+        (_, short) = await plans.plan(starter, (None, None), narrow)
+        assert not short.fits
+        assert counted == [("starter", (None, None), "cuda", "")]
+        await plans.plan(starter, (128, 64), wide)
+        assert len(counted) == 2
+
+    asyncio.run(run())
