@@ -153,7 +153,7 @@ export class Stage {
 
   /** Compare a picture with its source on the stage, or stop; one that has none is compared with a neighbour. @param {OutputPicture} picture */
   async #compare(picture) {
-    const source = picture.parent_id ? await this.#entries.load(picture.parent_id).catch(showError) : null;
+    const source = picture.parent_id ? await this.#entries.load(picture.parent_id).catch((error) => (showError(error), null)) : null;
     const pictures = this.#pictures;
     if (source?.decision === "allow" && !source.missing && picture.id === this.picture?.id && picture.decision === "allow") {
       this.#compared.set(picture.id, !this.#sourceToCompare(picture));
