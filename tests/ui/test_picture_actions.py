@@ -187,7 +187,7 @@ def test_the_viewer_shows_where_an_image_comes_from(open_studio: Page, studio: S
     viewer = page.get_by_role("dialog", name="Picture")
     panel = viewer.get_by_role("complementary", name="Details")
     small, large = re.compile("128 . 128"), re.compile("256 . 256")
-    for text in ("a lute, flat style", "77", large):
+    for text in ("a lute, flat style", "77", large, re.compile("2 . lanczos")):
         expect(panel).to_contain_text(text)
     panel.get_by_role("button", name="Source").click()
     expect(panel).to_contain_text(small)
