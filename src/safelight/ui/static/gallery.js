@@ -88,7 +88,7 @@ class Gallery {
     this.newButton = button({ icon: "plus", label: "", kind: "primary", hidden: true, onclick: () => this.#insertNew() });
     this.note = h("div", { class: "sl-gallery-note" });
     const { filters } = this;
-    this.tools = h("div", { class: "sl-gallery-tools" }, this.collections.element, filters.searchBox, filters.favourite, filters.toggle, this.selectButton, filters.bar);
+    this.tools = h("div", { class: "sl-gallery-tools" }, this.collections.button, filters.searchBox, filters.favourite, filters.toggle, this.selectButton, filters.bar);
     this.section = h("section", { class: "sl-gallery", "aria-label": t("gallery.title") },
       h("h2", { class: "sl-hidden" }, t("gallery.title")),
       h("div", { class: "sl-gallery-head" }, this.tools, this.bar.element),

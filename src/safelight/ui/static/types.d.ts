@@ -28,7 +28,12 @@ export interface OutputPicture {
   scores: Record<string, number>;
   infotext: string | null;
   url: string | null;
+  parent_id: string | null;
+  relation: Relation | null;
 }
+
+/** How a picture was made from its parent. */
+export type Relation = "upscale" | "edit" | "variation" | "again";
 
 export interface Job {
   id: string;
@@ -36,6 +41,8 @@ export interface Job {
   kind: "generate" | "upscale" | "scan";
   state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   request: Record<string, any>;
+  /** The gallery entry that its pictures are made from. */
+  parent: string | null;
   position: number | null;
   eta: number | null;
   progress: JobProgress | null;
@@ -78,7 +85,7 @@ export interface GalleryEntry {
   /** Ids of the collections that it is in. */
   collections: string[];
   parent_id: string | null;
-  relation: "upscale" | "edit" | "variation" | "again" | null;
+  relation: Relation | null;
   record?: Record<string, any> | null;
 }
 

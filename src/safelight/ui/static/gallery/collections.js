@@ -3,9 +3,9 @@
 import { get, post, request } from "../core/api.js";
 import { dialog } from "../core/dialog.js";
 import { button, h, setChildren } from "../core/dom.js";
+import { openPopover } from "../core/popover.js";
 import { formatNumber, t } from "../core/text.js";
 import { toast, withErrorToast } from "../core/toast.js";
-import { Dropdown } from "./dropdown.js";
 
 /** @typedef {import("../types").Collection} Collection */
 
@@ -15,15 +15,20 @@ export class Collections {
   /** @type {Collection[]} */
   list = [];
   #current = "";
+  /** @type {ReturnType<typeof openPopover>} */
+  #popover = null;
 
   /** @param {{owner: string, onselect: (id: string) => void}} options  owner: whose collections need no owner's name; onselect: an empty id stands for all pictures */
   constructor({ owner, onselect }) {
     this.owner = owner;
     this.onselect = onselect;
     this.rows = h("ul", { class: "sl-collections" });
-    this.dropdown = new Dropdown({ icon: "collection", label: t("collections.all"), class: "sl-collections-menu", onopen: () => void this.refresh() },
-      this.rows, this.#newField((made) => this.#select(made.id)));
-    this.element = this.dropdown.element;
+    this.button = button({ icon: "collection", label: t("collections.all"), class: "sl-button sl-collections-button", "aria-haspopup": "dialog", "aria-expanded": "false", onclick: () => this.#open() });
+  }
+
+  #open() {
+    this.#popover = openPopover(this.button, t("collections.title"), [this.rows, this.#newField((made) => this.#select(made.id))]);
+    void this.refresh();
   }
 
   /** Load the list. */
@@ -42,14 +47,16 @@ export class Collections {
   show(id) {
     this.#current = id;
     const name = id ? this.nameOf(id) : t("collections.all");
-    /** @type {Element} */ (this.dropdown.button.lastElementChild).textContent = name;
-    this.dropdown.button.setAttribute("aria-pressed", String(!!id));
+    /** @type {Element} */ (this.button.lastElementChild).textContent = name;
+    this.button.setAttribute("aria-pressed", String(!!id));
     const item = (/** @type {string} */ value, /** @type {string} */ title, /** @type {string} */ count) => h("button", {
       type: "button", class: "sl-button sl-quiet sl-collection", "aria-current": value === id ? "true" : null, onclick: () => this.#select(value),
     }, h("span", {}, title), h("span", { class: "sl-hint" }, count));
+    const focused = this.rows.contains(document.activeElement);
     setChildren(this.rows, h("li", {}, item("", t("collections.all"), "")), this.list.map((each) => h("li", {}, item(each.id, this.#title(each), formatNumber(each.pictures)),
       button({ icon: "edit", label: t("collections.rename.one", { name: each.name }), iconOnly: true, onclick: () => this.#rename(each) }),
       button({ icon: "trash", label: t("collections.delete.one", { name: each.name }), iconOnly: true, onclick: () => this.#delete(each) }))));
+    if (focused) /** @type {HTMLElement | null} */ (this.rows.querySelector("[aria-current]"))?.focus();
   }
 
   /**
@@ -77,8 +84,7 @@ export class Collections {
 
   /** @param {string} id */
   #select(id) {
-    this.dropdown.toggle(false);
-    this.dropdown.button.focus();
+    this.#popover?.close();
     this.show(id);
     this.onselect(id);
   }

@@ -1,8 +1,8 @@
 // The gallery's search text, filters and order; kept in sessionStorage.
 
 import { button, h, icon, setChildren } from "../core/dom.js";
+import { openPopover } from "../core/popover.js";
 import { formatNumber, t } from "../core/text.js";
-import { Dropdown } from "./dropdown.js";
 
 /** @typedef {{query: string, collection: string, checkpoint: string, sampler: string, tag: string, decision: string, from: string, to: string, favourite: boolean, sort: string}} Values */
 /** @typedef {Record<"checkpoints" | "samplers" | "tags" | "decisions" | "collections", Record<string, number>>} Facets */
@@ -148,7 +148,12 @@ export class Filters {
 /** A button that explains what a search understands. */
 function searchHelp() {
   const rows = ["all", "phrase", "minus", "or", "prefix"].map((name) => h("li", {}, h("code", {}, t(`gallery.help.${name}.example`)), h("span", {}, t(`gallery.help.${name}`))));
-  return new Dropdown({ icon: "help", label: t("gallery.help"), iconOnly: true, class: "sl-gallery-help" }, h("ul", {}, rows)).element;
+  /** @type {HTMLButtonElement} */
+  const help = button({
+    icon: "help", label: t("gallery.help"), iconOnly: true, class: "sl-button sl-bare sl-gallery-help", "aria-haspopup": "dialog", "aria-expanded": "false",
+    onclick: () => openPopover(help, t("gallery.help"), [h("ul", { class: "sl-search-help" }, rows)]),
+  });
+  return help;
 }
 
 /** @returns {Values} */
