@@ -62,12 +62,13 @@ export function mountStage(root, context, form, oneditor) {
   showNewest();
 
   const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form");
+  const isStepping = () => isActive() && !(document.activeElement instanceof HTMLInputElement); // arrow keys move the divider of two pictures
   const step = (/** @type {1 | -1} */ by) => {
     const next = neighbour(strip.jobs, pictures, stage.selection, by);
     if (next) select(next);
   };
-  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive });
-  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive });
+  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive: isStepping });
+  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive: isStepping });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
 }
 
