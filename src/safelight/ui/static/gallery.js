@@ -9,6 +9,7 @@ import { showError, toast, withErrorToast } from "./core/toast.js";
 import { Filters } from "./gallery/filters.js";
 import { Grid } from "./gallery/grid.js";
 import { Results } from "./gallery/results.js";
+import { followGalleryAddress } from "./gallery/address.js";
 import { openViewer, registerViewerShortcuts } from "./viewer.js";
 import { openCompare } from "./viewer/compare.js";
 import { noDialogOpen } from "./viewer/overlay.js";
@@ -23,7 +24,7 @@ const MIN_HEIGHT = 320; // minimum height of the grid, pixels
 
 /** @param {HTMLElement} root @param {PageContext} context */
 export function mount(root, context) {
-  new Gallery(root, context);
+  followGalleryAddress(new Gallery(root, context));
 }
 
 class Gallery {
@@ -46,7 +47,7 @@ class Gallery {
     this.context = context;
     addEventListener("sl:entry", (event) => this.#onEntryChange(/** @type {CustomEvent} */ (event).detail));
     this.results = new Results({ onchange: () => this.#render(), onfailure: showError, isBeingDeleted: context.actions.isBeingDeleted });
-    this.filters = new Filters(() => this.#search());
+    this.filters = new Filters(() => (this.onquery(), this.#search()));
     this.grid = new Grid({
       label: t("gallery.grid"),
       total: () => this.results.total || (this.results.ready || this.results.failure ? 0 : 60),
@@ -71,6 +72,17 @@ class Gallery {
         h("div", { class: "sl-gallery-fresh", role: "status" }, this.newButton)));
     setChildren(root, this.section);
     this.#addListeners();
+  }
+
+  /** Called when the search text, a filter or the order has changed. */
+  onquery = () => {};
+
+  /** Search text, filters and order, without those that are not set. @returns {Partial<import("./gallery/filters.js").Values>} */
+  get query() {
+    return this.filters.given;
+  }
+  set query(values) {
+    this.filters.replace(values);
   }
 
   #addListeners() {

@@ -49,6 +49,7 @@ export interface Job {
   kind: "generate" | "upscale" | "scan";
   state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   request: Record<string, any>;
+  priority: number;
   position: number | null;
   eta: number | null;
   progress: JobProgress | null;

@@ -4,7 +4,7 @@ import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { t } from "./text.js";
 
-/** @typedef {{keys: string, textKey: string, handler: (event: KeyboardEvent) => void, whileTyping?: boolean, isActive?: () => boolean}} Shortcut */
+/** @typedef {{keys: string, textKey: string, handler: (event: KeyboardEvent) => void, whileTyping?: boolean, isActive?: () => boolean, aliases?: string[]}} Shortcut */
 
 const MAY_REPEAT = /^(Arrow\w+|[+-])$/;
 
@@ -16,8 +16,8 @@ const shortcuts = [];
  * @param {string} keys  as shown and pressed: "?", "g", "Ctrl+Enter", "ArrowLeft"
  * @param {string} textKey  key of the text that describes it
  * @param {(event: KeyboardEvent) => void} handler
- * @param {{whileTyping?: boolean, isActive?: () => boolean}} [options]  whileTyping: also while a text field has the focus;
- *   isActive: whether the shortcut applies now
+ * @param {{whileTyping?: boolean, isActive?: () => boolean, aliases?: string[]}} [options]  whileTyping: also while a text field has
+ *   the focus; isActive: whether the shortcut applies now; aliases: other names by which it is found
  */
 export function registerShortcut(keys, textKey, handler, options = {}) {
   shortcuts.push({ keys, textKey, handler, ...options });
@@ -38,14 +38,25 @@ export function startShortcuts() {
   });
 }
 
+/** The shortcuts that apply now, with their keys as a text. @returns {{textKey: string, label: string, aliases: string[], handler: () => void}[]} */
+export function activeShortcuts() {
+  const unique = new Map(shortcuts.filter(({ isActive = () => true }) => isActive()).map((each) => [each.textKey, each]));
+  return [...unique.values()].map(({ textKey, keys, aliases = [], handler }) => ({
+    textKey, aliases, label: keysOf(keys).map(keyLabel).join(" + "), handler: () => handler(new KeyboardEvent("keydown")),
+  }));
+}
+
 /** Show all shortcuts in a dialog. */
 export function showShortcuts() {
   const unique = new Map(shortcuts.map(({ keys, textKey }) => [`${keys} ${textKey}`, { keys, textKey }]));
   const rows = [...unique.values()].map(({ keys, textKey }) =>
-    h("tr", {}, h("td", {}, ...keys.split(/(?<=.)\+/).map((key) => h("kbd", {}, keyLabel(key)))), h("td", {}, t(textKey))),
+    h("tr", {}, h("td", {}, ...keysOf(keys).map((key) => h("kbd", {}, keyLabel(key)))), h("td", {}, t(textKey))),
   );
   dialog(t("keys.title"), h("table", { class: "sl-keys" }, h("tbody", {}, rows)));
 }
+
+/** The keys of a combination. @param {string} keys */
+const keysOf = (keys) => keys.split(/(?<=.)\+/);
 
 /** @param {KeyboardEvent} event */
 function combinationOf(event) {

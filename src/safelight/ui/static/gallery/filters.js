@@ -1,4 +1,4 @@
-// The gallery's search text and filters; kept in sessionStorage.
+// The gallery's search text and filters; the address has them.
 
 import { button, h, icon, setChildren } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
@@ -7,7 +7,6 @@ import { formatNumber, t } from "../core/text.js";
 /** @typedef {{checkpoints: Record<string, number>, samplers: Record<string, number>, decisions: Record<string, number>}} Facets */
 
 const EMPTY = { query: "", checkpoint: "", sampler: "", decision: "", from: "", to: "", favourite: false };
-const STORAGE_KEY = "safelight.gallery";
 const TYPING_DELAY = 150; // milliseconds after the last key press before the search
 const FACET_OF = /** @type {const} */ ({ checkpoint: "checkpoints", sampler: "samplers", decision: "decisions" });
 
@@ -19,7 +18,7 @@ export class Filters {
   constructor(onchange) {
     this.onchange = onchange;
     /** @type {Values} */
-    this.values = readStorage();
+    this.values = { ...EMPTY };
     this.search = h("input", {
       type: "search", class: "sl-field", value: this.values.query, placeholder: t("gallery.search"), "aria-label": t("gallery.search"),
       autocomplete: "off", spellcheck: "false", maxlength: "1000", enterkeyhint: "search",
@@ -58,6 +57,19 @@ export class Filters {
     return { query: query.trim(), checkpoint, sampler, decision, since: startOfDay(from), until: startOfDay(to, 1), favourite: favourite || null };
   }
 
+  /** What is set: search text and filters. @returns {Partial<Values>} */
+  get given() {
+    return Object.fromEntries(Object.entries(this.values).filter(([name, value]) => value !== EMPTY[/** @type {keyof Values} */ (name)]));
+  }
+
+  /** Set everything anew. @param {Partial<Values>} values  what is missing is cleared */
+  replace(values) {
+    for (const field of [this.search, ...Object.values(this.selects), ...Object.values(this.dates)]) field.value = "";
+    this.search.value = values.query ?? "";
+    for (const [name, field] of Object.entries(this.dates)) field.value = String(values[/** @type {"from"} */ (name)] ?? "");
+    this.set({ ...EMPTY, ...values });
+  }
+
   /** The number of entries, if the facets' counts tell it: without filters, or with one facet; else 0. @param {Facets} facets */
   expectedTotal(facets) {
     const set = Object.entries(this.values).filter(([name, value]) => value !== EMPTY[/** @type {keyof Values} */ (name)]);
@@ -85,7 +97,6 @@ export class Filters {
     clearTimeout(this.#typingTimer);
     this.values = { ...this.values, query: this.search.value, ...changes };
     this.#render();
-    sessionStorage.setItem(STORAGE_KEY, JSON.stringify(this.values));
     this.onchange();
   }
 
@@ -111,15 +122,6 @@ export class Filters {
   #toggleFilters() {
     const open = this.bar.classList.toggle("sl-open");
     this.toggle.setAttribute("aria-expanded", String(open));
-  }
-}
-
-/** @returns {Values} */
-function readStorage() {
-  try {
-    return { ...EMPTY, ...JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "{}") };
-  } catch {
-    return { ...EMPTY };
   }
 }
 
