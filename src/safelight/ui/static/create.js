@@ -4,6 +4,8 @@ import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
+import { registerEntries } from "./core/palette.js";
+import { whenVisible } from "./core/scroll.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
@@ -21,8 +23,8 @@ import { noDialogOpen } from "./viewer/overlay.js";
 const EXPLAIN_DELAY = 150; // milliseconds after the last key press
 const WEIGHT_STEP = 0.1;
 
-/** @param {Form} form @param {JobStore} jobStore */
-export function mountCreate(form, jobStore) {
+/** @param {Form} form @param {JobStore} jobStore @param {(name: string) => unknown} showTab */
+export function mountCreate(form, jobStore, showTab) {
   onElementAdded("#sl-create", fillWindow);
   onElementAdded("#sl-form", (root) => (root.tabIndex = -1)); // so that Tab continues from the form when it has been focused
   onElementAdded("#sl-form-fields", (root) => {
@@ -34,6 +36,13 @@ export function mountCreate(form, jobStore) {
     mountDrawBar(view, form, jobStore, history);
     registerPromptKeys(view, form, history);
     registerHelpKey();
+    const showField = async (/** @type {string} */ name) => {
+      void showTab("create");
+      showPane("form");
+      await whenVisible(root);
+      view.show(name);
+    };
+    registerEntries(() => view.entries.map(({ key, aliases, name }) => ({ key, aliases, group: t("palette.fields"), run: () => showField(name) })));
     explainOnChange(form, (answer) => {
       view.prompts.prompt.explain(answer.prompt);
       view.prompts.negative_prompt.explain(answer.negative_prompt);
@@ -116,7 +125,7 @@ function mountHead(root, view, form, history) {
       button({ icon: "undo", label: t("create.reset"), iconOnly: true, onclick: () => form.reset() }),
     ),
   );
-  registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen });
+  registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen, aliases: ["PNG info", t("recall.text")] });
 
   // A picture that is dropped on the form, but outside the editor, has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);

@@ -53,7 +53,7 @@ async function start() {
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
-  mountCreate(form, jobStore);
+  mountCreate(form, jobStore, showTab);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
   onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
   for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
