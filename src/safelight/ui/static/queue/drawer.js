@@ -6,7 +6,7 @@ import { isFinished, movesWith } from "../core/job_store.js";
 import { registerEntries } from "../core/palette.js";
 import { onRoute } from "../core/router.js";
 import { registerShortcut } from "../core/shortcuts.js";
-import { t } from "../core/text.js";
+import { formatNumber, t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
 import { percentDone } from "../stage/job_status.js";
 import { noDialogOpen } from "../viewer/overlay.js";
@@ -48,7 +48,7 @@ export class QueueDrawer {
     this.body = h("div", { class: "sl-queue-body" }, this.pauseNote, this.emptyNote, this.running.element, this.waiting.element, this.finished.element);
     this.element = h("aside", { id: "sl-queue", class: "sl-queue", "aria-label": t("queue.title"), tabindex: -1, hidden: true },
       h("header", {}, h("h2", {}, t("queue.title")), this.admin && this.pauseButton, button({ icon: "close", label: t("close"), iconOnly: true, onclick: () => this.close() })),
-      this.body, h("footer", {}, noticeSwitch()), this.announcer);
+      this.body, h("div", { class: "sl-queue-foot" }, noticeSwitch()), this.announcer);
     this.element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
@@ -106,6 +106,7 @@ export class QueueDrawer {
     this.#renderSection(this.waiting, waiting);
     this.#renderSection(this.finished, finished);
     setText(this.running.note, running.length > 1 ? t("queue.at_once", { n: running.length }) : "");
+    setText(this.waiting.note, waiting.length > 1 ? formatNumber(waiting.length) : "");
     setText(this.emptyNote, !jobStore.connected ? t("system.queue.lost") : running.length + waiting.length ? "" : t("system.queue.none"));
     setText(this.pauseNote, jobStore.paused ? t(this.admin ? "queue.paused.says" : "queue.paused.others") : "");
     if (this.pauseButton.dataset.paused !== String(jobStore.paused)) {
@@ -192,7 +193,7 @@ export class QueueDrawer {
       ...(this.admin ? [entry(jobStore.paused ? "queue.resume.long" : "queue.pause.long", withErrorToast(() => jobStore.setPaused(!jobStore.paused)))] : []),
       ...(this.#ownWaiting ? [entry("queue.cancel_all.long", () => (this.open(), this.cancelAll.element.focus()))] : []),
       ...(jobStore.newestFirst().some(isFinished) ? [entry("queue.clear.long", () => this.clear.click())] : []),
-      entry("queue.notify", () => (this.open(), this.element.querySelector(/** @type {"input"} */ ("footer input"))?.focus())),
+      entry("queue.notify", () => (this.open(), this.element.querySelector(/** @type {"input"} */ (".sl-queue-notices input"))?.focus())),
     ];
   }
 }
