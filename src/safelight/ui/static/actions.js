@@ -127,26 +127,31 @@ export function makeActions({ form, jobStore, show }) {
       return read(await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } }));
     },
     /**
-     * Delete it after a few seconds in which the user can undo it; leaving the page deletes it at once.
-     * @param {string} id
-     * @param {{hide: () => void, restore: () => void}} view  hide and show it in the caller's view
+     * Delete pictures after a few seconds in which the user can undo it; leaving the page deletes them at once.
+     * @param {string | string[]} ids  one deletion, that is undone as a whole
+     * @param {{hide: () => void, restore: () => void}} view  hide and show them in the caller's view
      */
-    remove(id, { hide, restore }) {
+    remove(ids, { hide, restore }) {
+      const all = [ids].flat();
       hide();
-      const deleteNow = () => {
-        if (!pendingDeletions.delete(id)) return;
-        return request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).then(noop, (error) => {
-          if (error.status === 404) return;
+      const forget = () => all.filter((id) => pendingDeletions.get(id) === deleteNow && pendingDeletions.delete(id)).length > 0;
+      const deleteNow = async () => {
+        if (!forget()) return;
+        try {
+          const { results } = await read(await request("POST", "/v1/gallery/delete", { json: { ids: all }, keepalive: true }));
+          const failed = results.find((/** @type {{error: import("./types").ErrorBody | null}} */ { error }) => error && error.code !== "gallery.missing");
+          if (failed) throw new ApiError(failed.error, 0);
+        } catch (error) {
           restore();
           showError(error);
-        });
+        }
       };
-      pendingDeletions.set(id, deleteNow);
+      for (const id of all) pendingDeletions.set(id, deleteNow);
       const undo = () => {
-        pendingDeletions.delete(id);
+        forget();
         restore();
       };
-      toast(t("deleted"), { duration: UNDO_TIME, action: { label: t("undo"), run: undo }, onclose: deleteNow });
+      toast(t("deleted", { n: all.length }), { duration: UNDO_TIME, action: { label: t("undo"), run: undo }, onclose: deleteNow });
     },
     /** Delete everything that is still waiting for an undo, at once. */
     flushDeletions: () => Promise.all([...pendingDeletions.values()].map((now) => now())),
@@ -157,8 +162,6 @@ export function makeActions({ form, jobStore, show }) {
 
 /** The fields without which another picture would be generated. @param {import("./types").RecallResult["unfilled"]} unfilled */
 export const missingFields = (unfilled) => unfilled.filter(({ name }) => !HARMLESS.test(name));
-
-const noop = () => {};
 
 /** A select element. @param {[string, string][]} options  values with their labels @param {string} chosen */
 function selectField(options, chosen) {

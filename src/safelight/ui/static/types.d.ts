@@ -89,7 +89,18 @@ export interface GalleryEntry {
   missing: boolean;
   favourite: boolean;
   tags: string[];
+  /** Ids of the collections that it is in. */
+  collections: string[];
+  parent_id: string | null;
+  relation: "upscale" | "edit" | "variation" | "again" | null;
   record?: Record<string, any> | null;
+}
+
+export interface Collection {
+  id: string;
+  owner: string;
+  name: string;
+  pictures: number;
 }
 
 export interface Verdict {

@@ -7,6 +7,8 @@ import { closePicture, openPicture } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { formatPercent, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { mark } from "./gallery/bulk.js";
+import { TagEditor } from "./gallery/tag_editor.js";
 import { openCompare } from "./viewer/compare.js";
 import { ACTIONS, makeElements } from "./viewer/elements.js";
 import { closeOverlays, Overlay } from "./viewer/overlay.js";
@@ -17,7 +19,8 @@ import { Zoom } from "./viewer/zoom.js";
  * @typedef {import("./types").GalleryEntry} GalleryEntry
  * @typedef {import("./types").PageContext} PageContext
  * @typedef {{id: string, prompt?: string} & Partial<GalleryEntry>} Item  an entry, possibly incomplete
- * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "removed" | "restored", id: string}} EntryChange
+ * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "marks", id: string, tags: string[], collections: string[]}
+ *   | {kind: "removed" | "restored", id: string}} EntryChange
  * @typedef {{
  *   onchange?: (change: EntryChange) => void,
  *   onclose?: (id: string | null) => HTMLElement | null | void,
@@ -114,7 +117,9 @@ class Viewer {
       navigate: (by) => this.navigate(by),
       runAction: (name) => this.runAction(name),
     });
-    const { stage, picture, image } = this.elements;
+    this.tags = new TagEditor({ onadd: (tags) => this.#changeTags({ add_tags: tags }), onremove: (tag) => this.#changeTags({ remove_tags: [tag] }) });
+    const { stage, picture, image, panel } = this.elements;
+    panel.append(h("section", {}, h("h3", {}, t("viewer.tags")), this.tags.element));
     image.addEventListener("load", () => this.#onImageLoad());
     image.addEventListener("error", () => image.getAttribute("src") && void this.#onImageError());
     this.overlay.box.append(...this.elements.all);
@@ -211,6 +216,7 @@ class Viewer {
     }
     this.#renderDownload(entry);
     showPanel(this.elements.promptSection, this.elements.detailsSection, entry);
+    this.tags.show(entry.tags);
     this.#renderPicture(entry);
     this.overlay.keepFocus();
   }
@@ -345,6 +351,17 @@ class Viewer {
     this.options.onchange?.({ kind: "favourite", id, favourite });
     if (this.#currentId === id) this.elements.favourite.setAttribute("aria-pressed", String(favourite));
   }
+
+  /** Add or remove tags. @param {{add_tags?: string[], remove_tags?: string[]}} change */
+  #changeTags = withErrorToast(async (/** @type {{add_tags?: string[], remove_tags?: string[]}} */ change) => {
+    const { id } = this.#item;
+    const [{ tags, collections }] = await mark([id], change);
+    const record = this.#records.get(id);
+    if (record) this.#records.set(id, { ...record, tags });
+    this.items = this.items.map((item) => (item.id === id ? { ...item, tags } : item));
+    this.options.onchange?.({ kind: "marks", id, tags, collections });
+    if (current === this && this.#currentId === id) this.tags.show(tags);
+  });
 
   remove() {
     const item = this.#item, at = this.index;

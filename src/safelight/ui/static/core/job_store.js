@@ -5,7 +5,7 @@ import { get, parse, post, request } from "./api.js";
 /**
  * @typedef {import("../types").Job} Job
  * @typedef {{type: "jobs"} | {type: "added", job: Job} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
- *   | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
+ *   | {type: "gallery", changed: string[], deleted: string[], collections: boolean} | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
  */
 
 const MAX_JOBS = 200; // finished jobs beyond this number are dropped, the oldest first
@@ -123,6 +123,8 @@ export class JobStore {
       case "queue":
         this.paused = !!message.paused;
         return this.#updateQueue(message.positions, message.etas);
+      case "gallery":
+        return this.#notify(message);
       case "error":
         return this.#notify({ type: "error", error: message.error });
     }
