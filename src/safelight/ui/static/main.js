@@ -13,7 +13,7 @@ import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { Form } from "./form.js";
 import { startPresence } from "./presence.js";
-import { QueueDrawer } from "./queue/drawer.js";
+import { queueButton } from "./queue/button.js";
 import { mountStage } from "./stage.js";
 import { showLinkedPicture } from "./viewer.js";
 import { noDialogOpen } from "./viewer/overlay.js";
@@ -110,7 +110,6 @@ function mountHeader(root, context) {
     Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === currentLanguage() }, title)));
   const lookSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => setLook(lookSelect.value) },
     LOOKS.map((name) => h("option", { value: name, selected: name === (localStorage.getItem(LOOK_KEY) ?? "system") }, t(`look.${name}`))));
-  const queue = new QueueDrawer(context);
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
@@ -124,7 +123,7 @@ function mountHeader(root, context) {
       h("h1", {}, "Safelight"),
       connectionNote,
       h("div", { class: "sl-header-right" },
-        queue.button,
+        queueButton(context),
         button({ icon: "search", label: t("palette.title"), iconOnly: true, onclick: openPalette, "aria-keyshortcuts": "Control+K" }),
         languageSelect, lookSelect,
         button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),

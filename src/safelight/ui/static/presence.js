@@ -4,7 +4,7 @@ import { isFinished } from "./core/job_store.js";
 import { addressOf } from "./core/router.js";
 import { formatPercent, t } from "./core/text.js";
 import { notify } from "./queue/notices.js";
-import { titleOf } from "./queue/row.js";
+import { jobTitle } from "./stage/job_status.js";
 
 /** @typedef {import("./types").Job} Job */
 
@@ -60,7 +60,7 @@ export function startPresence({ me, jobStore }) {
     if (!document.hidden || job.state === "cancelled") return;
     ended = true;
     const address = job.kind === "scan" ? addressOf({ tab: "system" }) : addressOf({ tab: "create", path: [job.id] });
-    void notify(t(`presence.${job.state}`), titleOf(job), address);
+    void notify(t(`presence.${job.state}`), jobTitle(job), address);
   }
 }
 

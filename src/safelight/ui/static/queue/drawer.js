@@ -1,19 +1,17 @@
-// The queue: a button in the header with the number of jobs and their progress, and a drawer with all of them in their order.
+// The drawer with all jobs in their order: the queue can be paused, its jobs moved and cancelled. It is loaded when it is first opened.
 
 import { post } from "../core/api.js";
 import { button, h, icon, setChildren } from "../core/dom.js";
 import { isFinished, movesWith } from "../core/job_store.js";
-import { registerEntries } from "../core/palette.js";
 import { onRoute } from "../core/router.js";
 import { registerShortcut } from "../core/shortcuts.js";
 import { formatNumber, t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
-import { percentDone } from "../stage/job_status.js";
+import { jobTitle } from "../stage/job_status.js";
 import { noDialogOpen } from "../viewer/overlay.js";
 import { noticeSwitch } from "./notices.js";
 import { dragRow } from "./reorder.js";
-import { Ring } from "./ring.js";
-import { Row, titleOf } from "./row.js";
+import { Row } from "./row.js";
 
 /** @typedef {import("../types").Job} Job */
 
@@ -27,13 +25,12 @@ export class QueueDrawer {
   #dragging = false;
   #frame = 0;
 
-  /** @param {import("../types").PageContext} context */
-  constructor(context) {
+  /** @param {import("../types").PageContext} context @param {HTMLElement} opener  the button that opens it */
+  constructor(context, opener) {
     this.context = context;
+    this.button = opener;
     const { me, jobStore } = context;
     this.admin = me.role === "admin";
-    this.ring = new Ring();
-    this.button = h("button", { type: "button", class: "sl-button sl-queue-button", "aria-expanded": "false", "aria-controls": "sl-queue", onclick: () => this.toggle() }, this.ring.element);
     this.pauseButton = button({ icon: "pause", label: t("queue.pause"), onclick: withErrorToast(() => jobStore.setPaused(!jobStore.paused)) });
     this.pauseNote = h("p", { class: "sl-queue-paused", role: "status" });
     this.running = new Section("running");
@@ -60,10 +57,7 @@ export class QueueDrawer {
       if (type !== "preview") this.#frame ||= requestAnimationFrame(() => this.#render()); // waits while the page is hidden
     });
     onRoute(({ picture }) => picture && this.close());
-    registerShortcut("q", "keys.queue", () => this.toggle(), { isActive: noDialogOpen });
     registerShortcut("Escape", "close", () => this.close(), { isActive: () => !this.element.hidden && noDialogOpen() });
-    registerEntries(() => this.#paletteEntries());
-    this.#render();
   }
 
   toggle() {
@@ -86,6 +80,18 @@ export class QueueDrawer {
     if (hadFocus) this.button.focus({ preventScroll: true });
   }
 
+  /** Show the button that cancels all waiting jobs. */
+  focusCancelAll() {
+    this.open();
+    this.cancelAll.element.focus();
+  }
+
+  /** Show the switch for notices. */
+  focusNotices() {
+    this.open();
+    this.element.querySelector(/** @type {"input"} */ (".sl-queue-notices input"))?.focus();
+  }
+
   /** The number of the user's own waiting jobs. */
   get #ownWaiting() {
     return this.context.jobStore.waiting.filter(({ owner }) => owner === this.context.me.owner).length;
@@ -93,12 +99,11 @@ export class QueueDrawer {
 
   #render() {
     this.#frame = 0;
+    if (this.element.hidden || this.#dragging) return;
     const { jobStore } = this.context;
     const newest = jobStore.newestFirst();
     const running = newest.filter(({ state }) => state === "running").reverse();
     const { waiting } = jobStore;
-    this.#renderButton(running, waiting.length);
-    if (this.element.hidden || this.#dragging) return;
     const finished = newest.filter(isFinished).sort((one, other) => ((one.ended ?? "") < (other.ended ?? "") ? 1 : -1)).slice(0, MAX_FINISHED);
     const shown = new Set([...running, ...waiting, ...finished].map(({ id }) => id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) (row.element.remove(), this.#rows.delete(id));
@@ -137,22 +142,6 @@ export class QueueDrawer {
     return row;
   }
 
-  /** The button: the number of jobs, and the progress of those that run. @param {Job[]} running @param {number} waiting */
-  #renderButton(running, waiting) {
-    const { paused } = this.context.jobStore;
-    const number = running.length + waiting;
-    this.ring.show(running.length ? running.reduce((sum, job) => sum + percentDone(job) / 100, 0) / running.length : 0);
-    const face = paused ? "pause" : number ? String(Math.min(number, 99)) : "queue";
-    if (this.ring.content.dataset.face !== face) {
-      this.ring.content.dataset.face = face;
-      setChildren(this.ring.content, face === "pause" || face === "queue" ? icon(face) : face);
-    }
-    this.button.classList.toggle("sl-busy", running.length > 0);
-    this.button.classList.toggle("sl-paused", paused);
-    const label = [t("queue.title"), paused && t("queue.paused"), running.length && t("queue.runs", { n: running.length }), waiting && t("queue.waits", { n: waiting })].filter(Boolean).join(", ");
-    if (this.button.title !== label) (this.button.setAttribute("aria-label", label), (this.button.title = label));
-  }
-
   /** Start to drag a waiting job. @param {PointerEvent} event @param {Row} row */
   #grab(event, row) {
     this.#dragging = true;
@@ -180,22 +169,9 @@ export class QueueDrawer {
     const next = others.slice(to).find((job) => movesWith(job, row.job));
     const moved = jobStore.move(row.job.id, next?.id ?? null);
     this.#render();
-    this.announcer.textContent = t("queue.moved", { what: titleOf(row.job), place: jobStore.jobs.get(row.job.id)?.position ?? "" });
+    this.announcer.textContent = t("queue.moved", { what: jobTitle(row.job), place: jobStore.jobs.get(row.job.id)?.position ?? "" });
     await moved;
   });
-
-  /** What can be done with the queue, for the palette. @returns {import("../core/palette.js").PaletteEntry[]} */
-  #paletteEntries() {
-    const { jobStore } = this.context;
-    const group = t("queue.title");
-    const entry = (/** @type {string} */ key, /** @type {() => unknown} */ run) => ({ key, group, run: () => void run() });
-    return [
-      ...(this.admin ? [entry(jobStore.paused ? "queue.resume.long" : "queue.pause.long", withErrorToast(() => jobStore.setPaused(!jobStore.paused)))] : []),
-      ...(this.#ownWaiting ? [entry("queue.cancel_all.long", () => (this.open(), this.cancelAll.element.focus()))] : []),
-      ...(jobStore.newestFirst().some(isFinished) ? [entry("queue.clear.long", () => this.clear.click())] : []),
-      entry("queue.notify", () => (this.open(), this.element.querySelector(/** @type {"input"} */ (".sl-queue-notices input"))?.focus())),
-    ];
-  }
 }
 
 /** A list of jobs under a heading. */

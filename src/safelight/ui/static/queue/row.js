@@ -9,9 +9,6 @@ import { jobTitle, percentDone, statusText } from "../stage/job_status.js";
 
 /** @typedef {import("../types").Job} Job */
 
-/** What a job is called, of any kind. @param {Job} job */
-export const titleOf = (job) => (job.kind === "scan" ? t("system.kind.scan") : jobTitle(job));
-
 export class Row {
   /**
    * @param {Job} job
@@ -20,7 +17,7 @@ export class Row {
    */
   constructor(job, { me, jobStore }, { ongrab, onmove }) {
     this.job = job;
-    const title = titleOf(job);
+    const title = jobTitle(job);
     const name = job.kind === "scan" ? h("span", { class: "sl-queue-name", title }, title) : h("a", { class: "sl-queue-name", href: addressOf({ tab: "create", path: [job.id] }), title }, title);
     const owner = me.role === "admin" && me.keys ? h("span", { class: "sl-queue-owner" }, icon("user"), job.owner) : null;
     this.status = h("span", { class: "sl-queue-status" });

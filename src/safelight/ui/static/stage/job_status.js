@@ -8,7 +8,7 @@ import { withErrorToast } from "../core/toast.js";
 /** @typedef {import("../types").Job} Job */
 
 /** What a job is called: its prompt, or what it does. @param {Job} job */
-export const jobTitle = (job) => job.request.prompt || t(job.kind === "upscale" ? "jobs.upscale" : "jobs.no_prompt");
+export const jobTitle = (job) => (job.kind === "scan" ? t("system.kind.scan") : job.request.prompt || t(job.kind === "upscale" ? "jobs.upscale" : "jobs.no_prompt"));
 
 /** A job's state as text. @param {Job} job @param {boolean} [showOwner] */
 export function statusText(job, showOwner = false) {
