@@ -1,4 +1,4 @@
-"""Ctrl+K finds tabs, the queue, the gallery's filters and settings, in the page's language, in English and by other programs' names."""
+"""Ctrl+K finds the queue, the gallery's views and settings, in the page's language, in English and by other names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def test_actions_and_settings_are_found_by_many_names(open_studio: Page) -> None
 
 
 @pytest.mark.parametrize(
-    ("typed", "label"), [("steps", "Schritte"), ("batch count", "Bilder"), ("pause the", "Warteschlange anhalten")]
+    ("typed", "label"),
+    [("steps", "Schritte"), ("batch count", "Bilder"), ("pause the", "Warteschlange anhalten")],
 )
 def test_another_language_is_searched_in_english_too(
     page: Page, studio: ServeProcess, typed: str, label: str

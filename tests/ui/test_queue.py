@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
@@ -78,7 +79,8 @@ def test_jobs_are_moved_with_the_mouse_and_with_keys(
 
     handle = waiting(drawer).nth(2).get_by_role("button", name="Move “a blue plum” up or down")
     box, target = handle.bounding_box(), waiting(drawer).first.bounding_box()
-    assert box and target
+    assert box
+    assert target
     page.mouse.move(box["x"] + 10, box["y"] + 10)
     page.mouse.down()
     page.mouse.move(box["x"] + 10, target["y"] + 30, steps=4)
@@ -103,7 +105,8 @@ def test_jobs_are_moved_with_a_finger(phone: Page, studio: ServeProcess, paused:
     expect(waiting(drawer)).to_have_count(3)
     handle = waiting(drawer).first.locator(".sl-queue-handle").bounding_box()
     below = waiting(drawer).nth(1).bounding_box()
-    assert handle and below
+    assert handle
+    assert below
     assert min(handle["width"], handle["height"]) >= 44
     session = page.context.new_cdp_session(page)
 
@@ -175,10 +178,6 @@ HIDDEN = """() => {
 """Pretends that the page is hidden, as the browser's window cannot be, and records its notices."""
 
 
-def title(page: Page) -> Any:
-    return page.title()
-
-
 def test_the_title_and_the_icon_show_the_progress(
     page: Page, studio: ServeProcess, paused: list[str]
 ) -> None:
@@ -203,6 +202,20 @@ def test_the_title_and_the_icon_show_the_progress(
     expect(page).to_have_title("✓ Done · Safelight")
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", "/favicon.svg")
     assert page.evaluate("notices") == [["A job is done", "a slow snail"]]
-    page.evaluate("isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page).to_have_title("Safelight")
     studio.request("PATCH", "/v1/preferences", json={"notify_when_done": None})
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_the_drawer_has_no_serious_finding(
+    open_studio: Page, paused: list[str], look: Literal["light", "dark"]
+) -> None:
+    page = open_studio
+    page.emulate_media(color_scheme=look, reduced_motion="reduce")
+    drawer = open_queue(page)
+    expect(waiting(drawer)).to_have_count(3)
+    page.wait_for_timeout(300)
+    found = Axe().run(page, context="#sl-queue, .sl-header", options={"resultTypes": ["violations"]})
+    serious = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
+    assert not serious
