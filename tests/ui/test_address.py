@@ -95,6 +95,20 @@ def test_the_stage_is_linked(page: Page, studio: ServeProcess, job: str) -> None
     expect(page).to_have_url(re.compile(rf"#/create/{job}/1$"))
 
 
+def test_what_the_viewer_queues_is_on_the_stage_afterwards(
+    page: Page, studio: ServeProcess, job: str
+) -> None:
+    open_link(page, studio, f"#/create/{job}/0")
+    page.locator(".sl-stage-job .sl-frame").click()
+    with page.expect_response(lambda answer: answer.url.endswith("/v1/jobs")) as sent:
+        page.get_by_role("dialog", name="Picture").get_by_role("button", name="Same seed").click()
+    again = sent.value.json()["id"]
+    expect(page.get_by_role("dialog", name="Picture")).to_be_hidden()
+    expect(page.locator(".sl-stage-job")).to_have_attribute("data-job", again)
+    expect(page).to_have_url(re.compile(rf"#/create/{again}$"))
+    wait_for(lambda: studio.have_ended(again))
+
+
 @pytest.mark.parametrize(
     ("fragment", "says"),
     [

@@ -62,6 +62,7 @@ export function mountStage(root, context, form) {
     showAsked();
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
     const [first] = strip.jobs;
+    if (!shown && stage.selection) setRoute("create", {}); // it has been cleared
     if (!shown && first) select({ jobId: first.id, index: null });
     else if (!first) stage.select(null);
     empty.hidden = !!first;

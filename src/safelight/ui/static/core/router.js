@@ -80,7 +80,7 @@ export function closePicture() {
   change((route) => {
     if (route.picture === null) return;
     if (!history.state?.pushed) return write({ ...route, picture: null }, false);
-    waiting = [];
+    waiting = [() => write(lastRoutes.get(route.tab) ?? { ...route, picture: null }, false)]; // a tab may show something else by now
     history.back();
   });
 }
@@ -96,7 +96,7 @@ function change(apply) {
 function write(route, push) {
   const address = addressOf(route);
   if (push) history.pushState({ pushed: true }, "", address);
-  else history.replaceState(history.state, "", address);
+  else if (address !== location.hash) history.replaceState(history.state, "", address);
 }
 
 /** @param {string} text */
