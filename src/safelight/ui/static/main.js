@@ -166,7 +166,7 @@ function registerPageEntries() {
   registerEntries(() => [
     ...tabs().map((tab) => ({ label: tab.textContent?.trim() ?? "", group: t("palette.tabs"), run: () => tab.click() })),
     ...Object.entries(GALLERY_VIEWS).map(([name, query]) => ({ key: `palette.gallery.${name}`, group: t("tab.gallery"), run: () => (location.hash = addressOf({ tab: "gallery", query })) })),
-    ...LOOKS.map((name) => ({ key: "look", label: `${t("look")}: ${t(`look.${name}`)}`, group: t("palette.settings"), run: () => setLook(name) })),
+    ...LOOKS.map((name) => ({ key: `look.${name}`, label: `${t("look")}: ${t(`look.${name}`)}`, group: t("palette.settings"), run: () => setLook(name) })),
     ...Object.entries(LANGUAGES).map(([name, title]) => ({ key: "language", label: `${t("language")}: ${title}`, group: t("palette.settings"), run: () => setLanguage(name) })),
   ]);
 }
