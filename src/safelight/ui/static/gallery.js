@@ -6,6 +6,7 @@ import { isFinished } from "./core/job_store.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { formatDate, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { followGalleryAddress } from "./gallery/address.js";
 import { BulkActions } from "./gallery/bulk_actions.js";
 import { Collections } from "./gallery/collections.js";
 import { acceptTiles, startDrag } from "./gallery/drag.js";
@@ -30,7 +31,9 @@ const MIN_HEIGHT = 320; // minimum height of the grid, pixels
 /** @param {HTMLElement} root @param {PageContext} context @returns {Gallery} */
 export function mount(root, context) {
   acceptTiles(context);
-  return new Gallery(root, context);
+  const gallery = new Gallery(root, context);
+  followGalleryAddress(gallery);
+  return gallery;
 }
 
 class Gallery {
@@ -57,7 +60,7 @@ class Gallery {
       onfailure: showError,
       isBeingDeleted: context.actions.isBeingDeleted,
     });
-    this.filters = new Filters(() => this.#search());
+    this.filters = new Filters(() => (this.onquery(), this.#search()));
     this.collections = new Collections({ owner: context.me.owner, onselect: (collection) => this.filters.set({ collection }) });
     this.bulk = new BulkActions({
       context, results: this.results, collections: this.collections,
@@ -99,6 +102,9 @@ class Gallery {
     this.#setSize(Number(localStorage.getItem(SIZE_KEY) ?? DEFAULT_SIZE));
     this.#addListeners();
   }
+
+  /** Called when the search text, a filter or the order has changed. */
+  onquery = () => {};
 
   /** Search text, filters and order, without those that are not set. @returns {Partial<import("./gallery/filters.js").Values>} */
   get query() {

@@ -56,6 +56,7 @@ export interface Job {
   request: Record<string, any>;
   /** The gallery entry that its pictures are made from. */
   parent: string | null;
+  priority: number;
   position: number | null;
   eta: number | null;
   progress: JobProgress | null;

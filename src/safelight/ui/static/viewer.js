@@ -4,15 +4,16 @@ import { ACTIONS, CHOICES } from "./actions/list.js";
 import { ApiError, get, request } from "./core/api.js";
 import { button, h, icon, setChildren } from "./core/dom.js";
 import { fileUrl, thumbnailUrl } from "./core/picture.js";
+import { closePicture, openPicture } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { formatPercent, t } from "./core/text.js";
-import { showError, withErrorToast } from "./core/toast.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
 import { mark } from "./gallery/bulk.js";
 import { TagEditor } from "./gallery/tag_editor.js";
 import { openCompare } from "./viewer/compare.js";
 import { makeElements } from "./viewer/elements.js";
 import { lineageList, loadLineage } from "./viewer/lineage.js";
-import { Overlay } from "./viewer/overlay.js";
+import { closeOverlays, Overlay } from "./viewer/overlay.js";
 import { showPanel } from "./viewer/panel.js";
 import { Zoom } from "./viewer/zoom.js";
 
@@ -40,6 +41,8 @@ const NARROW = matchMedia("(max-width: 760px)");
 
 /** @type {Viewer | null} */
 let current = null;
+/** What the last viewer showed, so that Forward opens it again. @type {{items: Item[], options: Options} | null} */
+let last = null;
 let listening = false;
 
 /**
@@ -54,6 +57,28 @@ export function openViewer(context, items, index, options = {}) {
   registerViewerShortcuts();
   current?.close();
   current = new Viewer(context, items, index, options);
+  last = { items: current.items, options };
+}
+
+/**
+ * Show what the address says: a picture, or none.
+ * @param {PageContext} context
+ * @param {string | null} id  of a gallery entry
+ */
+export async function showLinkedPicture(context, id) {
+  if (id === null) return current ? closeOverlays() : undefined;
+  if (current?.show(id)) return;
+  const index = last?.items.findIndex((item) => item.id === id) ?? -1;
+  if (last && index >= 0) return openViewer(context, last.items, index, last.options);
+  try {
+    openViewer(context, [await get(`/v1/gallery/${encodeURIComponent(id)}`)], 0, {
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })),
+    });
+  } catch (error) {
+    closePicture();
+    if (error instanceof ApiError && MISSING_STATUSES.concat(422).includes(error.status)) toast(t("route.no_picture"), { kind: "error" });
+    else showError(error);
+  }
 }
 
 class Viewer {
@@ -131,10 +156,22 @@ class Viewer {
     this.overlay.close();
   }
 
+  /** Show another of its pictures; false: it has no such picture. @param {string} id */
+  show(id) {
+    const index = this.items.findIndex((item) => item.id === id);
+    if (index >= 0 && index !== this.index) {
+      this.index = index;
+      this.#showCurrent();
+    }
+    return index >= 0;
+  }
+
   #onClose() {
     clearTimeout(this.#recordTimer);
     this.zoom.destroy();
-    if (current === this) current = null;
+    if (current !== this) return;
+    current = null;
+    closePicture();
   }
 
   /** @param {1 | -1} by */
@@ -155,6 +192,7 @@ class Viewer {
     const { id } = this.#item;
     if (this.#currentId !== id) this.#previousId = this.#currentId;
     this.#currentId = id;
+    openPicture(id);
     this.#loadFailed = false;
     this.elements.image.removeAttribute("src");
     this.elements.image.classList.remove("sl-loaded");

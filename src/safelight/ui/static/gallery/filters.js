@@ -1,4 +1,4 @@
-// The gallery's search text, filters and order; kept in sessionStorage.
+// The gallery's search text, filters and order; the address has them.
 
 import { button, h, icon, setChildren } from "../core/dom.js";
 import { openPopover } from "../core/popover.js";
@@ -12,7 +12,6 @@ const EMPTY = { query: "", collection: "", checkpoint: "", sampler: "", tag: "",
 /** @type {Facets} */
 export const NO_FACETS = { checkpoints: {}, samplers: {}, tags: {}, decisions: {}, collections: {} };
 const SORTS = ["newest", "oldest", "largest", "smallest", "relevance"];
-const STORAGE_KEY = "safelight.gallery";
 const TYPING_DELAY = 150; // milliseconds after the last key press before the search
 const SELECTS = /** @type {const} */ ({ checkpoint: "checkpoints", sampler: "samplers", tag: "tags", decision: "decisions" });
 const FACET_OF = /** @type {const} */ ({ ...SELECTS, collection: "collections" });
@@ -25,7 +24,7 @@ export class Filters {
   constructor(onchange) {
     this.onchange = onchange;
     /** @type {Values} */
-    this.values = readStorage();
+    this.values = { ...EMPTY };
     this.search = h("input", {
       type: "search", class: "sl-field", value: this.values.query, placeholder: t("gallery.search"), "aria-label": t("gallery.search"),
       autocomplete: "off", spellcheck: "false", maxlength: "1000", enterkeyhint: "search",
@@ -78,9 +77,9 @@ export class Filters {
     return Object.fromEntries(Object.entries(this.values).filter(([name, value]) => value !== EMPTY[/** @type {keyof Values} */ (name)]));
   }
 
-  /** Set everything anew. @param {Partial<Values>} values  what is missing is cleared */
+  /** Set everything anew. @param {Partial<Values>} values  what is missing is cleared, what is unknown left out */
   replace(values) {
-    this.set({ ...EMPTY, ...values });
+    this.set({ ...EMPTY, ...Object.fromEntries(Object.entries(values).filter(([name]) => name in EMPTY)) });
   }
 
   /** The number of entries, if the facets' counts tell it: without filters, or with one facet; else 0. @param {Facets} facets */
@@ -112,7 +111,6 @@ export class Filters {
     this.values = { ...this.values, query: this.search.value, ...changes };
     if (this.search.value !== this.values.query) this.search.value = this.values.query;
     this.#render();
-    sessionStorage.setItem(STORAGE_KEY, JSON.stringify(this.values));
     this.onchange();
   }
 
@@ -154,15 +152,6 @@ function searchHelp() {
     onclick: () => openPopover(help, t("gallery.help"), [h("ul", { class: "sl-search-help" }, rows)]),
   });
   return help;
-}
-
-/** @returns {Values} */
-function readStorage() {
-  try {
-    return { ...EMPTY, ...JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "{}") };
-  } catch {
-    return { ...EMPTY };
-  }
 }
 
 /** The start of a day in local time, in the API's format. @param {string} date  such as 2026-11-25, or empty @param {number} [offsetDays] */

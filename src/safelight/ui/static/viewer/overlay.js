@@ -63,5 +63,10 @@ export class Overlay {
   }
 }
 
+/** Close all, the topmost first. */
+export function closeOverlays() {
+  for (const overlay of [...stack].reverse()) overlay.close();
+}
+
 /** Whether no dialog is open. */
 export const noDialogOpen = () => !stack.length && !document.querySelector("dialog[open]");
