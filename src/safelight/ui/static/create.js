@@ -42,7 +42,7 @@ export function mountCreate(form, jobStore, showTab) {
       await whenVisible(root);
       view.show(name);
     };
-    registerEntries(() => view.entries.map(({ label, aliases, name }) => ({ label, aliases, group: t("palette.fields"), run: () => showField(name) })));
+    registerEntries(() => view.entries.map(({ key, aliases, name }) => ({ key, aliases, group: t("palette.fields"), run: () => showField(name) })));
     explainOnChange(form, (answer) => {
       view.prompts.prompt.explain(answer.prompt);
       view.prompts.negative_prompt.explain(answer.negative_prompt);
@@ -219,7 +219,8 @@ function mountDrawBar(view, form, jobStore, history) {
   const drawButton = button({ label: t("create.draw"), kind: "primary", onclick: submit, id: "sl-draw-button", "aria-keyshortcuts": "Control+Enter" });
   const update = () => {
     const unfinished = [...jobStore.jobs.values()].filter((job) => job.state === "queued" || job.state === "running").length;
-    note.textContent = unfinished ? t("create.waiting", { n: unfinished }) : "";
+    const text = [jobStore.paused && t("queue.paused.note"), unfinished && t("create.waiting", { n: unfinished })].filter(Boolean).join(" · ");
+    if (note.textContent !== text) note.textContent = text;
   };
   jobStore.subscribe((change) => change.type !== "preview" && update());
   setChildren(view.drawBar, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));

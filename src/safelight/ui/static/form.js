@@ -3,7 +3,7 @@
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { h } from "./core/dom.js";
+import { button, h } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { PromptHistory } from "./form/history.js";
@@ -350,8 +350,10 @@ export class Form {
     const undoAction = { label: t("undo"), run: undo };
     if (unfilled.length === 0) return toast(t("recall.all"), { action: undoAction });
     const lines = unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`);
-    if (lines.length > MAX_LISTED) dialog(t("recall.some", { n: lines.length }), h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))));
-    toast(t("recall.some", { n: lines.length }), { kind: "error", duration: 20000, action: undoAction, hint: lines.length > MAX_LISTED ? "" : lines.join(" · ") });
+    const text = t("recall.some", { n: lines.length });
+    if (lines.length <= MAX_LISTED) return toast(text, { kind: "error", duration: 20000, action: undoAction, hint: lines.join(" · ") });
+    const box = dialog(text, h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))),
+      h("div", { class: "sl-bar sl-dialog-end" }, button({ icon: "undo", label: t("undo"), onclick: () => (box.close(), undo()) }), button({ label: t("close"), kind: "primary", onclick: () => box.close() })));
   }
 
   /** Blur of the mask's edge, in pixels of the picture. */

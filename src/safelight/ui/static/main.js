@@ -4,16 +4,20 @@ import { makeActions } from "./actions.js";
 import { get, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { JobStore } from "./core/job_store.js";
-import { openPalette, startPalette } from "./core/palette.js";
+import { openPalette, registerEntries, startPalette } from "./core/palette.js";
+import { addressOf, navigate, onRoute } from "./core/router.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
-import { showError, withErrorToast } from "./core/toast.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { mountSource } from "./editor/source.js";
 import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
+import { startPresence } from "./presence.js";
+import { queueButton } from "./queue/button.js";
 import { mountStage } from "./stage.js";
+import { showLinkedPicture } from "./viewer.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
@@ -24,7 +28,11 @@ const TAB_SCRIPTS = {
   models: () => import("./models.js"),
   system: () => import("./system.js"),
 };
-const TAB_KEY = "safelight.tab";
+const TAB_BUTTON = /^sl-tab-(.+)-button$/;
+/** Searches of the gallery that the palette offers. @type {Record<string, Record<string, string>>} */
+const GALLERY_VIEWS = { favourites: { favourite: "1" }, review: { decision: "review" }, blocked: { decision: "block" }, oldest: { sort: "oldest" }, largest: { sort: "largest" } };
+const LOOKS = ["system", "light", "dark"];
+const LOOK_KEY = "safelight.look";
 const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
 let knownModels = "";
 
@@ -61,7 +69,9 @@ async function start() {
     // A file that is dropped outside a drop target must not navigate away from the page.
     document.addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
   }
-  restoreTab();
+  followAddress(context);
+  registerPageEntries();
+  startPresence(context);
 
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
@@ -90,7 +100,8 @@ function setModels(form, models) {
 }
 
 /** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */
-function mountHeader(root, { me, jobStore, actions }) {
+function mountHeader(root, context) {
+  const { me, jobStore, actions } = context;
   const connectionNote = h("span", { class: "sl-connection", role: "status" });
   jobStore.subscribe((change) => {
     if (change.type !== "connection") return;
@@ -99,9 +110,8 @@ function mountHeader(root, { me, jobStore, actions }) {
   });
   const languageSelect = h("select", { class: "sl-field", "aria-label": t("language"), onchange: () => setLanguage(languageSelect.value) },
     Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === currentLanguage() }, title)));
-  const themes = ["system", "light", "dark"];
-  const themeSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => (localStorage.setItem("safelight.look", themeSelect.value), location.reload()) },
-    themes.map((name) => h("option", { value: name, selected: name === (localStorage.getItem("safelight.look") ?? "system") }, t(`look.${name}`))));
+  const lookSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => setLook(lookSelect.value) },
+    LOOKS.map((name) => h("option", { value: name, selected: name === (localStorage.getItem(LOOK_KEY) ?? "system") }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
@@ -116,8 +126,9 @@ function mountHeader(root, { me, jobStore, actions }) {
       h("h1", {}, "Safelight"),
       connectionNote,
       h("div", { class: "sl-header-right" },
+        queueButton(context),
         button({ icon: "search", label: t("palette.title"), iconOnly: true, onclick: openPalette, "aria-keyshortcuts": "Control+K" }),
-        languageSelect, themeSelect,
+        languageSelect, lookSelect,
         button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),
         me.keys && h("span", { class: "sl-hint sl-wide-only" }, me.owner),
         me.cookie && button({ icon: "user", label: t("sign_out"), onclick: signOut }),
@@ -126,15 +137,41 @@ function mountHeader(root, { me, jobStore, actions }) {
   );
 }
 
-/** Restore the open tab after a reload. */
-function restoreTab() {
-  const storedTab = sessionStorage.getItem(TAB_KEY);
-  if (storedTab && storedTab !== TABS[0]) showTab(storedTab); // of a plug-in too
+/** Show what the address says, and let the address follow the tabs. @param {import("./types").PageContext} context */
+function followAddress(context) {
   document.addEventListener("click", (event) => {
     const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
-    const name = tab?.id.match(/^sl-tab-(.+)-button$/)?.[1];
-    if (name) sessionStorage.setItem(TAB_KEY, name);
+    const name = tab?.id.match(TAB_BUTTON)?.[1];
+    if (name) navigate(name);
   });
+  onRoute(async ({ tab, picture }) => {
+    await waitForElement(`#sl-tab-${TABS[0]}-button`);
+    if (document.getElementById(`sl-tab-${tab}-button`)) {
+      await showTab(tab);
+      await showLinkedPicture(context, picture);
+    } else {
+      toast(t("route.no_tab", { name: tab }), { kind: "error" });
+      history.replaceState(null, "", location.pathname);
+      void showTab(TABS[0]);
+    }
+  });
+}
+
+/** Choose a look and reload the page. @param {string} name  one of LOOKS */
+function setLook(name) {
+  localStorage.setItem(LOOK_KEY, name);
+  location.reload();
+}
+
+/** Let the palette find the tabs of plug-ins, the gallery's filters, and the settings of the page. */
+function registerPageEntries() {
+  const tabs = () => [...document.querySelectorAll(/** @type {"button"} */ ("#sl-tabs [role=tab]"))].filter(({ id }) => !TABS.some((name) => id === `sl-tab-${name}-button`));
+  registerEntries(() => [
+    ...tabs().map((tab) => ({ label: tab.textContent?.trim() ?? "", group: t("palette.tabs"), run: () => tab.click() })),
+    ...Object.entries(GALLERY_VIEWS).map(([name, query]) => ({ key: `palette.gallery.${name}`, group: t("tab.gallery"), run: () => (location.hash = addressOf({ tab: "gallery", query })) })),
+    ...LOOKS.map((name) => ({ key: `look.${name}`, label: `${t("look")}: ${t(`look.${name}`)}`, group: t("palette.settings"), run: () => setLook(name) })),
+    ...Object.entries(LANGUAGES).map(([name, title]) => ({ key: "language", label: `${t("language")}: ${title}`, group: t("palette.settings"), run: () => setLanguage(name) })),
+  ]);
 }
 
 start().catch(showError);

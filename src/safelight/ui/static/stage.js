@@ -3,9 +3,11 @@
 import { JobPictures } from "./core/job_pictures.js";
 import { button, h, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
+import { onRoute, setRoute } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
-import { showError } from "./core/toast.js";
+import { showError, toast } from "./core/toast.js";
+import { showPane } from "./panes.js";
 import { examplePrompts } from "./stage/examples.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
@@ -30,9 +32,13 @@ export function mountStage(root, context, form, oneditor) {
   };
   /** @type {import("./stage/editing.js").Editing | null} */
   let editing = null;
-  const selectByUser = (/** @type {Selection} */ selection) => (editing?.close(), select(selection));
-  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
-  const strip = new Strip(context, pictures, selectByUser);
+  /** The user selects something: the address says it. @param {Selection} selection */
+  const choose = (selection) => {
+    select(selection);
+    setRoute("create", { path: [selection.jobId, ...(selection.index === null ? [] : [String(selection.index)])] });
+  };
+  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: choose });
+  const strip = new Strip(context, pictures, (selection) => (editing?.close(), choose(selection)));
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
@@ -42,9 +48,29 @@ export function mountStage(root, context, form, oneditor) {
     oneditor(editing.editor);
   });
 
+  /** What the address asked for before the jobs were known. @type {Selection | null} */
+  let asked = null;
+  const showAsked = () => {
+    if (!asked || !jobStore.connected) return;
+    const { jobId, index } = asked;
+    asked = null;
+    const job = strip.jobs.find(({ id }) => id === jobId);
+    if (!job) {
+      toast(t("route.no_job"), { kind: "error", hint: t("route.no_job.hint") });
+      return setRoute("create", {});
+    }
+    select({ jobId, index });
+    const gone = index !== null && pictures.isComplete(job) && !pictures.of(jobId).some((picture) => picture.index === index);
+    if (gone) {
+      toast(t("route.no_picture"), { kind: "error" });
+      choose({ jobId, index: null });
+    }
+  };
   const showNewest = () => {
+    showAsked();
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
     const [first] = strip.jobs;
+    if (!shown && stage.selection) setRoute("create", {}); // it has been cleared
     if (!shown && first) select({ jobId: first.id, index: null });
     else if (!first) stage.select(null);
     empty.hidden = !!first;
@@ -54,20 +80,27 @@ export function mountStage(root, context, form, oneditor) {
     if (change.type === "job") announce(change.job);
     if (change.type === "job" || change.type === "jobs") showNewest();
     if (change.type === "added") {
-      select({ jobId: change.job.id, index: null });
+      choose({ jobId: change.job.id, index: null });
       if (!editing?.follow(change.job)) editing?.close();
     }
     if (change.type === "error") showError(Object.assign(new Error(), change.error));
   });
   showNewest();
+  onRoute(({ tab, path: [jobId, index] }) => {
+    if (tab !== "create" || !jobId) return;
+    asked = { jobId, index: /^\d+$/.test(index ?? "") ? Number(index) : null };
+    showPane("stage");
+    showAsked();
+  });
 
   const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form");
+  const isStepping = () => isActive() && !(document.activeElement instanceof HTMLInputElement); // arrow keys move the divider of two pictures
   const step = (/** @type {1 | -1} */ by) => {
     const next = neighbour(strip.jobs, pictures, stage.selection, by);
-    if (next) select(next);
+    if (next) choose(next);
   };
-  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive });
-  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive });
+  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive: isStepping });
+  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive: isStepping });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
 }
 

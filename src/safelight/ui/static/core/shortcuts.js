@@ -7,13 +7,14 @@ import { t } from "./text.js";
 /** @typedef {{keys: string, textKey: string, handler: (event: KeyboardEvent) => void, whileTyping?: boolean, isActive?: () => boolean, aliases?: string[]}} Shortcut */
 
 const MAY_REPEAT = /^(Arrow\w+|[+-])$/;
+const IS_LETTER = /\p{Letter}/u; // other characters, such as "?", need Shift on some keyboards and not on others
 
 /** @type {Shortcut[]} */
 const shortcuts = [];
 
 /**
  * Register a shortcut.
- * @param {string} keys  as shown and pressed: "?", "g", "Ctrl+Enter", "ArrowLeft"
+ * @param {string} keys  as shown and pressed: "?", "g", "Shift+v", "Ctrl+Enter", "ArrowLeft"
  * @param {string} textKey  key of the text that describes it
  * @param {(event: KeyboardEvent) => void} handler
  * @param {{whileTyping?: boolean, isActive?: () => boolean, aliases?: string[]}} [options]  whileTyping: also while a text field has
@@ -61,7 +62,7 @@ const keysOf = (keys) => keys.split(/(?<=.)\+/);
 /** @param {KeyboardEvent} event */
 function combinationOf(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  return [event.ctrlKey || event.metaKey ? "Ctrl" : "", event.altKey ? "Alt" : "", event.shiftKey && key.length > 1 ? "Shift" : "", key]
+  return [event.ctrlKey || event.metaKey ? "Ctrl" : "", event.altKey ? "Alt" : "", event.shiftKey && (key.length > 1 || IS_LETTER.test(key)) ? "Shift" : "", key]
     .filter(Boolean)
     .join("+");
 }

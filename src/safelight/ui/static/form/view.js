@@ -60,12 +60,12 @@ export class FormView {
     return field;
   }
 
-  /** What can be found: fields, and folds by what is in them. @returns {{name: string, label: string, aliases: string[]}[]} */
+  /** What can be found: fields, and folds by what is in them; key: of the text that names it. @returns {{name: string, key: string, aliases: string[]}[]} */
   get entries() {
-    const fields = [...this.#fields.keys()].map((name) => ({ name, label: t(`create.${name}`), aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
+    const fields = [...this.#fields.keys()].map((name) => ({ name, key: `create.${name}`, aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
     const folds = [...this.folds].map(([group, { content }]) => {
       const [first = ""] = [...this.#fields].find(([, { frame }]) => content.contains(frame.element)) ?? [];
-      return { name: first, label: t(`create.${group}`), aliases: FOLD_ALIASES[group] ?? [] };
+      return { name: first, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
     });
     return [...fields, ...folds];
   }
