@@ -57,6 +57,7 @@ class FormField:
         initial: Initial value, where the field has no default of its own.
         unset: The value that stands for "not given".
         by_checkpoint: Whether the suitable value depends on the checkpoint.
+        aliases: What people may search for, beside the field's key in infotexts: its names in other programs.
     """
 
     control: Control | None = None
@@ -66,6 +67,7 @@ class FormField:
     initial: Value = None
     unset: Value = None
     by_checkpoint: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

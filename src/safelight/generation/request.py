@@ -78,13 +78,13 @@ class RequestPart(BaseModel):
 class Variation(RequestPart):
     """A mixture with another seed's noise (A1111's subseed)."""
 
-    seed: Annotated[Seed, RequestField(form=FormField(control="text"), infotext="Variation seed")] = Field(
-        description="The other seed; picture i of a batch takes seed + i."
-    )
+    seed: Annotated[
+        Seed, RequestField(form=FormField(control="text", aliases=("subseed",)), infotext="Variation seed")
+    ] = Field(description="The other seed; picture i of a batch takes seed + i.")
     strength: Annotated[
         Fraction,
         RequestField(
-            form=FormField(step=0.05, initial=0),
+            form=FormField(step=0.05, initial=0, aliases=("subseed strength",)),
             infotext="Variation seed strength",
             infotext_aliases=("Variation strength",),
         ),
@@ -120,11 +120,18 @@ class Inpaint(RequestPart):
         ),
     ] = Field(32, description="Pixels around the mask that are generated too, with only_masked.")
     only_masked: Annotated[
-        bool, RequestField(group="edit", form=FormField(), cli=CliOption("--only-masked"))
+        bool,
+        RequestField(
+            group="edit",
+            form=FormField(aliases=("inpaint area", "inpaint at full resolution")),
+            cli=CliOption("--only-masked"),
+        ),
     ] = Field(False, description="Generate only the masked part, at full size.")
     fill: Annotated[
         Literal["original", "blur", "noise"],
-        RequestField(group="edit", form=FormField(), cli=CliOption("--fill", metavar="NAME")),
+        RequestField(
+            group="edit", form=FormField(aliases=("masked content",)), cli=CliOption("--fill", metavar="NAME")
+        ),
     ] = Field("original", description="What the masked part contains at first: original, blur or noise.")
     invert: Annotated[bool, RequestField(group="edit", cli=CliOption("--invert"))] = Field(
         False, description="Generate where the mask is black instead."
@@ -159,7 +166,7 @@ class Hires(RequestPart):
         float,
         RequestField(
             group="hires",
-            form=FormField(step=0.25, minimum=1.25, maximum=4),
+            form=FormField(step=0.25, minimum=1.25, maximum=4, aliases=("hires fix", "highres fix")),
             infotext="Hires upscale",
             infotext_aliases=("Hires scale",),
             cli=CliOption("--hires", metavar="FACTOR"),
@@ -234,7 +241,9 @@ class PromptAndSampler(RequestPart):
     checkpoint: Annotated[
         CheckpointName | None,
         RequestField(
-            group="basic", form=FormField(control="choice"), cli=CliOption("--checkpoint", "-m", "NAME")
+            group="basic",
+            form=FormField(control="choice", aliases=("model",)),
+            cli=CliOption("--checkpoint", "-m", "NAME"),
         ),
     ] = Field(None, description="A checkpoint: a name, folder, file or hub id; the setting's when not given.")
 
@@ -253,7 +262,7 @@ class PromptAndSampler(RequestPart):
         Count,
         RequestField(
             group="basic",
-            form=FormField(step=1, maximum=16),
+            form=FormField(step=1, maximum=16, aliases=("batch size", "batch count")),
             cli=CliOption("--count", "-c", "N"),
             changes_pixels=False,
         ),
@@ -262,14 +271,28 @@ class PromptAndSampler(RequestPart):
         Side | None,
         RequestField(
             group="basic",
-            form=FormField(step=8, minimum=64, maximum=2048, initial=DEFAULT_SIDE, by_checkpoint=True),
+            form=FormField(
+                step=8,
+                minimum=64,
+                maximum=2048,
+                initial=DEFAULT_SIDE,
+                by_checkpoint=True,
+                aliases=("resolution", "aspect ratio"),
+            ),
         ),
     ] = Field(None, description="Pixels; the family says what it must be a multiple of.")
     height: Annotated[
         Side | None,
         RequestField(
             group="basic",
-            form=FormField(step=8, minimum=64, maximum=2048, initial=DEFAULT_SIDE, by_checkpoint=True),
+            form=FormField(
+                step=8,
+                minimum=64,
+                maximum=2048,
+                initial=DEFAULT_SIDE,
+                by_checkpoint=True,
+                aliases=("resolution", "aspect ratio"),
+            ),
         ),
     ] = Field(None, description="Pixels.")
 
@@ -277,7 +300,13 @@ class PromptAndSampler(RequestPart):
         Steps | None,
         RequestField(
             group="basic",
-            form=FormField(step=1, maximum=150, initial=DEFAULT_STEPS, by_checkpoint=True),
+            form=FormField(
+                step=1,
+                maximum=150,
+                initial=DEFAULT_STEPS,
+                by_checkpoint=True,
+                aliases=("sampling steps",),
+            ),
             infotext="Steps",
             a1111="steps",
             cli=CliOption("--steps", metavar="N"),
@@ -287,7 +316,7 @@ class PromptAndSampler(RequestPart):
         Name | None,
         RequestField(
             group="basic",
-            form=FormField(control="choice", by_checkpoint=True),
+            form=FormField(control="choice", by_checkpoint=True, aliases=("sampling method",)),
             openai="sampler",
             cli=CliOption("--sampler", metavar="NAME"),
         ),
@@ -295,7 +324,7 @@ class PromptAndSampler(RequestPart):
     schedule: Annotated[
         Name | None,
         RequestField(
-            form=FormField(control="choice", by_checkpoint=True),
+            form=FormField(control="choice", by_checkpoint=True, aliases=("scheduler", "schedule type")),
             openai="schedule",
             cli=CliOption("--schedule", metavar="NAME"),
         ),
@@ -308,7 +337,7 @@ class PromptAndSampler(RequestPart):
         Scale | None,
         RequestField(
             group="basic",
-            form=FormField(step=0.5, minimum=1, maximum=30, initial=5, by_checkpoint=True),
+            form=FormField(step=0.5, minimum=1, maximum=30, initial=5, by_checkpoint=True, aliases=("CFG",)),
             infotext="CFG scale",
             openai="guidance_scale",
             cli=CliOption("--guidance", "-g", "X"),
@@ -336,7 +365,12 @@ class SamplingOptions(RequestPart):
         Literal["cfg", "cfg-zero"], RequestField(form=FormField(), infotext="CFG method")
     ] = Field("cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025).")
     pag_scale: Annotated[
-        Scale, RequestField(form=FormField(step=0.5, maximum=10), infotext="PAG scale", a1111="pag_scale")
+        Scale,
+        RequestField(
+            form=FormField(step=0.5, maximum=10, aliases=("PAG",)),
+            infotext="PAG scale",
+            a1111="pag_scale",
+        ),
     ] = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
     pag_adaptive: Annotated[Fraction, RequestField(infotext="PAG adaptive", omitted_at_default=True)] = Field(
         0.0,
@@ -385,7 +419,11 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         Fraction | None,
         RequestField(
             group="edit",
-            form=FormField(step=0.05, initial=DEFAULT_STRENGTH[Mode.IMAGE]),
+            form=FormField(
+                step=0.05,
+                initial=DEFAULT_STRENGTH[Mode.IMAGE],
+                aliases=("img2img", "denoise"),
+            ),
             infotext="Denoising strength",
             cli=CliOption("--strength", metavar="X"),
         ),

@@ -31,11 +31,13 @@ class FormControl:
         initial: Initial value.
         unset: The value that is not sent, since it is the field's default or stands for "not given"; None if all are.
         by_checkpoint: Whether the suitable value depends on the checkpoint.
-        numeric: Whether its value is a number.
-        minimum: Lower end of the range that a slider or the editor has.
+        type: JSON Schema's name for the type of its value: integer, number, boolean or string.
+        minimum: Lower end of the range of a slider, of the editor, or of a number that is typed.
         maximum: Its upper end.
+        limit: The largest value that can be typed; the request's own limit, which may lie above the slider's end.
         step: Step of a slider.
         choices: Values of a choice; empty where the server's models or samplers are the choices.
+        aliases: What the field is called elsewhere, by which people search for it.
     """
 
     name: str
@@ -44,11 +46,13 @@ class FormControl:
     initial: Value
     unset: Value
     by_checkpoint: bool
-    numeric: bool
+    type: str
     minimum: float | None
     maximum: float | None
+    limit: float | None
     step: float | None
     choices: tuple[str, ...]
+    aliases: tuple[str, ...]
 
 
 @cache
@@ -68,7 +72,8 @@ def _control(field: FieldDescription, form: FormField) -> FormControl:
     control = form.control or ("choice" if field.choices else CONTROLS[kind])
     empty = "" if control in ("text", "choice") else None
     default = empty if field.default is None else field.default
-    has_range = control in ("slider", "editor")
+    has_range = control in ("slider", "editor") or kind == "number"
+    names = (field.options.infotext, *field.options.infotext_aliases, *form.aliases)
     return FormControl(
         name=field.path,
         group=field.options.group,
@@ -76,9 +81,11 @@ def _control(field: FieldDescription, form: FormField) -> FormControl:
         initial=default if form.initial is None else form.initial,
         unset=(None if field.info.is_required() else default) if form.unset is None else form.unset,
         by_checkpoint=form.by_checkpoint,
-        numeric=kind in ("integer", "number"),
+        type=kind,
         minimum=(field.minimum if form.minimum is None else form.minimum) if has_range else None,
         maximum=(field.maximum if form.maximum is None else form.maximum) if has_range else None,
+        limit=field.maximum,
         step=form.step,
         choices=field.choices,
+        aliases=tuple(name for name in names if name),
     )

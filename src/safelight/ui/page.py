@@ -1,34 +1,27 @@
-"""The page: its tabs and the form of the Create tab as Gradio components.
+"""The page: its tabs as Gradio components.
 
-Gradio renders the form. Our scripts send its values to our own API; nothing passes through Gradio's queue. So a picture
-is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other built-in tab is an empty
-element that a script in ``static`` fills.
+Every built-in tab has empty elements that scripts in ``static`` fill; plug-ins build theirs from Gradio's components.
+The scripts call our own API, and nothing passes through Gradio's queue. So a picture is a job like any other: a reload,
+a second tab or a lost connection loses nothing.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from html import escape
-from itertools import zip_longest
-from typing import Any
 
 import gradio as gr
 from gradio.i18n import I18nData
 
 from safelight.gallery.thumbnails import MAX_SIDE
-from safelight.generation.fields import Group
 from safelight.plugins import Registry, hookimpl
-from safelight.ui.form_fields import FormControl, form_controls
 from safelight.ui.panels import PANELS, PageContext, Panel
 from safelight.ui.texts import LANGUAGES, load_texts
 
 _log = logging.getLogger(__name__)
 
-Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
 CONTAINER_CLASS = "sl-place"
 """CSS class of the elements that scripts fill."""
 
@@ -39,31 +32,11 @@ HEAD_HTML = """
 <script type="application/json" id="sl-fields">{fields}</script>
 <script type="module" src="{static}/main.js?{version}"></script>
 """
-PROMPTS = ("prompt", "negative_prompt")
-"""Fields that are placed one by one, not in rows."""
-ROWS: Mapping[Group, Sequence[tuple[str, ...]]] = {
-    "basic": (
-        ("width", "height"),
-        ("steps", "guidance_scale"),
-        ("sampler", "checkpoint"),
-        ("seed", "count"),
-    ),
-    "edit": (("strength",), ("inpaint.fill", "inpaint.padding"), ("inpaint.only_masked",)),
-    "hires": (("hires.scale", "hires.strength"), ("hires.upscaler", "hires.steps")),
-    "fine": (
-        ("schedule", "clip_skip"),
-        ("guidance_rescale", "guidance_method"),
-        ("guidance_start", "guidance_end"),
-        ("pag_scale", "eta"),
-        ("variation.seed", "variation.strength"),
-    ),
-}
-"""Fields of each row, by group; fields that are not listed follow in pairs at the end of their group."""
-PLACEHOLDERS = {"seed": "create.seed.random", "eta": "create.default"}
 STYLE_SHEETS = (
     "style",
     "gradio",
     "create",
+    "form",
     "stage",
     "editor",
     "gallery",
@@ -88,15 +61,6 @@ class Translations:
     def text(self, key: str) -> I18nData | str:
         """A text by its key; what is no key is its own text."""
         return self(key) if key in load_texts(LANGUAGES[0]) else key
-
-    def field_texts(self, name: str) -> dict[str, Any]:
-        """A field's label and its description, as arguments of a component."""
-        return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
-
-    def choice(self, name: str, value: str) -> tuple[I18nData | str, str]:
-        """A choice's label and value; a value without a translated label is its own label."""
-        key = f"create.{name}.{value}"
-        return (self(key) if key in load_texts(LANGUAGES[0]) else value), value
 
 
 def build_page(context: PageContext) -> gr.Blocks:
@@ -147,105 +111,15 @@ def add_container(name: str, **data: object) -> None:
     )
 
 
-def _build_create(context: PageContext) -> None:
-    """The Create panel: the form, and the stage beside it."""
+def _build_create(context: PageContext) -> None:  # noqa: ARG001  the script asks the API
+    """The Create panel: the places of the form and of the stage beside it."""
     with gr.Row(elem_id="sl-create"):
         with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
-            fields = _build_form(context.samplers, context.schedules, context.translations)
+            add_container("form-fields")
         with gr.Column(scale=3, min_width=320, elem_id="sl-stage-pane"):
             add_container("stage", thumbnail=MAX_SIDE)
-    _connect_events(fields)
 
 
 def _build_scripted(name: str, context: PageContext) -> None:  # noqa: ARG001  the script asks the API
     """A panel that a script in ``static`` fills."""
     add_container(name)
-
-
-def _build_form(samplers: Sequence[str], schedules: Sequence[str], t: Translations) -> Mapping[str, Field]:
-    """The form: the main fields, and the others in accordions. Fields have the names of our API."""
-    fields: dict[str, Field] = {}
-    controls = {each.name: each for each in form_controls() if each.control != "editor"}
-    choices = {
-        "sampler": ["", *samplers],
-        "schedule": ["", *schedules],
-        "checkpoint": [""],
-        "hires.upscaler": ["latent", "lanczos"],
-    }
-
-    def field(name: str, **options: Any) -> None:
-        fields[name] = _component(t, controls[name], choices.get(name), options)
-
-    def rows(group: Group) -> None:
-        """Add a group's fields: those in ``ROWS``, then all others."""
-        placed = [*PROMPTS, *(name for row in ROWS[group] for name in row)]
-        others = [name for name, each in controls.items() if each.group == group and name not in placed]
-        for row in [*ROWS[group], *zip_longest(others[::2], others[1::2])]:
-            names = [name for name in row if name]
-            with gr.Row(elem_classes="sl-pair") if len(names) > 1 else nullcontext():
-                for name in names:
-                    field(name, **({"placeholder": t(PLACEHOLDERS[name])} if name in PLACEHOLDERS else {}))
-
-    add_container("form-head")
-    field("prompt", lines=3, max_lines=14, placeholder=t("create.prompt.example"))
-    add_container("prompt-says")
-    field("negative_prompt", max_lines=8)
-    add_container("negative-says")
-    add_container("chips")
-    rows("basic")
-    with gr.Accordion(t("create.edit"), open=False, elem_id="sl-fold-edit"):
-        add_container("editor")
-        rows("edit")
-    with gr.Accordion(t("create.hires"), open=False, elem_id="sl-fold-hires"):
-        fields["hires.on"] = gr.Checkbox(False, **_common_options(t, "hires.on"))
-        rows("hires")
-    with gr.Accordion(t("create.fine"), open=False, elem_id="sl-fold-fine"):
-        rows("fine")
-    add_container("draw")
-    return fields
-
-
-def _common_options(t: Translations, name: str) -> dict[str, Any]:
-    """Arguments that the components of all fields have."""
-    element_id = f"sl-{name.replace('_', '-').replace('.', '-')}"
-    return {"elem_id": element_id, "interactive": True, **t.field_texts(name)}
-
-
-def _component(
-    t: Translations, control: FormControl, choices: Sequence[str] | None, options: Mapping[str, Any]
-) -> Field:
-    """The component of a control."""
-    arguments: dict[str, Any] = _common_options(t, control.name) | {"value": control.initial, **options}
-    if control.control == "slider":
-        slider: dict[str, Any] = {
-            "minimum": control.minimum,
-            "maximum": control.maximum,
-            "step": control.step,
-        }
-        return gr.Slider(buttons=[], **arguments, **slider)
-    if control.control == "choice":
-        name = control.name.rpartition(".")[2]
-        labelled: list[Any] = [t.choice(name, value) for value in control.choices]
-        return gr.Dropdown(choices or labelled, **arguments)
-    if control.control == "checkbox":
-        return gr.Checkbox(**arguments)
-    return gr.Textbox(**{"lines": 1, "max_lines": 1, **arguments})
-
-
-def _connect_events(fields: Mapping[str, Field]) -> None:
-    """Call the scripts when the user changes a field, and let them set fields; both run in the browser."""
-    for name, component in fields.items():
-        if isinstance(component, gr.Textbox):
-            continue  # Gradio's event misses text that is not typed; the scripts listen to the DOM event
-        component.input(
-            fn=None,
-            inputs=[component],
-            js=f"(value) => {{ window.safelight?.form.setByUser({name!r}, value); }}",
-            show_progress="hidden",
-        )
-    gr.Button("", elem_id="sl-fill", visible="hidden").click(
-        fn=None,
-        outputs=list(fields.values()),
-        js=f"() => window.safelight.form.takeUpdates({list(fields)})",
-        show_progress="hidden",
-    )

@@ -1,10 +1,17 @@
 // The controls for a request's fields, with their ranges and initial values: the list of ui/form_fields.py, from the page's head.
 
+import { parse } from "./core/api.js";
+
 /** @typedef {string | number | boolean | null} Value */
-/** @typedef {{name: string, group: string, control: string, initial: Value, unset: Value, by_checkpoint: boolean, numeric: boolean, minimum: number | null, maximum: number | null}} FormControl */
+/**
+ * A control, as ui/form_fields.py describes it; a limit that JavaScript cannot represent exactly is a string.
+ * @typedef {{name: string, group: string, control: "slider" | "text" | "choice" | "checkbox" | "editor", initial: Value, unset: Value,
+ *   by_checkpoint: boolean, type: "integer" | "number" | "boolean" | "string", minimum: number | null, maximum: number | null,
+ *   limit: number | string | null, step: number | null, choices: string[], aliases: string[]}} FormControl
+ */
 
 /** @type {FormControl[]} */
-export const CONTROLS = JSON.parse(document.querySelector("#sl-fields")?.textContent ?? "[]");
+export const CONTROLS = parse(document.querySelector("#sl-fields")?.textContent ?? "[]");
 /** @type {Record<string, FormControl>} */
 export const CONTROLS_BY_NAME = Object.fromEntries(CONTROLS.map((control) => [control.name, control]));
 

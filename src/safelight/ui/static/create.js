@@ -1,69 +1,91 @@
-// The Create tab around its form fields: recall, prompt explanation, styles and wildcards, the seed's buttons, the Draw button.
+// The Create tab around its form fields: recall, prompts and their history, styles and wildcards, the seed's buttons, the Draw button.
 
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
+import { isFinished } from "./core/job_store.js";
 import { registerShortcut } from "./core/shortcuts.js";
-import { formatNumber, t } from "./core/text.js";
+import { t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { registerHelpKey } from "./form/help.js";
+import { PromptHistory } from "./form/history.js";
+import { place } from "./form/popup.js";
+import { FormView } from "./form/view.js";
 import { fillWindow, showPane } from "./panes.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 /** @typedef {import("./form.js").Form} Form */
-/** @typedef {{tokens: number | null, chunks: number | null, per_chunk: number | null, wildcards: string[],
- *   spans: {start: number, end: number, weight: number}[], error: import("./types").ErrorBody | null}} PromptExplanation */
+/** @typedef {import("./core/job_store.js").JobStore} JobStore */
+/** @typedef {import("./form/prompt_field.js").PromptExplanation} PromptExplanation */
 
 const EXPLAIN_DELAY = 150; // milliseconds after the last key press
+const WEIGHT_STEP = 0.1;
 
-/** @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
+/** @param {Form} form @param {JobStore} jobStore */
 export function mountCreate(form, jobStore) {
   onElementAdded("#sl-create", fillWindow);
-  onElementAdded("#sl-form", (root) => {
-    root.tabIndex = -1; // so that Tab continues from the form when it has been focused
-    form.listenToInputs(root);
-  });
-  onElementAdded("#sl-form-head", (root) => mountRecall(root, form));
-  onElementAdded("#sl-chips", (root) => void mountChips(root, form));
-  onElementAdded("#sl-seed", (field) => mountSeedButtons(field, form, jobStore));
-  onElementAdded("#sl-draw", (root) => mountDrawBar(root, form, jobStore));
-  const fields = /** @type {const} */ ([["prompt", "#sl-prompt", "#sl-prompt-says"], ["negative_prompt", "#sl-negative-prompt", "#sl-negative-says"]]);
-  /** @type {Partial<Record<string, (explanation: PromptExplanation) => void>>} */
-  const show = {};
-  for (const [name, field, noteSelector] of fields) {
-    onElementAdded(noteSelector, (root) => (show[name] = (explanation) => showExplanation(root, explanation, name === "prompt")));
-    onElementAdded(`${field} textarea`, (area) => {
-      const showWeights = weightHighlighter(/** @type {HTMLTextAreaElement} */ (area));
-      const showNote = show[name];
-      show[name] = (explanation) => (showNote?.(explanation), showWeights(explanation));
+  onElementAdded("#sl-form", (root) => (root.tabIndex = -1)); // so that Tab continues from the form when it has been focused
+  onElementAdded("#sl-form-fields", (root) => {
+    const view = new FormView(root, form);
+    const history = new PromptHistory();
+    mountHead(root, view, form, history);
+    void mountChips(view, form);
+    mountSeedButtons(view, form, jobStore);
+    mountDrawBar(view, form, jobStore, history);
+    registerPromptKeys(view, form, history);
+    registerHelpKey();
+    explainOnChange(form, (answer) => {
+      view.prompts.prompt.explain(answer.prompt);
+      view.prompts.negative_prompt.explain(answer.negative_prompt);
     });
-  }
-  explainOnChange(form, (answer) => {
-    show.prompt?.(answer.prompt);
-    show.negative_prompt?.(answer.negative_prompt);
+    form.attach(view);
   });
 }
 
 /**
- * Submit the form as a job, which the stage then shows.
+ * Submit the form as a job, which the stage then shows; where a field's value is refused, it is shown there.
  * @param {Form} form
- * @param {import("./core/job_store.js").JobStore} jobStore
+ * @param {JobStore} jobStore
+ * @returns {Promise<boolean>}  whether there is a job now
  */
 export async function generate(form, jobStore) {
-  if (!String(form.values.prompt).trim() && !form.editor?.picture && !form.styles.length) {
-    document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus();
-    return toast(t("create.no_prompt"), { kind: "error" });
+  const isEmpty = !String(form.values.prompt).trim() && !form.editor?.picture && !form.styles.length;
+  const problems = isEmpty ? [{ field: "prompt", code: "page.no_prompt", message: t("create.no_prompt") }] : form.check();
+  if (problems.length) return form.refuse({ code: problems[0].code, message: "", problems }), false;
+  form.refuse({ code: "", message: "", problems: [] });
+  const values = { ...form.values };
+  try {
+    const job = await post("/v1/jobs", await form.request());
+    refuseWhenFailed(form, jobStore, job.id, values);
+    jobStore.add(job);
+    showPane("stage");
+    return true;
+  } catch (error) {
+    if (!(error instanceof ApiError) || !form.refuse(error)) throw error;
+    return false;
   }
-  const job = await post("/v1/jobs", await form.request());
-  jobStore.add(job);
-  showPane("stage");
 }
 
-/** @param {HTMLElement} root @param {Form} form */
-function mountRecall(root, form) {
+/** Show at its field why a job failed, if the field still has the value. @param {Form} form @param {JobStore} jobStore @param {string} id @param {Form["values"]} values  at that time */
+function refuseWhenFailed(form, jobStore, id, values) {
+  const stop = jobStore.subscribe((change) => {
+    if (change.type !== "job" || change.job.id !== id || !isFinished(change.job)) return;
+    stop();
+    const { error } = change.job;
+    if (error?.field && form.values[error.field] === values[error.field]) form.refuse(error);
+  });
+}
+
+/** The buttons above the prompt, and recall by drop and paste. @param {HTMLElement} root @param {FormView} view @param {Form} form @param {PromptHistory} history */
+function mountHead(root, view, form, history) {
   const recall = async (/** @type {BodyInit} */ body, /** @type {string} */ type) =>
     form.recall(await read(await request("POST", "/v1/recall", { body, headers: { "Content-Type": type } })));
-  const recallFile = withErrorToast((/** @type {File} */ file) => recall(file, file.type || "application/octet-stream"));
   const recallText = withErrorToast((/** @type {string} */ text) => recall(JSON.stringify({ text }), "application/json"));
+  const recallFile = withErrorToast(async (/** @type {File} */ file) => {
+    if (/^text\/|json$/.test(file.type)) return recallText(await file.text());
+    if (file.type && !file.type.startsWith("image/")) return toast(t("recall.not_picture", { name: file.name }), { kind: "error" });
+    await recall(file, file.type || "application/octet-stream");
+  });
 
   const openRecallDialog = () => {
     const area = h("textarea", { class: "sl-field sl-paste", rows: 8, "aria-label": t("recall.text"), placeholder: t("recall.example") });
@@ -87,12 +109,11 @@ function mountRecall(root, form) {
     });
     area.focus();
   };
-  setChildren(
-    root,
+  view.prompts.prompt.frame.head.append(
     h("div", { class: "sl-form-head" },
-      button({ icon: "reuse", label: t("recall"), onclick: openRecallDialog, id: "sl-recall" }),
-      button({ icon: "undo", label: t("create.reset"), onclick: () => form.reset(), kind: "quiet" }),
-      h("span", { class: "sl-hint" }, t("recall.drop")),
+      button({ icon: "reuse", label: t("recall"), onclick: openRecallDialog, id: "sl-recall", title: t("recall.drop") }),
+      historyButton(form, history),
+      button({ icon: "undo", label: t("create.reset"), iconOnly: true, onclick: () => form.reset() }),
     ),
   );
   registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen });
@@ -133,8 +154,8 @@ function isObject(text) {
   }
 }
 
-/** Toggle buttons for styles, and buttons that insert wildcards into the prompt. @param {HTMLElement} root @param {Form} form */
-async function mountChips(root, form) {
+/** Toggle buttons for styles, and buttons that insert wildcards into the prompt. @param {FormView} view @param {Form} form */
+async function mountChips(view, form) {
   const [{ styles }, { wildcards }] = await Promise.all([get("/v1/styles"), get("/v1/wildcards")]).catch((error) => (showError(error), [{ styles: [] }, { wildcards: [] }]));
   form.setStyles(styles.map((/** @type {{name: string}} */ { name }) => name));
   if (styles.length + wildcards.length === 0) return;
@@ -149,48 +170,39 @@ async function mountChips(root, form) {
     return chip;
   });
   const wildcardChips = wildcards.map((/** @type {{name: string, lines: number}} */ { name, lines }) =>
-    h("button", { type: "button", class: "sl-chip sl-wild", title: t("create.wildcard", { n: lines }), onclick: () => insertIntoPrompt(form, `__${name}__`) }, `__${name}__`));
+    h("button", { type: "button", class: "sl-chip sl-wild", title: t("create.wildcard", { n: lines }), onclick: () => view.prompts.prompt.insert(`__${name}__`) }, `__${name}__`));
   setChildren(
-    root,
+    view.chips,
     styleChips.length > 0 && h("div", { class: "sl-chips", role: "group", "aria-label": t("create.styles") }, h("span", { class: "sl-hint" }, t("create.styles")), styleChips),
     wildcardChips.length > 0 && h("div", { class: "sl-chips", role: "group", "aria-label": t("create.wildcards") }, h("span", { class: "sl-hint" }, t("create.wildcards")), wildcardChips),
   );
 }
 
-/** Insert text at the prompt's cursor. @param {Form} form @param {string} text */
-function insertIntoPrompt(form, text) {
-  const area = document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"));
-  const prompt = String(form.values.prompt);
-  const [from, to] = area ? [area.selectionStart, area.selectionEnd] : [prompt.length, prompt.length];
-  form.fill({ prompt: prompt.slice(0, from) + text + prompt.slice(to) });
-}
-
-/** @param {HTMLElement} field @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
-function mountSeedButtons(field, form, jobStore) {
+/** @param {FormView} view @param {Form} form @param {JobStore} jobStore */
+function mountSeedButtons(view, form, jobStore) {
   const lastSeed = () => jobStore.newestFirst().map((job) => job.result?.pictures?.[0]?.seed ?? job.request.seed).find((seed) => seed !== null && seed !== undefined);
-  field.classList.add("sl-with-buttons");
-  field.append(
-    h("div", { class: "sl-field-buttons" },
-      button({ icon: "dice", label: t("create.seed.dice"), iconOnly: true, onclick: () => form.fill({ seed: "" }) }),
-      button({ icon: "lock", label: t("create.seed.lock"), iconOnly: true, onclick: () => {
-        const seed = lastSeed();
-        if (seed === undefined) toast(t("create.seed.none"));
-        else form.fill({ seed: String(seed) });
-      } }),
-    ),
+  view.seed("seed").addButtons(
+    button({ icon: "dice", label: t("create.seed.dice"), iconOnly: true, onclick: () => form.setByUser("seed", "") }),
+    button({ icon: "lock", label: t("create.seed.lock"), iconOnly: true, onclick: () => {
+      const seed = lastSeed();
+      if (seed === undefined) toast(t("create.seed.none"));
+      else form.setByUser("seed", String(seed));
+    } }),
   );
 }
 
-/** @param {HTMLElement} root @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
-function mountDrawBar(root, form, jobStore) {
+/** @param {FormView} view @param {Form} form @param {JobStore} jobStore @param {PromptHistory} history */
+function mountDrawBar(view, form, jobStore, history) {
   const note = h("span", { class: "sl-draw-says", "aria-live": "polite" });
   let busy = false; // not the disabled attribute, which would lose the focus
   const submit = withErrorToast(async () => {
     if (busy) return;
     busy = true;
     drawButton.setAttribute("aria-disabled", "true");
+    view.commit();
+    const used = promptsOf(form);
     try {
-      await generate(form, jobStore);
+      if (await generate(form, jobStore)) history.add(used);
     } finally {
       busy = false;
       drawButton.removeAttribute("aria-disabled");
@@ -202,11 +214,49 @@ function mountDrawBar(root, form, jobStore) {
     note.textContent = unfinished ? t("create.waiting", { n: unfinished }) : "";
   };
   jobStore.subscribe((change) => change.type !== "preview" && update());
-  setChildren(root, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));
-  const isActive = () => noDialogOpen() && root.checkVisibility();
+  setChildren(view.drawBar, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));
+  const isActive = () => noDialogOpen() && view.drawBar.checkVisibility();
   registerShortcut("Ctrl+Enter", "keys.draw", () => drawButton.click(), { whileTyping: true, isActive });
-  registerShortcut("p", "keys.prompt", () => document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus(), { isActive });
+  registerShortcut("p", "keys.prompt", () => view.prompts.prompt.focus(), { isActive });
 }
+
+/** The keys of the prompts: weights, and the prompts that were used before. @param {FormView} view @param {Form} form @param {PromptHistory} history */
+function registerPromptKeys(view, form, history) {
+  const focused = () => Object.values(view.prompts).find(({ area }) => area === document.activeElement);
+  const options = { whileTyping: true, isActive: () => !!focused() };
+  registerShortcut("Ctrl+ArrowUp", "keys.weight.more", () => focused()?.changeWeight(WEIGHT_STEP), options);
+  registerShortcut("Ctrl+ArrowDown", "keys.weight.less", () => focused()?.changeWeight(-WEIGHT_STEP), options);
+  const leaf = (/** @type {1 | -1} */ direction) => {
+    const found = history.step(direction, promptsOf(form));
+    if (found) form.fill({ ...found });
+  };
+  registerShortcut("Alt+ArrowUp", "keys.history.older", () => leaf(1), options);
+  registerShortcut("Alt+ArrowDown", "keys.history.newer", () => leaf(-1), options);
+}
+
+/** A button that lists the prompts that were used last. @param {Form} form @param {PromptHistory} history */
+function historyButton(form, history) {
+  const id = "sl-prompt-history";
+  const popup = h("div", { id, class: "sl-popup sl-options-popup", popover: "auto", "aria-label": t("create.history") });
+  const opener = button({ icon: "history", label: t("create.history"), iconOnly: true, onclick: () => {}, popovertarget: id });
+  const use = (/** @type {import("./form/history.js").Prompts} */ { prompt, negative_prompt }) => {
+    popup.hidePopover();
+    form.fill({ prompt, negative_prompt });
+  };
+  popup.addEventListener("toggle", () => {
+    if (!popup.matches(":popover-open")) return;
+    const { entries } = history;
+    setChildren(popup, entries.length
+      ? [h("div", { class: "sl-options" }, entries.map((entry) => h("button", { type: "button", class: "sl-option", title: entry.prompt, onclick: () => use(entry) }, h("span", {}, entry.prompt)))),
+        button({ icon: "trash", label: t("create.history.clear"), kind: "quiet", onclick: () => (PromptHistory.clear(), popup.hidePopover()) })]
+      : h("p", { class: "sl-hint sl-no-option" }, t("create.history.empty")));
+    place(popup, opener);
+  });
+  return h("span", {}, opener, popup);
+}
+
+/** @param {Form} form @returns {import("./form/history.js").Prompts} */
+const promptsOf = ({ values }) => ({ prompt: String(values.prompt), negative_prompt: String(values.negative_prompt) });
 
 /** Ask the server to explain the prompts whenever they change. @param {Form} form @param {(answer: {prompt: PromptExplanation, negative_prompt: PromptExplanation}) => void} show */
 function explainOnChange(form, show) {
@@ -229,54 +279,6 @@ function explainOnChange(form, show) {
 /** An error in place of the explanation; null if the server could not be reached, so that the old counts stay. @param {unknown} error */
 function explanationOfError(error) {
   if (!(error instanceof ApiError) || error.status === 0) return null;
-  const explanation = { tokens: null, chunks: null, per_chunk: null, wildcards: [], spans: [], error: { code: error.code, message: error.message } };
+  const explanation = { tokens: null, chunks: null, per_chunk: null, wildcards: [], missing_wildcards: [], spans: [], error: { code: error.code, message: error.message, context: error.context } };
   return { prompt: explanation, negative_prompt: { ...explanation, error: null } };
-}
-
-/** @param {HTMLElement} root @param {PromptExplanation} explanation @param {boolean} showZero  whether to show a count of 0 tokens */
-function showExplanation(root, { tokens, chunks, per_chunk, wildcards, error }, showZero) {
-  root.classList.toggle("sl-bad", !!error);
-  if (error) return setChildren(root, h("p", { class: "sl-prompt-says" }, error.message));
-  const capacity = per_chunk && chunks ? per_chunk * chunks : null;
-  const count = tokens === null || (!tokens && !showZero) ? "" : t(capacity ? "create.tokens.of" : "create.tokens", { n: tokens, room: capacity ?? 0 });
-  const chunkNote = chunks && chunks > 1 ? t("create.chunks", { n: chunks }) : "";
-  const wildcardNote = wildcards.length ? t("create.wild", { names: wildcards.map((name) => `__${name}__`).join(", ") }) : "";
-  setChildren(root, h("p", { class: "sl-prompt-says" }, [count, chunkNote, wildcardNote].filter(Boolean).join(" · ")));
-}
-
-/**
- * Highlights behind a text area's words for their weight: warm for more than 1, cool for less.
- * @param {HTMLTextAreaElement} area
- * @returns {(explanation: PromptExplanation) => void}
- */
-function weightHighlighter(area) {
-  const backdrop = h("div", { class: "sl-marks", "aria-hidden": "true" });
-  area.parentElement?.classList.add("sl-marked");
-  area.before(backdrop);
-  const alignBackdrop = () => {
-    backdrop.style.top = `${area.offsetTop}px`;
-    backdrop.style.left = `${area.offsetLeft}px`;
-    backdrop.style.width = `${area.clientWidth}px`;
-    backdrop.style.height = `${area.clientHeight}px`;
-    backdrop.scrollTop = area.scrollTop;
-  };
-  const style = getComputedStyle(area);
-  for (const name of /** @type {const} */ (["font", "letterSpacing", "padding", "lineHeight"])) backdrop.style[name] = style[name];
-  area.addEventListener("scroll", alignBackdrop);
-  area.addEventListener("input", () => backdrop.replaceChildren()); // old highlights would no longer line up with the words
-  new ResizeObserver(alignBackdrop).observe(area);
-  return ({ spans }) => {
-    const text = area.value;
-    /** @type {(Node | string)[]} */
-    const parts = [];
-    let position = 0;
-    for (const { start, end, weight } of [...spans].sort((one, other) => one.start - other.start)) {
-      if (start < position) continue;
-      const strength = Math.min(1, Math.abs(Math.log2(Math.max(weight, 0.05))));
-      parts.push(text.slice(position, start), h("mark", { class: weight > 1 ? "sl-more" : "sl-less", style: `--strength: ${Math.round(20 + strength * 45)}%`, title: formatNumber(weight) }, text.slice(start, end)));
-      position = end;
-    }
-    backdrop.replaceChildren(...parts, text.slice(position), "\n");
-    alignBackdrop();
-  };
 }

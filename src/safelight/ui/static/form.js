@@ -1,17 +1,24 @@
-// The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
+// The form of the Create tab: the values of its fields, how they are set, and the request made from them. form/view.js shows it.
 
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { h, waitForElement } from "./core/dom.js";
+import { h } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
+import { PromptHistory } from "./form/history.js";
+import { seedProblem } from "./form/seed_field.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
 /** @typedef {import("./controls.js").Value} Value */
 /** @typedef {import("./controls.js").FormControl} FormControl */
-/** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
+/** @typedef {import("./form/combobox.js").Choice} Choice */
+/** @typedef {import("./types").ErrorBody} ErrorBody */
+/**
+ * A sampler or a schedule, and the kinds of checkpoints it works with.
+ * @typedef {{name: string, kinds: string[], aliases?: string[], stochastic?: boolean, calls_per_step?: number}} CompatibleChoice
+ */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 /** @typedef {"edit" | "hires" | "fine"} Accordion  a group of controls */
 
@@ -41,8 +48,10 @@ export class Form {
   #samplers = [];
   /** @type {CompatibleChoice[]} */
   #schedules = [];
-  /** Updates that Gradio has not taken yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
-  #updates = {};
+  /** What the server offers, by field. @type {Record<string, Choice[]>} */
+  choices = {};
+  /** Why the server refused values, by field. @type {Map<string, Pick<ErrorBody, "code" | "message" | "context" | "hint">>} */
+  refusals = new Map();
   /** Fields that the user changed before the form was first filled. @type {Set<string>} */
   #changedEarly = new Set();
   #ready = false;
@@ -51,6 +60,10 @@ export class Form {
   #listeners = new Set();
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
+  /** @type {(view: import("./form/view.js").FormView) => void} */
+  #resolveView = () => {};
+  /** @type {Promise<import("./form/view.js").FormView>} */
+  #view = new Promise((resolve) => (this.#resolveView = resolve));
 
   /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
   constructor(editor) {
@@ -71,43 +84,55 @@ export class Form {
     this.#listeners.add(listener);
   }
 
-  /** Called by Gradio when the user has changed a field. @param {string} name @param {Value} value */
+  /** Say what shows the form. @param {import("./form/view.js").FormView} view */
+  attach(view) {
+    this.#resolveView(view);
+  }
+
+  /** The user has changed a field. @param {string} name @param {Value} value */
   setByUser(name, value) {
     if (!this.#ready) this.#changedEarly.add(name);
+    this.refusals.delete(name);
     this.values[name] = value ?? DEFAULTS[name] ?? null;
     if (name === "checkpoint") this.selectCheckpoint(String(value));
     else this.#notify();
   }
 
-  /** Listen to the text fields. @param {HTMLElement} root  contains all fields */
-  listenToInputs(root) {
-    const names = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
-    root.addEventListener("input", ({ target }) => {
-      const isText = target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === "text" && target.role !== "combobox");
-      const name = isText && names[target.closest('.block[id^="sl-"]')?.id ?? ""];
-      if (name) this.setByUser(name, target.value);
-    });
-  }
-
-  /**
-   * Called by Gradio for the updates of its fields: fields with a pending update get it, the others keep their value, so that
-   * text that is being typed is not lost.
-   * @param {string[]} names
-   * @returns {unknown[]}
-   */
-  takeUpdates(names) {
-    const waiting = this.#updates;
-    this.#updates = {};
-    this.#ready = true;
-    return names.map((name) => ({ __type__: "update", ...waiting[name] }));
-  }
-
   /** Set fields. @param {Record<string, Value>} values */
   fill(values) {
     Object.assign(this.values, values);
-    for (const [name, value] of Object.entries(values)) this.#updates[name] = { ...this.#updates[name], value };
-    document.querySelector(/** @type {"button"} */ ("#sl-fill"))?.click();
+    for (const name of Object.keys(values)) this.refusals.delete(name);
     this.#notify();
+  }
+
+  /** The values of a form that nobody has changed. @returns {Record<string, Value>} */
+  get defaults() {
+    return { ...DEFAULTS, ...this.#checkpointDefaults(String(this.values.checkpoint)) };
+  }
+
+  /**
+   * Show at its fields why a request was refused.
+   * @param {Pick<ErrorBody, "code" | "message" | "hint" | "context" | "field" | "problems">} error
+   * @returns {boolean}  whether everything has been shown; otherwise there is no field for it
+   */
+  refuse(error) {
+    const problems = error.problems?.length ? error.problems : [error];
+    const named = problems.map((problem) => ({ name: controlOf(problem.field ?? ""), problem }));
+    this.refusals = new Map(named.flatMap(({ name, problem }) => (name ? [[name, problem]] : [])));
+    this.#notify();
+    void this.#view.then((view) => view.showRefused());
+    return named.every(({ name }) => name !== null);
+  }
+
+  /** What is wrong with the values, as far as that can be said without the server. @returns {import("./types").FieldProblem[]} */
+  check() {
+    const multiple = this.checkpoint?.draws?.size_multiple ?? 1;
+    return FORM_CONTROLS.flatMap((control) => {
+      const { name } = control;
+      const value = this.values[name];
+      const problem = isSeed(control) ? seedProblem(String(value ?? ""), BigInt(control.limit ?? 0)) : name === "width" || name === "height" ? multipleProblem(Number(value), multiple) : null;
+      return problem ? [{ field: name, message: "", ...problem }] : [];
+    });
   }
 
   /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
@@ -138,8 +163,10 @@ export class Form {
     const checkpoints = models.filter((model) => model.kind === "checkpoint");
     this.checkpoints = new Map(checkpoints.map((model) => [model.id, model]));
     const defaultModel = checkpoints.find((model) => model.default);
-    this.#setChoices("checkpoint", [[t("create.checkpoint.usual", { name: defaultModel?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(modelChoice)]);
-    this.#setChoices("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(modelChoice)]);
+    this.choices.checkpoint = [{ value: "", label: t("create.checkpoint.usual", { name: defaultModel?.id ?? "" }), detail: familyOf(defaultModel) }, ...checkpoints.filter((model) => !model.default).map(modelChoice)];
+    this.choices["hires.upscaler"] = [{ value: "latent", label: t("create.hires.latent") }, ...models.filter((model) => model.kind === "upscaler").map(modelChoice)];
+    this.#setCompatibleChoices(String(this.values.checkpoint));
+    this.#notify();
   }
 
   /** Set the samplers and schedules to choose from; those that do not work with the checkpoint are left out. @param {CompatibleChoice[]} samplers @param {CompatibleChoice[]} schedules */
@@ -147,6 +174,7 @@ export class Form {
     this.#samplers = samplers;
     this.#schedules = schedules;
     this.#setCompatibleChoices(String(this.values.checkpoint));
+    this.#notify();
   }
 
   /** Remove selected styles that do not exist. @param {string[]} names */
@@ -160,6 +188,7 @@ export class Form {
     const typed = Object.fromEntries([...this.#changedEarly].map((name) => [name, this.values[name]]));
     const checkpoint = this.#checkpointValue(String(values.checkpoint ?? ""));
     const currentCheckpoint = this.#findCheckpoint(checkpoint)?.id ?? "";
+    this.#ready = true;
     const stored = Object.fromEntries(Object.entries(values).filter(([name]) => name in DEFAULTS && (drawn === currentCheckpoint || !CONTROLS_BY_NAME[name]?.by_checkpoint)));
     this.styles = styles;
     this.#setCompatibleChoices(checkpoint);
@@ -212,10 +241,14 @@ export class Form {
     this.fill(fitSize(width, height, this.checkpoint?.draws));
   }
 
+  /** Show a field, in its accordion if it has one, and focus it. @param {string} name */
+  async showField(name) {
+    (await this.#view).show(name);
+  }
+
   /** Open an accordion. @param {Accordion} accordion */
   async openAccordion(accordion) {
-    const bar = await waitForElement(`#sl-fold-${accordion} > button`);
-    if (!bar.classList.contains("open")) bar.click();
+    (await this.#view).folds.get(accordion)?.set(true);
   }
 
   /**
@@ -229,7 +262,7 @@ export class Form {
     /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
     const parts = { hires: !!v[HIRES_SWITCH], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
     const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
-    const values = controls.map((control) => [control.name, isNumberAsText(control) ? parseWhole(v[control.name]) : v[control.name]]);
+    const values = controls.map((control) => [control.name, isSeed(control) ? parseWhole(v[control.name]) : v[control.name]]);
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
     given.kind = "generate";
     if (this.styles.length) given.styles = this.styles;
@@ -243,9 +276,10 @@ export class Form {
     return given;
   }
 
-  /** Remove the form's values from localStorage. */
+  /** Remove the form's values and the prompts from localStorage. */
   static clearStorage() {
     localStorage.removeItem(STORAGE_KEY);
+    PromptHistory.clear();
   }
 
   /** The value of the checkpoint field: empty for the default checkpoint and for one that does not exist. @param {string} id */
@@ -267,15 +301,10 @@ export class Form {
 
   /** @param {string} checkpoint */
   #setCompatibleChoices(checkpoint) {
-    const kind = this.#findCheckpoint(checkpoint)?.draws?.kind;
-    const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !kind || kinds.includes(kind)).map(({ name }) => nameChoice(name));
-    this.#setChoices("sampler", [[t("create.sampler.usual"), ""], ...fits(this.#samplers)]);
-    this.#setChoices("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
-  }
-
-  /** @param {string} name @param {[string, string][]} choices  labels with values */
-  #setChoices(name, choices) {
-    this.#updates[name] = { value: this.values[name], ...this.#updates[name], choices };
+    const defaults = this.#findCheckpoint(checkpoint)?.draws;
+    const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !defaults || kinds.includes(defaults.kind));
+    this.choices.sampler = [{ value: "", label: t("create.sampler.usual", { name: defaults?.sampler ?? "" }) }, ...fits(this.#samplers).map(samplerChoice)];
+    this.choices.schedule = [{ value: "", label: t("create.schedule.usual") }, ...fits(this.#schedules).map(({ name }) => ({ value: name, label: name }))];
   }
 
   /**
@@ -292,10 +321,11 @@ export class Form {
       const hasControl = name in DEFAULTS || name === BLUR;
       if (value === null || (!hasControl && !value)) continue;
       const control = CONTROLS_BY_NAME[name];
-      const [min, max] = [control?.minimum ?? -Infinity, control?.maximum ?? Infinity];
+      const typed = control?.control !== "editor" && typeof control?.limit === "number" ? control.limit : null; // above the end of a slider
+      const [min, max] = [control?.minimum ?? -Infinity, typed ?? control?.maximum ?? Infinity];
       if (!hasControl) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
       else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
-      else fillable[name] = control && isNumberAsText(control) ? String(value) : value;
+      else fillable[name] = control && isSeed(control) ? String(value) : value;
     }
     return { fillable, outOfRange };
   }
@@ -383,12 +413,34 @@ function nest(pairs) {
   return fields;
 }
 
-/** Whether a number is entered in a text field. @param {FormControl} control */
-const isNumberAsText = ({ control, numeric }) => numeric && control === "text";
-/** @param {Model} model @returns {[string, string]} */
-const modelChoice = (model) => [model.id, model.id];
-/** @param {string} name @returns {[string, string]} */
-const nameChoice = (name) => [name, name];
+/** Whether a control is a seed's: a number with so many digits is a text. @param {FormControl} control */
+const isSeed = ({ control, type }) => type === "integer" && control === "text";
+
+/** The control of a request's field; of a part of the request, its switch or its first control. @param {string} field @returns {string | null} */
+function controlOf(field) {
+  if (field in DEFAULTS) return field;
+  if (`${field}.on` in DEFAULTS) return `${field}.on`;
+  return (field && FORM_CONTROLS.find(({ name }) => name.startsWith(`${field}.`))?.name) || null;
+}
+
+/** What is wrong with a side, as the server would say it. @param {number} side @param {number} multiple */
+function multipleProblem(side, multiple) {
+  const lower = Math.max(multiple, side - (side % multiple));
+  return side % multiple ? { code: "request.not_multiple", context: { multiple, nearest: [lower, lower + multiple] } } : null;
+}
+
+/** @param {Model} model @returns {Choice} */
+const modelChoice = (model) => ({ value: model.id, label: model.id, detail: familyOf(model) });
+/** @param {Model | undefined} model */
+const familyOf = (model) => model?.family ?? "";
+/** @param {CompatibleChoice} sampler @returns {Choice} */
+const samplerChoice = ({ name, aliases = [], stochastic = false, calls_per_step = 1 }) => ({
+  value: name,
+  label: name,
+  aliases,
+  group: t(stochastic ? "create.sampler.stochastic" : "create.sampler.steady"),
+  detail: calls_per_step > 1 ? t("create.sampler.calls", { n: calls_per_step }) : "",
+});
 
 /**
  * A whole number from a text field, or undefined. Other text, and a number that JavaScript cannot represent exactly, is sent

@@ -9,17 +9,18 @@ import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/te
 import { showError, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
-import { Editor } from "./editor.js";
 import { Form } from "./form.js";
-import { mount as mountGallery } from "./gallery.js";
-import { mount as mountModels } from "./models.js";
-import { mount as mountModerate } from "./moderate.js";
 import { mountStage } from "./stage.js";
-import { mount as mountSystem } from "./system.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
-const MOUNTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
+/** The scripts of the other tabs, loaded when a tab is first shown. @type {Record<string, () => Promise<{mount: (root: HTMLElement, context: import("./types").PageContext) => void}>>} */
+const TAB_SCRIPTS = {
+  gallery: () => import("./gallery.js"),
+  moderate: () => import("./moderate.js"),
+  models: () => import("./models.js"),
+  system: () => import("./system.js"),
+};
 const TAB_KEY = "safelight.tab";
 const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
 let knownModels = "";
@@ -34,8 +35,11 @@ async function start() {
   /** @type {[import("./types").Session, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const jobStore = new JobStore();
-  const form = new Form(waitForElement("#sl-editor").then((root) => new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) })));
-  /** @type {any} */ (window).safelight = { form, jobStore }; // called by the Gradio events in page.py
+  const form = new Form(waitForElement("#sl-editor").then(async (root) => {
+    const { Editor } = await import("./editor.js");
+    return new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) });
+  }));
+  /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
 
@@ -43,7 +47,7 @@ async function start() {
   mountCreate(form, jobStore);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
   onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
-  for (const [name, mount] of Object.entries(MOUNTS)) onElementAdded(`#sl-${name}`, (root) => mount(root, context));
+  for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
@@ -56,11 +60,11 @@ async function start() {
   restoreTab();
 
   await loadChoices(form).catch(showError);
-  await waitForElement("#sl-fill");
+  await waitForElement("#sl-prompt");
   form.restore();
 }
 
-/** Load the choices of the form's dropdowns. @param {Form} form */
+/** Load the choices of the form's lists. @param {Form} form */
 async function loadChoices(form) {
   const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
   setModels(form, data);
@@ -79,7 +83,6 @@ function setModels(form, models) {
   if (key === knownModels) return;
   knownModels = key;
   form.setModels(models);
-  if (form.ready) form.fill({});
 }
 
 /** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */

@@ -6,6 +6,19 @@ export interface ErrorBody {
   code: string;
   message: string;
   hint?: string | null;
+  /** Path of the request's field that is wrong, with dots. */
+  field?: string | null;
+  /** Values for a message of one's own. */
+  context?: Record<string, any> | null;
+  /** Every field that is wrong, where several are. */
+  problems?: FieldProblem[] | null;
+}
+
+export interface FieldProblem {
+  field: string;
+  code: string;
+  message: string;
+  context?: Record<string, any> | null;
 }
 
 export interface JobProgress {

@@ -11,6 +11,9 @@ export class ApiError extends Error {
     super(failure.message);
     this.code = failure.code;
     this.hint = failure.hint ?? "";
+    this.field = failure.field ?? "";
+    this.context = failure.context ?? {};
+    this.problems = failure.problems ?? [];
     this.status = status;
     this.wait = wait;
   }
@@ -99,7 +102,7 @@ async function receive(received) {
 /** @param {Response} response @returns {Promise<import("../types").ErrorBody>} */
 async function errorBodyOf(response) {
   try {
-    const { error } = await response.json();
+    const { error } = parse(await response.text());
     return typeof error?.message === "string" ? error : { code: "page.answer", message: response.statusText };
   } catch {
     return { code: "page.answer", message: response.statusText || String(response.status) };

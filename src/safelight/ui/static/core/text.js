@@ -40,6 +40,15 @@ export function t(key, values = {}) {
   });
 }
 
+/** Whether there is a text. @param {string} key */
+export const hasText = (key) => key in catalogue;
+
+/** A text with its {placeholders}. @param {string} key */
+export const textOf = (key) => catalogue[key] ?? key;
+
+/** Alternatives: "a, b or c". @param {string[]} items */
+export const formatChoice = (items) => new Intl.ListFormat(language, { type: "disjunction" }).format(items);
+
 /** @param {number} value @param {number} [digits]  maximum number of decimals */
 export const formatNumber = (value, digits = 2) =>
   new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);

@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { button, h } from "./dom.js";
+import { errorText, isServersText } from "./error_text.js";
 import { t } from "./text.js";
 
 const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds a message stays visible
@@ -40,7 +41,8 @@ export function showError(error) {
     toast(t("error.page"), { kind: "error", hint: String(error) });
     throw error;
   }
-  toast(error.code === "page.offline" ? t("error.offline") : error.message, { kind: "error", hint: error.hint });
+  if (error.code === "page.offline") return toast(t("error.offline"), { kind: "error" });
+  toast(errorText(error), { kind: "error", hint: isServersText(error) ? error.hint : "" });
 }
 
 /**

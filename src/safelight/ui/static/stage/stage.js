@@ -1,6 +1,7 @@
 // The stage of the Create tab: the pictures of the selected job as large as they fit, with its progress, and the actions on a picture.
 
 import { button, h, icon, setChildren } from "../core/dom.js";
+import { errorText, isServersText } from "../core/error_text.js";
 import { isFinished } from "../core/job_store.js";
 import { decisionBadge, fileUrl, pictureFrame, thumbnailUrl } from "../core/picture.js";
 import { formatNumber, formatPercent, t } from "../core/text.js";
@@ -130,7 +131,7 @@ export class Stage {
     const focused = this.buttons.contains(document.activeElement);
     setChildren(this.buttons, jobButtons(job, jobStore));
     if (focused) (this.buttons.querySelector("button") ?? this.element).focus();
-    setChildren(this.errorBox, job.error && h("div", { class: "sl-job-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
+    setChildren(this.errorBox, job.error && h("div", { class: "sl-job-error" }, icon("warning"), h("div", {}, h("p", {}, errorText(job.error)), isServersText(job.error) && job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
   }
 
   /** The pictures, and places for those that are still to come. */

@@ -1,0 +1,56 @@
+// A part of the form that unfolds: it remembers whether it is open, and says how many of its fields are not at their defaults.
+
+import { h, icon } from "../core/dom.js";
+import { t } from "../core/text.js";
+
+const STORAGE_KEY = "safelight.folds";
+
+export class Fold {
+  #opened = false;
+
+  /**
+   * @param {string} name  its element's id is sl-fold-<name>
+   * @param {string} title
+   * @param {{onopen?: () => void}} [options]  onopen: called when it is first opened
+   */
+  constructor(name, title, { onopen = () => {} } = {}) {
+    this.name = name;
+    this.onopen = onopen;
+    const id = `sl-fold-${name}`;
+    this.count = h("span", { class: "sl-fold-count" });
+    this.button = h("button", { type: "button", class: "sl-fold-button", "aria-expanded": "false", "aria-controls": `${id}-content`, onclick: () => this.set(!this.open) }, icon("right"), h("span", {}, title), this.count);
+    this.content = h("div", { id: `${id}-content`, class: "sl-fold-content", hidden: true });
+    this.element = h("section", { id, class: "sl-fold", "aria-label": title }, this.button, this.content);
+    if (readOpen().includes(name)) this.set(true);
+  }
+
+  get open() {
+    return !this.content.hidden;
+  }
+
+  /** Open or close it. @param {boolean} open */
+  set(open) {
+    this.content.hidden = !open;
+    this.button.setAttribute("aria-expanded", String(open));
+    const others = readOpen().filter((name) => name !== this.name);
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(open ? [...others, this.name] : others));
+    if (!open || this.#opened) return;
+    this.#opened = true;
+    this.onopen();
+  }
+
+  /** @param {number} changed  number of its fields that are not at their defaults */
+  showCount(changed) {
+    this.count.textContent = changed ? t("create.fold.changed", { n: changed }) : "";
+  }
+}
+
+/** Names of the folds that are open. @returns {string[]} */
+function readOpen() {
+  try {
+    const names = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
+    return Array.isArray(names) ? names : [];
+  } catch {
+    return [];
+  }
+}

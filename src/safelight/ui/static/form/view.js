@@ -1,0 +1,141 @@
+// The form on the page: a field for each control in its place, which shows the form's values and reports what the user makes of them.
+
+import { CONTROLS, CONTROLS_BY_NAME } from "../controls.js";
+import { h, setChildren } from "../core/dom.js";
+import { errorWithHint } from "../core/error_text.js";
+import { t } from "../core/text.js";
+import { makeField } from "./fields.js";
+import { Fold } from "./fold.js";
+import { PromptField } from "./prompt_field.js";
+import { SeedField } from "./seed_field.js";
+import { editedSizeNote, SizeField } from "./size_field.js";
+
+/** @typedef {import("./fields.js").Field} Field */
+/** @typedef {import("../form.js").Form} Form */
+
+/** The folds with the fields that come first in each; a group's other fields follow in the request's order. @type {Record<import("../form.js").Accordion, string[]>} */
+const FOLDS = { edit: ["strength"], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
+/** The fields that are always visible, by row; other fields of their group follow. */
+const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
+/** Fields that have a place of their own. */
+const PLACED = new Set(["prompt", "negative_prompt", "width", "height", ...BASIC_ROWS.flat()]);
+
+export class FormView {
+  /** In the order of the page. @type {Map<string, Field>} */
+  #fields = new Map();
+  /** @type {Map<string, Fold>} */
+  folds = new Map();
+
+  /**
+   * @param {HTMLElement} root  an empty element
+   * @param {Form} form
+   */
+  constructor(root, form) {
+    this.form = form;
+    const prompt = (/** @type {"prompt" | "negative_prompt"} */ name, /** @type {number} */ rows) =>
+      new PromptField(CONTROLS_BY_NAME[name], { onchange: (value) => form.setByUser(name, value), rows, placeholder: name === "prompt" ? t("create.prompt.example") : undefined });
+    this.prompts = { prompt: prompt("prompt", 3), negative_prompt: prompt("negative_prompt", 1) };
+    this.size = new SizeField({ width: CONTROLS_BY_NAME.width, height: CONTROLS_BY_NAME.height }, (values) => Object.entries(values).forEach(([name, value]) => form.setByUser(name, value)));
+    this.chips = h("div", { id: "sl-chips" });
+    this.drawBar = h("div", { id: "sl-draw" });
+    for (const [name, field] of Object.entries(this.prompts)) this.#fields.set(name, field);
+    const basic = [...BASIC_ROWS.map((names) => this.#row(names)), ...this.#others("basic")];
+    const folds = /** @type {import("../form.js").Accordion[]} */ (Object.keys(FOLDS)).map((group) => this.#fold(group));
+    setChildren(root, this.prompts.prompt.frame.element, this.prompts.negative_prompt.frame.element, this.chips, basic, folds, this.drawBar);
+    form.subscribe(() => this.#update());
+    this.#update();
+  }
+
+  /** The field of a control; null: there is none. @param {string} name @returns {Field | null} */
+  field(name) {
+    return this.#fields.get(name) ?? null;
+  }
+
+  /** The field of a seed. @param {string} name @returns {SeedField} */
+  seed(name) {
+    const field = this.field(name);
+    if (!(field instanceof SeedField)) throw new Error(`${name} is not a seed.`);
+    return field;
+  }
+
+  /** Show a field, in its fold if it has one, and focus it. @param {string} name */
+  show(name) {
+    const field = this.field(name);
+    const fold = field && [...this.folds.values()].find(({ content }) => content.contains(field.frame.element));
+    fold?.set(true);
+    field?.focus();
+    field?.frame.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Let all texts follow their values. */
+  commit() {
+    for (const field of this.#fields.values()) field.commit?.();
+  }
+
+  /** Show and focus the first field whose value was refused. */
+  showRefused() {
+    const first = [...this.#fields.keys()].find((name) => this.form.refusals.has(name));
+    if (first) this.show(first);
+  }
+
+  #update() {
+    const { form } = this;
+    for (const [name, field] of this.#fields) {
+      const choices = form.choices[name];
+      if (choices) field.setChoices?.(choices);
+      field.show(form.values[name]);
+      const refusal = form.refusals.get(name);
+      field.refuse(refusal ? errorWithHint(refusal) : "");
+    }
+    const { width, height } = form.values;
+    this.size.update(form.checkpoint?.draws, editedSizeNote({ width: Number(width), height: Number(height) }, form.editor));
+    const defaults = form.defaults;
+    for (const [group, fold] of this.folds) {
+      const names = [...this.#fields.keys()].filter((name) => groupOf(name) === group);
+      fold.showCount(names.filter((name) => (form.values[name] ?? "") !== (defaults[name] ?? "")).length);
+    }
+  }
+
+  /** @param {string[]} names @returns {HTMLElement} */
+  #row(names) {
+    const elements = names.map((name) => (name === "size" ? this.#sizeElement() : this.#add(name, names.length > 1 ? "short" : "line")));
+    return elements.length > 1 ? h("div", { class: "sl-form-pair" }, elements) : elements[0];
+  }
+
+  #sizeElement() {
+    for (const side of /** @type {const} */ (["width", "height"])) this.#fields.set(side, this.size.side(side));
+    return this.size.frame.element;
+  }
+
+  /** @param {string} name @param {"line" | "short"} [layout] @returns {HTMLElement} */
+  #add(name, layout) {
+    const control = CONTROLS_BY_NAME[name] ?? switchControl(name);
+    const field = makeField(control, (value) => this.form.setByUser(name, value), layout);
+    this.#fields.set(name, field);
+    return field.frame.element;
+  }
+
+  /** The fields of a group that have no place yet. @param {string} group @param {string[]} [placed] @returns {HTMLElement[]} */
+  #others(group, placed = []) {
+    const names = CONTROLS.filter((control) => control.group === group && control.control !== "editor").map(({ name }) => name);
+    return names.filter((name) => !PLACED.has(name) && !placed.includes(name)).map((name) => this.#add(name));
+  }
+
+  /** @param {import("../form.js").Accordion} group */
+  #fold(group) {
+    const editor = group === "edit" ? h("div", {}) : null;
+    const fold = new Fold(group, t(`create.${group}`), { onopen: () => editor?.append(h("div", { id: "sl-editor" })) });
+    fold.content.append(...(editor ? [editor] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
+    this.folds.set(group, fold);
+    return fold.element;
+  }
+}
+
+/** The control of a switch that has no field in the request. @param {string} name @returns {import("../controls.js").FormControl} */
+const switchControl = (name) => ({
+  name, group: name.split(".")[0], control: "checkbox", type: "boolean", initial: false, unset: null, by_checkpoint: false,
+  minimum: null, maximum: null, limit: null, step: null, choices: [], aliases: [],
+});
+
+/** @param {string} name */
+const groupOf = (name) => CONTROLS_BY_NAME[name]?.group ?? name.split(".")[0];
