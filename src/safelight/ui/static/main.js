@@ -7,19 +7,21 @@ import { JobStore } from "./core/job_store.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
+import { beginWithPreferred, loadPreferences } from "./core/user_preferences.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { Form } from "./form.js";
 import { mountStage } from "./stage.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
-const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
+const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system", "settings"]);
 /** The scripts of the other tabs, loaded when a tab is first shown. @type {Record<string, () => Promise<{mount: (root: HTMLElement, context: import("./types").PageContext) => void}>>} */
 const TAB_SCRIPTS = {
   gallery: () => import("./gallery.js"),
   moderate: () => import("./moderate.js"),
   models: () => import("./models.js"),
   system: () => import("./system.js"),
+  settings: () => import("./settings.js"),
 };
 const TAB_KEY = "safelight.tab";
 const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
@@ -32,8 +34,8 @@ async function showTab(name) {
 }
 
 async function start() {
-  /** @type {[import("./types").Session, void]} */
-  const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
+  /** @type {[import("./types").Session, void, void]} */
+  const [me] = await Promise.all([get("/v1/session"), loadTexts(), loadPreferences()]);
   const jobStore = new JobStore();
   const form = new Form(waitForElement("#sl-editor").then(async (root) => {
     const { Editor } = await import("./editor.js");
@@ -62,6 +64,7 @@ async function start() {
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
   form.restore();
+  beginWithPreferred(form);
 }
 
 /** Load the choices of the form's lists. @param {Form} form */

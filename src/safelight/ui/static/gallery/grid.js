@@ -1,6 +1,7 @@
 // A virtualized grid: only tiles near the visible area are in the document.
 
 import { h } from "../core/dom.js";
+import { cachedPreferences } from "../core/text.js";
 import { cancelLoading, loadTile, makeTile, showBroken, updateTile } from "./tile.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
@@ -124,7 +125,7 @@ export class Grid {
     const first = Math.round(this.#scrollTop / (this.#rowHeight || 1)) * this.columns;
     const was = this.#viewport.width;
     this.#viewport = { width, height };
-    const least = width < NARROW_GRID ? MIN_TILE_NARROW : MIN_TILE;
+    const least = width < NARROW_GRID ? MIN_TILE_NARROW : (cachedPreferences().tile_size ?? MIN_TILE);
     const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
     const side = (width - GAP * (columns - 1)) / columns;
     if (columns !== this.columns || side + GAP !== this.#rowHeight) {
