@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 
-TABS = ("create", "gallery", "moderate", "models", "system")
+TABS = ("create", "gallery", "moderate", "models", "system", "settings")
 
 
 OPTIONS = {
