@@ -165,7 +165,9 @@ class Upload:
             kind = identify(read_header(self._temporary)).kind
         except CheckpointInvalidError as error:  # of the name under which it arrived
             raise CheckpointInvalidError(
-                error.message.replace(str(self._temporary), self._name), hint="Give a complete file."
+                error.message.replace(str(self._temporary), self._name),
+                hint="Give a complete file.",
+                context={"reason": "incomplete"},
             ) from error
         folder = KIND_FOLDERS.get(kind)
         if folder is not None:
@@ -174,10 +176,12 @@ class Upload:
             raise CheckpointInvalidError(
                 f"{self._name} is a classifier, which needs its configuration too.",
                 hint="Download it with: safelight models pull OWNER/NAME",
+                context={"reason": "classifier"},
             )
         raise CheckpointInvalidError(
             f"What {self._name} is cannot be told from its content.",
             hint="It is none of the kinds of weights that Safelight knows.",
+            context={"reason": "unknown_kind"},
         )
 
     def close(self) -> None:
