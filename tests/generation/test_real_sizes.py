@@ -32,7 +32,10 @@ GB = 10**9
 CUDA = torch.device("cuda")
 CASES = [
     pytest.param("sd1", 1, id="sd1 on 1 GB"),
-    *(pytest.param(name, 8, marks=pytest.mark.slow, id=name) for name in published_families()),
+    *(
+        pytest.param(name, 8, marks=(pytest.mark.slow, pytest.mark.timeout(1800)), id=name)
+        for name in published_families()
+    ),
 ]
 """Families and gigabytes of the card; the first also without ``make test-slow``."""
 

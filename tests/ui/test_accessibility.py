@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
+from tests.ui.generation import job_of, on_stage, strip_job, wait_for_state
 
 TABS = ("create", "gallery", "moderate", "models", "system", "settings")
 
@@ -46,10 +47,48 @@ def test_no_serious_finding(opened: Page, look: Literal["light", "dark"]) -> Non
             f"document.querySelector('#sl-{tab if tab != 'create' else 'stage'}').childElementCount"
         )
         page.wait_for_timeout(500)
-        found = Axe().run(page, options=OPTIONS[look]).response["violations"]
-        serious = [
-            (each["id"], [node["html"][:200] for node in each["nodes"]][:4])
-            for each in found
-            if each["impact"] in ("serious", "critical")
-        ]
-        assert not serious, f"{tab}: {serious}"
+        assert not serious_findings(page, look), tab
+
+
+def serious_findings(page: Page, look: str) -> list[tuple[str, list[str]]]:
+    """The rules that the page breaks seriously, with the elements that do."""
+    found = Axe().run(page, options=OPTIONS[look]).response["violations"]
+    return [
+        (each["id"], [node["html"][:200] for node in each["nodes"]][:4])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_actions_on_an_image_have_no_serious_finding(
+    opened: Page, studio: ServeProcess, look: Literal["light", "dark"]
+) -> None:
+    page = opened
+    page.emulate_media(color_scheme=look)
+    page.locator("#sl-tab-create-button").click()
+    first = strip_job(page, studio.submit(9300, count=2))
+    wait_for_state(first, "succeeded")
+    source = job_of(studio, first)["result"]["pictures"][0]["id"]
+    sent = studio.request("POST", "/v1/jobs", json={"kind": "upscale", "parent": source, "by": 3})
+    upscaled = strip_job(page, sent.json()["id"])
+    wait_for_state(upscaled, "succeeded")
+    if page.locator(".sl-pane-switch").is_visible():
+        page.locator('.sl-pane-switch [data-pane="stage"]').click()
+    on_stage(first).locator(".sl-frame").nth(1).focus()
+    assert not serious_findings(page, look), "a grid"
+    for keys in ("Shift+F10", "Shift+v", "Shift+x"):
+        page.keyboard.press(keys)
+        expect(page.locator(".sl-popover")).to_be_visible()
+        assert not serious_findings(page, look), keys
+        page.keyboard.press("Escape")
+    on_stage(upscaled)
+    expect(page.locator(".sl-slot").get_by_role("slider")).to_be_visible()
+    assert not serious_findings(page, look), "compared in place"
+    page.locator(".sl-slot").get_by_role("slider").press("Enter")
+    viewer = page.get_by_role("dialog", name="Picture")
+    if not viewer.get_by_role("complementary").is_visible():
+        viewer.get_by_role("button", name="Details").click()
+    expect(viewer.get_by_role("button", name="Source")).to_be_visible()
+    assert not serious_findings(page, look), "the viewer"
+    page.keyboard.press("Escape")

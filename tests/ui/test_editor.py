@@ -1,4 +1,4 @@
-"""The image editor in a real browser: painting by mouse, pen, fingers and keys, and outpainting handles."""
+"""The image editor in a real browser: brush, lasso and fill by mouse, pen, fingers and keys, and handles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from safelight.ui.form_fields import controls_json
@@ -16,7 +16,8 @@ from safelight.ui.form_fields import controls_json
 SIZE = (320, 240)
 HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
 <link rel="stylesheet" href="style.css"><link rel="stylesheet" href="editor.css">
-<textarea aria-label="elsewhere"></textarea><main id="editor" style="width: 700px; max-width: 100%"></main>
+<textarea aria-label="elsewhere"></textarea>
+<main id="editor" style="width: 700px; max-width: 100%; height: 700px"></main>
 <script type="application/json" id="sl-fields">FIELDS</script>
 <script type="module">
   import { base64 } from "./core/api.js";
@@ -366,6 +367,158 @@ def test_painting_by_keyboard(shown: Page) -> None:
     shown.keyboard.press("Control+z")
     shown.keyboard.press("Control+z")
     assert mask(shown).convert("L").getpixel((220, 120)) == 0
+
+
+def lasso(page: Page, *corners: tuple[float, float], alt: bool = False) -> None:
+    """Draw around an area; the way back to the first corner is left out."""
+    page.keyboard.press("l")
+    if alt:
+        page.keyboard.down("Alt")
+    stroke(page, *corners)
+    if alt:
+        page.keyboard.up("Alt")
+
+
+def test_the_lasso_closes_itself_and_subtracts_with_alt_or_the_eraser(shown: Page) -> None:
+    lasso(shown, (60, 40), (260, 40), (260, 200), (60, 200))
+    found = mask(shown).convert("L")
+    assert [found.getpixel(point) for point in ((160, 120), (65, 120), (55, 120), (160, 35))] == [
+        255,
+        255,
+        0,
+        0,
+    ]
+    assert painted_fraction(shown) == pytest.approx(200 * 160 / (320 * 240), abs=0.02)
+    assert shown.locator(".sl-editor-outline path").first.get_attribute("d") == ""
+    lasso(shown, (60, 40), (160, 40), (160, 200), (60, 200), alt=True)
+    found = mask(shown).convert("L")
+    assert (found.getpixel((110, 120)), found.getpixel((210, 120))) == (0, 255)
+    shown.keyboard.press("e")
+    lasso(shown, (160, 40), (260, 40), (260, 120), (160, 120))
+    found = mask(shown).convert("L")
+    assert (found.getpixel((210, 80)), found.getpixel((210, 160))) == (0, 255)
+    for _ in range(3):
+        shown.keyboard.press("Control+z")
+    assert mask(shown) is None
+    assert state(shown, "mode") == "image"
+
+
+def test_an_unfinished_lasso_is_discarded(shown: Page) -> None:
+    shown.keyboard.press("l")
+    shown.mouse.move(*position_of(shown, 60, 40))
+    shown.mouse.down()
+    shown.mouse.move(*position_of(shown, 260, 40), steps=4)
+    shown.mouse.move(*position_of(shown, 260, 200), steps=4)
+    assert shown.locator(".sl-editor-outline path").first.get_attribute("d") != ""
+    shown.keyboard.press("Escape")
+    shown.mouse.up()
+    assert mask(shown) is None
+
+
+def test_the_lasso_by_keyboard(shown: Page) -> None:
+    shown.locator(".sl-editor-stage").focus()
+    shown.keyboard.press("l")
+    shown.keyboard.press("ArrowRight")  # the cursor appears in the centre
+    for direction in ("ArrowRight", "ArrowDown", "ArrowLeft"):
+        shown.keyboard.press("Enter")
+        for _ in range(2):
+            shown.keyboard.press(f"Shift+{direction}")
+    shown.keyboard.press("Enter")
+    shown.keyboard.press("Enter")  # the same corner again
+    found = mask(shown).convert("L")
+    assert (found.getpixel((170, 130)), found.getpixel((150, 110))) == (255, 0)
+
+
+def two_colours() -> bytes:
+    """A red square on a background of two similar blues."""
+    image = Image.new("RGB", SIZE, (20, 40, 120))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((160, 0, 320, 240), fill=(20, 40, 140))
+    draw.rectangle((40, 40, 119, 119), fill="red")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def click(page: Page, x: float, y: float) -> None:
+    page.mouse.click(*position_of(page, x, y))
+    wait_for_frame(page)
+
+
+def set_tolerance(page: Page, percent: int) -> None:
+    page.get_by_label("Tolerance").fill(str(percent))
+
+
+def test_fill_marks_connected_similar_colours(editor: Page) -> None:
+    put_image(editor, two_colours())
+    editor.keyboard.press("g")
+    click(editor, 80, 80)
+    assert painted_fraction(editor) == 80 * 80 / (320 * 240), "only the red square"
+    click(editor, 20, 20)
+    assert painted_fraction(editor) == 1, "with the usual tolerance both blues"
+    editor.keyboard.press("Control+z")
+    set_tolerance(editor, 2)
+    click(editor, 20, 20)
+    assert painted_fraction(editor) == 0.5
+    editor.keyboard.press("e")
+    click(editor, 80, 80)
+    found = mask(editor).convert("L")
+    assert (found.getpixel((80, 80)), found.getpixel((20, 20))) == (0, 255)
+
+
+def test_fill_with_full_tolerance_fills_what_the_mask_encloses(editor: Page) -> None:
+    put_image(editor, two_colours())
+    editor.locator(".sl-editor-slider input").first.fill("30")
+    stroke(editor, (20, 20), (200, 20), (200, 200), (20, 200), (20, 20))
+    editor.keyboard.press("g")
+    set_tolerance(editor, 100)
+    click(editor, 150, 150)
+    found = mask(editor).convert("L")
+    assert [found.getpixel(point) for point in ((150, 150), (80, 80), (190, 30))] == [255] * 3
+    assert [found.getpixel(point) for point in ((250, 150), (10, 10))] == [0, 0]
+    editor.keyboard.press("Control+z")
+    assert mask(editor).convert("L").getpixel((150, 150)) == 0
+
+
+def test_fill_by_keyboard(editor: Page) -> None:
+    put_image(editor, two_colours())
+    editor.locator(".sl-editor-stage").focus()
+    editor.keyboard.press("g")
+    editor.keyboard.press("ArrowLeft")
+    editor.keyboard.press("Enter")
+    assert painted_fraction(editor) == pytest.approx(1 - 80 * 80 / (320 * 240)), "all but the red square"
+
+
+def test_the_wheel_zooms_while_painting(shown: Page) -> None:
+    shown.mouse.move(*position_of(shown, 160, 120))
+    shown.mouse.wheel(0, -300)
+    wait_for_frame(shown)
+    assert shown.evaluate("editor.scene.view.scale") > 1.5 * 676 / 320
+    assert mask(shown) is None
+
+
+def test_a_covered_picture_is_moved_but_not_painted_on(shown: Page) -> None:
+    url = "data:image/png;base64," + base64.b64encode(png((32, 32), "red")).decode()
+    shown.evaluate(
+        """source => editor.showResult(
+            { source, size: { width: 32, height: 32 }, fitted: true, blurred: false, name: "result" })""",
+        url,
+    )
+    wait_for_frame(shown)
+    box = shown.locator(".sl-editor-result").bounding_box()
+    scale = shown.evaluate("editor.scene.view.scale")
+    assert (box["width"], box["height"]) == pytest.approx((240 * scale, 240 * scale)), (
+        "the centre that the server cuts out"
+    )
+    for key in ("g", "b"):
+        shown.keyboard.press(key)
+        stroke(shown, (80, 120), (240, 120))
+    assert mask(shown) is None
+    assert shown.evaluate("editor.scene.view.fitted") is False
+    shown.evaluate("editor.showResult(null)")
+    shown.locator("[data-name=fit]").click()
+    stroke(shown, (80, 120), (240, 120))
+    assert state(shown, "mode") == "inpaint"
 
 
 def test_keys_outside_the_editor_are_ignored(shown: Page) -> None:

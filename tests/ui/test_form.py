@@ -203,6 +203,7 @@ def test_refusals_are_at_their_fields_in_every_language(
     expect(refusal(page, "hires-strength")).to_have_text(strength)
     expect(number(page, "steps")).to_be_focused()
     expect(page.locator(".sl-toast")).to_have_count(0)
+    expect(page.locator("#sl-prompt-says")).to_have_text("")
     number(page, "steps").fill("5")
     expect(refusal(page, "steps")).to_be_hidden()
     press_draw(page)
@@ -243,7 +244,7 @@ def test_folds_remember_and_count(open_studio: Page) -> None:
 
 def test_help_opens_by_mouse_and_key(open_studio: Page) -> None:
     page = open_studio
-    page.get_by_role("button", name="About Guidance", exact=True).click()
+    page.locator("#sl-guidance-scale").get_by_role("button", name="Explain").click()
     text = page.locator("#sl-guidance-scale-help")
     expect(text).to_be_visible()
     expect(text).to_contain_text("Elsewhere: CFG scale, CFG")
@@ -324,3 +325,24 @@ def test_a_dropped_text_file_is_read_as_an_infotext(open_studio: Page) -> None:
     expect(number(page, "steps")).to_have_value("7")
     page.evaluate(drop, ["leaf.pdf", "application/pdf", "%PDF"])
     expect(page.locator(".sl-toast.sl-error").last).to_contain_text("“leaf.pdf” is no picture.")
+
+
+@pytest.mark.parametrize(
+    ("name", "focused"),
+    [
+        ("CFG", "#sl-guidance-scale input[type=number]"),
+        ("hires fix", "#sl-hires-scale input[type=number]"),
+        ("img2img", "#sl-strength input[type=number]"),
+        ("PNG info", "dialog textarea"),
+    ],
+)
+def test_fields_and_actions_are_found_under_the_names_that_people_know(
+    open_studio: Page, name: str, focused: str
+) -> None:
+    page = open_studio
+    page.locator("#sl-tab-gallery-button").click()
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox", name="Find")).to_be_focused()
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+    expect(page.locator(focused)).to_be_focused()

@@ -1,79 +1,26 @@
-"""The gallery in a real browser: twelve hundred images are found, browsed, marked, compared, deleted."""
+"""The gallery in a real browser: twelve hundred images are found, browsed, marked, deleted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
-from tests.gallery.conftest import make_image_file, make_record, new_entry
 from tests.server.fake_worker import FakeWorker
-from tests.server.serve_process import ServeProcess, run_serve
-from tests.ui.conftest import open_page
-
-from safelight.database import migrate, open_database, write_transaction
-from safelight.gallery import SCHEMA
-from safelight.gallery.entry_ids import make_entry_id, make_entry_key
-from safelight.gallery.mapping import insert_entry
-from safelight.moderation.policy import Decision
-from safelight.settings import Settings
-
-MANY = 1200
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.server.serve_process import ServeProcess
+from tests.ui.large_gallery import MANY, expect_count, open_gallery, run_large_gallery, tile
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[ServeProcess]:
-    """A server with a gallery: "number 0" is the oldest, and the last three are for review, blocked, and missing."""
-    home = tmp_path_factory.mktemp("filled")
-    settings = Settings(home=home)
-    engine = open_database(settings)
-    migrate(engine, [SCHEMA])
-    data = make_image_file(make_record("a boat"))
-    special = {MANY - 3: Decision.REVIEW, MANY - 2: Decision.BLOCK}
-    with write_transaction(engine) as connection:  # one for all: a tenth of the time of Gallery.add for each
-        for number in range(MANY):
-            decision = special.get(number, Decision.ALLOW)
-            new = new_entry(
-                number,
-                f"number {number} {'lighthouse' if number % 100 == 0 else 'boat'}",
-                owner=None,
-                created=NOON + timedelta(minutes=number),
-                decision=decision,
-                sampler="Heun" if number % 3 == 0 else "Euler a",
-                data=None if decision is Decision.BLOCK else data,
-            )
-            key = make_entry_key(str(new.job_id), new.index)
-            entry = insert_entry(connection, make_entry_id(new.created, key), new)
-            assert entry is not None
-            if entry.path is not None and number < MANY - 1:
-                file = home / "gallery" / entry.path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(data)
-    engine.dispose()
-    with run_serve(home, command="api", SAFELIGHT_WEB_UI="true") as running:
-        running.request("GET", "/studio/")
+    with run_large_gallery(tmp_path_factory.mktemp("filled")) as running:
         yield running
 
 
 @pytest.fixture
 def gallery(filled: ServeProcess, page: Page) -> Locator:
-    """The gallery tab, with its first images."""
-    open_page(page, filled.url)
-    page.get_by_role("tab", name="Gallery").click()
-    shown = page.locator("#sl-gallery")
-    expect(shown.locator(".sl-tile img").first).to_be_visible()
-    return shown
-
-
-def tile(gallery: Locator, number: int) -> Locator:
-    return gallery.get_by_role("gridcell", name=re.compile(rf"^number {number} "))
-
-
-def expect_count(gallery: Locator, words: str) -> None:
-    expect(gallery.locator(".sl-gallery-number")).to_have_text(words)
+    return open_gallery(page, filled.url)
 
 
 def test_only_images_near_the_viewport_are_in_the_page(gallery: Locator) -> None:
@@ -161,30 +108,6 @@ def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: ServeProce
     gallery.page.reload()  # leaving the page deletes at once
     gallery.page.wait_for_function("window.safelight?.form.ready")
     assert filled.request("GET", f"/v1/gallery/{found['id']}").status_code == 404
-
-
-def test_two_images_are_compared(gallery: Locator) -> None:
-    page = gallery.page
-    gallery.get_by_role("button", name="Compare").click()
-    expect_count(gallery, "Choose two pictures to compare")
-    tile(gallery, MANY - 2).click()
-    expect(page.locator(".sl-toast")).to_contain_text("no file")
-    for number in (MANY - 4, MANY - 7):
-        tile(gallery, number).click()
-    compared = page.get_by_role("dialog", name="Compare")
-    expect(compared.get_by_role("row", name="Seed")).to_contain_text(f"{MANY - 4}")
-    expect(compared.get_by_role("row", name="Seed")).to_contain_text(f"{MANY - 7}")
-    expect(compared.get_by_role("row", name="Steps")).to_have_count(0)  # the same in both
-    line = compared.locator(".sl-compare-line")
-    before = line.bounding_box()
-    compared.get_by_role("slider").fill("20")
-    after = line.bounding_box()
-    assert before is not None
-    assert after is not None
-    assert after["x"] < before["x"]
-    page.keyboard.press("Escape")
-    expect(compared).to_be_hidden()
-    expect(tile(gallery, MANY - 7)).to_be_focused()
 
 
 def test_zoom_and_pan(gallery: Locator) -> None:

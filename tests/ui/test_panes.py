@@ -69,6 +69,7 @@ def test_a_telephone_goes_to_the_form_and_to_the_editor(phone: Page, drawn: str)
 @pytest.mark.parametrize("press", ["button", "keys"])
 def test_a_scrolled_form_does_not_move_the_stage(desktop: Page, press: str) -> None:
     page = desktop
+    page.set_viewport_size({"width": 1360, "height": 560})
     page.locator("#sl-fold-hires > button").click()
     fill_prompt(page, "a wasp, flat style", steps=2, count=1)
     field = page.locator("#sl-hires-strength input[type=number]")

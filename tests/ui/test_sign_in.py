@@ -69,7 +69,6 @@ def test_sign_in_own_jobs_and_sign_out(page: Page, guarded: tuple[ServeProcess, 
         expect(page).to_have_url(re.compile("/sign-in"))
         page.goto(f"{studio.url}/studio/")
         expect(page).to_have_url(re.compile("/sign-in"))
-        page.evaluate("sessionStorage.clear()")  # another person has another tab
 
 
 def test_a_wrong_key_is_reported(page: Page, guarded: tuple[ServeProcess, dict[str, str]]) -> None:

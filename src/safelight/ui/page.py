@@ -38,6 +38,7 @@ STYLE_SHEETS = (
     "create",
     "form",
     "stage",
+    "queue",
     "editor",
     "gallery",
     "viewer",

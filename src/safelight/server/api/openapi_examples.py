@@ -389,7 +389,7 @@ SYSTEM = {
             "memory": 1.2e9,
             "shortages": 0,
             "stages": [
-                {"family": "starter", "stage": "denoise", "planned": None, "measured": 420000000},
+                {"family": "starter", "stage": "denoise", "planned": 410000000, "measured": 420000000},
             ],
         }
     ],

@@ -1,22 +1,22 @@
 // Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
+import { chooseUpscaling, chooseVariations, lastUpscaling, lastVariations } from "./actions/choices.js";
+import { Deletions } from "./actions/deletions.js";
 import { ApiError, get, post, read, readBlob, request } from "./core/api.js";
-import { copyText } from "./core/clipboard.js";
-import { dialog } from "./core/dialog.js";
-import { button, h } from "./core/dom.js";
+import { copyPicture, copyText } from "./core/clipboard.js";
 import { fileUrl } from "./core/picture.js";
+import { registerShortcut } from "./core/shortcuts.js";
 import { scrollToElement } from "./core/scroll.js";
-import { formatNumber, t } from "./core/text.js";
-import { showError, toast, withErrorToast } from "./core/toast.js";
+import { t } from "./core/text.js";
+import { toast, withErrorToast } from "./core/toast.js";
 import { showPane } from "./panes.js";
 
 /** @typedef {import("./types").GalleryEntry} GalleryEntry */
 
-const VARIATION_STRENGTH = 0.2; // share of another seed's noise that "vary" mixes in
-/** Names that recall reports although the picture does not depend on them; Postprocess is an upscaling of the finished picture. */
+/** Names that recall reports of an upscaling of the finished picture. */
+const UPSCALED = /^Postprocess /;
+/** Names that recall reports although the picture does not depend on them. */
 const HARMLESS = /^(prompt as it was written|left out|Left out|Postprocess .*)$/;
-const UPSCALE_FACTORS = [1.5, 2, 3, 4];
-const UNDO_TIME = 7000; // milliseconds during which a deletion can be undone
 
 /**
  * The actions on a picture.
@@ -27,9 +27,8 @@ const UNDO_TIME = 7000; // milliseconds during which a deletion can be undone
  * @param {{form: import("./form.js").Form, jobStore: import("./core/job_store.js").JobStore, show: (tab: string) => void}} parts
  */
 export function makeActions({ form, jobStore, show }) {
-  /** Deletions that can still be undone, by picture id. @type {Map<string, () => Promise<void> | void>} */
-  const pendingDeletions = new Map();
-  addEventListener("pagehide", () => pendingDeletions.forEach((now) => now()));
+  const deletions = new Deletions();
+  registerShortcut("Ctrl+z", "keys.undo", () => deletions.undo(), { isActive: () => deletions.canUndo });
 
   /** Show a part of the form, also from another tab, and focus it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  the element to focus; target by default */
   function showInForm(target, focus = target) {
@@ -54,7 +53,7 @@ export function makeActions({ form, jobStore, show }) {
   async function use(id) {
     const recalled = await recallPicture(id);
     showInForm(document.querySelector("#sl-form"));
-    form.recall(recalled);
+    form.recall({ ...recalled, unfilled: recalled.unfilled.filter(({ name }) => !UPSCALED.test(name)) });
   }
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
@@ -69,17 +68,20 @@ export function makeActions({ form, jobStore, show }) {
       const hint = missing.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
-    const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, ...changes });
+    const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, parent: id, ...changes });
     jobStore.add(job);
     showStage();
   }
 
-  /** @param {string} id @param {number} factor @param {string} upscaler */
-  async function queueUpscale(id, factor, upscaler) {
-    const data = new FormData();
-    data.append("image", await readBlob(await request("GET", fileUrl(id))), "picture");
-    data.append("request", JSON.stringify({ kind: "upscale", by: factor, upscaler }));
-    jobStore.add(await read(await request("POST", "/v1/jobs", { body: data })));
+  /** Generate variations of a picture. @param {string} id @param {import("./actions/choices.js").Variations} [variations] */
+  function vary(id, { count, strength } = lastVariations()) {
+    return generateAgain(id, { count, variation: { seed: Math.floor(Math.random() * 2 ** 31), strength, same_seed: true } });
+  }
+
+  /** Upscale a picture; the server reads it from the gallery. @param {string} id @param {import("./actions/choices.js").Upscaling} [upscaling] */
+  async function upscale(id, upscaling) {
+    const { by, upscaler } = upscaling ?? (await lastUpscaling());
+    jobStore.add(await post("/v1/jobs", { kind: "upscale", parent: id, by, upscaler }));
     showStage();
   }
 
@@ -87,34 +89,24 @@ export function makeActions({ form, jobStore, show }) {
     use,
     /** Generate it again with the same seed. @param {string} id */
     sameSeed: (id) => generateAgain(id, {}),
-    /** Generate four variations of it. @param {string} id */
-    vary: (id) =>
-      generateAgain(id, {
-        count: 4,
-        variation: { seed: Math.floor(Math.random() * 2 ** 31), strength: VARIATION_STRENGTH, same_seed: true },
-      }),
-    /** Ask for the scale factor and the upscaler, and queue an upscale job. @param {string} id */
-    async upscale(id) {
-      const { data } = await get("/v1/models?kind=upscaler");
-      const names = data.map((/** @type {import("./types").Model} */ model) => model.id);
-      const factor = selectField(UPSCALE_FACTORS.map((by) => [String(by), `× ${formatNumber(by)}`]), "2");
-      const upscaler = selectField(names.map((/** @type {string} */ name) => [name, name]), "lanczos");
-      const box = dialog(
-        t("upscale.title"),
-        h("label", { class: "sl-line" }, t("upscale.by"), factor),
-        h("label", { class: "sl-line" }, t("upscale.upscaler"), upscaler),
-        h("div", { class: "sl-bar" }, h("span"), button({
-          icon: "enlarge", label: t("upscale.go"), kind: "primary",
-          onclick: withErrorToast(async () => (box.close(), await queueUpscale(id, Number(factor.value), upscaler.value))),
-        })),
-      );
+    vary: (/** @type {string} */ id) => vary(id),
+    upscale: (/** @type {string} */ id) => upscale(id),
+    /**
+     * Ask how to do an action, and do it.
+     * @param {import("./actions/list.js").ChoiceName} name
+     * @param {string} id
+     * @param {import("./core/popover.js").Place} place
+     * @param {() => void} [ondone]
+     */
+    choose(name, id, place, ondone = noop) {
+      if (name === "vary") chooseVariations(place, withErrorToast((chosen) => vary(id, chosen).then(ondone)));
+      else return chooseUpscaling(place, withErrorToast((chosen) => upscale(id, chosen).then(ondone)));
     },
     /** Open it in the editor. @param {string} id */
     async edit(id) {
       const blob = await readBlob(await request("GET", fileUrl(id)));
       void show("create");
-      await form.editPicture(blob);
-      showInForm(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
+      await form.editPicture(blob, id);
     },
     /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {
@@ -122,36 +114,25 @@ export function makeActions({ form, jobStore, show }) {
       await copyText(entry.infotext ?? entry.prompt);
       toast(t("copied"));
     },
+    /** Copy the picture itself to the clipboard. @param {string} id */
+    async copyPicture(id) {
+      await copyPicture(request("GET", fileUrl(id)).then(readBlob));
+      toast(t("copied.picture"));
+    },
     /** Mark it as a favourite, or unmark it. @param {string} id @param {boolean} favourite @returns {Promise<GalleryEntry>} */
     async favourite(id, favourite) {
       return read(await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } }));
     },
     /**
-     * Delete it after a few seconds in which the user can undo it; leaving the page deletes it at once.
-     * @param {string} id
-     * @param {{hide: () => void, restore: () => void}} view  hide and show it in the caller's view
+     * Delete pictures after some seconds in which the user can undo it; leaving the page deletes them at once.
+     * @param {string | string[]} ids  one deletion, that is undone as a whole
+     * @param {import("./actions/deletions.js").DeletionView} view  hides and restores them in the caller's view
      */
-    remove(id, { hide, restore }) {
-      hide();
-      const deleteNow = () => {
-        if (!pendingDeletions.delete(id)) return;
-        return request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).then(noop, (error) => {
-          if (error.status === 404) return;
-          restore();
-          showError(error);
-        });
-      };
-      pendingDeletions.set(id, deleteNow);
-      const undo = () => {
-        pendingDeletions.delete(id);
-        restore();
-      };
-      toast(t("deleted"), { duration: UNDO_TIME, action: { label: t("undo"), run: undo }, onclose: deleteNow });
-    },
-    /** Delete everything that is still waiting for an undo, at once. */
-    flushDeletions: () => Promise.all([...pendingDeletions.values()].map((now) => now())),
+    remove: (ids, view) => deletions.add([ids].flat(), view),
+    /** Delete everything that could still be undone, at once. */
+    flushDeletions: () => deletions.flush(),
     /** Whether it will be deleted unless the user undoes it. @param {string} id */
-    isBeingDeleted: (/** @type {string} */ id) => pendingDeletions.has(id),
+    isBeingDeleted: (/** @type {string} */ id) => deletions.has(id),
   };
 }
 
@@ -159,9 +140,3 @@ export function makeActions({ form, jobStore, show }) {
 export const missingFields = (unfilled) => unfilled.filter(({ name }) => !HARMLESS.test(name));
 
 const noop = () => {};
-
-/** A select element. @param {[string, string][]} options  values with their labels @param {string} chosen */
-function selectField(options, chosen) {
-  const has = options.some(([value]) => value === chosen);
-  return h("select", { class: "sl-field" }, options.map(([value, name]) => h("option", { value, selected: has && value === chosen }, name)));
-}

@@ -4,6 +4,8 @@ import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
+import { registerEntries } from "./core/palette.js";
+import { whenVisible } from "./core/scroll.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
@@ -21,8 +23,8 @@ import { noDialogOpen } from "./viewer/overlay.js";
 const EXPLAIN_DELAY = 150; // milliseconds after the last key press
 const WEIGHT_STEP = 0.1;
 
-/** @param {Form} form @param {JobStore} jobStore */
-export function mountCreate(form, jobStore) {
+/** @param {Form} form @param {JobStore} jobStore @param {(name: string) => unknown} showTab */
+export function mountCreate(form, jobStore, showTab) {
   onElementAdded("#sl-create", fillWindow);
   onElementAdded("#sl-form", (root) => (root.tabIndex = -1)); // so that Tab continues from the form when it has been focused
   onElementAdded("#sl-form-fields", (root) => {
@@ -34,6 +36,13 @@ export function mountCreate(form, jobStore) {
     mountDrawBar(view, form, jobStore, history);
     registerPromptKeys(view, form, history);
     registerHelpKey();
+    const showField = async (/** @type {string} */ name) => {
+      void showTab("create");
+      showPane("form");
+      await whenVisible(root);
+      view.show(name);
+    };
+    registerEntries(() => view.entries.map(({ key, aliases, name }) => ({ key, aliases, group: t("palette.fields"), run: () => showField(name) })));
     explainOnChange(form, (answer) => {
       view.prompts.prompt.explain(answer.prompt);
       view.prompts.negative_prompt.explain(answer.negative_prompt);
@@ -116,13 +125,12 @@ function mountHead(root, view, form, history) {
       button({ icon: "undo", label: t("create.reset"), iconOnly: true, onclick: () => form.reset() }),
     ),
   );
-  registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen });
+  registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen, aliases: ["PNG info", t("recall.text")] });
 
-  // A picture that is dropped on the form, but outside the editor, has its parameters recalled.
+  // A picture that is dropped on the form has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);
-  const isOverEditor = (/** @type {DragEvent} */ event) => event.target instanceof Element && event.target.closest("#sl-editor");
   column.addEventListener("dragover", (event) => {
-    if (isOverEditor(event) || !event.dataTransfer?.types.includes("Files")) return;
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     column.classList.add("sl-dropping");
   });
@@ -130,7 +138,7 @@ function mountHead(root, view, form, history) {
   column.addEventListener("drop", (event) => {
     column.classList.remove("sl-dropping");
     const file = event.dataTransfer?.files[0];
-    if (isOverEditor(event) || !file) return;
+    if (!file) return;
     event.preventDefault();
     void recallFile(file);
   }, true);
@@ -211,7 +219,8 @@ function mountDrawBar(view, form, jobStore, history) {
   const drawButton = button({ label: t("create.draw"), kind: "primary", onclick: submit, id: "sl-draw-button", "aria-keyshortcuts": "Control+Enter" });
   const update = () => {
     const unfinished = [...jobStore.jobs.values()].filter((job) => job.state === "queued" || job.state === "running").length;
-    note.textContent = unfinished ? t("create.waiting", { n: unfinished }) : "";
+    const text = [jobStore.paused && t("queue.paused.note"), unfinished && t("create.waiting", { n: unfinished })].filter(Boolean).join(" · ");
+    if (note.textContent !== text) note.textContent = text;
   };
   jobStore.subscribe((change) => change.type !== "preview" && update());
   setChildren(view.drawBar, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));
@@ -276,9 +285,9 @@ function explainOnChange(form, show) {
   });
 }
 
-/** An error in place of the explanation; null if the server could not be reached, so that the old counts stay. @param {unknown} error */
+/** An error in place of the explanation; null if it is not about a prompt or the server could not be reached, so that the old counts stay. @param {unknown} error */
 function explanationOfError(error) {
-  if (!(error instanceof ApiError) || error.status === 0) return null;
+  if (!(error instanceof ApiError) || error.status === 0 || (error.field && !/prompt$/.test(error.field))) return null;
   const explanation = { tokens: null, chunks: null, per_chunk: null, wildcards: [], missing_wildcards: [], spans: [], error: { code: error.code, message: error.message, context: error.context } };
   return { prompt: explanation, negative_prompt: { ...explanation, error: null } };
 }

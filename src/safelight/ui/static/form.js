@@ -3,7 +3,7 @@
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { h } from "./core/dom.js";
+import { button, h } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { PromptHistory } from "./form/history.js";
@@ -30,9 +30,9 @@ const HIRES_SWITCH = "hires.on"; // a control without a field: whether the reque
 const DEFAULTS = { [HIRES_SWITCH]: false, ...Object.fromEntries(FORM_CONTROLS.map(({ name, initial }) => [name, initial])) };
 /** @type {Accordion[]} */
 const ACCORDIONS = ["edit", "hires", "fine"];
-const [WIDTH, HEIGHT] = [numberControl("width"), numberControl("height")];
 const BLUR = "inpaint.blur"; // the only control of the editor that can be set without a picture
 const DEFAULT_BLUR = numberControl(BLUR).initial;
+const PROMPT_FIELDS = ["prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance_scale"]; // of a picture, that its edits also have
 const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
@@ -42,7 +42,7 @@ export class Form {
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
+  /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
   editor = null;
   /** @type {CompatibleChoice[]} */
   #samplers = [];
@@ -65,7 +65,7 @@ export class Form {
   /** @type {Promise<import("./form/view.js").FormView>} */
   #view = new Promise((resolve) => (this.#resolveView = resolve));
 
-  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
+  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when the stage is there */
   constructor(editor) {
     this.#editor = editor;
     editor.then((created) => {
@@ -230,15 +230,29 @@ export class Form {
     return true;
   }
 
-  /** Open a picture in the editor. @param {Blob} blob */
-  async editPicture(blob) {
+  /** Open a picture in the editor. @param {Blob} blob @param {string | null} [parent]  its id in the gallery */
+  async editPicture(blob, parent = null) {
     await this.openAccordion("edit");
-    await (await this.#editor).setPicture(blob);
+    await (await this.#editor).open(blob, parent);
   }
 
-  /** Set the size for a picture's aspect ratio. @param {{width: number, height: number}} size  in pixels */
-  setSize({ width, height }) {
-    this.fill(fitSize(width, height, this.checkpoint?.draws));
+  /** Take the prompts and the sampling of a picture that is edited, but neither its size nor its seed; can be undone. @param {import("./types").RecallResult} recalled */
+  takePrompt({ fields }) {
+    const { values, styles } = this;
+    const given = Object.fromEntries(PROMPT_FIELDS.filter((name) => name in fields).map((name) => [name, /** @type {Record<string, any>} */ (fields)[name]]));
+    if (fields.checkpoint && this.checkpoints.has(fields.checkpoint)) {
+      given.checkpoint = this.#checkpointValue(fields.checkpoint);
+      this.#setCompatibleChoices(given.checkpoint);
+    }
+    const before = Object.fromEntries(Object.keys(given).map((name) => [name, values[name]]));
+    this.styles = fields.styles ?? [];
+    this.fill(given);
+    const undo = () => {
+      this.styles = styles;
+      this.#setCompatibleChoices(String(before.checkpoint ?? this.values.checkpoint));
+      this.fill(before);
+    };
+    toast(t("editing.prompt.taken"), { action: { label: t("undo"), run: undo } });
   }
 
   /** Show a field, in its accordion if it has one, and focus it. @param {string} name */
@@ -270,6 +284,7 @@ export class Form {
     if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
     if (!editor) return given;
     given.init_image = await base64(/** @type {Blob} */ (editor.picture));
+    if (editor.parent) given.parent = editor.parent;
     if (parts.inpaint) given.inpaint = { ...given.inpaint, blur: editor.blur };
     if (mask) given.mask = await base64(mask);
     if (editor.outpaint) Object.assign(given, { outpaint: editor.outpaint, inpaint: { ...given.inpaint, only_masked: false } });
@@ -335,8 +350,10 @@ export class Form {
     const undoAction = { label: t("undo"), run: undo };
     if (unfilled.length === 0) return toast(t("recall.all"), { action: undoAction });
     const lines = unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`);
-    if (lines.length > MAX_LISTED) dialog(t("recall.some", { n: lines.length }), h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))));
-    toast(t("recall.some", { n: lines.length }), { kind: "error", duration: 20000, action: undoAction, hint: lines.length > MAX_LISTED ? "" : lines.join(" · ") });
+    const text = t("recall.some", { n: lines.length });
+    if (lines.length <= MAX_LISTED) return toast(text, { kind: "error", duration: 20000, action: undoAction, hint: lines.join(" · ") });
+    const box = dialog(text, h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))),
+      h("div", { class: "sl-bar sl-dialog-end" }, button({ icon: "undo", label: t("undo"), onclick: () => (box.close(), undo()) }), button({ label: t("close"), kind: "primary", onclick: () => box.close() })));
   }
 
   /** Blur of the mask's edge, in pixels of the picture. */
@@ -373,14 +390,6 @@ export class Form {
     }
     for (const listener of this.#listeners) listener();
   }
-}
-
-/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
-export function fitSize(width, height, defaults) {
-  const step = defaults?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? WIDTH.initial) * (defaults?.height ?? HEIGHT.initial) * 1.5) / (width * height)));
-  const round = (/** @type {number} */ side) => Math.max(WIDTH.minimum, Math.round((side * scale) / step) * step);
-  return { width: round(width), height: round(height) };
 }
 
 /** The form's values from localStorage. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */

@@ -4,14 +4,21 @@ import { makeActions } from "./actions.js";
 import { get, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { JobStore } from "./core/job_store.js";
+import { openPalette, registerEntries, startPalette } from "./core/palette.js";
+import { addressOf, navigate, onRoute } from "./core/router.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
-import { showError, withErrorToast } from "./core/toast.js";
-import { beginWithPreferred, loadPreferences } from "./core/user_preferences.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
+import { beginWithPreferred, currentLook, loadPreferences } from "./core/user_preferences.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
+import { mountSource } from "./editor/source.js";
+import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
+import { startPresence } from "./presence.js";
+import { queueButton } from "./queue/button.js";
 import { mountStage } from "./stage.js";
+import { showLinkedPicture } from "./viewer.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system", "settings"]);
@@ -23,7 +30,11 @@ const TAB_SCRIPTS = {
   system: () => import("./system.js"),
   settings: () => import("./settings.js"),
 };
-const TAB_KEY = "safelight.tab";
+const TAB_BUTTON = /^sl-tab-(.+)-button$/;
+/** Searches of the gallery that the palette offers. @type {Record<string, Record<string, string>>} */
+const GALLERY_VIEWS = { favourites: { favourite: "1" }, review: { decision: "review" }, blocked: { decision: "block" }, oldest: { sort: "oldest" }, largest: { sort: "largest" } };
+const LOOKS = ["system", "light", "dark"];
+const LOOK_KEY = "safelight.look";
 const MODELS_INTERVAL = 30; // seconds between two looks for new models, while the form is visible
 let knownModels = "";
 
@@ -37,20 +48,21 @@ async function start() {
   /** @type {[import("./types").Session, void, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts(), loadPreferences()]);
   const jobStore = new JobStore();
-  const form = new Form(waitForElement("#sl-editor").then(async (root) => {
-    const { Editor } = await import("./editor.js");
-    return new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) });
-  }));
+  /** @type {(editor: import("./editor.js").Editor) => void} */
+  let useEditor = () => {};
+  const form = new Form(new Promise((resolve) => (useEditor = resolve)));
   /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
-  mountCreate(form, jobStore);
+  mountCreate(form, jobStore, showTab);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-stage", (root) => mountStage(root, context, form));
+  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, useEditor));
+  onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
   for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();
+  startPalette();
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
   addEventListener("sl:models", (event) => setModels(form, /** @type {CustomEvent} */ (event).detail));
@@ -59,7 +71,9 @@ async function start() {
     // A file that is dropped outside a drop target must not navigate away from the page.
     document.addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
   }
-  restoreTab();
+  followAddress(context);
+  registerPageEntries();
+  startPresence(context);
 
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
@@ -89,7 +103,8 @@ function setModels(form, models) {
 }
 
 /** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */
-function mountHeader(root, { me, jobStore, actions }) {
+function mountHeader(root, context) {
+  const { me, jobStore, actions } = context;
   const connectionNote = h("span", { class: "sl-connection", role: "status" });
   jobStore.subscribe((change) => {
     if (change.type !== "connection") return;
@@ -98,12 +113,12 @@ function mountHeader(root, { me, jobStore, actions }) {
   });
   const languageSelect = h("select", { class: "sl-field", "aria-label": t("language"), onchange: () => setLanguage(languageSelect.value) },
     Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === currentLanguage() }, title)));
-  const themes = ["system", "light", "dark"];
-  const themeSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => (localStorage.setItem("safelight.look", themeSelect.value), location.reload()) },
-    themes.map((name) => h("option", { value: name, selected: name === (localStorage.getItem("safelight.look") ?? "system") }, t(`look.${name}`))));
+  const lookSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => setLook(lookSelect.value) },
+    LOOKS.map((name) => h("option", { value: name, selected: name === currentLook() }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
+    await clearEditorStorage().catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });
@@ -114,7 +129,9 @@ function mountHeader(root, { me, jobStore, actions }) {
       h("h1", {}, "Safelight"),
       connectionNote,
       h("div", { class: "sl-header-right" },
-        languageSelect, themeSelect,
+        queueButton(context),
+        button({ icon: "search", label: t("palette.title"), iconOnly: true, onclick: openPalette, "aria-keyshortcuts": "Control+K" }),
+        languageSelect, lookSelect,
         button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),
         me.keys && h("span", { class: "sl-hint sl-wide-only" }, me.owner),
         me.cookie && button({ icon: "user", label: t("sign_out"), onclick: signOut }),
@@ -123,15 +140,41 @@ function mountHeader(root, { me, jobStore, actions }) {
   );
 }
 
-/** Restore the open tab after a reload. */
-function restoreTab() {
-  const storedTab = sessionStorage.getItem(TAB_KEY);
-  if (storedTab && storedTab !== TABS[0]) showTab(storedTab); // of a plug-in too
+/** Show what the address says, and let the address follow the tabs. @param {import("./types").PageContext} context */
+function followAddress(context) {
   document.addEventListener("click", (event) => {
     const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
-    const name = tab?.id.match(/^sl-tab-(.+)-button$/)?.[1];
-    if (name) sessionStorage.setItem(TAB_KEY, name);
+    const name = tab?.id.match(TAB_BUTTON)?.[1];
+    if (name) navigate(name);
   });
+  onRoute(async ({ tab, picture }) => {
+    await waitForElement(`#sl-tab-${TABS[0]}-button`);
+    if (document.getElementById(`sl-tab-${tab}-button`)) {
+      await showTab(tab);
+      await showLinkedPicture(context, picture);
+    } else {
+      toast(t("route.no_tab", { name: tab }), { kind: "error" });
+      history.replaceState(null, "", location.pathname);
+      void showTab(TABS[0]);
+    }
+  });
+}
+
+/** Choose a look and reload the page. @param {string} name  one of LOOKS */
+function setLook(name) {
+  localStorage.setItem(LOOK_KEY, name);
+  location.reload();
+}
+
+/** Let the palette find the tabs of plug-ins, the gallery's filters, and the settings of the page. */
+function registerPageEntries() {
+  const tabs = () => [...document.querySelectorAll(/** @type {"button"} */ ("#sl-tabs [role=tab]"))].filter(({ id }) => !TABS.some((name) => id === `sl-tab-${name}-button`));
+  registerEntries(() => [
+    ...tabs().map((tab) => ({ label: tab.textContent?.trim() ?? "", group: t("palette.tabs"), run: () => tab.click() })),
+    ...Object.entries(GALLERY_VIEWS).map(([name, query]) => ({ key: `palette.gallery.${name}`, group: t("tab.gallery"), run: () => (location.hash = addressOf({ tab: "gallery", query })) })),
+    ...LOOKS.map((name) => ({ key: `look.${name}`, label: `${t("look")}: ${t(`look.${name}`)}`, group: t("palette.settings"), run: () => setLook(name) })),
+    ...Object.entries(LANGUAGES).map(([name, title]) => ({ key: "language", label: `${t("language")}: ${title}`, group: t("palette.settings"), run: () => setLanguage(name) })),
+  ]);
 }
 
 start().catch(showError);

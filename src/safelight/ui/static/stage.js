@@ -1,11 +1,13 @@
-// The right side of the Create tab: the stage with the selected job, the film strip below it, and what an empty stage shows.
+// The right side of the Create tab: the stage with the selected job or the editor, the film strip below it, and what an empty stage shows.
 
 import { JobPictures } from "./core/job_pictures.js";
 import { button, h, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
+import { onRoute, setRoute } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
-import { showError } from "./core/toast.js";
+import { showError, toast } from "./core/toast.js";
+import { showPane } from "./panes.js";
 import { examplePrompts } from "./stage/examples.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
@@ -19,23 +21,56 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
+ * @param {(editor: import("./editor.js").Editor) => void} oneditor  called when the editor is loaded
  */
-export function mountStage(root, context, form) {
+export function mountStage(root, context, form, oneditor) {
   const { jobStore } = context;
   const pictures = new JobPictures();
   const select = (/** @type {Selection} */ selection) => {
     stage.select(selection);
     strip.select(selection);
   };
-  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: select });
-  const strip = new Strip(context, pictures, select);
+  /** @type {import("./stage/editing.js").Editing | null} */
+  let editing = null;
+  /** The user selects something: the address says it. @param {Selection} selection */
+  const choose = (selection) => {
+    select(selection);
+    setRoute("create", { path: [selection.jobId, ...(selection.index === null ? [] : [String(selection.index)])] });
+  };
+  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: choose });
+  const strip = new Strip(context, pictures, (selection) => (editing?.close(), choose(selection)));
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+  void import("./stage/editing.js").then(({ Editing }) => {
+    editing = new Editing(root, context, { form, pictures });
+    empty.after(editing.element);
+    oneditor(editing.editor);
+  });
 
+  /** What the address asked for before the jobs were known. @type {Selection | null} */
+  let asked = null;
+  const showAsked = () => {
+    if (!asked || !jobStore.connected) return;
+    const { jobId, index } = asked;
+    asked = null;
+    const job = strip.jobs.find(({ id }) => id === jobId);
+    if (!job) {
+      toast(t("route.no_job"), { kind: "error", hint: t("route.no_job.hint") });
+      return setRoute("create", {});
+    }
+    select({ jobId, index });
+    const gone = index !== null && pictures.isComplete(job) && !pictures.of(jobId).some((picture) => picture.index === index);
+    if (gone) {
+      toast(t("route.no_picture"), { kind: "error" });
+      choose({ jobId, index: null });
+    }
+  };
   const showNewest = () => {
+    showAsked();
     const shown = stage.selection && jobStore.jobs.has(stage.selection.jobId);
     const [first] = strip.jobs;
+    if (!shown && stage.selection) setRoute("create", {}); // it has been cleared
     if (!shown && first) select({ jobId: first.id, index: null });
     else if (!first) stage.select(null);
     empty.hidden = !!first;
@@ -44,18 +79,28 @@ export function mountStage(root, context, form) {
   jobStore.subscribe((change) => {
     if (change.type === "job") announce(change.job);
     if (change.type === "job" || change.type === "jobs") showNewest();
-    if (change.type === "added") select({ jobId: change.job.id, index: null });
+    if (change.type === "added") {
+      choose({ jobId: change.job.id, index: null });
+      if (!editing?.follow(change.job)) editing?.close();
+    }
     if (change.type === "error") showError(Object.assign(new Error(), change.error));
   });
   showNewest();
+  onRoute(({ tab, path: [jobId, index] }) => {
+    if (tab !== "create" || !jobId) return;
+    asked = { jobId, index: /^\d+$/.test(index ?? "") ? Number(index) : null };
+    showPane("stage");
+    showAsked();
+  });
 
   const isActive = () => noDialogOpen() && stage.element.checkVisibility() && !document.activeElement?.closest("#sl-form");
+  const isStepping = () => isActive() && !(document.activeElement instanceof HTMLInputElement); // arrow keys move the divider of two pictures
   const step = (/** @type {1 | -1} */ by) => {
     const next = neighbour(strip.jobs, pictures, stage.selection, by);
-    if (next) select(next);
+    if (next) choose(next);
   };
-  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive });
-  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive });
+  registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive: isStepping });
+  registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive: isStepping });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
 }
 

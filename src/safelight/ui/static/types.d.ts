@@ -41,7 +41,12 @@ export interface OutputPicture {
   scores: Record<string, number>;
   infotext: string | null;
   url: string | null;
+  parent_id: string | null;
+  relation: Relation | null;
 }
+
+/** How a picture was made from its parent. */
+export type Relation = "upscale" | "edit" | "variation" | "again";
 
 export interface Job {
   id: string;
@@ -49,6 +54,9 @@ export interface Job {
   kind: "generate" | "upscale" | "scan";
   state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   request: Record<string, any>;
+  /** The gallery entry that its pictures are made from. */
+  parent: string | null;
+  priority: number;
   position: number | null;
   eta: number | null;
   progress: JobProgress | null;
@@ -88,7 +96,18 @@ export interface GalleryEntry {
   missing: boolean;
   favourite: boolean;
   tags: string[];
+  /** Ids of the collections that it is in. */
+  collections: string[];
+  parent_id: string | null;
+  relation: Relation | null;
   record?: Record<string, any> | null;
+}
+
+export interface Collection {
+  id: string;
+  owner: string;
+  name: string;
+  pictures: number;
 }
 
 export interface Verdict {

@@ -1,14 +1,19 @@
 // The viewer: pictures one by one over the whole window, with zoom, metadata and all actions.
 
+import { ACTIONS, CHOICES } from "./actions/list.js";
 import { ApiError, get, request } from "./core/api.js";
 import { button, h, icon, setChildren } from "./core/dom.js";
 import { fileUrl, thumbnailUrl } from "./core/picture.js";
+import { closePicture, openPicture } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { formatPercent, t } from "./core/text.js";
-import { showError, withErrorToast } from "./core/toast.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
+import { mark } from "./gallery/bulk.js";
+import { TagEditor } from "./gallery/tag_editor.js";
 import { openCompare } from "./viewer/compare.js";
-import { ACTIONS, makeElements } from "./viewer/elements.js";
-import { Overlay } from "./viewer/overlay.js";
+import { makeElements } from "./viewer/elements.js";
+import { lineageList, loadLineage } from "./viewer/lineage.js";
+import { closeOverlays, Overlay } from "./viewer/overlay.js";
 import { showPanel } from "./viewer/panel.js";
 import { Zoom } from "./viewer/zoom.js";
 
@@ -16,7 +21,8 @@ import { Zoom } from "./viewer/zoom.js";
  * @typedef {import("./types").GalleryEntry} GalleryEntry
  * @typedef {import("./types").PageContext} PageContext
  * @typedef {{id: string, prompt?: string} & Partial<GalleryEntry>} Item  an entry, possibly incomplete
- * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "removed" | "restored", id: string}} EntryChange
+ * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "marks", id: string, tags: string[], collections: string[]}
+ *   | {kind: "removed" | "restored", id: string}} EntryChange
  * @typedef {{
  *   onchange?: (change: EntryChange) => void,
  *   onclose?: (id: string | null) => HTMLElement | null | void,
@@ -35,6 +41,8 @@ const NARROW = matchMedia("(max-width: 760px)");
 
 /** @type {Viewer | null} */
 let current = null;
+/** What the last viewer showed, so that Forward opens it again. @type {{items: Item[], options: Options} | null} */
+let last = null;
 let listening = false;
 
 /**
@@ -49,11 +57,35 @@ export function openViewer(context, items, index, options = {}) {
   registerViewerShortcuts();
   current?.close();
   current = new Viewer(context, items, index, options);
+  last = { items: current.items, options };
+}
+
+/**
+ * Show what the address says: a picture, or none.
+ * @param {PageContext} context
+ * @param {string | null} id  of a gallery entry
+ */
+export async function showLinkedPicture(context, id) {
+  if (id === null) return current ? closeOverlays() : undefined;
+  if (current?.show(id)) return;
+  const index = last?.items.findIndex((item) => item.id === id) ?? -1;
+  if (last && index >= 0) return openViewer(context, last.items, index, last.options);
+  try {
+    openViewer(context, [await get(`/v1/gallery/${encodeURIComponent(id)}`)], 0, {
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })),
+    });
+  } catch (error) {
+    closePicture();
+    if (error instanceof ApiError && MISSING_STATUSES.concat(422).includes(error.status)) toast(t("route.no_picture"), { kind: "error" });
+    else showError(error);
+  }
 }
 
 class Viewer {
   /** Full records that have been loaded, by id. @type {Map<string, GalleryEntry>} */
   #records = new Map();
+  /** Lineages that have been loaded, by id. @type {Map<string, import("./viewer/lineage.js").Lineage>} */
+  #lineages = new Map();
   /** Ids of pictures for review that the user has chosen to see. @type {Set<string>} */
   #revealed = new Set();
   /** @type {string | null} */
@@ -88,8 +120,11 @@ class Viewer {
       step: (direction) => this.zoom.step(direction),
       navigate: (by) => this.navigate(by),
       runAction: (name) => this.runAction(name),
+      choose: (name, place) => this.choose(name, place),
     });
-    const { stage, picture, image } = this.elements;
+    this.tags = new TagEditor({ onadd: (tags) => this.#changeTags({ add_tags: tags }), onremove: (tag) => this.#changeTags({ remove_tags: [tag] }) });
+    const { stage, picture, image, panel } = this.elements;
+    panel.append(h("section", {}, h("h3", {}, t("viewer.tags")), this.tags.element));
     image.addEventListener("load", () => this.#onImageLoad());
     image.addEventListener("error", () => image.getAttribute("src") && void this.#onImageError());
     this.overlay.box.append(...this.elements.all);
@@ -121,10 +156,22 @@ class Viewer {
     this.overlay.close();
   }
 
+  /** Show another of its pictures; false: it has no such picture. @param {string} id */
+  show(id) {
+    const index = this.items.findIndex((item) => item.id === id);
+    if (index >= 0 && index !== this.index) {
+      this.index = index;
+      this.#showCurrent();
+    }
+    return index >= 0;
+  }
+
   #onClose() {
     clearTimeout(this.#recordTimer);
     this.zoom.destroy();
-    if (current === this) current = null;
+    if (current !== this) return;
+    current = null;
+    closePicture();
   }
 
   /** @param {1 | -1} by */
@@ -145,6 +192,7 @@ class Viewer {
     const { id } = this.#item;
     if (this.#currentId !== id) this.#previousId = this.#currentId;
     this.#currentId = id;
+    openPicture(id);
     this.#loadFailed = false;
     this.elements.image.removeAttribute("src");
     this.elements.image.classList.remove("sl-loaded");
@@ -167,12 +215,14 @@ class Viewer {
     this.elements.previous.disabled = this.index === 0;
     this.elements.next.disabled = this.index === this.items.length - 1;
     this.elements.compare.disabled = !this.#hasFile || !this.#comparisonCandidate();
-    for (const element of this.elements.actionButtons.children) {
-      const needsFile = element !== this.elements.actionButtons.lastElementChild;
-      if (element instanceof HTMLButtonElement) element.disabled = needsFile && !this.#hasFile;
-    }
+    const compareLabel = t(this.#sourceId ? "viewer.compare.source" : "viewer.compare");
+    for (const name of ["title", "aria-label"]) this.elements.compare.setAttribute(name, compareLabel);
+    for (const { name, needsFile } of ACTIONS) /** @type {HTMLButtonElement} */ (this.elements.actions.get(name)).disabled = needsFile && !this.#hasFile;
+    for (const chooser of this.elements.choosers.values()) chooser.disabled = !this.#hasFile;
+    this.#renderLineage();
     this.#renderDownload(entry);
     showPanel(this.elements.promptSection, this.elements.detailsSection, entry);
+    this.tags.show(entry.tags);
     this.#renderPicture(entry);
     this.overlay.keepFocus();
   }
@@ -253,6 +303,26 @@ class Viewer {
     if (this.#currentId !== id || current !== this) return;
     if (sizeUnknown) this.zoom.show(entry);
     this.#render();
+    this.#lineages.set(id, await loadLineage(entry));
+    if (this.#currentId === id && current === this) this.#render();
+  }
+
+  /** Show what the picture was made from, and what was made from it. */
+  #renderLineage() {
+    const lineage = this.#lineages.get(this.#item.id);
+    const list = lineage && lineageList(this.entry, lineage, (entry) => this.#open(entry));
+    this.elements.lineageSection.hidden = !list;
+    if (this.elements.lineageSection.dataset.of === this.#item.id && list) return; // so that a focused picture keeps the focus
+    this.elements.lineageSection.dataset.of = list ? this.#item.id : "";
+    setChildren(this.elements.lineageSection, h("h3", {}, t("lineage.title")), list);
+  }
+
+  /** Show a picture that need not be among the viewer's. @param {GalleryEntry} entry */
+  #open(entry) {
+    const at = this.items.findIndex(({ id }) => id === entry.id);
+    if (at < 0) this.items.splice(this.index + 1, 0, entry);
+    this.index = at < 0 ? this.index + 1 : at;
+    this.#showCurrent();
   }
 
   /** Load further pictures near the end. */
@@ -271,15 +341,14 @@ class Viewer {
     }
   }
 
-  /** @param {import("./viewer/elements.js").ActionName} name */
+  /** @param {import("./actions/list.js").ActionName} name */
   async runAction(name) {
-    const index = ACTIONS.findIndex(([each]) => each === name);
-    const actionButton = /** @type {HTMLButtonElement} */ (this.elements.actionButtons.children[index]);
+    const actionButton = /** @type {HTMLButtonElement} */ (this.elements.actions.get(name));
     if (actionButton.disabled) return;
     actionButton.disabled = true;
     try {
       await this.context.actions[name](this.#item.id);
-      if (ACTIONS[index][3]) this.close();
+      if (ACTIONS.some((action) => action.name === name && action.leaves)) this.close();
     } catch (error) {
       showError(error);
     } finally {
@@ -287,6 +356,13 @@ class Viewer {
       if (current === this) this.#render();
     }
   }
+
+  /** Ask how to do an action; place: the pressed button. */
+  choose = withErrorToast(async (/** @type {import("./actions/list.js").ChoiceName} */ name, /** @type {HTMLElement | null} */ place = null) => {
+    const chooser = this.elements.choosers.get(name);
+    if (!this.#hasFile) return;
+    await this.context.actions.choose(name, this.#item.id, place ?? (chooser?.checkVisibility() ? chooser : this.elements.count), () => this.close());
+  });
 
   async favourite() {
     const { id, favourite } = this.entry;
@@ -308,6 +384,17 @@ class Viewer {
     if (this.#currentId === id) this.elements.favourite.setAttribute("aria-pressed", String(favourite));
   }
 
+  /** Add or remove tags. @param {{add_tags?: string[], remove_tags?: string[]}} change */
+  #changeTags = withErrorToast(async (/** @type {{add_tags?: string[], remove_tags?: string[]}} */ change) => {
+    const { id } = this.#item;
+    const [{ tags, collections }] = await mark([id], change);
+    const record = this.#records.get(id);
+    if (record) this.#records.set(id, { ...record, tags });
+    this.items = this.items.map((item) => (item.id === id ? { ...item, tags } : item));
+    this.options.onchange?.({ kind: "marks", id, tags, collections });
+    if (current === this && this.#currentId === id) this.tags.show(tags);
+  });
+
   remove() {
     const item = this.#item, at = this.index;
     this.context.actions.remove(item.id, {
@@ -328,8 +415,16 @@ class Viewer {
     });
   }
 
-  /** The picture to compare with: the previous one, or a neighbour. */
+  /** The id of the picture that this one was made from, if it can be shown. */
+  get #sourceId() {
+    const source = this.#lineages.get(this.#item.id)?.source;
+    if (source === undefined) return this.entry.parent_id;
+    return source && source.decision !== "block" && !source.missing ? source.id : null;
+  }
+
+  /** The picture to compare with: the one that it was made from, else the one shown before, or a neighbour. @returns {{id: string} | undefined} */
   #comparisonCandidate() {
+    if (this.#sourceId) return { id: this.#sourceId };
     const comparable = (/** @type {Item | undefined} */ item) => item && item.decision !== "block" && !item.missing;
     return [this.items.find(({ id }) => id === this.#previousId), this.items[this.index + 1], this.items[this.index - 1]].find(comparable);
   }
@@ -358,7 +453,7 @@ function withDefaults(item) {
   return /** @type {GalleryEntry} */ ({
     width: 1, height: 1, decision: "allow", unsafe: null, scores: {}, policy: null, prompt: "", negative_prompt: "", seed: null,
     steps: null, sampler: null, checkpoint: null, created: new Date().toISOString(), kind: null, size: 0, missing: false,
-    favourite: false, tags: [], ...item,
+    favourite: false, tags: [], parent_id: null, relation: null, ...item,
   });
 }
 
@@ -381,10 +476,11 @@ export function registerViewerShortcuts() {
   on("-", "viewer.zoom_out", (viewer) => viewer.zoom.step(-1));
   on("0", "viewer.fit", (viewer) => viewer.zoom.fit(true));
   on("i", "viewer.details", (viewer) => viewer.togglePanel());
-  for (const [name, , key] of ACTIONS) on(key, `viewer.${name}`, (viewer) => viewer.runAction(name));
+  for (const { name, keys } of ACTIONS) on(keys, `viewer.${name}`, (viewer) => viewer.runAction(name));
+  for (const [name, keys] of Object.entries(CHOICES)) on(keys, `${name}.choose`, (viewer) => viewer.choose(/** @type {import("./actions/list.js").ChoiceName} */ (name)));
   on("d", "viewer.download", (viewer) => viewer.elements.link.href && viewer.elements.link.click());
   on("f", "viewer.favourite", (viewer) => viewer.favourite());
   on("Delete", "viewer.delete", (viewer) => viewer.remove());
-  on("b", "viewer.compare", (viewer) => viewer.compare());
+  on("b", "viewer.compare.source", (viewer) => viewer.compare());
   on("Escape", "close", (viewer) => viewer.close());
 }

@@ -82,5 +82,5 @@ function complain(text) {
 }
 
 function goOn() {
-  location.replace(destination(new URLSearchParams(location.search).get("next"), location.origin));
+  location.replace(destination(new URLSearchParams(location.search).get("next"), location.origin) + location.hash); // what the page is to show
 }

@@ -36,7 +36,7 @@ export async function request(method, path, { json, body, headers = {}, signal, 
     keepalive,
   }));
   if (response.ok) return response;
-  if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+  if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}${location.hash}`);
   throw new ApiError(await errorBodyOf(response), response.status, Number(response.headers.get("Retry-After")) || 0);
 }
 

@@ -1,11 +1,11 @@
 // The jobs of the session, kept up to date over one WebSocket; after a lost connection it reconnects and reads all jobs again.
 
-import { get, parse, request } from "./api.js";
+import { get, parse, post, request } from "./api.js";
 
 /**
  * @typedef {import("../types").Job} Job
  * @typedef {{type: "jobs"} | {type: "added", job: Job} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
- *   | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
+ *   | {type: "gallery", changed: string[], deleted: string[], collections: boolean} | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
  */
 
 const MAX_JOBS = 200; // finished jobs beyond this number are dropped, the oldest first
@@ -17,6 +17,8 @@ export class JobStore {
   /** The newest preview of each running job, as a data URI. @type {Map<string, {picture: number, image: string}>} */
   previews = new Map();
   connected = false;
+  /** Whether the queue is paused: no further job starts. */
+  paused = false;
   /** @type {Set<(change: Change) => void>} */
   #listeners = new Set();
   #retryDelay = MIN_RETRY_DELAY;
@@ -65,6 +67,33 @@ export class JobStore {
     await (action === "cancel" ? request("DELETE", `/v1/jobs/${id}`) : request("POST", `/v1/jobs/${id}/${action}`));
   }
 
+  /** The jobs that wait, in their order. */
+  get waiting() {
+    const place = (/** @type {Job} */ job) => job.position ?? Infinity;
+    return [...this.jobs.values()].filter(({ state }) => state === "queued").sort((one, other) => place(one) - place(other) || (one.created < other.created ? -1 : 1));
+  }
+
+  /**
+   * Move a waiting job among those of its owner and priority. It is shown at its new place at once, and at the old one again if the server refuses.
+   * @param {string} id
+   * @param {string | null} before  the job that is to follow it; null: behind all
+   */
+  async move(id, before) {
+    const undo = this.#reorder(id, before);
+    try {
+      await post(`/v1/jobs/${id}/move`, { before });
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  }
+
+  /** Pause the queue, or resume it; administrators only. @param {boolean} paused */
+  async setPaused(paused) {
+    ({ paused: this.paused } = await post(`/v1/queue/${paused ? "pause" : "resume"}`, {}));
+    this.#notify({ type: "queue", ids: [] });
+  }
+
   /** Add a job that the page has just submitted. @param {Job} job */
   add(job) {
     if (!this.jobs.has(job.id)) this.#put(job);
@@ -77,6 +106,7 @@ export class JobStore {
       case "hello":
         this.#retryDelay = MIN_RETRY_DELAY;
         this.connected = this.#connectionReported = true;
+        this.paused = !!message.paused;
         this.jobs = new Map(message.jobs.map((/** @type {Job} */ job) => [job.id, job])); // the complete list, also after a reconnect
         for (const id of this.previews.keys()) if (this.jobs.get(id)?.state !== "running") this.previews.delete(id);
         this.#notify({ type: "connection", connected: true });
@@ -91,7 +121,10 @@ export class JobStore {
         return this.#notify({ type: "preview", id: message.id, picture: message.picture, image });
       }
       case "queue":
+        this.paused = !!message.paused;
         return this.#updateQueue(message.positions, message.etas);
+      case "gallery":
+        return this.#notify(message);
       case "error":
         return this.#notify({ type: "error", error: message.error });
     }
@@ -124,6 +157,26 @@ export class JobStore {
     this.#notify({ type: "queue", ids });
   }
 
+  /** Give the jobs of one owner and priority their places anew. @param {string} id @param {string | null} before @returns {() => void}  undoes it */
+  #reorder(id, before) {
+    const moved = this.jobs.get(id);
+    if (!moved) return () => {};
+    const group = this.waiting.filter((job) => movesWith(job, moved));
+    const others = group.filter((job) => job.id !== id);
+    const at = before === null ? others.length : others.findIndex((job) => job.id === before);
+    const order = others.toSpliced(at, 0, moved);
+    const places = group.map(({ position }) => position);
+    const put = (/** @type {Job[]} */ jobs) => {
+      jobs.forEach((job, place) => {
+        const now = this.jobs.get(job.id);
+        if (now?.state === "queued") this.jobs.set(job.id, { ...now, position: places[place] });
+      });
+      this.#notify({ type: "queue", ids: jobs.map((job) => job.id) });
+    };
+    put(order);
+    return () => put(group);
+  }
+
   /** @param {Change} change */
   #notify(change) {
     for (const listener of this.#listeners) listener(change);
@@ -132,3 +185,6 @@ export class JobStore {
 
 /** Whether a job has ended: succeeded, failed or cancelled. @param {Job} job */
 export const isFinished = (job) => job.state !== "queued" && job.state !== "running";
+
+/** Whether two waiting jobs are in one order: jobs are moved among those of their owner and priority. @param {Job} one @param {Job} other */
+export const movesWith = (one, other) => one.owner === other.owner && one.priority === other.priority;

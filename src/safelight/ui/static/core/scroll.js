@@ -15,8 +15,8 @@ export async function scrollToElement(element, { focus } = {}) {
   element.scrollIntoView({ block: "start", behavior: REDUCED_MOTION.matches ? "instant" : "smooth" });
 }
 
-/** @param {HTMLElement} element @returns {Promise<void>} */
-const whenVisible = (element) =>
+/** Resolves when an element is visible. @param {HTMLElement} element @returns {Promise<void>} */
+export const whenVisible = (element) =>
   new Promise((resolve) => {
     const observer = new ResizeObserver(() => {
       if (!element.checkVisibility()) return;

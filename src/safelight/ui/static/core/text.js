@@ -22,6 +22,8 @@ export const LANGUAGES = Object.fromEntries(Object.entries(ALL_LANGUAGES).filter
 /** @type {Record<string, string>} */
 let catalogue = {};
 let language = "en";
+/** @type {Promise<Record<string, string>> | null} */
+let english = null;
 
 /** The language that the user has chosen in this browser, or on the server, or the first of the browser's languages that there is. */
 export function currentLanguage() {
@@ -39,8 +41,17 @@ export function setLanguage(name) {
 export async function loadTexts() {
   language = currentLanguage();
   document.documentElement.lang = language;
-  catalogue = await (await fetch(new URL(`../texts/${language}.json`, import.meta.url))).json();
+  catalogue = await fetchTexts(language);
 }
+
+/** The texts in English, by which names are found in every language. @returns {Promise<Record<string, string>>} */
+export function loadEnglishTexts() {
+  english ??= fetchTexts("en");
+  return english;
+}
+
+/** @param {string} name  of a language @returns {Promise<Record<string, string>>} */
+const fetchTexts = async (name) => (await fetch(new URL(`../texts/${name}.json`, import.meta.url))).json();
 
 /**
  * A text with its {placeholders} filled in. With a value n, the plural forms key.one, key.other … are looked up.

@@ -7,6 +7,8 @@ import { t } from "./text.js";
 
 const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds a message stays visible
 
+/** A message that is shown. @typedef {{setText: (text: string) => void, remove: () => void}} Toast  setText: shows another text, and for as long as a new message; remove: without calling onclose */
+
 /** @type {HTMLElement | null} */
 let container = null;
 
@@ -15,6 +17,7 @@ let container = null;
  * @param {string} text
  * @param {{kind?: "note" | "error", hint?: string, action?: {label: string, run: () => void}, duration?: number, onclose?: () => void}} [options]
  *   onclose: called when the message disappears without a click on its action
+ * @returns {Toast}
  */
 export function toast(text, { kind = "note", hint = "", action, duration, onclose } = {}) {
   container ??= document.body.appendChild(h("div", { class: "sl-toasts", role: "region", "aria-label": t("toast.region") }));
@@ -23,15 +26,25 @@ export function toast(text, { kind = "note", hint = "", action, duration, onclos
     note.remove();
     if (!actionTaken) onclose?.();
   };
+  const words = h("p", {}, text);
   const note = h(
     "div",
     { class: `sl-toast sl-${kind}`, role: kind === "error" ? "alert" : "status" },
-    h("div", { class: "sl-toast-text" }, h("p", {}, text), hint && h("p", { class: "sl-hint" }, hint)),
+    h("div", { class: "sl-toast-text" }, words, hint && h("p", { class: "sl-hint" }, hint)),
     action && button({ label: action.label, kind: "quiet", onclick: () => (close(true), action.run()) }),
     button({ icon: "close", label: t("close"), iconOnly: true, onclick: () => close(false) }),
   );
-  const timer = setTimeout(() => close(false), duration ?? (kind === "error" ? ERROR_DURATION : DURATION));
+  const startTimer = () => setTimeout(() => close(false), duration ?? (kind === "error" ? ERROR_DURATION : DURATION));
+  let timer = startTimer();
   container.append(note);
+  return {
+    setText(text) {
+      words.textContent = text;
+      clearTimeout(timer);
+      timer = startTimer();
+    },
+    remove: () => close(true),
+  };
 }
 
 /** Show an error; an aborted request is not one. @param {unknown} error */

@@ -76,7 +76,7 @@ export class Brush {
     const mask = this.#edited?.mask;
     if (!mask) return;
     const dab = this.#dabAt(at, event);
-    const erases = this.erasing || (event.pointerType === "pen" && (event.buttons & ERASER_BUTTON) > 0);
+    const erases = this.erases(event);
     this.scene.maskHidden = false;
     if (event.pointerType === "touch") this.hide();
     if (event.shiftKey && this.#last) {
@@ -118,6 +118,16 @@ export class Brush {
   hide() {
     this.#cursor = null;
     this.scene.showBrush(null);
+  }
+
+  /** Whether a press subtracts: in the eraser mode, with the Alt key, or with a pen's other end. @param {PointerEvent} event */
+  erases({ altKey, pointerType, buttons }) {
+    return this.erasing || altKey || (pointerType === "pen" && (buttons & ERASER_BUTTON) > 0);
+  }
+
+  /** The keyboard's cursor, in pixels of the picture; null: there is none. */
+  get cursor() {
+    return this.#cursor;
   }
 
   /** @param {Point} at @param {PointerEvent} event */

@@ -5,7 +5,7 @@ import { t } from "../core/text.js";
 
 export class Dropzone {
   /**
-   * @param {HTMLElement} root  the element that accepts dropped pictures
+   * @param {HTMLElement} root  the element that accepts dropped pictures, and pasted ones while it is visible
    * @param {(file: File) => void} onfile
    * @param {AbortSignal} signal  removes all listeners
    */

@@ -1,4 +1,4 @@
-// Mouse, pen and touch on the stage: one pointer paints, two pan and zoom; the space key or the middle button pans.
+// Mouse, pen and touch on the stage: one pointer paints, two pan and zoom; the wheel zooms; the space key or the middle button pans.
 
 /** @typedef {import("./viewport.js").Point} Point */
 /**
@@ -15,6 +15,7 @@
  */
 
 const WHEEL_SPEED = 0.002; // zoom per pixel of wheel movement
+const LINE_HEIGHT = 16; // pixels of a wheel's line
 const MIDDLE_BUTTON = 1, SECONDARY_BUTTON = 2; // values of MouseEvent.button
 
 export class Gestures {
@@ -123,9 +124,10 @@ export class Gestures {
 
   /** @param {WheelEvent} event */
   #onWheel(event) {
-    if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
-    this.handlers.zoom(Math.exp(-event.deltaY * WHEEL_SPEED), this.#pointOf(event));
+    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? LINE_HEIGHT : 1;
+    if (event.shiftKey) return this.handlers.move(-(event.deltaX || event.deltaY) * lines, 0);
+    this.handlers.zoom(Math.exp(-event.deltaY * lines * WHEEL_SPEED), this.#pointOf(event));
   }
 
   /** @param {MouseEvent} event @returns {Point} */

@@ -2,8 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { clip } from "./box.js";
-import { context2d } from "./mask.js";
-import { levelFor } from "./picture.js";
+import { context2d, levelFor } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
 /** @typedef {import("./viewport.js").Viewport} Viewport */
@@ -13,7 +12,7 @@ const EDGE_COLOUR = "rgb(0 0 0 / 75%)"; // a dark line around the mask's white e
 
 export class LayerRenderer {
   picture = h("canvas", { class: "sl-editor-layer" });
-  mask = h("canvas", { class: "sl-editor-layer" });
+  mask = h("canvas", { class: "sl-editor-layer sl-editor-mask" });
   #pixelRatio = 1;
   #pictureContext = /** @type {CanvasRenderingContext2D} */ (this.picture.getContext("2d"));
   #maskContext = context2d(this.mask);

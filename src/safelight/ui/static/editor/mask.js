@@ -2,7 +2,8 @@
 
 import { h } from "../core/dom.js";
 import { clip, union } from "./box.js";
-import { longerSide } from "./picture.js";
+import { floodRegion } from "./flood.js";
+import { context2d, longerSide } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
 /** @typedef {import("./picture.js").Size} Size */
@@ -100,6 +101,40 @@ export class Mask {
     return box;
   }
 
+  /** Fill a polygon, as one step. @param {{x: number, y: number}[]} corners  in pixels of the picture @param {boolean} erase @returns {Box | null}  what changed */
+  fillPolygon(corners, erase) {
+    if (corners.length < 3 || this.painting) return null;
+    this.#context.globalCompositeOperation = erase ? "destination-out" : "source-over";
+    this.#context.beginPath();
+    for (const { x, y } of corners) this.#context.lineTo(x, y);
+    this.#context.fill();
+    const box = this.#markDirty(0, ...corners);
+    this.#commitStroke();
+    return box;
+  }
+
+  /**
+   * Fill the region around a point, as one step: the connected pixels whose colour is similar, up to what is painted already. When erasing, the
+   * connected painted pixels with a similar colour.
+   * @param {{x: number, y: number}} at  in pixels of the picture
+   * @param {Uint8ClampedArray} colours  of the picture in the canvas's size, RGBA
+   * @param {number} tolerance  largest difference of a colour channel, 0 to 1; 1: any colour
+   * @param {boolean} erase
+   * @returns {boolean}  whether anything changed
+   */
+  fillRegion(at, colours, tolerance, erase) {
+    const { width, height } = this.canvas;
+    const column = Math.floor((at.x * width) / this.size.width), row = Math.floor((at.y * height) / this.size.height);
+    if (this.painting || column < 0 || row < 0 || column >= width || row >= height) return false;
+    const start = row * width + column, limit = tolerance * 255, alpha = this.#alpha;
+    const difference = (/** @type {number} */ one, /** @type {number} */ other) =>
+      Math.max(Math.abs(colours[one] - colours[other]), Math.abs(colours[one + 1] - colours[other + 1]), Math.abs(colours[one + 2] - colours[other + 2]));
+    const inside = floodRegion(this.canvas, start, (index) => alpha[index] >= PAINTED_ALPHA === erase && difference(4 * index, 4 * start) <= limit);
+    const isEdge = (/** @type {number} */ index) => alpha[index] > 0 && alpha[index] < PAINTED_ALPHA && [-1, 1, -width, width].some((by) => inside[index + by]);
+    const changed = alpha.map((value, index) => (inside[index] ? (erase ? 0 : 255) : value && isEdge(index) ? (erase ? 0 : 255) : value));
+    return this.#replaceAll(changed);
+  }
+
   /** Discard the unfinished stroke. */
   cancel() {
     this.#stroke = null;
@@ -139,6 +174,11 @@ export class Mask {
     });
     this.#file.catch(() => (this.#file = null));
     return this.#file;
+  }
+
+  /** The mask in the canvas's size, as white with an alpha channel; an image for the constructor. @returns {Promise<Blob | null>}  null: it is empty */
+  stored() {
+    return new Promise((resolve) => (this.empty ? resolve(null) : this.canvas.toBlob(resolve, "image/png")));
   }
 
   /** The line width for a dab, in pixels of the picture. @param {Dab} dab */
@@ -187,23 +227,25 @@ export class Mask {
     this.#commit(box, alpha);
   }
 
-  /** @param {Uint8Array} alpha  of the whole canvas */
+  /** @param {Uint8Array} alpha  of the whole canvas @returns {boolean}  whether it changed */
   #replaceAll(alpha) {
     /** @type {Box} */
     const all = [0, 0, this.canvas.width, this.canvas.height];
-    this.#commit(all, alpha);
+    const changed = this.#commit(all, alpha);
     this.#drawAlpha(all);
+    return changed;
   }
 
-  /** Add a step to the history, unless nothing has changed. @param {Box} box @param {Uint8Array} alpha  of the box, row by row */
+  /** Add a step to the history, unless nothing has changed. @param {Box} box @param {Uint8Array} alpha  of the box, row by row @returns {boolean}  whether anything has */
   #commit(box, alpha) {
     const previousRuns = this.#encodeRuns(box);
-    if (!this.#write(box, alpha)) return;
+    if (!this.#write(box, alpha)) return false;
     this.#undoSteps.push({ box, runs: previousRuns });
     this.#redoSteps = [];
     let bytes = 0;
     const firstKept = this.#undoSteps.findLastIndex(({ runs }) => (bytes += runs.byteLength) > MAX_BYTES) + 1;
     this.#undoSteps = this.#undoSteps.slice(Math.max(firstKept, this.#undoSteps.length - MAX_STEPS));
+    return true;
   }
 
   /** @param {Patch[]} from @param {Patch[]} to */
@@ -268,11 +310,4 @@ export class Mask {
     }
     this.#context.putImageData(image, left, top);
   }
-}
-
-/** A 2D context for frequent readback: the browser keeps its pixels in main memory. @param {HTMLCanvasElement} canvas */
-export function context2d(canvas) {
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("This browser gives no canvas.");
-  return context;
 }

@@ -4,6 +4,7 @@ import { h } from "../core/dom.js";
 import { union } from "./box.js";
 import { expandedArea, isExpanded } from "./handles.js";
 import { LayerRenderer } from "./layer_renderer.js";
+import { ResultLayer } from "./result_layer.js";
 import { Viewport } from "./viewport.js";
 
 /** @typedef {import("./box.js").Box} Box */
@@ -11,13 +12,17 @@ import { Viewport } from "./viewport.js";
 /** @typedef {{picture: import("./picture.js").DecodedPicture, mask: import("./mask.js").Mask, sides: import("./handles.js").Sides}} EditedPicture  what is being edited */
 
 const MARGIN = 12, EXPAND_MARGIN = 0.17; // around the picture: CSS pixels; fraction of the stage, while its sides can be extended
+const SVG = "http://www.w3.org/2000/svg";
 const COLOUR_VARIABLE = "--sl-accent"; // colour of the mask
 
 export class Scene {
   /** @type {EditedPicture | null} */
   #edited = null;
   view = new Viewport();
+  result = new ResultLayer();
   #layers = new LayerRenderer();
+  /** The lasso's area so far, in pixels of the picture. @type {Point[]} */
+  #outline = [];
   #maskHidden = false; // whether the user has hidden the mask
   #expanding = false;
   #colour = "";
@@ -34,10 +39,18 @@ export class Scene {
     this.handles = handles;
     this.outpaintArea = h("div", { class: "sl-editor-area", hidden: true });
     this.brushCursor = h("div", { class: "sl-editor-ring", hidden: true });
+    const outline = document.createElementNS(SVG, "svg");
+    outline.setAttribute("class", "sl-editor-outline");
+    outline.setAttribute("aria-hidden", "true");
+    this.outlinePaths = ["dark", "light"].map((name) => {
+      const path = outline.appendChild(document.createElementNS(SVG, "path"));
+      path.setAttribute("class", `sl-${name}`);
+      return path;
+    });
     this.stage = h(
       "div",
       { class: "sl-editor-stage", role: "application", tabindex: 0, "aria-describedby": help },
-      this.outpaintArea, this.#layers.picture, this.#layers.mask, this.brushCursor,
+      this.outpaintArea, this.#layers.picture, this.#layers.mask, this.result.element, outline, this.brushCursor,
     );
     this.element = h("div", { class: "sl-editor-frame" }, this.stage, handles.element);
     this.resizeObserver = new ResizeObserver(() => this.requestDraw({ resize: true }));
@@ -58,8 +71,6 @@ export class Scene {
     this.#maskHidden = this.#expanding = false;
     this.#brush = null;
     this.view.fitted = true;
-    const { width, height } = edited?.picture.size ?? { width: 1, height: 1 };
-    this.stage.style.aspectRatio = `${width} / ${height}`;
     this.requestDraw({ resize: true });
   }
 
@@ -139,6 +150,21 @@ export class Scene {
     this.brushCursor.style.width = this.brushCursor.style.height = `${brush.width * scale}px`;
   }
 
+  /** Show the lasso's area so far. @param {Point[]} corners  in pixels of the picture; none: hide it */
+  showOutline(corners) {
+    this.#outline = corners;
+    const { x, y, scale } = this.view;
+    const d = corners.map((corner, at) => `${at ? "L" : "M"}${(x + corner.x * scale).toFixed(1)} ${(y + corner.y * scale).toFixed(1)}`).join("");
+    for (const path of this.outlinePaths) path.setAttribute("d", d);
+  }
+
+  /** Show a result over the picture, or none. @param {Parameters<ResultLayer["show"]>[0] | null} result */
+  showResult(result) {
+    if (result) this.result.show(result);
+    else this.result.hide();
+    this.result.place(this.view, this.area);
+  }
+
   /** The brush's width has changed. @param {number} width */
   setBrushWidth(width) {
     if (this.#brush) this.showBrush({ ...this.#brush, width });
@@ -185,6 +211,8 @@ export class Scene {
     Object.assign(this.outpaintArea.style, { translate: `${left}px ${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
     this.outpaintArea.hidden = !isExpanded(sides);
     this.handles.update({ sides, size: picture.size, view: this.view });
+    this.result.place(this.view, this.area);
+    this.showOutline(this.#outline);
     this.showBrush(this.#brush);
   }
 }

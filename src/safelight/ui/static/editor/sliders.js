@@ -1,24 +1,28 @@
-// The brush's sliders: its size, on a logarithmic scale, and the softness of the mask's edge.
+// The tools' sliders: the brush's size, on a logarithmic scale, the softness of the mask's edge, and the fill tool's tolerance.
 
 import { h } from "../core/dom.js";
-import { formatNumber, t } from "../core/text.js";
+import { formatNumber, formatPercent, t } from "../core/text.js";
 
 const SIZE_STEPS = 100; // positions of the size slider
 const MIN_WIDTH = 1; // pixels of the picture
 
-/** @param {number} maxBlur  in pixels of the picture @param {{size: (pixels: number) => void, blur: (pixels: number) => void}} handlers */
+/** @param {number} maxBlur  in pixels of the picture @param {{size: (pixels: number) => void, blur: (pixels: number) => void, tolerance: (share: number) => void}} handlers */
 export function makeSliders(maxBlur, handlers) {
   let widest = 512; // pixels of the picture
   const width = (/** @type {number} */ step) => MIN_WIDTH * (widest / MIN_WIDTH) ** (step / SIZE_STEPS);
   const size = slider("editor.size", SIZE_STEPS, (step) => handlers.size(width(step)));
   const blur = slider("editor.blur", maxBlur, handlers.blur);
+  const tolerance = slider("editor.tolerance", 100, (percent) => handlers.tolerance(percent / 100));
   return {
-    element: h("div", { class: "sl-editor-sliders" }, size.element, blur.element),
-    /** @param {{brush: number, blur: number, widest: number}} state  in pixels of the picture */
+    element: h("div", { class: "sl-editor-sliders" }, size.element, blur.element, tolerance.element),
+    /** @param {{tool: import("./toolbar.js").Tool, brush: number, blur: number, widest: number, tolerance: number}} state  in pixels of the picture; tolerance: 0 to 1 */
     update(state) {
       widest = state.widest;
-      size.show(Math.round((SIZE_STEPS * Math.log(state.brush / MIN_WIDTH)) / Math.log(widest / MIN_WIDTH)), state.brush);
-      blur.show(state.blur, state.blur);
+      size.element.hidden = state.tool !== "brush";
+      tolerance.element.hidden = state.tool !== "fill";
+      size.show(Math.round((SIZE_STEPS * Math.log(state.brush / MIN_WIDTH)) / Math.log(widest / MIN_WIDTH)), ...inPixels(state.brush));
+      blur.show(state.blur, ...inPixels(state.blur));
+      tolerance.show(Math.round(state.tolerance * 100), formatPercent(state.tolerance), formatPercent(state.tolerance));
     },
   };
 }
@@ -29,12 +33,17 @@ function slider(key, max, onvalue) {
   const output = h("span", { class: "sl-editor-value", "aria-hidden": "true" });
   return {
     element: h("label", { class: "sl-editor-slider", title: t(`${key}.hint`) }, h("span", {}, t(key)), input, output),
-    /** @param {number} value @param {number} pixels  what the value means */
-    show(value, pixels) {
+    /** @param {number} value @param {string} text @param {string} spoken  what the value means */
+    show(value, text, spoken) {
       input.value = String(value);
-      const rounded = Math.max(1, Math.round(pixels));
-      input.setAttribute("aria-valuetext", t("editor.pixels", { n: pixels < 1 ? 0 : rounded }));
-      output.textContent = `${formatNumber(pixels < 1 ? 0 : rounded)} px`;
+      input.setAttribute("aria-valuetext", spoken);
+      output.textContent = text;
     },
   };
+}
+
+/** A length, as shown and as spoken. @param {number} pixels @returns {[string, string]} */
+function inPixels(pixels) {
+  const rounded = pixels < 1 ? 0 : Math.round(pixels);
+  return [`${formatNumber(rounded)} px`, t("editor.pixels", { n: rounded })];
 }

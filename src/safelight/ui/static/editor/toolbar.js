@@ -3,15 +3,18 @@
 import { button, h } from "../core/dom.js";
 import { t } from "../core/text.js";
 
-/** @typedef {"brush" | "eraser" | "expand"} Tool */
+/** @typedef {"brush" | "lasso" | "fill" | "expand"} Tool */
+/** @typedef {Tool | "eraser"} ToolCommand  the eraser is a mode: brush, lasso and fill then subtract */
 /** @typedef {keyof typeof BUTTONS} CommandName */
-/** @typedef {{tool: Tool, painted: boolean, expanded: boolean, hidden: boolean, canUndo: boolean, canRedo: boolean}} State */
+/** @typedef {{tool: Tool, erasing: boolean, painted: boolean, expanded: boolean, hidden: boolean, canUndo: boolean, canRedo: boolean}} State */
 
-/** For each button its icon, its group, whether it shows its label, and its shortcut. */
+/** For each button its icon, its group, whether a wide toolbar shows its label, and its shortcut. */
 const BUTTONS = /** @type {const} */ ({
-  brush: { icon: "brush", group: "tools", showsLabel: true, keys: "B" },
-  eraser: { icon: "eraser", group: "tools", worded: true, keys: "E" },
-  expand: { icon: "enlarge", group: "tools", worded: true },
+  brush: { icon: "brush", group: "tools", keys: "B" },
+  eraser: { icon: "eraser", group: "tools", keys: "E" },
+  lasso: { icon: "lasso", group: "tools", keys: "L" },
+  fill: { icon: "fill", group: "tools", keys: "G" },
+  expand: { icon: "expand", group: "tools", worded: true },
   undo: { icon: "undo", group: "history", keys: "Control+Z" },
   redo: { icon: "redo", group: "history", keys: "Control+Shift+Z" },
   invert: { icon: "compare", group: "mask" },
@@ -42,15 +45,15 @@ export class Toolbar {
   }
 
   /** @param {State} state */
-  update({ tool, painted, expanded, hidden, canUndo, canRedo }) {
+  update({ tool, erasing, painted, expanded, hidden, canUndo, canRedo }) {
     const painting = tool !== "expand";
     this.groups.get("history")?.toggleAttribute("hidden", !painting);
     this.groups.get("mask")?.toggleAttribute("hidden", !painting);
     this.groups.get("expand")?.toggleAttribute("hidden", painting);
-    for (const name of /** @type {const} */ (["brush", "eraser", "expand"])) this.buttons[name].ariaPressed = String(tool === name);
+    for (const name of /** @type {const} */ (["brush", "lasso", "fill", "expand"])) this.buttons[name].ariaPressed = String(tool === name);
+    this.buttons.eraser.ariaPressed = String(erasing && painting);
     this.buttons.hide.ariaPressed = String(hidden);
-    this.#setEnabled("brush", !expanded, "editor.brush.not");
-    this.#setEnabled("eraser", !expanded, "editor.brush.not");
+    for (const name of /** @type {const} */ (["brush", "eraser", "lasso", "fill"])) this.#setEnabled(name, !expanded, "editor.brush.not");
     this.#setEnabled("expand", !painted, "editor.expand.not");
     this.#setEnabled("undo", canUndo);
     this.#setEnabled("redo", canRedo);

@@ -65,7 +65,8 @@ export class Combobox {
     this.#renderText();
   }
 
-  #open() {
+  /** Open the list, with all choices. */
+  open() {
     if (this.isOpen) return;
     this.#filtered = false;
     this.input.setAttribute("aria-expanded", "true");
@@ -121,7 +122,7 @@ export class Combobox {
 
   #onInput() {
     const { value } = this.input;
-    this.#open();
+    this.open();
     this.input.value = value;
     this.#filtered = value.trim() !== "";
     this.#renderOptions();
@@ -131,7 +132,7 @@ export class Combobox {
   /** A click selects the text, so that typing replaces it. */
   #onClick() {
     this.input.select();
-    this.#open();
+    this.open();
   }
 
   /** @param {KeyboardEvent} event */
@@ -140,7 +141,7 @@ export class Combobox {
     const direction = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const active = this.#shown[this.#active];
     if (direction) {
-      if (!this.isOpen) this.#open();
+      if (!this.isOpen) this.open();
       else if (this.#shown.length) this.#activate((this.#active + direction + this.#shown.length) % this.#shown.length);
     } else if (event.key === "Enter" && this.isOpen) {
       if (active) this.#choose(active.choice);
@@ -148,8 +149,8 @@ export class Combobox {
       event.stopPropagation();
       this.close();
       this.input.select();
-    } else if (event.key === "Tab" && this.isOpen && this.#filtered && active) {
-      return this.#choose(active.choice);
+    } else if (event.key === "Tab" && this.isOpen) {
+      return this.#filtered && active ? this.#choose(active.choice) : this.close(); // before the focus moves: an open list that scrolls would take it
     } else return;
     event.preventDefault();
   }

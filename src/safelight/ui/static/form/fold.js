@@ -6,16 +6,12 @@ import { t } from "../core/text.js";
 const STORAGE_KEY = "safelight.folds";
 
 export class Fold {
-  #opened = false;
-
   /**
    * @param {string} name  its element's id is sl-fold-<name>
    * @param {string} title
-   * @param {{onopen?: () => void}} [options]  onopen: called when it is first opened
    */
-  constructor(name, title, { onopen = () => {} } = {}) {
+  constructor(name, title) {
     this.name = name;
-    this.onopen = onopen;
     const id = `sl-fold-${name}`;
     this.count = h("span", { class: "sl-fold-count" });
     this.button = h("button", { type: "button", class: "sl-fold-button", "aria-expanded": "false", "aria-controls": `${id}-content`, onclick: () => this.set(!this.open) }, icon("right"), h("span", {}, title), this.count);
@@ -34,9 +30,6 @@ export class Fold {
     this.button.setAttribute("aria-expanded", String(open));
     const others = readOpen().filter((name) => name !== this.name);
     localStorage.setItem(STORAGE_KEY, JSON.stringify(open ? [...others, this.name] : others));
-    if (!open || this.#opened) return;
-    this.#opened = true;
-    this.onopen();
   }
 
   /** @param {number} changed  number of its fields that are not at their defaults */

@@ -18,13 +18,12 @@ export class Frame {
    */
   constructor(name, { aliases = [], layout = "line" } = {}) {
     const id = fieldId(name);
-    this.labelText = t(`create.${name}`);
-    const help = makeHelp(`${id}-help`, { label: this.labelText, text: t(`create.${name}.info`), aliases });
+    const help = makeHelp(`${id}-help`, { labelId: `${id}-label`, text: t(`create.${name}.info`), aliases });
     this.id = id;
     this.inputId = `${id}-input`;
     this.labelId = `${id}-label`;
     this.helpId = help.popup.id;
-    this.label = h("label", { id: this.labelId, for: this.inputId }, this.labelText);
+    this.label = h("label", { id: this.labelId, for: this.inputId }, t(`create.${name}`));
     this.head = h("div", { class: "sl-form-label" }, this.label, help.button);
     this.control = h("div", { class: "sl-form-control" });
     this.noteElement = h("p", { class: "sl-form-note", id: `${id}-note`, role: "status" });

@@ -8,11 +8,11 @@ import { place } from "./popup.js";
 /**
  * A button and the text that it opens. The text also describes the field to screen readers, by its id.
  * @param {string} id  of the text
- * @param {{label: string, text: string, aliases: string[]}} field
+ * @param {{labelId: string, text: string, aliases: string[]}} field
  */
-export function makeHelp(id, { label, text, aliases }) {
+export function makeHelp(id, { labelId, text, aliases }) {
   const popup = h("div", { id, class: "sl-popup sl-help-text", popover: "auto" }, h("p", {}, text), aliases.length > 0 && h("p", { class: "sl-hint" }, t("help.aliases", { names: aliases.join(", ") })));
-  const button = h("button", { type: "button", class: "sl-help", tabindex: -1, "aria-label": t("help.title", { label }), popovertarget: id }, "?");
+  const button = h("button", { type: "button", class: "sl-help", tabindex: -1, "aria-label": t("help.title"), "aria-describedby": labelId, popovertarget: id }, "?");
   popup.addEventListener("toggle", () => popup.matches(":popover-open") && place(popup, button));
   return { button, popup };
 }

@@ -15,6 +15,8 @@ import { editedSizeNote, SizeField } from "./size_field.js";
 
 /** The folds with the fields that come first in each; a group's other fields follow in the request's order. @type {Record<import("../form.js").Accordion, string[]>} */
 const FOLDS = { edit: ["strength"], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
+/** What people may search for, beside a fold's title. @type {Record<string, string[]>} */
+const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], hires: ["highres fix", "upscale"] };
 /** The fields that are always visible, by row; other fields of their group follow. */
 const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
 /** Fields that have a place of their own. */
@@ -56,6 +58,16 @@ export class FormView {
     const field = this.field(name);
     if (!(field instanceof SeedField)) throw new Error(`${name} is not a seed.`);
     return field;
+  }
+
+  /** What can be found: fields, and folds by what is in them; key: of the text that names it. @returns {{name: string, key: string, aliases: string[]}[]} */
+  get entries() {
+    const fields = [...this.#fields.keys()].map((name) => ({ name, key: `create.${name}`, aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
+    const folds = [...this.folds].map(([group, { content }]) => {
+      const [first = ""] = [...this.#fields].find(([, { frame }]) => content.contains(frame.element)) ?? [];
+      return { name: first, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
+    });
+    return [...fields, ...folds];
   }
 
   /** Show a field, in its fold if it has one, and focus it. @param {string} name */
@@ -123,9 +135,8 @@ export class FormView {
 
   /** @param {import("../form.js").Accordion} group */
   #fold(group) {
-    const editor = group === "edit" ? h("div", {}) : null;
-    const fold = new Fold(group, t(`create.${group}`), { onopen: () => editor?.append(h("div", { id: "sl-editor" })) });
-    fold.content.append(...(editor ? [editor] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
+    const fold = new Fold(group, t(`create.${group}`));
+    fold.content.append(...(group === "edit" ? [h("div", { id: "sl-start-picture" })] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
     this.folds.set(group, fold);
     return fold.element;
   }

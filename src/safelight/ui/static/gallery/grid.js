@@ -1,13 +1,19 @@
 // A virtualized grid: only tiles near the visible area are in the document.
 
 import { h } from "../core/dom.js";
-import { cachedPreferences } from "../core/text.js";
 import { cancelLoading, loadTile, makeTile, showBroken, updateTile } from "./tile.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
 /** @typedef {import("./tile.js").Tile} Tile */
 
-const MIN_TILE = 168, MIN_TILE_NARROW = 104, NARROW_GRID = 560; // pixels: minimum side of a tile, and the width below which the grid is narrow
+/** Minimum side of a tile in pixels, by size, and in a grid that is narrower than NARROW_GRID. */
+const MIN_TILES = [96, 128, 168, 240, 360], MIN_TILES_NARROW = [62, 80, 104, 150, 280], NARROW_GRID = 560;
+export const SIZES = MIN_TILES.length, DEFAULT_SIZE = 2;
+/** The size whose tiles have at least so many pixels. @param {number | null | undefined} side */
+export const sizeOf = (side) => (side ? Math.max(0, MIN_TILES.findLastIndex((least) => least <= side)) : DEFAULT_SIZE);
+const THUMBNAIL_SIDES = [256, 512];
+const LONG_PRESS = 450; // milliseconds
+const PRESS_TOLERANCE = 10; // pixels that a finger may move during a long press
 const GAP = 8;
 const OVERSCAN = 0.75; // fraction of the visible height that is rendered above and below it
 const SCROLL_PAUSE = 90; // milliseconds
@@ -19,11 +25,16 @@ const FAST_SCROLL = 3; // visible heights per second above which no thumbnails a
  *   total: () => number,
  *   at: (index: number) => GalleryEntry | undefined,
  *   ensureLoaded: (index: number) => void,
- *   activate: (index: number, event: Event) => void,
+ *   open: (index: number) => void,
  *   favourite: (index: number) => void,
- *   isSelected: (id: string) => boolean | null,
+ *   toggle: (index: number) => void,
+ *   extend: (index: number, from: number) => void,
+ *   ondrag: (event: DragEvent, entry: GalleryEntry) => void,
+ *   selecting: () => boolean,
+ *   isSelected: (index: number, entry: GalleryEntry | undefined) => boolean,
  *   onscroll: (first: number) => void,
- * }} GridOptions  at: undefined if not loaded yet; isSelected: null while nothing is being selected; onscroll: called with the first visible index
+ * }} GridOptions  at: undefined if not loaded yet; toggle: select or deselect a tile; extend: select the range that ends at a tile, which may
+ *   not be loaded yet, and starts where the last one did, or else at from; selecting: whether a click selects instead of opening; onscroll: called with the first visible index
  */
 
 export class Grid {
@@ -40,6 +51,9 @@ export class Grid {
   #lastScroll = { time: 0, top: 0, speed: 0 };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #loadTimer;
+  #size = DEFAULT_SIZE;
+  /** A finger on a tile. @type {{timer: ReturnType<typeof setTimeout>, x: number, y: number, held: boolean} | null} */
+  #press = null;
 
   /** @param {GridOptions} options */
   constructor(options) {
@@ -50,6 +64,11 @@ export class Grid {
     this.element.addEventListener("keydown", (event) => this.#onKeyDown(event));
     this.canvas.addEventListener("click", (event) => this.#onClick(event));
     this.canvas.addEventListener("focusin", (event) => this.#onFocus(event));
+    this.canvas.addEventListener("pointerdown", (event) => this.#onPointerDown(event));
+    this.canvas.addEventListener("pointermove", (event) => this.#onPointerMove(event));
+    for (const type of ["pointerup", "pointercancel"]) this.canvas.addEventListener(type, () => this.#endPress());
+    this.canvas.addEventListener("contextmenu", (event) => this.#press && event.preventDefault()); // of a long press
+    this.canvas.addEventListener("dragstart", (event) => this.#onDragStart(event));
     this.canvas.addEventListener("error", (event) => this.#onImageError(event), true);
     new ResizeObserver(() => this.#measure()).observe(this.element);
   }
@@ -81,6 +100,17 @@ export class Grid {
     this.#update();
     if (focused && !this.hasFocus) this.#focusTile();
     this.#scheduleLoading();
+  }
+
+  /** Size of the tiles: 0 for the smallest, up to SIZES - 1. */
+  get size() {
+    return this.#size;
+  }
+  set size(size) {
+    this.#size = size;
+    const { width } = this.#viewport;
+    this.#viewport.width = 0;
+    if (width) this.#measure(width);
   }
 
   /** Scroll to the top. */
@@ -119,13 +149,13 @@ export class Grid {
     for (const row of this.#rows.values()) yield* /** @type {Iterable<Tile>} */ (/** @type {unknown} */ (row.children));
   }
 
-  #measure() {
+  /** @param {number} [before]  the width for which the tiles were arranged */
+  #measure(before = this.#viewport.width) {
     const width = this.canvas.clientWidth, height = this.element.clientHeight;
     if (!width || (width === this.#viewport.width && height === this.#viewport.height)) return;
     const first = Math.round(this.#scrollTop / (this.#rowHeight || 1)) * this.columns;
-    const was = this.#viewport.width;
     this.#viewport = { width, height };
-    const least = width < NARROW_GRID ? MIN_TILE_NARROW : (cachedPreferences().tile_size ?? MIN_TILE);
+    const least = (width < NARROW_GRID ? MIN_TILES_NARROW : MIN_TILES)[this.#size];
     const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
     const side = (width - GAP * (columns - 1)) / columns;
     if (columns !== this.columns || side + GAP !== this.#rowHeight) {
@@ -136,7 +166,7 @@ export class Grid {
       this.canvas.style.setProperty("--sl-side", `${side}px`);
     }
     this.refresh();
-    if (was) this.element.scrollTop = Math.floor(first / columns) * this.#rowHeight;
+    if (before) this.element.scrollTop = Math.floor(first / columns) * this.#rowHeight;
   }
 
   #scheduleUpdate() {
@@ -195,6 +225,7 @@ export class Grid {
   #fillRow(row, element, reusable) {
     const first = row * this.columns;
     const columns = Math.max(0, Math.min(this.columns, this.#total - first));
+    const selecting = this.options.selecting();
     for (let column = 0; column < columns; column++) {
       const current = /** @type {Tile | undefined} */ (element.children[column]);
       const entry = this.options.at(first + column);
@@ -203,9 +234,8 @@ export class Grid {
       if (!current) element.append(tile);
       else if (tile !== current) element.replaceChild(tile, current);
       tile.tabIndex = first + column === this.active ? 0 : -1;
-      const chosen = entry ? this.options.isSelected(entry.id) : null;
-      if (chosen === null) tile.removeAttribute("aria-selected");
-      else tile.setAttribute("aria-selected", String(chosen));
+      if (!selecting) tile.removeAttribute("aria-selected");
+      else tile.setAttribute("aria-selected", String(this.options.isSelected(first + column, entry)));
     }
     while (element.children.length > columns) element.lastElementChild?.remove();
   }
@@ -232,9 +262,10 @@ export class Grid {
 
   #loadTiles() {
     const first = this.#scrollTop / this.#rowHeight - 1, last = (this.#scrollTop + this.#viewport.height) / this.#rowHeight;
+    const side = THUMBNAIL_SIDES.find((each) => each >= (this.#rowHeight - GAP) * devicePixelRatio * 0.75) ?? THUMBNAIL_SIDES[1];
     const rows = [...this.#rows].map(([row, element]) => ({ element, near: row > first && row < last }));
     for (const { element, near } of rows.sort((one, other) => Number(other.near) - Number(one.near))) {
-      for (const tile of element.children) loadTile(/** @type {Tile} */ (tile), near);
+      for (const tile of element.children) loadTile(/** @type {Tile} */ (tile), near, side);
     }
   }
 
@@ -249,10 +280,47 @@ export class Grid {
 
   /** @param {MouseEvent} event */
   #onClick(event) {
+    const { options } = this, index = this.#indexOf(event), held = this.#press?.held;
+    this.#press = null;
+    if (index < 0 || held) return; // the long press has selected the tile
+    const over = (/** @type {string} */ selector) => event.target instanceof Element && !!event.target.closest(selector);
+    if (event.shiftKey) return options.extend(index, index);
+    if (!options.at(index)) return;
+    if (over(".sl-heart")) options.favourite(index);
+    else if (over(".sl-check") || event.ctrlKey || event.metaKey || options.selecting()) options.toggle(index);
+    else options.open(index);
+  }
+
+  /** A finger that rests on a tile selects it; a mouse may drag it away. @param {PointerEvent} event */
+  #onPointerDown(event) {
+    this.#endPress();
+    this.#press = null;
     const index = this.#indexOf(event);
-    if (index < 0 || !this.options.at(index)) return;
-    if (event.target instanceof Element && event.target.closest(".sl-heart")) this.options.favourite(index);
-    else this.options.activate(index, event);
+    const touch = event.pointerType === "touch";
+    this.#tileAt(index)?.setAttribute("draggable", String(!touch));
+    if (!touch || !event.isPrimary || !this.options.at(index)) return;
+    const timer = setTimeout(() => {
+      if (this.#press) this.#press.held = true;
+      this.options.toggle(index);
+      navigator.vibrate?.(10);
+    }, LONG_PRESS);
+    this.#press = { timer, x: event.clientX, y: event.clientY, held: false };
+  }
+
+  /** @param {PointerEvent} event */
+  #onPointerMove({ clientX, clientY }) {
+    if (this.#press && Math.hypot(clientX - this.#press.x, clientY - this.#press.y) > PRESS_TOLERANCE) this.#endPress();
+  }
+
+  #endPress() {
+    clearTimeout(this.#press?.timer);
+  }
+
+  /** @param {DragEvent} event */
+  #onDragStart(event) {
+    const entry = this.options.at(this.#indexOf(event));
+    if (entry) this.options.ondrag(event, entry);
+    else event.preventDefault();
   }
 
   /** @param {FocusEvent} event */
@@ -272,10 +340,18 @@ export class Grid {
 
   /** @param {KeyboardEvent} event */
   #onKeyDown(event) {
-    if (event.altKey || event.shiftKey || event.metaKey) return;
-    if ((event.key === "Enter" || event.key === " ") && this.options.at(this.active)) this.options.activate(this.active, event);
-    else if (this.#targetOf(event) === null) return;
-    else this.focus(/** @type {number} */ (this.#targetOf(event)));
+    if (event.altKey || event.metaKey) return;
+    const { active, options } = this;
+    const target = this.#targetOf(event);
+    const loaded = !!options.at(active);
+    if (event.key === " " && event.shiftKey) options.extend(active, active);
+    else if (event.key === " " && loaded) options.toggle(active);
+    else if (event.key === "Enter" && loaded) options.open(active);
+    else if (target === null) return;
+    else {
+      if (event.shiftKey) options.extend(target, active);
+      this.focus(target);
+    }
     event.preventDefault();
   }
 

@@ -30,16 +30,20 @@ export class Results {
   /** @type {Promise<void> | null} */
   #loading = null;
   #failedAt = 0;
+  #batching = false; // whether changes are reported together at the end of a batch
+  #changed = false;
   #controller = new AbortController();
   /** @type {Map<string, {entry: GalleryEntry, after: string | null, abort: AbortController}>} */
   #removed = new Map();
 
   /**
-   * @param {{onchange: () => void, onfailure: (error: unknown) => void, isBeingDeleted: (id: string) => boolean}} calls
-   *   onchange: the entries or their known number have changed; isBeingDeleted: whether an entry is waiting for its deletion
+   * @param {{onchange: () => void, onload: (entries: GalleryEntry[]) => void, onfailure: (error: unknown) => void, isBeingDeleted: (id: string) => boolean}} calls
+   *   onchange: the entries or their known number have changed; onload: entries have been added at the end, called before onchange;
+   *   isBeingDeleted: whether an entry is waiting for its deletion
    */
-  constructor({ onchange, onfailure, isBeingDeleted }) {
-    this.onchange = onchange;
+  constructor({ onchange, onload, onfailure, isBeingDeleted }) {
+    this.onchange = () => (this.#batching ? (this.#changed = true) : onchange());
+    this.onload = onload;
     this.onfailure = onfailure;
     this.isBeingDeleted = isBeingDeleted;
   }
@@ -59,6 +63,18 @@ export class Results {
     return this.complete || (this.ready && this.#expected > this.entries.length);
   }
 
+  /** Make many changes that are reported as one. @param {() => void} work */
+  batch(work) {
+    this.#batching = true;
+    this.#changed = false;
+    try {
+      work();
+    } finally {
+      this.#batching = false;
+    }
+    if (this.#changed) this.onchange();
+  }
+
   /** Set the expected number from the facets; 0: unknown. @param {number} amount */
   setExpected(amount) {
     this.#expected = amount;
@@ -70,7 +86,7 @@ export class Results {
     this.#controller.abort();
     this.#controller = new AbortController();
     this.#query = wanted;
-    Object.assign(this, { entries: [], waiting: [], ready: false, failure: null });
+    Object.assign(this, { entries: [], newEntries: [], ready: false, failure: null });
     this.#knownIds.clear();
     this.#next = null;
     this.#neededIndex = 0;
@@ -110,10 +126,12 @@ export class Results {
       do {
         const page = await get(`/v1/gallery${query({ ...this.#query, limit, after: this.#next })}`, abort.signal);
         if (abort.signal.aborted) return;
-        this.entries.push(...this.#addUnknown(page.entries));
+        const added = this.#addUnknown(page.entries);
+        this.entries.push(...added);
         this.#next = page.next;
         this.ready = true;
         this.failure = null;
+        this.onload(added);
         this.onchange();
       } while (!once && this.#next !== null && this.entries.length <= this.#neededIndex);
     } catch (error) {
@@ -134,13 +152,13 @@ export class Results {
 
   /** Load entries created since the search. */
   async fetchNew() {
-    if (!this.ready) return;
+    if (!this.ready || !(this.newestFirst || this.complete)) return; // in another order unknown entries need not be new
     const abort = this.#controller;
     /** @type {GalleryEntry[]} */
     const fresh = [];
     let after = null;
     do {
-      const page = await get(`/v1/gallery${query({ ...this.#query, limit: NEW_PAGE_SIZE, after })}`, abort.signal);
+      const page = await get(`/v1/gallery${query({ ...this.#query, sort: null, limit: NEW_PAGE_SIZE, after })}`, abort.signal);
       if (abort.signal.aborted) return;
       const unknown = this.#addUnknown(page.entries);
       fresh.push(...unknown);
@@ -150,7 +168,12 @@ export class Results {
     if (fresh.length) this.onchange();
   }
 
-  /** Insert the new entries at the top. @returns {number}  how many */
+  /** Whether the newest entries are at the top. */
+  get newestFirst() {
+    return !this.#query.sort;
+  }
+
+  /** Insert the new entries at the top; only if the newest are there. @returns {number}  how many */
   insertNew() {
     const { length } = this.newEntries;
     this.entries.unshift(...this.newEntries.splice(0));

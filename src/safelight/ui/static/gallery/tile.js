@@ -26,16 +26,17 @@ export function makeTile(entry) {
   return tile;
 }
 
-/** Add the thumbnail and the buttons. @param {Tile} tile @param {boolean} near  whether it is visible, not only close to the visible area */
-export function loadTile(tile, near) {
+/** Add the thumbnail and the buttons. @param {Tile} tile @param {boolean} near  whether it is visible, not only close to the visible area @param {number} side  the thumbnail's, in pixels */
+export function loadTile(tile, near, side) {
   const { entry } = tile;
   if (!entry || tile.loaded) return;
   tile.loaded = true;
   const unavailable = entry.decision === "block" || entry.missing;
   tile.append(
-    unavailable ? h("span", { class: "sl-tile-gone" }, icon(entry.missing ? "warning" : "shield"), entry.missing && t("picture.missing")) : thumbnailElement(entry, near),
+    unavailable ? h("span", { class: "sl-tile-gone" }, icon(entry.missing ? "warning" : "shield"), entry.missing && t("picture.missing")) : thumbnailElement(entry, near, side),
     decisionBadge({ decision: entry.decision, unsafe: null }),
     favouriteButton(entry),
+    checkButton(),
   );
 }
 
@@ -61,10 +62,13 @@ export function updateTile(tile, entry) {
 const favouriteButton = ({ favourite }) =>
   h("button", { type: "button", class: "sl-button sl-bare sl-heart", tabindex: "-1", "aria-pressed": String(favourite), "aria-label": t("gallery.favourite"), title: t("gallery.favourite") }, icon("heart"));
 
-/** @param {GalleryEntry} entry @param {boolean} near */
-function thumbnailElement({ id, decision }, near) {
+/** A round check mark; whether it is set is the tile's aria-selected. */
+const checkButton = () => h("button", { type: "button", class: "sl-button sl-bare sl-check", tabindex: "-1", "aria-label": t("selection.toggle"), title: t("selection.toggle") }, icon("check"));
+
+/** @param {GalleryEntry} entry @param {boolean} near @param {number} side */
+function thumbnailElement({ id, decision }, near, side) {
   const blurred = decision === "review"; // only a thumbnail of 16 pixels is loaded
-  const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailUrl(id, blurred ? 16 : 256) });
+  const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailUrl(id, blurred ? 16 : side) });
   if (!blurred) return image;
   return h("span", { class: "sl-tile-blurred" }, image, icon("eye"));
 }

@@ -11,7 +11,8 @@ import { choice, settingRow, toggle } from "./row.js";
 /** @typedef {import("../types").Preferences} Preferences */
 
 const TILE_SIZES = [96, 128, 168, 240, 360]; // pixels
-const OVERRIDES = /** @type {const} */ ({ language: LANGUAGE_KEY, look: LOOK_KEY }); // where the choices at the top of the page are stored
+// Where the choices at the top of the page and in the gallery are stored.
+const OVERRIDES = /** @type {const} */ ({ language: LANGUAGE_KEY, look: LOOK_KEY, tile_size: "safelight.gallery.size" });
 
 /** @param {import("../types").PageContext} context */
 export function preferencesSection({ me }) {
@@ -44,9 +45,10 @@ export function preferencesSection({ me }) {
     const set = (name, value) => {
       const former = preferences[name];
       const change = (/** @type {any} */ to) => async () => {
+        if (name in OVERRIDES) localStorage.removeItem(OVERRIDES[/** @type {keyof typeof OVERRIDES} */ (name)]);
         preferences = await changePreferences({ [name]: to });
         rendered = "";
-        if (name in OVERRIDES) localStorage.removeItem(OVERRIDES[/** @type {keyof typeof OVERRIDES} */ (name)]);
+        rows.get(name)?.element.querySelector(".sl-settings-override")?.remove();
         keepPreferences(preferences);
         show(name);
       };
@@ -91,13 +93,14 @@ export function preferencesSection({ me }) {
   return section;
 }
 
-/** A choice at the top of the page has precedence in this browser: say so, with a button to forget it. @param {string} name */
+/** A choice elsewhere on the page has precedence in this browser: say so, with a button to forget it. @param {string} name */
 function override(name) {
   const key = name in OVERRIDES ? OVERRIDES[/** @type {keyof typeof OVERRIDES} */ (name)] : null;
   const value = key && localStorage.getItem(key);
   if (!key || !value) return null;
-  const text = name === "language" ? (LANGUAGES[value] ?? value) : t(`look.${value}`);
-  return h("p", { class: "sl-settings-override" }, t("settings.override", { value: text }),
+  const texts = { language: () => LANGUAGES[value] ?? value, look: () => t(`look.${value}`), tile_size: () => t(`settings.tile_size.${TILE_SIZES[Number(value)]}`) };
+  const text = texts[/** @type {keyof typeof texts} */ (name)]();
+  return h("p", { class: "sl-settings-override" }, t(name === "tile_size" ? "settings.override.gallery" : "settings.override", { value: text }),
     button({ label: t("settings.override.forget"), kind: "quiet", onclick: () => (localStorage.removeItem(key), location.reload()) }));
 }
 

@@ -8,7 +8,15 @@ import { withErrorToast } from "../core/toast.js";
 /** @typedef {import("../types").Job} Job */
 
 /** What a job is called: its prompt, or what it does. @param {Job} job */
-export const jobTitle = (job) => job.request.prompt || t(job.kind === "upscale" ? "jobs.upscale" : "jobs.no_prompt");
+export function jobTitle(job) {
+  if (job.kind === "scan") return t("system.kind.scan");
+  if (job.kind !== "upscale") return job.request.prompt || t("jobs.no_prompt");
+  const prompt = promptOf(job.result?.pictures?.[0]?.infotext ?? "");
+  return prompt ? t("jobs.upscaled", { prompt }) : t("jobs.upscale");
+}
+
+/** The prompt in an infotext: what is before the lines of parameters. @param {string} infotext */
+const promptOf = (infotext) => infotext.split(/\n(?=Negative prompt: |Steps: )/, 1)[0].replace(/^Steps: .*/s, "");
 
 /** A job's state as text. @param {Job} job @param {boolean} [showOwner] */
 export function statusText(job, showOwner = false) {

@@ -1,14 +1,19 @@
 // The stage of the Create tab: the pictures of the selected job as large as they fit, with its progress, and the actions on a picture.
 
 import { button, h, icon, setChildren } from "../core/dom.js";
+import { Entries } from "../core/entries.js";
 import { errorText, isServersText } from "../core/error_text.js";
 import { isFinished } from "../core/job_store.js";
-import { decisionBadge, fileUrl, pictureFrame, thumbnailUrl } from "../core/picture.js";
+import { fileUrl, thumbnailUrl } from "../core/picture.js";
 import { formatNumber, formatPercent, t } from "../core/text.js";
+import { showError } from "../core/toast.js";
 import { openViewer } from "../viewer.js";
+import { openCompare } from "../viewer/compare.js";
+import { Cell } from "./cell.js";
 import { jobButtons, jobTitle, percentDone, statusText } from "./job_status.js";
 import { arrange, MAX_ENLARGEMENT } from "./layout.js";
 import { PictureActions } from "./picture_actions.js";
+import { trackPointed } from "./pointed.js";
 
 /** @typedef {import("../types").Job} Job */
 /** @typedef {import("../types").OutputPicture} OutputPicture */
@@ -25,6 +30,9 @@ export class Stage {
   #cells = new Map();
   #filling = false; // whether pictures may be enlarged beyond MAX_ENLARGEMENT
   #renderedState = "";
+  #entries = new Entries();
+  /** Whether pictures are compared with their source, by id, where the user has chosen; upscaled ones are otherwise. @type {Map<string, boolean>} */
+  #compared = new Map();
 
   /**
    * @param {import("../types").PageContext} context
@@ -45,7 +53,15 @@ export class Stage {
     this.progressBar = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("jobs.progress") }, h("div"));
     this.area = h("div", { class: "sl-stage-area" });
     this.errorBox = h("div", { class: "sl-stage-error" });
-    this.actions = new PictureActions(context);
+    this.actions = new PictureActions(context, this.#entries, {
+      open: (picture) => this.#openViewer(picture.index),
+      compare: (picture) => this.#compare(picture),
+      isCompared: (picture) => !!this.#sourceToCompare(picture),
+    });
+    trackPointed(this.area, {
+      onpoint: (cell) => this.actions.point(cell, this.#pictureIn(cell)),
+      onmenu: (cell, place) => this.#openMenu(cell, place),
+    });
     this.element = h("section", { class: "sl-stage-job", "aria-label": t("jobs.stage"), tabindex: -1, hidden: true },
       h("header", { class: "sl-stage-head" }, h("div", { class: "sl-stage-words" }, this.title, this.status), this.scaleButton, this.gridButton, this.buttons),
       this.progressBar, this.errorBox, this.area, this.actions.element);
@@ -86,6 +102,7 @@ export class Stage {
     const job = this.#job;
     this.element.hidden = !job;
     if (!job) return;
+    this.#loadSource();
     this.#renderHead();
     this.#renderCells();
     this.actions.show(this.picture);
@@ -107,11 +124,64 @@ export class Stage {
     return this.#selection ? this.pictures.of(this.#selection.jobId) : [];
   }
 
+  /** The picture in a cell. @param {HTMLElement | null} cell @returns {OutputPicture | null} */
+  #pictureIn(cell) {
+    return this.#pictures.find(({ id }) => id === cell?.dataset.picture) ?? null;
+  }
+
+  /** The id of the picture that the selected one was made from, or that the job upscales. @returns {string | null} */
+  get #sourceId() {
+    const job = this.#job;
+    return this.picture?.parent_id ?? (job?.kind === "upscale" ? job.parent : null) ?? null;
+  }
+
+  /** The entry of that picture, if it is loaded and can be shown. @returns {import("../types").GalleryEntry | null} */
+  get #source() {
+    const entry = this.#sourceId ? this.#entries.get(this.#sourceId) : null;
+    return entry && entry.decision === "allow" && !entry.missing ? entry : null;
+  }
+
+  #loadSource() {
+    const id = this.#sourceId;
+    if (id && this.#entries.get(id) === undefined) this.#entries.load(id).then(() => this.#sourceId === id && this.render(), showError);
+  }
+
+  /** The source that a picture is compared with on the stage. @param {OutputPicture} picture */
+  #sourceToCompare(picture) {
+    const wanted = this.#compared.get(picture.id) ?? picture.relation === "upscale";
+    return wanted && picture.id === this.picture?.id && picture.decision === "allow" ? this.#source : null;
+  }
+
+  /** Compare a picture with its source on the stage, or stop; one that has none is compared with a neighbour. @param {OutputPicture} picture */
+  async #compare(picture) {
+    const source = picture.parent_id ? await this.#entries.load(picture.parent_id).catch((error) => (showError(error), null)) : null;
+    const pictures = this.#pictures;
+    if (source?.decision === "allow" && !source.missing && picture.id === this.picture?.id && picture.decision === "allow") {
+      this.#compared.set(picture.id, !this.#sourceToCompare(picture));
+      return this.render();
+    }
+    const at = pictures.indexOf(picture);
+    const other = source && source.decision !== "block" && !source.missing ? source : (pictures[at - 1] ?? pictures[at + 1]);
+    if (other && other.decision !== "block") openCompare(other.id, picture.id, { among: pictures });
+  }
+
+  /** @param {HTMLElement} cell @param {import("../core/popover.js").Place} place */
+  #openMenu(cell, place) {
+    const picture = this.#pictureIn(cell);
+    if (picture) this.actions.openMenu(picture, place);
+  }
+
   /** The number of pictures that the job has, or will have. */
   get #expected() {
     const job = this.#job;
     if (!job || (isFinished(job) && this.pictures.isComplete(job))) return this.#pictures.length;
     return job.kind === "generate" ? (job.request.count ?? 1) : 1;
+  }
+
+  /** What the job is called; an upscaling that is not finished is called after its source. @param {Job} job */
+  #title(job) {
+    const prompt = job.kind === "upscale" && !job.result ? this.#source?.prompt : "";
+    return prompt ? t("jobs.upscaled", { prompt }) : jobTitle(job);
   }
 
   /** Title, state, buttons, progress and error of the job. */
@@ -120,9 +190,10 @@ export class Stage {
     if (!job) return;
     const { me, jobStore } = this.context;
     this.element.dataset.job = job.id;
-    this.title.textContent = this.title.title = jobTitle(job);
+    this.title.textContent = this.title.title = this.#title(job);
     this.status.textContent = statusText(job, me.role === "admin" && job.owner !== me.owner);
     const percent = percentDone(job);
+    if (job.kind === "upscale" && !isFinished(job)) this.#cells.get(0)?.progress(`${statusText(job)} · ${formatPercent(percent / 100)}`);
     this.progressBar.setAttribute("aria-valuenow", String(percent));
     /** @type {HTMLElement} */ (this.progressBar.firstElementChild).style.transform = `scaleX(${percent / 100})`;
     if (this.#renderedState === job.state) return;
@@ -139,7 +210,9 @@ export class Stage {
     const pictures = new Map(this.#pictures.map((picture) => [picture.index, picture]));
     const single = this.#selection?.index ?? null;
     const indices = single === null ? [...new Set([...pictures.keys(), ...this.#placeholderIndices()])].sort((one, other) => one - other) : pictures.has(single) ? [single] : [];
+    const focused = document.activeElement;
     for (const [index, cell] of this.#cells) if (!indices.includes(index)) (cell.element.remove(), this.#cells.delete(index));
+    if (focused && !focused.isConnected) (this.area.querySelector(/** @type {"button"} */ (".sl-frame")) ?? this.element).focus({ preventScroll: true }); // a picture that had the focus was deleted
     for (const index of indices) {
       const cell = this.#cells.get(index) ?? new Cell();
       this.#cells.set(index, cell);
@@ -152,6 +225,8 @@ export class Stage {
     const preview = this.context.jobStore.previews.get(job.id);
     this.#layOut();
     if (preview && !isFinished(job)) this.#renderPreview(preview);
+    const source = this.#source;
+    if (source && !this.#pictures.length && !isFinished(job)) this.#renderPreview({ picture: 0, image: thumbnailUrl(source.id, this.largestThumbnail) });
   }
 
   /** Indices of the pictures that are still to come, up to a limit. @returns {number[]} */
@@ -178,7 +253,8 @@ export class Stage {
     for (const [index, cell] of cells) {
       cell.lay({ width: size.width * scale, height: size.height * scale }, {
         source: (picture, width) => this.#sourceOf(picture, width),
-        prompt: this.#job?.request.prompt ?? "",
+        before: this.#urlBefore(cell.picture, size.width * scale),
+        name: jobTitle(/** @type {Job} */ (this.#job)),
         onopen: () => (this.#selection?.index === null && cells.length > 1 ? this.#selectIndex(index) : this.#openViewer(index)),
       });
     }
@@ -188,9 +264,17 @@ export class Stage {
   /** The size of the job's pictures: that of the first one, or what was asked for. */
   #pictureSize() {
     const picture = this.#pictures.find(({ index }) => this.#cells.has(index));
-    const { request } = /** @type {Job} */ (this.#job);
-    const { width, height } = picture ?? { width: request.width ?? 512, height: request.height ?? 512 };
-    return { width, height };
+    if (picture) return { width: picture.width, height: picture.height };
+    const { request, kind } = /** @type {Job} */ (this.#job);
+    const source = kind === "upscale" ? this.#source : null;
+    if (source) return { width: Math.round(source.width * request.by), height: Math.round(source.height * request.by) };
+    return { width: request.width ?? 512, height: request.height ?? 512 };
+  }
+
+  /** The URL of the source that a picture is compared with. @param {OutputPicture | null} picture @param {number} width  CSS pixels */
+  #urlBefore(picture, width) {
+    const source = picture && this.#sourceToCompare(picture);
+    return source ? this.#sourceOf(source, width) : null;
   }
 
   /** How large pictures are shown; a press fills the stage, or limits the enlargement again. @param {import("./layout.js").Size} size @param {number} scale @param {number} fitting  the scale that fills the stage */
@@ -208,7 +292,7 @@ export class Stage {
     this.#layOut();
   }
 
-  /** The URL of a picture's image for a width on the screen. @param {OutputPicture} picture @param {number} width  CSS pixels */
+  /** The URL of a picture's image for a width on the screen. @param {{id: string, width: number, height: number}} picture @param {number} width  CSS pixels */
   #sourceOf(picture, width) {
     const longest = Math.max(width, (width / picture.width) * picture.height) * devicePixelRatio;
     const alone = this.#cells.size === 1;
@@ -237,39 +321,5 @@ export class Stage {
   /** Load images that failed while the server could not be reached. */
   #reloadBroken() {
     for (const image of this.area.querySelectorAll(/** @type {"img"} */ (".sl-broken img"))) image.src = image.src;
-  }
-}
-
-/** A picture on the stage, or the place of one that is still to come. */
-class Cell {
-  /** @type {OutputPicture | null} */
-  picture = null;
-  #shown = ""; // what the element shows: a picture at a URL
-  element = h("div", { class: "sl-slot sl-waiting" });
-
-  /**
-   * @param {import("./layout.js").Size} size  CSS pixels
-   * @param {{source: (picture: OutputPicture, width: number) => string, prompt: string, onopen: () => void}} options
-   */
-  lay({ width, height }, { source, prompt, onopen }) {
-    this.element.style.width = `${width}px`;
-    this.element.style.height = `${height}px`;
-    const { picture } = this;
-    const url = picture && source(picture, width);
-    const key = picture ? `${picture.id} ${url}` : "";
-    if (!picture || !url || key === this.#shown) return;
-    this.#shown = key;
-    this.element.classList.remove("sl-waiting");
-    this.element.dataset.picture = picture.id;
-    setChildren(this.element, pictureFrame({ ...picture, prompt }, { src: url, onopen, lazy: false }), decisionBadge(picture));
-  }
-
-  /** @param {string} image  a data URI */
-  preview(image) {
-    if (this.picture) return;
-    const shown = this.element.querySelector("img");
-    if (shown) shown.src = image;
-    else this.element.replaceChildren(h("img", { src: image, alt: t("jobs.preview"), class: "sl-preview" }));
-    this.element.classList.remove("sl-waiting");
   }
 }

@@ -158,6 +158,11 @@ class StripJob {
     const shown = pictures.slice(0, MAX_THUMBNAILS);
     const showProgress = !isFinished(this.job) || (pictures.length === 0 && this.strip.pictures.isComplete(this.job));
     const buttons = shown.map((picture) => this.#button(picture));
+    const title = jobTitle(this.job); // of an upscaling it is known when it is finished
+    buttons.forEach((button, at) => {
+      button.title = title;
+      button.setAttribute("aria-label", t("jobs.show", { name: title, at: shown[at].index + 1 }));
+    });
     const hidden = pictures.length - shown.length;
     this.more.textContent = `+${hidden}`;
     this.more.setAttribute("aria-label", t("jobs.all", { n: pictures.length }));
@@ -181,8 +186,7 @@ class StripJob {
     if (existing) return existing;
     const withheld = picture.decision === "block";
     const image = withheld ? icon("shield") : h("img", { src: thumbnailUrl(picture.id, THUMBNAIL_SIDE), alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-    const name = t("jobs.show", { name: jobTitle(this.job), at: picture.index + 1 });
-    const made = h("button", { type: "button", class: `sl-strip-picture sl-is-${picture.decision}`, "data-picture": picture.id, "aria-label": name, title: jobTitle(this.job), onclick: () => this.#select(picture.index) }, image);
+    const made = h("button", { type: "button", class: `sl-strip-picture sl-is-${picture.decision}`, "data-picture": picture.id, onclick: () => this.#select(picture.index) }, image);
     this.#buttons.set(picture.index, made);
     return made;
   }

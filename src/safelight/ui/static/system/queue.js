@@ -31,10 +31,12 @@ export function queueView({ jobStore, me }) {
       row.show(job);
       if (list.children[index] !== row.element) list.insertBefore(row.element, list.children[index] ?? null);
     });
+    pausedNote.hidden = !jobStore.paused;
     more.textContent = open.length > MAX_ROWS ? t("system.queue.more", { n: open.length - MAX_ROWS }) : "";
     const content = shown.length ? list : jobStore.connected ? emptyNote : offlineNote;
-    if (body.firstChild !== content) setChildren(body, content, more);
+    if (body.children[1] !== content) setChildren(body, pausedNote, content, more);
   }
+  const pausedNote = h("p", { class: "sl-system-none" }, t(me.role === "admin" ? "queue.paused.says" : "queue.paused.others"));
   const emptyNote = h("p", { class: "sl-system-none" }, t("system.queue.none"));
   const offlineNote = h("p", { class: "sl-system-none" }, t("system.queue.lost"));
   void render();

@@ -6,6 +6,7 @@ import { fileUrl, thumbnailUrl } from "../core/picture.js";
 import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
+import { BeforeAfter } from "./before_after.js";
 import { differences } from "./metadata.js";
 import { Overlay } from "./overlay.js";
 
@@ -26,7 +27,7 @@ let listening = false;
  *   left picture; revealed: ids of pictures for review that the user has chosen to see
  */
 export function openCompare(one, other, { among = [], revealed = [], focus } = {}) {
-  if (!listening) registerShortcut("Escape", "close", () => current?.close(), { isActive: () => !!current?.overlay.isTop });
+  if (!listening) for (const keys of ["Escape", "b"]) registerShortcut(keys, "close", () => current?.close(), { isActive: () => !!current?.overlay.isTop });
   listening = true;
   current = new Compare(one, other, among, new Set(revealed), focus);
 }
@@ -37,15 +38,8 @@ class Compare {
     this.ids = [one, other];
     this.revealed = revealed;
     this.overlay = new Overlay("sl-compare", t("compare.title"), { focus, onclose: () => current === this && (current = null) });
-    this.images = this.ids.map(() => h("img", { alt: "", draggable: "false" }));
-    this.slider = h("input", {
-      type: "range", min: "0", max: "100", step: "0.5", value: "50", class: "sl-compare-slider",
-      "aria-label": t("compare.slider"), oninput: () => this.#setDivider(Number(this.slider.value)),
-    });
-    this.stage = h("div", { class: "sl-compare-stage" },
-      h("div", { class: "sl-compare-pictures" }, this.images[0], h("div", { class: "sl-compare-over" }, this.images[1]),
-        this.slider, h("span", { class: "sl-compare-line", "aria-hidden": "true" })));
-    this.stage.firstElementChild?.addEventListener("pointerdown", (event) => this.#startDrag(/** @type {PointerEvent} */ (event)));
+    this.pictures = new BeforeAfter();
+    this.stage = h("div", { class: "sl-compare-stage" }, this.pictures.element);
     this.revealButton = button({ icon: "eye", label: t("viewer.reveal"), hidden: true, onclick: () => this.#revealBoth() });
     this.sideBySideButton = button({ icon: "compare", label: t("compare.beside"), "aria-pressed": "false", onclick: () => this.#toggleSideBySide() });
     this.table = h("div", { class: "sl-compare-table", role: "region", "aria-label": t("compare.differences"), tabindex: "0" });
@@ -58,7 +52,7 @@ class Compare {
     );
     this.#setChoices(among);
     this.overlay.open();
-    this.slider.focus();
+    this.pictures.slider.focus();
     this.#load();
   }
 
@@ -78,7 +72,7 @@ class Compare {
     const small = entries.every(({ width, height }) => Math.max(width, height) <= 256);
     this.stage.style.setProperty("--sl-shape", String(shapes[0]));
     this.stage.style.setProperty("--sl-most", small ? `${4 * Math.max(...entries.map(({ width }) => width))}px` : "100%");
-    this.images.forEach((image, at) => this.#renderPicture(image, entries[at]));
+    this.pictures.images.forEach((image, at) => this.#renderPicture(image, entries[at]));
     this.revealButton.hidden = !entries.some((entry) => this.#isBlurred(entry));
     setChildren(this.table, this.#rows(entries[0], entries[1]));
   });
@@ -98,7 +92,7 @@ class Compare {
 
   #revealBoth() {
     for (const id of this.ids) this.revealed.add(id);
-    this.slider.focus();
+    this.pictures.slider.focus();
     return this.#load();
   }
 
@@ -126,36 +120,11 @@ class Compare {
     }));
   }
 
-  /** Drag the divider, by mouse or touch. @param {PointerEvent} event */
-  #startDrag(event) {
-    if (event.button !== 0 || this.stage.classList.contains("sl-beside")) return;
-    event.preventDefault();
-    this.slider.focus({ preventScroll: true });
-    const frame = /** @type {HTMLElement} */ (event.currentTarget);
-    const { left, width } = frame.getBoundingClientRect();
-    const move = (/** @type {PointerEvent} */ { clientX }) => {
-      this.slider.value = String(((clientX - left) / width) * 100);
-      this.#setDivider(Number(this.slider.value));
-    };
-    const end = () => {
-      frame.removeEventListener("pointermove", move);
-      for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) frame.removeEventListener(name, end);
-    };
-    frame.setPointerCapture(event.pointerId);
-    frame.addEventListener("pointermove", move);
-    for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) frame.addEventListener(name, end);
-    move(event);
-  }
-
-  /** @param {number} percent  position of the divider, in percent of the width */
-  #setDivider(percent) {
-    this.stage.style.setProperty("--sl-at", `${percent}%`);
-  }
-
   /** Show the pictures side by side, or one above the other. */
   #toggleSideBySide() {
     const sideBySide = this.stage.classList.toggle("sl-beside");
     this.sideBySideButton.setAttribute("aria-pressed", String(sideBySide));
-    this.slider.hidden = sideBySide;
+    this.pictures.slider.hidden = sideBySide;
+    this.pictures.movable = !sideBySide;
   }
 }

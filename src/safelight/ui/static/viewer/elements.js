@@ -1,22 +1,13 @@
 // The elements of the viewer: a bar, the stage with the picture, and the panel next to it.
 
+import { ACTIONS, CHOICES, hasChoices } from "../actions/list.js";
 import { button, h, icon } from "../core/dom.js";
 import { t } from "../core/text.js";
 
-/** Actions on the displayed picture: name, icon, shortcut, whether the action shows another tab. */
-export const ACTIONS = /** @type {const} */ ([
-  ["use", "reuse", "u", true],
-  ["sameSeed", "lock", "s", true],
-  ["vary", "vary", "v", true],
-  ["upscale", "enlarge", "x", false],
-  ["edit", "edit", "e", true],
-  ["copy", "copy", "c", false],
-]);
-
-/** @typedef {typeof ACTIONS[number][0]} ActionName */
 /**
  * @typedef {{favourite: () => void, remove: () => void, compare: () => void, togglePanel: () => void, close: () => void, fit: () => void,
- *   step: (direction: 1 | -1) => void, navigate: (by: 1 | -1) => void, runAction: (name: ActionName) => void}} ViewerHandlers
+ *   step: (direction: 1 | -1) => void, navigate: (by: 1 | -1) => void, runAction: (name: import("../actions/list.js").ActionName) => void,
+ *   choose: (name: import("../actions/list.js").ChoiceName, place: HTMLElement) => void}} ViewerHandlers
  */
 
 /** @param {ViewerHandlers} handlers */
@@ -38,18 +29,27 @@ export function makeElements(handlers) {
     next: iconButton({ icon: "right", label: t("viewer.next"), class: "sl-button sl-bare sl-viewer-next", onclick: () => handlers.navigate(1) }),
     promptSection: h("div"),
     detailsSection: h("div"),
-    actionButtons: h("div", { class: "sl-viewer-actions", role: "group", "aria-label": t("viewer.actions") }, ACTIONS.map(([name, image]) =>
-      button({ icon: image, label: t(`viewer.${name}`), kind: name === "use" ? "primary" : undefined, "data-action": name, onclick: () => handlers.runAction(name) }))),
+    lineageSection: h("section", { hidden: true }),
+    actions: new Map(ACTIONS.map(({ name, icon: image }) => [name, button({ icon: image, label: t(`viewer.${name}`), kind: name === "use" ? "primary" : undefined, "data-action": name, onclick: () => handlers.runAction(name) })])),
+    choosers: new Map(ACTIONS.map(({ name }) => name).filter(hasChoices).map((name) => [name, chooserButton(name, (place) => handlers.choose(name, place))])),
   };
+  const actionButtons = h("div", { class: "sl-viewer-actions", role: "group", "aria-label": t("viewer.actions") },
+    [...parts.actions].map(([name, element]) => (hasChoices(name) ? h("span", { class: "sl-split" }, element, parts.choosers.get(name)) : element)));
   const zoomButtons = h("div", { class: "sl-viewer-zoom", role: "group", "aria-label": t("viewer.zoom") },
     iconButton({ icon: "minus", label: t("viewer.zoom_out"), onclick: () => handlers.step(-1) }),
     parts.zoomLevel,
     iconButton({ icon: "plus", label: t("viewer.zoom_in"), onclick: () => handlers.step(1) }));
   const tools = h("div", { class: "sl-viewer-tools" }, parts.favourite, parts.compare, parts.link, parts.remove, parts.panelToggle,
     iconButton({ icon: "close", label: t("close"), onclick: handlers.close }));
-  const panel = h("aside", { class: "sl-viewer-panel", id: "sl-viewer-panel", "aria-label": t("viewer.details"), tabindex: "0" }, parts.promptSection, parts.actionButtons, parts.detailsSection);
+  const panel = h("aside", { class: "sl-viewer-panel", id: "sl-viewer-panel", "aria-label": t("viewer.details"), tabindex: "0" }, parts.promptSection, actionButtons, parts.lineageSection, parts.detailsSection);
   const picture = h("div", { class: "sl-viewer-picture" }, parts.thumbnail, parts.image);
   const stage = h("div", { class: "sl-viewer-stage" }, picture, parts.notice, parts.previous, parts.next, zoomButtons);
   const all = [h("header", { class: "sl-viewer-bar" }, parts.count, tools), h("div", { class: "sl-viewer-body" }, stage, panel)];
   return { ...parts, panel, picture, stage, all };
+}
+
+/** The small button beside an action's that asks how. @param {import("../actions/list.js").ChoiceName} name @param {(place: HTMLElement) => void} open */
+export function chooserButton(name, open) {
+  const chooser = button({ icon: "down", label: t(`${name}.choose`), iconOnly: true, class: "sl-button sl-bare sl-chooser", "aria-haspopup": "dialog", "aria-expanded": "false", "aria-keyshortcuts": CHOICES[name], onclick: () => open(chooser) });
+  return chooser;
 }

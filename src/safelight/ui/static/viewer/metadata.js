@@ -4,6 +4,9 @@ import { formatBytes, formatDateTime, formatNumber, t } from "../core/text.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
 
+/** In an infotext: by how much the finished picture was upscaled, and with what. */
+const UPSCALING = /\bPostprocess upscale by: ([\d.]+).*\bPostprocess upscaler: ([^,\n]+)/;
+
 /**
  * A picture's parameters in display order; unknown ones are omitted.
  * @param {GalleryEntry} entry
@@ -11,8 +14,10 @@ import { formatBytes, formatDateTime, formatNumber, t } from "../core/text.js";
  */
 export function metadataOf(entry) {
   const record = entry.record ?? {};
+  const [, by, upscaler] = entry.infotext?.match(UPSCALING) ?? [];
   const values = {
     size: `${entry.width} × ${entry.height}`,
+    upscaled: by && `× ${formatNumber(Number(by))} · ${upscaler}`,
     seed: entry.seed,
     variation: record.variation ? `${record.variation.seed} · ${formatNumber(record.variation.strength)}` : null,
     steps: entry.steps,

@@ -59,8 +59,13 @@ export class Overlay {
 
   /** Keep the focus inside after the focused element was removed. */
   keepFocus() {
-    if (this.isTop && !this.box.contains(document.activeElement)) this.box.focus({ preventScroll: true });
+    if (this.isTop && !this.box.contains(document.activeElement) && !document.activeElement?.closest("[popover]")) this.box.focus({ preventScroll: true });
   }
+}
+
+/** Close all, the topmost first. */
+export function closeOverlays() {
+  for (const overlay of [...stack].reverse()) overlay.close();
 }
 
 /** Whether no dialog is open. */

@@ -24,7 +24,6 @@ export function showPanel(promptSection, detailsSection, entry) {
     detailsSection,
     h("section", {}, heading("viewer.parameters"), metadataList(metadataOf(entry))),
     h("section", {}, heading("viewer.policy"), h("p", {}, decisionBadge(entry), " ", entry.policy ?? ""), scoreList(entry)),
-    entry.tags.length > 0 && h("section", {}, heading("viewer.tags"), h("p", {}, entry.tags.join(", "))),
   );
 }
 
