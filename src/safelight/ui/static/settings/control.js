@@ -73,7 +73,7 @@ export function inUnit(name, value) {
 export function shownValue({ name }, value) {
   if (typeof value === "boolean") return t(value ? "settings.on" : "settings.off");
   if (typeof value === "number") return [String(value), inUnit(name, value)].filter(Boolean).join(" · ");
-  if (Array.isArray(value)) return value.length ? value.join(", ") : t("settings.none");
+  if (Array.isArray(value)) return value.length ? value.join(", ") : t(name === "languages" ? "settings.all" : "settings.none");
   if (value && typeof value === "object") return Object.keys(value).length ? JSON.stringify(value) : t("settings.none");
   return value === null || value === "" ? t("settings.none") : String(value);
 }
