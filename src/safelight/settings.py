@@ -228,6 +228,11 @@ class Settings(BaseSettings):
     languages: Annotated[tuple[Language, ...], Changeable("page")] = Field(
         (), description="Languages of the page that can be chosen, as en or de; empty: all there are."
     )
+    max_upload_bytes: Annotated[int, Changeable("limits")] = Field(
+        100_000_000_000,
+        ge=0,
+        description="Largest file of weights that administrators may upload, in bytes; 0: none may be uploaded.",
+    )
     queue_capacity: Annotated[int, Changeable("limits")] = Field(
         10_000, ge=1, description="How many jobs may wait."
     )

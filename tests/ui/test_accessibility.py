@@ -12,7 +12,7 @@ from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 from tests.ui.generation import job_of, on_stage, strip_job, wait_for_state
 
-TABS = ("create", "gallery", "moderate", "models", "system")
+TABS = ("create", "gallery", "moderate", "models", "system", "settings")
 
 
 OPTIONS = {

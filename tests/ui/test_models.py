@@ -29,6 +29,8 @@ class Server:
         self.dead = False
         self.broken = False
         self.asked: list[Any] = []
+        self.planned: list[str] = []
+        self.usual = "starter"
         file = {"name": "ink.safetensors", "size": 200_000_000, "sha256": "0" * 64}
         self.offer = {
             "reference": "civitai:7@21",
@@ -67,7 +69,7 @@ class Server:
         elif route.request.method == "DELETE":
             self.folders.remove(parse_qs(urlsplit(route.request.url).query)["path"][0])
         folders = [{"path": path, "present": path != "/mnt/away"} for path in self.folders]
-        route.fulfill(json={"folders": folders, "can_change": True})
+        route.fulfill(json={"folders": folders, "can_change": True, "own": "/home/me/safelight/checkpoints"})
 
     def answer(self, route: Route) -> None:
         """Answer one request to the API."""
@@ -77,9 +79,17 @@ class Server:
                 status=503, json={"error": {"code": "database", "message": "No database.", "hint": ""}}
             )
         elif path == "/v1/models":
-            route.fulfill(json={"data": [self.model("starter", default=True), self.model("large")]})
+            route.fulfill(json={"data": [self.model("starter"), self.model("large")]})
         elif path == "/v1/system":
             route.fulfill(json={"workers": [] if self.dead else [self.worker]})
+        elif path == "/v1/system/plan":
+            self.planned.append(urlsplit(route.request.url).query)
+            size = {"width": 512, "height": 512, "fits": True}
+            route.fulfill(json=size | {"peak_bytes": 1_900_000_000, "usable_bytes": 8_000_000_000})
+        elif path == "/v1/settings":
+            self.asked.append(route.request.post_data_json)
+            self.usual = route.request.post_data_json["checkpoint"]
+            route.fulfill(json={"settings": []})
         elif path == "/v1/models/pulls/preview":
             self.asked.append(route.request.post_data_json)
             route.fulfill(json=self.offer)
@@ -100,10 +110,13 @@ class Server:
         else:
             route.fulfill(status=202, json={"checkpoint": None, "workers": ["w"]})
 
-    def model(self, name: str, *, default: bool = False) -> dict[str, Any]:
+    def model(self, name: str) -> dict[str, Any]:
         facts = {"family": "sd1", "modes": ["text-to-image"], "size": 60_000_000, "precision": "fp16"}
         place = {"digest": "0123456789abcdef" * 4, "loaded_by": ["w"] if name in self.loaded else []}
-        return {"id": name, "kind": "checkpoint", "default": default, **facts, **place}
+        draws = {"kind": "diffusion", "width": 512, "height": 512, "size_multiple": 8, "steps": 28}
+        draws |= {"guidance_scale": 7.0, "sampler": "dpm++ 2m", "schedule": None, "negative": True}
+        default = {"default": name == self.usual, "draws": draws}
+        return {"id": name, "kind": "checkpoint", **default, **facts, **place}
 
 
 @pytest.fixture
@@ -186,9 +199,9 @@ def test_copying_without_the_clipboard_api(models: Page) -> None:
     models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     models.get_by_role("button", name="Copy the whole digest").first.click()
     expect(models.get_by_text("Copied.")).to_be_visible()
-    models.get_by_label("Model", exact=True).focus()
+    models.get_by_label("Or a name or link").focus()
     models.keyboard.press("Control+v")
-    assert models.get_by_label("Model", exact=True).input_value() == "0123456789abcdef" * 4
+    assert models.get_by_label("Or a name or link").input_value() == "0123456789abcdef" * 4
 
 
 def test_a_checkpoint_is_used_in_create(models: Page) -> None:
@@ -196,9 +209,95 @@ def test_a_checkpoint_is_used_in_create(models: Page) -> None:
     assert models.evaluate("[window.checkpoint, window.shown]") == ["large", "create"]
 
 
+def test_each_checkpoint_says_what_it_is_and_takes(models: Page, server: Server) -> None:
+    row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
+    expect(row).to_contain_text("Stable Diffusion 1: small and quick")
+    expect(row).to_contain_text("60 MB on disk")
+    expect(row).to_contain_text("1.9 GB in memory")
+    expect(row).to_contain_text("28 steps · guidance 7 · dpm++ 2m")
+    assert server.planned[0] == "checkpoint=starter&width=512&height=512"
+    asked = len(server.planned)
+    with models.expect_response("**/v1/system"):
+        row.get_by_role("button", name="Load: large").click()
+    expect(row).to_contain_text("1.9 GB in memory")
+    assert len(server.planned) == asked
+
+
+def test_a_default_is_made_and_taken_back(models: Page, server: Server) -> None:
+    row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
+    row.get_by_role("button", name="Make default: large").click()
+    expect(row.get_by_text("default", exact=True)).to_be_visible()
+    models.get_by_role("button", name="Undo").click()
+    expect(row.get_by_text("default", exact=True)).to_be_hidden()
+    assert server.asked == [{"checkpoint": "large"}, {"checkpoint": "starter"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("owner/name", "A repository of the Hugging Face hub."),
+        ("https://huggingface.co/owner/name/tree/main", "A repository of the Hugging Face hub."),
+        ("101055", "A model of CivitAI."),
+        ("civitai.com/models/101055/ink", "A model of CivitAI."),
+        ("https://example.org/ink.safetensors", "only"),
+        ("sd xl", "“sd xl” names no model."),
+    ],
+)
+def test_what_is_typed_is_recognized(models: Page, server: Server, text: str, says: str) -> None:
+    field = models.get_by_label("Or a name or link")
+    field.fill(text)
+    expect(models.locator("#sl-models-recognized")).to_contain_text(says)
+    models.keyboard.press("Enter")
+    if says.startswith("A "):
+        expect(models.get_by_role("button", name="Download 200 MB")).to_be_visible()
+    else:
+        expect(field).to_have_attribute("aria-invalid", "true")
+        assert server.asked == []
+
+
+def test_a_link_from_another_tab_is_looked_up(models: Page, server: Server) -> None:
+    drop(models, {"text/uri-list": "# a comment\nhttps://civitai.com/models/7?modelVersionId=21"})
+    expect(models.get_by_role("button", name="Download 200 MB")).to_be_visible()
+    address = "https://civitai.com/models/7?modelVersionId=21"
+    assert server.asked == [{"reference": address, "file": None}]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("old.ckpt", "safelight models convert old.ckpt"), ("cat.png", "no model file")]
+)
+def test_a_refused_file_is_listed_with_its_reason(models: Page, name: str, reason: str) -> None:
+    drop(models, {}, name)
+    row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name=name))
+    expect(row).to_contain_text(reason)
+    expect(row).to_contain_text("Refused; nothing was kept")
+    row.get_by_role("button", name=f"Remove from the list: {name}").click()
+    expect(row).to_have_count(0)
+
+
+def drop(page: Page, texts: dict[str, str], file: str = "") -> None:
+    """Drop texts by their types, or a file, on the tab."""
+    page.evaluate(
+        """([texts, file]) => {
+          const dataTransfer = new DataTransfer();
+          for (const [type, text] of Object.entries(texts)) dataTransfer.setData(type, text);
+          if (file) dataTransfer.items.add(new File(["x"], file));
+          const init = { dataTransfer, bubbles: true, cancelable: true };
+          document.querySelector(".sl-models-list").dispatchEvent(new DragEvent("drop", init));
+        }""",
+        [texts, file],
+    )
+
+
+def test_the_folder_of_models_is_copied(models: Page) -> None:
+    models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    expect(models.get_by_text("/home/me/safelight/checkpoints")).to_be_visible()
+    models.get_by_role("button", name="Copy the path").click()
+    expect(models.get_by_text("Copied.")).to_be_visible()
+
+
 def test_size_and_licence_are_shown_before_a_download(models: Page, server: Server) -> None:
-    section = models.get_by_role("region", name="Download a model")
-    section.get_by_label("Model", exact=True).fill("civitai:7")
+    section = models.get_by_role("region", name="Add a model")
+    section.get_by_label("Or a name or link").fill("civitai:7")
     models.keyboard.press("Enter")
     expect(section.get_by_text("credit needed")).to_be_visible()
     expect(section.get_by_text("ink wash")).to_be_visible()
@@ -254,7 +353,7 @@ def test_only_administrators_load(models: Page) -> None:
     expect(models.get_by_role("button", name="Use in Create: large")).to_be_visible()
     assert models.get_by_role("button", name="Load: large").count() == 0
     expect(models.get_by_role("heading", name="All files")).to_be_visible()
-    assert models.get_by_role("heading", name="Download a model").count() == 0
+    assert models.get_by_role("heading", name="Add a model").count() == 0
     assert models.get_by_role("heading", name="Folders of other programs").count() == 0
 
 

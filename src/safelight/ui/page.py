@@ -45,6 +45,7 @@ STYLE_SHEETS = (
     "moderate",
     "models",
     "system",
+    "settings",
 )
 
 
@@ -92,7 +93,7 @@ def _build_panel(panel: Panel, context: PageContext) -> None:
 def register_panels(registry: Registry[Panel]) -> None:
     """Register the built-in panels."""
     registry.register("create", Panel("create", 100, _build_create, "tab.create"))
-    for number, name in enumerate(("gallery", "moderate", "models", "system"), 2):
+    for number, name in enumerate(("gallery", "moderate", "models", "system", "settings"), 2):
         build = partial(_build_scripted, name)
         registry.register(name, Panel(name, 100 * number, build, f"tab.{name}"))
 

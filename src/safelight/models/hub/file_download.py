@@ -20,12 +20,11 @@ import httpx2
 from safelight.errors import DigestMismatchError, DownloadError, DownloadStoppedError, OutputError
 from safelight.file_locks import FileLock
 from safelight.models.hub.http_source import HttpSource, TransientError
+from safelight.models.inventory.staging import FREE_SPACE
 
 CHUNK = 1024 * 1024
 MIN_PROGRESS = 256 * 1024
 """Bytes of an attempt that count as progress, after which failures are counted anew."""
-FREE_SPACE = 64 * 1024 * 1024
-"""Bytes that a download leaves free on the disk."""
 
 
 @dataclass(frozen=True)

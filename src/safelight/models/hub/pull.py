@@ -12,9 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -34,7 +33,7 @@ from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import file_digest, remember_digest
 from safelight.models.hub.civitai import plan_civitai_pull
-from safelight.models.hub.file_download import FREE_SPACE, RemoteFile, download_file, git_blob_digest
+from safelight.models.hub.file_download import RemoteFile, download_file, git_blob_digest
 from safelight.models.hub.http_source import HttpSource
 from safelight.models.hub.hub_repository import hub_url, login_token, plan_hub_pull
 from safelight.models.hub.pull_plan import PullPlan
@@ -42,18 +41,22 @@ from safelight.models.hub.references import CivitaiReference, Reference
 from safelight.models.hub.tokens import read_token
 from safelight.models.inventory.file_kinds import FileKind, Kind, identify
 from safelight.models.inventory.kind_folders import KIND_FOLDERS, kind_folder
+from safelight.models.inventory.staging import (
+    FREE_SPACE,
+    STAGING,
+    delete_abandoned,
+    move_file,
+    remove_if_empty,
+)
 from safelight.models.tokenizers.tokenizer_sources import TOKENIZERS_FOLDER
 from safelight.settings import Settings
 
-STAGING = ".downloads"
 RECORD = ".safelight.json"
 """What a pulled diffusers folder says of its origin; hidden, so that nothing takes it for a part."""
 LOCKS = "pulls"
 """The folder of locks in the cache folder."""
 LOCK_SECONDS = 0.5
 """How long a lock is waited for before the next question whether to stop."""
-MAX_AGE = 7 * 86400
-"""Seconds after which what an abandoned pull has left is deleted."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ class _Pull:
             return present
         self._refuse_existing(name)
         staging = kind_folder(self.settings.home, expected) / STAGING
-        _delete_abandoned(staging)
+        delete_abandoned(staging)
         temporary = staging / f"{file.sha256 or file.git_oid}-{name}.part"
         digest = self._download(file, temporary, 0)
         checked = temporary.with_suffix("")  # with its own suffix, as the reader of headers wants it
@@ -213,8 +216,8 @@ class _Pull:
         target = _free_path(kind_folder(self.settings.home, kind) / name)
         if target.name != name:  # it appeared meanwhile, or lies where the source's word does not lead
             remarks.append(f"{name} is there already with other content: this one is called {target.name}.")
-        _move(checked, target)
-        _remove_if_empty(staging)
+        move_file(checked, target)
+        remove_if_empty(staging)
         remember_digest(target, digest, self.settings.cache_folder)
         if self.plan.notes:
             remarks += self._write_notes(target)
@@ -285,7 +288,7 @@ class _Pull:
             reference, digests = record
             if reference == self.plan.reference and self._is_complete(target):
                 return self._describe_folder(target, digests, present=True)
-        _delete_abandoned(root / STAGING)
+        delete_abandoned(root / STAGING)
         self._check_space(root)
         staging = root / STAGING / self.plan.reference.replace("/", "--").replace(":", "--")
         digests, done = {}, 0  # by file name
@@ -298,7 +301,7 @@ class _Pull:
         (staging / "files" / RECORD).write_text(record_text, encoding="utf-8")
         _replace_folder(staging / "files", target)
         shutil.rmtree(staging, ignore_errors=True)
-        _remove_if_empty(root / STAGING)
+        remove_if_empty(root / STAGING)
         for name, digest in digests.items():
             remember_digest(target / name, digest, self.settings.cache_folder)
         return self._describe_folder(target, digests)
@@ -439,17 +442,6 @@ def _free_path(path: Path) -> Path:
     return path if not path_exists(path) else next(each for each in numbered if not path_exists(each))
 
 
-def _move(source: Path, target: Path) -> None:
-    """Move a file, in one step also where the target is on another disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        source.replace(target)
-    except OSError:
-        with atomic_write(target) as temporary:
-            shutil.copyfile(source, temporary)
-        source.unlink()
-
-
 def _replace_folder(new: Path, target: Path) -> None:
     """Put a folder in the place of another, which is renamed first, so that none is ever half there."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -459,19 +451,6 @@ def _replace_folder(new: Path, target: Path) -> None:
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _delete_abandoned(staging: Path) -> None:
-    for entry in staging.glob("*"):
-        with suppress(OSError):
-            inside = [entry, *(entry.rglob("*") if entry.is_dir() else ())]
-            if max(path.stat().st_mtime for path in inside) < time.time() - MAX_AGE:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def _article(kind: str) -> str:

@@ -315,7 +315,12 @@ MODEL_FILES = {
     ],
     "total": 1,
 }
-MODEL_FOLDERS = {"folders": [{"path": "/srv/webui", "present": True}], "can_change": True}
+MODEL_FILE = MODEL_FILES["files"][0]
+MODEL_FOLDERS = {
+    "folders": [{"path": "/srv/webui", "present": True}],
+    "can_change": True,
+    "own": "/home/me/.local/share/safelight/checkpoints",
+}
 MEMORY = {
     "every": 10.0,
     "samples": [

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from safelight.errors import BodyInvalidError, BodyTimeoutError, BodyTooLargeError, SafelightError
 from safelight.server.core.exception_handlers import send_error
 from safelight.server.core.request_bodies.json_limits import json_error
+from safelight.server.security.principal import Role
 from safelight.server.security.quotas import ByteQuota
 from safelight.settings import Settings
 
@@ -26,6 +27,8 @@ MEMORY_FACTOR = 4
 """Memory for all bodies, as a multiple of the largest: one owner may have half of what the others leave."""
 COPIES = 2
 """Copies of JSON and forms in memory: the body, and the images decoded from it."""
+STREAMED_PATHS = frozenset({"/v1/models/uploads"})
+"""Paths whose bodies are written to the disk as they arrive, if an administrator sends them."""
 _MULTIPART = "multipart/form-data"
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
@@ -35,7 +38,7 @@ class BodyLimitMiddleware:
 
     Args:
         app: The next ASGI application.
-        settings: The settings with ``max_request_bytes`` and ``body_timeout``.
+        settings: The settings with ``max_request_bytes``, ``max_upload_bytes`` and ``body_timeout``.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -87,14 +90,17 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive, settings: Settings, quota: ByteQuota) -> None:
         self._receive, self._quota = receive, quota
         principal = scope.get("state", {}).get("principal")
+        self._streamed = False
         self._owner = "" if principal is None else principal.owner
         self._limit, self._timeout = settings.max_request_bytes, settings.body_timeout
         if principal is None:
             self._limit = min(self._limit, MAX_ANONYMOUS_BYTES)
+        elif principal.role is Role.ADMIN and scope["path"] in STREAMED_PATHS:
+            self._limit, self._streamed = settings.max_upload_bytes, True
         headers = Headers(scope=scope)
         self._announced = headers.get("content-length", "0")
         content_type = headers.get("content-type", "application/json").lower()
-        self._json = "json" in content_type
+        self._json = "json" in content_type and not self._streamed
         self._copied = self._json or content_type.startswith(_MULTIPART)
         self._parts: list[bytes] = []
         self._size, self._started, self._complete = 0, time.monotonic(), False
@@ -145,6 +151,8 @@ class _Body:
 
     def _memory_for(self, size: int) -> int:
         """The memory that a body of a size takes."""
+        if self._streamed:
+            return 0
         return size * COPIES if self._copied else size
 
     def _count(self, message: Message) -> bool:

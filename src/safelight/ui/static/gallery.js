@@ -4,14 +4,14 @@ import { get } from "./core/api.js";
 import { button, h, icon, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
 import { registerShortcut } from "./core/shortcuts.js";
-import { formatDate, t } from "./core/text.js";
+import { cachedPreferences, formatDate, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 import { followGalleryAddress } from "./gallery/address.js";
 import { BulkActions } from "./gallery/bulk_actions.js";
 import { Collections } from "./gallery/collections.js";
 import { acceptTiles, startDrag } from "./gallery/drag.js";
 import { Filters, NO_FACETS } from "./gallery/filters.js";
-import { DEFAULT_SIZE, Grid, SIZES } from "./gallery/grid.js";
+import { DEFAULT_SIZE, Grid, SIZES, sizeOf } from "./gallery/grid.js";
 import { Results } from "./gallery/results.js";
 import { MAX_SELECTED, Selection } from "./gallery/selection.js";
 import { BULK_ACTIONS, SelectionBar } from "./gallery/selection_bar.js";
@@ -99,7 +99,8 @@ class Gallery {
       h("div", { class: "sl-gallery-place" }, this.grid.element, this.note,
         h("div", { class: "sl-gallery-fresh", role: "status" }, this.newButton)));
     setChildren(root, this.section);
-    this.#setSize(Number(localStorage.getItem(SIZE_KEY) ?? DEFAULT_SIZE));
+    this.#setSize(Number(localStorage.getItem(SIZE_KEY) ?? sizeOf(cachedPreferences().tile_size)), { store: false });
+    addEventListener("sl:preferences", (event) => localStorage.getItem(SIZE_KEY) ?? this.#setSize(sizeOf(/** @type {CustomEvent} */ (event).detail.tile_size), { store: false }));
     this.#addListeners();
   }
 
@@ -367,11 +368,11 @@ class Gallery {
     return h("div", { class: "sl-gallery-size", role: "group", "aria-label": t("gallery.size") }, this.smaller, icon("grid"), this.larger);
   }
 
-  /** @param {number} size */
-  #setSize(size) {
+  /** @param {number} size @param {{store?: boolean}} [options]  store: for the next visit in this browser */
+  #setSize(size, { store = true } = {}) {
     const valid = Number.isInteger(size) ? Math.max(0, Math.min(size, SIZES - 1)) : DEFAULT_SIZE;
     this.grid.size = valid;
-    localStorage.setItem(SIZE_KEY, String(valid));
+    if (store) localStorage.setItem(SIZE_KEY, String(valid));
     if (this.smaller) this.smaller.disabled = valid === 0;
     if (this.larger) this.larger.disabled = valid === SIZES - 1;
   }

@@ -9,6 +9,7 @@ import { addressOf, navigate, onRoute } from "./core/router.js";
 import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
 import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { beginWithPreferred, currentLook, loadPreferences } from "./core/user_preferences.js";
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { mountSource } from "./editor/source.js";
@@ -20,13 +21,14 @@ import { mountStage } from "./stage.js";
 import { showLinkedPicture } from "./viewer.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
-const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
+const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system", "settings"]);
 /** The scripts of the other tabs, loaded when a tab is first shown. @type {Record<string, () => Promise<{mount: (root: HTMLElement, context: import("./types").PageContext) => void}>>} */
 const TAB_SCRIPTS = {
   gallery: () => import("./gallery.js"),
   moderate: () => import("./moderate.js"),
   models: () => import("./models.js"),
   system: () => import("./system.js"),
+  settings: () => import("./settings.js"),
 };
 const TAB_BUTTON = /^sl-tab-(.+)-button$/;
 /** Searches of the gallery that the palette offers. @type {Record<string, Record<string, string>>} */
@@ -43,8 +45,8 @@ async function showTab(name) {
 }
 
 async function start() {
-  /** @type {[import("./types").Session, void]} */
-  const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
+  /** @type {[import("./types").Session, void, void]} */
+  const [me] = await Promise.all([get("/v1/session"), loadTexts(), loadPreferences()]);
   const jobStore = new JobStore();
   /** @type {(editor: import("./editor.js").Editor) => void} */
   let useEditor = () => {};
@@ -76,6 +78,7 @@ async function start() {
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
   form.restore();
+  beginWithPreferred(form);
 }
 
 /** Load the choices of the form's lists. @param {Form} form */
@@ -111,7 +114,7 @@ function mountHeader(root, context) {
   const languageSelect = h("select", { class: "sl-field", "aria-label": t("language"), onchange: () => setLanguage(languageSelect.value) },
     Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === currentLanguage() }, title)));
   const lookSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => setLook(lookSelect.value) },
-    LOOKS.map((name) => h("option", { value: name, selected: name === (localStorage.getItem(LOOK_KEY) ?? "system") }, t(`look.${name}`))));
+    LOOKS.map((name) => h("option", { value: name, selected: name === currentLook() }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();

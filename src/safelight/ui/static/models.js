@@ -1,13 +1,14 @@
-// The Models tab: checkpoints, classifiers and upscalers, what is in memory; downloads; all files and their folders.
+// The Models tab: where models come from, checkpoints, classifiers and upscalers, what is in memory; all files and their folders.
 
-import { get, post } from "./core/api.js";
+import { get, post, read, request } from "./core/api.js";
 import { button, h, setChildren } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
+import { editDefaults } from "./models/defaults.js";
 import { filesSection } from "./models/files.js";
-import { pullSection } from "./models/pulls.js";
 import { modelRow } from "./models/row.js";
+import { welcome } from "./models/welcome.js";
 
 /**
  * @typedef {import("./types").Model} Model
@@ -48,8 +49,8 @@ class Models {
     root.classList.add("sl-models");
     const admin = context.me.role === "admin";
     const files = filesSection(admin, () => this.refresh());
-    const onPulled = () => (this.refresh(), files.reload());
-    setChildren(root, this.liveRegion, this.list, admin && pullSection(onPulled), files.element);
+    const onAdded = () => (this.refresh(), files.reload());
+    setChildren(root, this.liveRegion, admin ? welcome(root, onAdded) : h("p", { class: "sl-hint" }, t("models.add.by_admin")), this.list, files.element);
     this.refresh = whileVisible(root, () => this.#fetch(), () => (this.#requests.size || this.#workers.some(({ loading }) => loading) ? POLL_INTERVAL : Infinity));
   }
 
@@ -140,7 +141,8 @@ class Models {
       models.length
         ? h("ul", {}, models.map((model) => modelRow(model, {
             admin, state: this.#stateOf(model.id), failure: this.#errors.get(model.id) ?? null,
-            requestLoad: withErrorToast((load) => this.#requestLoad(model.id, load)), use: () => this.#use(model.id) })))
+            requestLoad: withErrorToast((load) => this.#requestLoad(model.id, load)), use: () => this.#use(model.id),
+            makeDefault: withErrorToast(() => this.#makeDefault(model.id)), editDefaults: withErrorToast(() => editDefaults(model, () => this.refresh())) })))
         : h("p", { class: "sl-models-none" }, t(`models.${kind}.none`)),
     );
   }
@@ -151,6 +153,18 @@ class Models {
       h("div", { class: "sl-empty" }, h("h3", {}, t("models.unread")), h("p", {}, t("models.unread.more")),
         button({ icon: "reuse", label: t("models.again"), onclick: () => this.refresh() })),
     );
+  }
+
+  /** @param {string} checkpoint */
+  async #makeDefault(checkpoint) {
+    const former = this.#models?.find((model) => model.kind === "checkpoint" && model.default)?.id;
+    const set = async (/** @type {string} */ id) => {
+      await read(await request("PATCH", "/v1/settings", { json: { checkpoint: id } }));
+      this.refresh();
+    };
+    await set(checkpoint);
+    const undo = former ? { label: t("undo"), run: withErrorToast(() => set(former)) } : undefined;
+    toast(t("models.made_default", { name: checkpoint }), { action: undo });
   }
 
   /** @param {string} checkpoint */

@@ -1,14 +1,19 @@
 // Apply the language and the theme before the first paint, so that neither flickers. A classic script, as modules are deferred.
 (() => {
-  const supported = ["en", "de", "fr"]; // same as LANGUAGES in core/text.js
-  const preferred = [localStorage.getItem("safelight.language"), ...navigator.languages].map((name) => name?.slice(0, 2) ?? "");
-  const language = preferred.find((name) => supported.includes(name)) ?? "en";
+  /** The user's preferences on the server, as last seen. @type {Partial<import("./types").Preferences>} */
+  let stored = {};
+  try {
+    stored = JSON.parse(localStorage.getItem("safelight.preferences") ?? "{}");
+  } catch {}
+  const supported = ["en", "de", "fr"].filter((name) => (stored.languages ?? [name]).includes(name)); // same as LANGUAGES in core/text.js
+  const preferred = [localStorage.getItem("safelight.language"), stored.language, ...navigator.languages].map((name) => name?.slice(0, 2) ?? "");
+  const language = preferred.find((name) => supported.includes(name)) ?? supported[0] ?? "en";
   for (const [name, value] of Object.entries({ language, languages: [language] })) {
     Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // Gradio takes its language from here
   }
   document.documentElement.lang = language;
 
-  const theme = localStorage.getItem("safelight.look") ?? "system";
+  const theme = localStorage.getItem("safelight.look") ?? stored.look ?? "system";
   const systemDark = matchMedia("(prefers-color-scheme: dark)");
   const applyTheme = () => {
     const dark = theme === "dark" || (theme === "system" && systemDark.matches);

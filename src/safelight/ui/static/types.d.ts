@@ -155,7 +155,34 @@ export interface GenerationDefaults {
   steps: number;
   guidance_scale: number;
   sampler: string;
+  schedule: string | null;
   negative: boolean;
+}
+
+/** A user's preferences; null: as the page decides. */
+export interface Preferences {
+  language: string | null;
+  look: "light" | "dark" | null;
+  tile_size: number | null;
+  notify_when_done: boolean | null;
+  default_checkpoint: string | null;
+  /** The languages that the server offers. */
+  languages: string[];
+}
+
+export interface Setting {
+  name: string;
+  group: "generation" | "moderation" | "limits" | "retention" | "page" | null;
+  description: string;
+  value: any;
+  configured: any;
+  default: any;
+  source: "default" | "file" | "runtime" | "environment" | "flag";
+  stored: string | null;
+  changeable: boolean;
+  /** A JSON Schema. */
+  rules: Record<string, any>;
+  choices: string[] | null;
 }
 
 export interface Session {
@@ -180,6 +207,6 @@ export interface PageContext {
   me: Session;
   jobStore: import("./core/job_store.js").JobStore;
   actions: import("./actions.js").Actions;
-  /** Show another tab: create, gallery, moderate, models, system. */
+  /** Show another tab: create, gallery, moderate, models, system, settings. */
   show(tab: string): void;
 }

@@ -38,9 +38,11 @@ def names(client: TestClient, **query: object) -> list[str]:
 
 
 def test_a_folder_is_added_used_and_removed_without_a_restart(client: TestClient, webui: Path) -> None:
-    assert client.get("/v1/models/folders").json() == {"folders": [], "can_change": True}
+    own = client.get("/v1/models/folders").json()
+    assert own == {"folders": [], "can_change": True, "own": own["own"]}
+    assert own["own"].endswith("checkpoints")
     answer = client.post("/v1/models/folders", json={"path": str(webui)})
-    assert answer.json() == {"folders": [{"path": str(webui), "present": True}], "can_change": True}
+    assert answer.json() == own | {"folders": [{"path": str(webui), "present": True}]}
     assert "line" in [each["id"] for each in client.get("/v1/models").json()["data"]]
     assert client.get("/sdapi/v1/sd-models").json()[-1]["model_name"] == "line"
     (webui / "models" / "Stable-diffusion" / "old.ckpt").rename(

@@ -17,6 +17,7 @@ from safelight.server.api.native import (
     model_files,
     model_pulls,
     model_residency,
+    model_uploads,
     models,
     moderation,
     policies,
@@ -41,6 +42,7 @@ ROUTERS = (
     model_residency.router,
     hub.router,
     model_pulls.router,
+    model_uploads.router,
     model_files.router,  # before the routes whose path takes any model name
     models.router,
     gallery.router,

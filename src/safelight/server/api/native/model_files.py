@@ -16,6 +16,7 @@ from safelight.errors import (
     SettingsError,
     UsageError,
 )
+from safelight.models.checkpoints.discovery import checkpoints_folder
 from safelight.models.inventory.folders import (
     FoundFile,
     add_model_folders,
@@ -69,7 +70,7 @@ async def list_model_files(
     page = await asyncio.to_thread(
         list_files, folders, text=text, kind=kind, usable=usable, start=start, limit=limit
     )
-    files = [_file_view(file, folder) for folder, file in page.files]
+    files = [file_view(file, folder) for folder, file in page.files]
     return WeightsFileList(files=files, total=page.total, next=page.next)
 
 
@@ -146,10 +147,11 @@ async def _change(
 
 def _folder_list(settings: Settings) -> FolderList:
     folders = [FolderView(path=str(each), present=each.is_dir()) for each in settings.current_model_folders]
-    return FolderList(folders=folders, can_change=settings.model_folders_can_change)
+    own = str(checkpoints_folder(settings.home).absolute())
+    return FolderList(folders=folders, can_change=settings.model_folders_can_change, own=own)
 
 
-def _file_view(file: FoundFile, folder: Path) -> WeightsFileView:
+def file_view(file: FoundFile, folder: Path) -> WeightsFileView:
     """A file by its place below its folder: where folders lie is for administrators."""
     name = file.path.relative_to(folder).as_posix()
     return WeightsFileView(

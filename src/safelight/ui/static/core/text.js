@@ -1,7 +1,23 @@
 // The page's texts, one catalogue per language; numbers, times and sizes in the language's format.
 
-export const LANGUAGES = /** @type {const} */ ({ en: "English", de: "Deutsch", fr: "Français" });
+const ALL_LANGUAGES = /** @type {const} */ ({ en: "English", de: "Deutsch", fr: "Français" });
 const STORAGE_KEY = "safelight.language";
+export const PREFERENCES_KEY = "safelight.preferences"; // the user's preferences on the server, as last seen
+
+/** The user's preferences as last seen. @returns {Partial<import("../types").Preferences>} */
+export function cachedPreferences() {
+  try {
+    return JSON.parse(localStorage.getItem(PREFERENCES_KEY) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** The names of the languages that the server offers, as last seen. */
+export const offeredLanguages = () => Object.keys(ALL_LANGUAGES).filter((name) => (cachedPreferences().languages ?? [name]).includes(name));
+
+/** The languages that were offered when the page was loaded, by name. @type {Record<string, string>} */
+export const LANGUAGES = Object.fromEntries(Object.entries(ALL_LANGUAGES).filter(([name]) => offeredLanguages().includes(name)));
 
 /** @type {Record<string, string>} */
 let catalogue = {};
@@ -9,10 +25,10 @@ let language = "en";
 /** @type {Promise<Record<string, string>> | null} */
 let english = null;
 
-/** The language that the user has chosen, or the first of the browser's languages that we have. */
+/** The language that the user has chosen in this browser, or on the server, or the first of the browser's languages that there is. */
 export function currentLanguage() {
-  const preferred = [localStorage.getItem(STORAGE_KEY), ...navigator.languages];
-  return preferred.map((name) => name?.slice(0, 2) ?? "").find((name) => name in LANGUAGES) ?? "en";
+  const preferred = [localStorage.getItem(STORAGE_KEY), cachedPreferences().language, ...navigator.languages];
+  return preferred.map((name) => name?.slice(0, 2) ?? "").find((name) => offeredLanguages().includes(name)) ?? offeredLanguages()[0] ?? "en";
 }
 
 /** Choose a language and reload the page. @param {string} name  one of LANGUAGES */

@@ -9,6 +9,8 @@ import { cancelLoading, loadTile, makeTile, showBroken, updateTile } from "./til
 /** Minimum side of a tile in pixels, by size, and in a grid that is narrower than NARROW_GRID. */
 const MIN_TILES = [96, 128, 168, 240, 360], MIN_TILES_NARROW = [62, 80, 104, 150, 280], NARROW_GRID = 560;
 export const SIZES = MIN_TILES.length, DEFAULT_SIZE = 2;
+/** The size whose tiles have at least so many pixels. @param {number | null | undefined} side */
+export const sizeOf = (side) => (side ? Math.max(0, MIN_TILES.findLastIndex((least) => least <= side)) : DEFAULT_SIZE);
 const THUMBNAIL_SIDES = [256, 512];
 const LONG_PRESS = 450; // milliseconds
 const PRESS_TOLERANCE = 10; // pixels that a finger may move during a long press

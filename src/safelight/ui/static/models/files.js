@@ -9,7 +9,7 @@ import { whileVisible } from "../core/while_visible.js";
 /**
  * @typedef {{name: string, folder: string, kind: string, family: string | null, precision: string | null, size: number, usable: boolean, reason: string}} WeightsFile
  * @typedef {{files: WeightsFile[], total: number, next: number | null}} Page
- * @typedef {{folders: {path: string, present: boolean}[], can_change: boolean}} Folders
+ * @typedef {{folders: {path: string, present: boolean}[], can_change: boolean, own: string}} Folders
  */
 
 const KINDS = /** @type {const} */ (["checkpoint", "denoiser", "LoRA", "autoencoder", "text encoder", "embedding", "ControlNet", "IP-Adapter", "upscaler", "classifier", "pickle", "unknown"]);

@@ -1,10 +1,11 @@
 // Download models from the hub and from CivitAI, for administrators: size and licence first, then progress.
 
-import { get, post, request } from "../core/api.js";
+import { ApiError, get, post, request } from "../core/api.js";
 import { button, h, setChildren } from "../core/dom.js";
 import { formatBytes, formatPercent, t } from "../core/text.js";
 import { showError, withErrorToast } from "../core/toast.js";
 import { whileVisible } from "../core/while_visible.js";
+import { failure } from "./uploads.js";
 
 /**
  * @typedef {{name: string, size: number | null, sha256: string | null}} OfferedFile
@@ -17,11 +18,8 @@ import { whileVisible } from "../core/while_visible.js";
 const POLL_INTERVAL = 1; // seconds, while something is being downloaded
 const OPEN_FILES = 8; // how many files are listed without a click
 
-/** The form, what it found, and the downloads. @param {() => void} onDone  called when a download has ended */
-export function pullSection(onDone) {
-  const reference = h("input", { class: "sl-field", id: "sl-models-pull", placeholder: "owner/name · civitai:101055", autocomplete: "off", spellcheck: "false", required: true, maxlength: 500 });
-  const file = h("input", { class: "sl-field", id: "sl-models-pull-file", placeholder: t("models.pull.file.all"), autocomplete: "off", spellcheck: "false", maxlength: 500 });
-  const look = button({ icon: "search", label: t("models.pull.look"), onclick: () => {}, type: "submit" });
+/** What a look-up found, and the downloads. @param {() => void} onDone  called when a download has ended */
+export function downloads(onDone) {
   const answer = h("div", { class: "sl-models-answer", "aria-live": "polite" });
   const list = h("ul", { class: "sl-models-pulls" });
   /** @type {Set<string>} */
@@ -66,36 +64,22 @@ export function pullSection(onDone) {
     refresh();
   }
 
-  const submit = async (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    look.disabled = true;
+  /** Show what a source offers. @param {string} reference @param {string | null} wanted  only this file */
+  async function lookUp(reference, wanted) {
     setChildren(answer, h("p", { class: "sl-hint" }, t("models.pull.looking")));
-    const wanted = file.value.trim() || null;
     try {
-      const offer = await post("/v1/models/pulls/preview", { reference: reference.value.trim(), file: wanted });
+      const offer = await post("/v1/models/pulls/preview", { reference, file: wanted });
       const accept = withErrorToast(async () => {
         setChildren(answer);
         await start(offer.reference, wanted);
       });
       setChildren(answer, offerCard(offer, accept, () => setChildren(answer)));
     } catch (error) {
-      setChildren(answer, error instanceof Error && h("div", { class: "sl-models-failure" }, h("p", {}, error.message), "hint" in error && error.hint ? h("p", { class: "sl-hint" }, String(error.hint)) : null));
-    } finally {
-      look.disabled = false;
+      if (!(error instanceof ApiError)) throw error;
+      setChildren(answer, failure(error));
     }
-  };
-  return h(
-    "section",
-    { class: "sl-models-pull", "aria-labelledby": "sl-models-pull-title" },
-    h("h2", { id: "sl-models-pull-title" }, t("models.pull")),
-    h("p", { class: "sl-hint" }, t("models.pull.hint")),
-    h("form", { onsubmit: submit },
-      h("label", { for: "sl-models-pull" }, t("models.pull.name"), reference),
-      h("label", { for: "sl-models-pull-file" }, t("models.pull.file"), file),
-      look),
-    answer,
-    list,
-  );
+  }
+  return { answer, list, lookUp };
 }
 
 /** What a source offers, with its licence and size. @param {Offer} offer @param {() => unknown} accept @param {() => void} decline */
@@ -132,8 +116,7 @@ function pullRow(pull, { stop, again }) {
       running && bar,
       status,
       pull.remarks.map((remark) => h("p", { class: "sl-hint" }, remark)),
-      pull.error && h("div", { class: "sl-models-failure", role: "alert" },
-        h("p", {}, pull.error.message), pull.error.hint && h("p", { class: "sl-hint" }, pull.error.hint))),
+      pull.error && failure(pull.error)),
     running && button({ label: t("models.pull.stop"), "aria-label": t("models.pull.stop.name", { name: pull.title }), onclick: () => stop(pull) }),
     (pull.state === "failed" || pull.state === "stopped") &&
       button({ label: t("models.pull.again"), "aria-label": t("models.pull.again.name", { name: pull.title }), onclick: () => again(pull) }),

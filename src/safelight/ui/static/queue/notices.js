@@ -9,6 +9,8 @@ const available = "Notification" in window && isSecureContext;
 /** @type {Promise<boolean> | null} */
 let preference = null;
 
+addEventListener("sl:preferences", (event) => (preference = Promise.resolve(!!(/** @type {CustomEvent} */ (event).detail.notify_when_done))));
+
 /** Whether the browser may show notices. */
 export const isAllowed = () => available && Notification.permission === "granted";
 

@@ -201,6 +201,7 @@ class FolderList(ResponseModel):
     can_change: bool = Field(
         description="Whether safelight.toml holds the setting, so that it can be changed here."
     )
+    own: str = Field(description="The data directory's folder of checkpoints.")
 
 
 class SamplerView(ResponseModel):
