@@ -31,7 +31,13 @@ def photograph(colour: str = "darkred") -> bytes:
 def generated(studio: ServeProcess) -> str:
     """The job of a generated image."""
     job = studio.submit(
-        9300, prompt="a round window, flat style", negative_prompt="dark", steps=3, sampler="Euler"
+        9300,
+        prompt="a round window, flat style",
+        negative_prompt="dark",
+        steps=3,
+        sampler="Euler",
+        width=128,
+        height=128,
     )
     wait_for(lambda: studio.have_ended(job))
     return job
@@ -362,8 +368,8 @@ def test_touch_paints_and_the_result_is_in_the_pane_of_pictures(phone: Page, stu
         )
     fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_function("window.safelight.form.editor.mode === 'inpaint'")
-    fill_prompt(page, "a red star, flat style", steps=2, count=1, strength=1)
     page.locator('.sl-pane-switch [data-pane="form"]').tap()
+    fill_prompt(page, "a red star, flat style", steps=2, count=1, strength=1)
     page.locator("#sl-draw-button").tap()
     expect(edit_button(page, "keep")).to_be_in_viewport(ratio=1, timeout=GENERATION_TIMEOUT)
     edit_button(page, "discard").tap()

@@ -65,10 +65,10 @@ def test_every_control_has_a_field_with_label_and_help(open_studio: Page) -> Non
 def test_everything_up_to_seed_and_count_fits_on_the_first_screen(open_studio: Page) -> None:
     page = open_studio
     page.set_viewport_size({"width": 1360, "height": 880})
-    top = (page.locator("#sl-form").bounding_box() or {})["y"]
+    top = page.locator("#sl-form").evaluate("form => form.getBoundingClientRect().top")
     for name in FIRST_FIELDS:
-        box = page.locator(f"#sl-{name}").bounding_box() or {}
-        assert box["y"] + box["height"] - top <= DENSE_HEIGHT, name
+        bottom = page.locator(f"#sl-{name}").evaluate("field => field.getBoundingClientRect().bottom")
+        assert bottom - top <= DENSE_HEIGHT, name
     expect(page.locator("#sl-draw-button")).to_be_in_viewport(ratio=1)
 
 

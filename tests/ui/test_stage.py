@@ -111,6 +111,7 @@ def test_an_arrow_key_on_a_slider_does_not_change_what_the_stage_shows(
 
 
 def test_the_empty_stage_offers_prompts(page: Page, studio: ServeProcess) -> None:
+    page = page.context.new_page()  # the route stays for as long as its page
     page.route_web_socket(re.compile("/v1/live"), lambda socket: socket.send('{"type": "hello", "jobs": []}'))
     open_page(page, studio.url)
     page.get_by_role("button", name="a red apple, 3d style").click()

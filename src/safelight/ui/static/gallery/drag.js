@@ -1,4 +1,4 @@
-// Tiles can be dragged: onto the form, which takes over the parameters; onto the stage or the editor, which opens the picture for
+// Tiles can be dragged: onto the form, which takes over the parameters; onto the stage, which opens the picture for
 // editing; and out of the window, where Chromium saves the file.
 
 import { fileUrl } from "../core/picture.js";
@@ -8,7 +8,7 @@ import { withErrorToast } from "../core/toast.js";
 
 export const DRAG_TYPE = "application/x-safelight-picture"; // the entry's id: no file is read before it is needed
 const TAB_DELAY = 500; // milliseconds over a tab before it is shown
-const TARGETS = /** @type {const} */ ([["#sl-editor", "edit"], ["#sl-form", "use"], ["#sl-stage", "edit"]]); // the innermost first
+const TARGETS = /** @type {const} */ ([["#sl-form", "use"], ["#sl-stage", "edit"]]);
 const MEDIA_TYPES = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };
 
 /** Start to drag an entry. @param {DragEvent} event @param {GalleryEntry} entry */
@@ -20,7 +20,7 @@ export function startDrag(event, { id, kind, decision, missing }) {
   if (kind) dataTransfer.setData("DownloadURL", `${MEDIA_TYPES[kind]}:${id}.${kind === "jpeg" ? "jpg" : kind}:${new URL(fileUrl(id), location.href)}`);
 }
 
-/** Let the form, the stage and the editor accept tiles, and show a tab while a tile is held over its button. @param {import("../types").PageContext} context */
+/** Let the form and the stage accept tiles, and show a tab while a tile is held over its button. @param {import("../types").PageContext} context */
 export function acceptTiles({ actions }) {
   /** @type {Element | null} */
   let highlighted = null;
