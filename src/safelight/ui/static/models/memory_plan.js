@@ -30,10 +30,10 @@ function planOf(model) {
 export function showMemory(element, model) {
   const observer = new IntersectionObserver(async (entries) => {
     if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
-    observer.disconnect();
     const plan = await planOf(model);
-    element.hidden = plan === null;
-    if (!plan) return;
+    element.textContent = plan ? "" : t("models.memory.unknown");
+    if (!plan) return; // it is asked again when it is seen again
+    observer.disconnect();
     const values = { peak: formatBytes(plan.peak_bytes), usable: formatBytes(plan.usable_bytes), width: String(plan.width), height: String(plan.height) };
     element.textContent = t(plan.fits ? "models.memory" : "models.memory.too_large", values);
     element.title = t("models.memory.title", values);

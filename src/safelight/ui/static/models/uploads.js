@@ -1,9 +1,10 @@
 // Files that an administrator sends to the server: one after the other, with progress; what was refused and why.
 
-import { ApiError, get, parse, query } from "../core/api.js";
+import { ApiError, parse, query, request } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { errorText, isServersText } from "../core/error_text.js";
 import { formatBytes, formatPercent, t } from "../core/text.js";
+import { showError } from "../core/toast.js";
 
 /** @typedef {import("./files.js").WeightsFile} WeightsFile */
 
@@ -24,7 +25,7 @@ export function uploadList(onDone) {
       queue = queue.then(async () => {
         const found = await row.run();
         if (found) onDone(found);
-      });
+      }).catch(showError);
     }
   }
   return { element, add };
@@ -45,7 +46,7 @@ function uploadRow(file, again) {
     try {
       checkName(file.name);
       abort.signal.throwIfAborted();
-      await get(`/v1/models/uploads/check${query({ name: file.name, size: file.size })}`, abort.signal);
+      await request("GET", `/v1/models/uploads/check${query({ name: file.name, size: file.size })}`, { signal: abort.signal });
       const found = await send(file, abort.signal, (sent) => {
         bar.value = sent;
         const values = { done: formatBytes(sent), size: formatBytes(file.size), share: formatPercent(file.size ? sent / file.size : 1) };
@@ -60,8 +61,9 @@ function uploadRow(file, again) {
         status.textContent = t("models.upload.stopped");
         element.append(button({ label: t("models.upload.again"), "aria-label": t("models.upload.again.name", { name: file.name }), onclick: () => (element.remove(), again()) }));
       } else {
+        if (!(error instanceof ApiError)) throw error;
         status.textContent = t("models.upload.refused");
-        what.append(failure(/** @type {ApiError} */ (error)));
+        what.append(failure(error));
       }
       return null;
     } finally {
