@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.jobs.worker_processes import wait_for
@@ -254,6 +255,21 @@ def test_a_result_is_compared_discarded_made_again_and_kept(desktop: Page, studi
     page.evaluate("window.safelight.form.reset()")
 
 
+def test_axe_finds_nothing_in_the_editor(desktop: Page) -> None:
+    page = desktop
+    drop_on_stage(page, photograph())
+    for with_result in (False, True):
+        if with_result:
+            draw(page, "a lemon, flat style")
+            expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
+        found = Axe().run(page, context="#sl-stage", options={"resultTypes": ["violations"]})
+        assert not [
+            (each["id"], [node["html"][:200] for node in each["nodes"]])
+            for each in found.response["violations"]
+        ]
+    page.evaluate("window.safelight.form.reset()")
+
+
 def test_a_stopped_job_gives_the_picture_and_its_mask_back(desktop: Page) -> None:
     page = desktop
     drop_on_stage(page, photograph())
@@ -281,7 +297,7 @@ def test_a_gallery_picture_brings_its_prompt(desktop: Page, studio: ServeProcess
     assert values["seed"] == "77", "not its seed"
     entry = studio.job(generated)["result"]["pictures"][0]["id"]
     assert value(page, "editor.parent") == entry
-    page.get_by_role("button", name="Undo").click()
+    page.locator(".sl-toast").get_by_role("button", name="Undo").click()
     assert (value(page, "values.prompt"), value(page, "values.steps")) == ("what I typed", 9)
     assert value(page, "editor.size") == {"width": 128, "height": 128}
     page.evaluate("window.safelight.form.reset()")
