@@ -8,7 +8,15 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
-from tests.ui.generation import first_image_file, job_of, on_stage, strip_job, submit_prompt, wait_for_state
+from tests.ui.generation import (
+    fill_prompt,
+    first_image_file,
+    job_of,
+    on_stage,
+    strip_job,
+    submit_prompt,
+    wait_for_state,
+)
 
 COUNT_PRESSES = """() => {
   window.presses = 0;
@@ -86,6 +94,7 @@ def test_ten_variations_take_two(generated: Locator, studio: ServeProcess) -> No
 
 def test_the_editor_takes_one(generated: Locator) -> None:
     page = generated.page
+    fill_prompt(page, "something else")
     on_stage(generated).get_by_role("button", name="Edit", exact=True).click()
     expect(page.locator(".sl-editor-stage")).to_be_in_viewport(ratio=0.9)
     expect(page.locator("#sl-prompt textarea")).to_have_value(PROMPT)

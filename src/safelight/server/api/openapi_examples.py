@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from fastapi.openapi.models import Example
 
@@ -300,7 +301,7 @@ PULL = {
     "remarks": [],
 }
 PULLS = {"pulls": [PULL]}
-MODEL_FILES = {
+MODEL_FILES: dict[str, Any] = {
     "files": [
         {
             "name": "models/Lora/ink.safetensors",

@@ -66,7 +66,7 @@ class Gallery {
       context, results: this.results, collections: this.collections,
       collection: () => this.filters.values.collection,
       announce: dispatchEntryChange,
-      removed: (index) => (this.selection.clear(), this.grid.focus(index)),
+      removed: (index) => (this.#select(() => this.selection.clear()), this.grid.focus(index)),
       done: () => this.#loadFacets(),
       focus: (id) => this.grid.focus(this.results.indexOf(id)),
     });
@@ -358,7 +358,6 @@ class Gallery {
       if (results.failure) return; // it has been reported
     }
     await this.bulk.run(action, results.entries.filter(({ id }) => selection.has(id)));
-    this.#renderSelection();
   });
 
   /** Buttons that change the size of the tiles. */
