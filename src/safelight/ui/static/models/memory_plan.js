@@ -2,8 +2,11 @@
 
 import { get, query } from "../core/api.js";
 import { formatBytes, t } from "../core/text.js";
+import { whileVisible } from "../core/while_visible.js";
 
 /** @typedef {{width: number, height: number, peak_bytes: number, usable_bytes: number, fits: boolean}} Plan */
+
+const RETRY_INTERVAL = 10; // seconds, while no worker is there to plan for
 
 /** The answers by checkpoint and size. @type {Map<string, Promise<Plan | null>>} */
 const plans = new Map();
@@ -17,7 +20,7 @@ function planOf(model) {
   let plan = plans.get(key);
   if (!plan) {
     plan = last.then(() => get(`/v1/system/plan${query({ checkpoint: model.id, ...size })}`)).catch(() => {
-      plans.delete(key); // so that it is asked again when the row is seen again
+      plans.delete(key); // so that it is asked again
       return null;
     });
     plans.set(key, plan);
@@ -28,16 +31,16 @@ function planOf(model) {
 
 /** Fill in an element with a checkpoint's memory when it is seen. @param {HTMLElement} element @param {import("../types").Model} model */
 export function showMemory(element, model) {
-  const observer = new IntersectionObserver(async (entries) => {
-    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+  let known = false;
+  whileVisible(element, async () => {
+    if (known) return;
     const plan = await planOf(model);
-    element.textContent = plan ? "" : t("models.memory.unknown");
-    if (!plan) return; // it is asked again when it is seen again
-    observer.disconnect();
+    known = plan !== null;
+    element.textContent = t("models.memory.unknown");
+    if (!plan) return;
     const values = { peak: formatBytes(plan.peak_bytes), usable: formatBytes(plan.usable_bytes), width: String(plan.width), height: String(plan.height) };
     element.textContent = t(plan.fits ? "models.memory" : "models.memory.too_large", values);
     element.title = t("models.memory.title", values);
     element.classList.toggle("sl-is-bad", !plan.fits);
-  });
-  observer.observe(element);
+  }, () => (known ? Infinity : RETRY_INTERVAL));
 }

@@ -14,7 +14,7 @@ const WEIGHTS = /\.(safetensors|gguf)$/i;
 /** The files that are sent or were refused. @param {(file: WeightsFile) => void} onDone */
 export function uploadList(onDone) {
   const element = h("ul", { class: "sl-models-pulls", "aria-live": "polite" });
-  /** Ends with the last file. @type {Promise<void>} */
+  /** Ends with the last file. @type {Promise<unknown>} */
   let queue = Promise.resolve();
 
   /** @param {Iterable<File>} files */
