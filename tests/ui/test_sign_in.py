@@ -59,9 +59,9 @@ def test_sign_in_own_jobs_and_sign_out(page: Page, guarded: tuple[ServeProcess, 
     for name, seen in {"anna": {"anna"}, "root": {"anna", "ben"}}.items():
         sign_in(page, studio.url, keys[name])
         for owner, job in jobs.items():
-            expect(page.locator(f'[data-job="{job}"]')).to_have_count(int(owner in seen))
+            expect(page.locator(f'.sl-strip-job[data-job="{job}"]')).to_have_count(int(owner in seen))
             if owner in seen:
-                state = page.locator(f'[data-job="{job}"]')
+                state = page.locator(f'.sl-strip-job[data-job="{job}"]')
                 expect(state).to_have_attribute("data-state", "succeeded", timeout=300_000)
         page.locator("#sl-tab-gallery-button").click()
         expect(page.locator("#sl-gallery img")).to_have_count(len(seen))
