@@ -17,7 +17,7 @@ WIDTHS = (1360, 1024, 768, 414, 390, 360, 320)
 BEYOND = """() => {
   const width = document.documentElement.clientWidth, found = [];
   for (const element of document.querySelectorAll("body *")) {
-    if (!element.checkVisibility() || element.closest(".sl-hidden, .sl-strip > *")) continue;
+    if (!element.checkVisibility() || element.closest(".sl-hidden, .sl-strip > *, .sl-system-table > *")) continue;
     const box = element.getBoundingClientRect();
     const name = `${element.localName}#${element.id}.${element.getAttribute("class")}`;
     if (box.width && (box.right > width + 0.5 || box.left < -0.5)) found.push([name, box.left, box.right]);
@@ -25,7 +25,7 @@ BEYOND = """() => {
   const scroll = document.documentElement.scrollWidth;
   return scroll > width ? [["the page", 0, scroll], ...found] : found;
 }"""
-"""Elements that overflow the window horizontally; the film strip scrolls."""
+"""Elements that overflow the window horizontally; the film strip and tables scroll."""
 CUT = """() => {
   const header = document.querySelector(".sl-header"), found = [];
   for (const select of header.querySelectorAll("select")) {
