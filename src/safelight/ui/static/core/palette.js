@@ -44,6 +44,7 @@ export function openPalette() {
   setChoices({});
   const box = dialog(t("palette.title"), combobox.element, h("p", { class: "sl-hint" }, t("palette.says")));
   box.classList.add("sl-palette");
+  box.addEventListener("keydown", (event) => event.key === "Escape" && box.close(), true); // at once, not the list first
   combobox.open();
   combobox.input.focus();
   loadEnglishTexts().then(setChoices, () => {}); // without them it is found by its other names
