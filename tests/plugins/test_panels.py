@@ -13,7 +13,7 @@ from safelight.plugins import PLUGINS, Registry, hookimpl
 from safelight.ui.page import Translations, build_page
 from safelight.ui.panels import PANELS, PageContext, Panel
 
-BUILT_IN = ["create", "gallery", "moderate", "models", "system"]
+BUILT_IN = ["create", "gallery", "moderate", "models", "system", "settings"]
 
 
 def build_toy(context: PageContext) -> None:
@@ -67,7 +67,15 @@ def find_in_layout(tree: dict[str, Any], number: int) -> dict[str, Any] | None:
 
 def test_it_is_a_tab_in_its_place(config: dict[str, Any]) -> None:
     tabs = tabs_of(config)
-    assert [tab["id"] for tab in tabs] == ["create", "gallery", "toy", "moderate", "models", "system"]
+    assert [tab["id"] for tab in tabs] == [
+        "create",
+        "gallery",
+        "toy",
+        "moderate",
+        "models",
+        "system",
+        "settings",
+    ]
     assert (tabs[2]["label"], tabs[2]["elem_id"]) == ("Toys", "sl-tab-toy")
 
 

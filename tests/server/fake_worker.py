@@ -23,6 +23,11 @@ WORKER_INFO = {
     "host": "here",
     "pid": 1,
     "device": "cpu",
+    "memory_report": {
+        "device": {"kind": "cpu", "total": 8 * 10**9, "usable": 6 * 10**9, "host": 6 * 10**9},
+        "shortages": 0,
+        "stages": [],
+    },
     "state": "idle",
     "checkpoints": [],
     "memory": 1.0,

@@ -81,8 +81,10 @@ def host_memory() -> HostMemory:
     """The memory of this machine, and the limits of this process: of its control group, its addresses, its data."""
     machine = psutil.virtual_memory()
     total, free = machine.total, machine.available
-    for limit, used in (*_control_group_limits(), *_resource_limits()):
-        total, free = min(total, limit), min(free, max(0, int((1 - LIMIT_MARGIN) * limit) - used))
+    groups = [(limit, int((1 - LIMIT_MARGIN) * limit) - used) for limit, used in _control_group_limits()]
+    others = [(limit, limit - used) for limit, used in _resource_limits()]  # beyond them, an allocation fails
+    for limit, left in (*groups, *others):
+        total, free = min(total, limit), min(free, max(0, left))
     return HostMemory(total, free)
 
 

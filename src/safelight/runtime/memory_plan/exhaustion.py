@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOMEM
 
 import torch
 
@@ -22,7 +23,7 @@ def exhaustion_errors(device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_exhaustion(error):
             raise
         raise MemoryExhaustedError(f"The device {device} has no memory left.") from error
@@ -32,4 +33,6 @@ def is_exhaustion(error: Exception) -> bool:
     """Whether an error means that there is no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError):  # a file that could not be mapped
+        return error.errno == ENOMEM
     return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in _MESSAGES)

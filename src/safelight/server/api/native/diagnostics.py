@@ -13,6 +13,7 @@ from safelight.errors import (
     CheckpointInvalidError,
     CheckpointMissingError,
     MemoryBudgetError,
+    NotAChoiceError,
     RequestError,
     RoleRequiredError,
     WorkerMissingError,
@@ -115,10 +116,19 @@ async def get_memory_plan(
 
 def _planned_device(app_state: AppState, name: str | None) -> tuple[str, DeviceMemory]:
     """A worker's name and its device, as it last reported it."""
-    for worker in app_state.service.workers():
-        if name in (None, worker["name"]) and (report := worker["memory_report"]):
-            return worker["name"], DeviceMemory(**report["device"])
-    raise WorkerMissingError
+    reports = {
+        worker["name"]: worker["memory_report"]
+        for worker in app_state.service.workers()
+        if worker["memory_report"]
+    }
+    if not reports:
+        raise WorkerMissingError
+    if name is not None and name not in reports:
+        raise NotAChoiceError(
+            f"There is no worker {name!r}.", field="worker", context={"choices": sorted(reports)}
+        )
+    found = next(iter(reports)) if name is None else name
+    return found, DeviceMemory(**reports[found]["device"])
 
 
 def _find_checkpoint(name: str | None, settings: Settings) -> Checkpoint:
