@@ -371,6 +371,7 @@ TABLE: dict[str, WorstCase] = {
     "models.checkpoints.safetensors_header _AFTER_METADATA": WorstCase(
         "match", (("", " ", ""), (",", " ", "x"), (" ", ", ", "")), BLOCK
     ),
+    "models.inventory.upload _UNSAFE": WorstCase("search", (("", "a", ""),), NAME),
     "models.hub.references _TOKENIZER": WorstCase(
         "fullmatch", (("tokenizer:", "a", "!"), ("tokenizer:a@", "a/", "!"), ("tokenizer:", "a-", "@")), NAME
     ),

@@ -52,6 +52,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "hash_models": True,
         "allow_network": False,
         "hub_url": "",
+        "max_upload_bytes": 100_000_000_000,
         "hub_token_file": None,
         "civitai_url": "https://civitai.com",
         "civitai_token_file": None,
