@@ -18,7 +18,6 @@ import { Form } from "./form.js";
 import { startPresence } from "./presence.js";
 import { queueButton } from "./queue/button.js";
 import { mountStage } from "./stage.js";
-import { showLinkedPicture } from "./viewer.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system", "settings"]);
@@ -51,6 +50,9 @@ async function start() {
   /** @type {(editor: import("./editor.js").Editor) => void} */
   let useEditor = () => {};
   const form = new Form(new Promise((resolve) => (useEditor = resolve)));
+  let setUsable = () => {};
+  /** Resolves when the form is filled in; scripts that are not needed before are loaded then. @type {Promise<void>} */
+  const usable = new Promise((resolve) => (setUsable = resolve));
   /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
@@ -58,7 +60,7 @@ async function start() {
   jobStore.connect();
   mountCreate(form, jobStore, showTab);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
-  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, useEditor));
+  onElementAdded("#sl-stage", (root) => mountStage(root, context, form, { oneditor: useEditor, usable }));
   onElementAdded("#sl-start-picture", (root) => mountSource(root, form));
   for (const [name, load] of Object.entries(TAB_SCRIPTS)) onElementAdded(`#sl-${name}`, withErrorToast(async (root) => (await load()).mount(root, context)));
   startShortcuts();
@@ -79,6 +81,8 @@ async function start() {
   await waitForElement("#sl-prompt");
   form.restore();
   beginWithPreferred(form);
+  performance.mark("usable");
+  setUsable();
 }
 
 /** Load the choices of the form's lists. @param {Form} form */
@@ -151,7 +155,7 @@ function followAddress(context) {
     await waitForElement(`#sl-tab-${TABS[0]}-button`);
     if (document.getElementById(`sl-tab-${tab}-button`)) {
       await showTab(tab);
-      await showLinkedPicture(context, picture);
+      if (picture !== null || document.querySelector(".sl-viewer")) await (await import("./viewer.js")).showLinkedPicture(context, picture);
     } else {
       toast(t("route.no_tab", { name: tab }), { kind: "error" });
       history.replaceState(null, "", location.pathname);

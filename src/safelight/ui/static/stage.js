@@ -21,9 +21,10 @@ import { noDialogOpen } from "./viewer/overlay.js";
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
  * @param {import("./form.js").Form} form
- * @param {(editor: import("./editor.js").Editor) => void} oneditor  called when the editor is loaded
+ * @param {{oneditor: (editor: import("./editor.js").Editor) => void, usable: Promise<void>}} options  oneditor: called when the editor is
+ *   loaded; usable: resolves when the form is filled in
  */
-export function mountStage(root, context, form, oneditor) {
+export function mountStage(root, context, form, { oneditor, usable }) {
   const { jobStore } = context;
   const pictures = new JobPictures();
   const select = (/** @type {Selection} */ selection) => {
@@ -42,7 +43,7 @@ export function mountStage(root, context, form, oneditor) {
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
-  void import("./stage/editing.js").then(({ Editing }) => {
+  void usable.then(() => import("./stage/editing.js")).then(({ Editing }) => {
     editing = new Editing(root, context, { form, pictures });
     empty.after(editing.element);
     oneditor(editing.editor);

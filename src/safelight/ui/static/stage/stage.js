@@ -7,8 +7,6 @@ import { isFinished } from "../core/job_store.js";
 import { fileUrl, thumbnailUrl } from "../core/picture.js";
 import { formatNumber, formatPercent, t } from "../core/text.js";
 import { showError } from "../core/toast.js";
-import { openViewer } from "../viewer.js";
-import { openCompare } from "../viewer/compare.js";
 import { Cell } from "./cell.js";
 import { jobButtons, jobTitle, percentDone, statusText } from "./job_status.js";
 import { arrange, MAX_ENLARGEMENT } from "./layout.js";
@@ -162,7 +160,7 @@ export class Stage {
     }
     const at = pictures.indexOf(picture);
     const other = source && source.decision !== "block" && !source.missing ? source : (pictures[at - 1] ?? pictures[at + 1]);
-    if (other && other.decision !== "block") openCompare(other.id, picture.id, { among: pictures });
+    if (other && other.decision !== "block") void import("../viewer/compare.js").then(({ openCompare }) => openCompare(other.id, picture.id, { among: pictures }));
   }
 
   /** @param {HTMLElement} cell @param {import("../core/popover.js").Place} place */
@@ -308,8 +306,10 @@ export class Stage {
   /** @param {number} index */
   #openViewer(index) {
     const pictures = this.#pictures;
-    openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
-      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
+    void import("../viewer.js").then(({ openViewer }) => {
+      openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
+        onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
+      });
     });
   }
 
