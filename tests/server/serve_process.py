@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx2
 import psutil
@@ -96,7 +98,8 @@ class ServeProcess:
         """Queue a small generation job, with an idempotency key so that a retry does no harm."""
         small = {"kind": "generate", "steps": 2, "width": 64, "height": 64}
         body = {**small, "prompt": f"a red apple {seed}", "seed": seed, **fields}
-        response = self.request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": f"job {seed}"})
+        key = f"job {seed} {crc32(json.dumps(fields, sort_keys=True).encode())}"
+        response = self.request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": key})
         assert response.status_code == 202, response.text
         return str(response.json()["id"])
 

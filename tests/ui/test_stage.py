@@ -48,6 +48,9 @@ def test_images_of_any_size_are_shown_as_large_as_they_fit(open_studio: Page, st
             if width <= 900:
                 page.locator('.sl-pane-switch [data-pane="stage"]').click()
             image = stage.locator(".sl-frame img")
+            page.evaluate(
+                "() => new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
+            )  # the layout follows the window's size
             natural = natural_size(image)
             expect(stage.locator(".sl-broken-says")).to_have_count(0)
             box, area = image.bounding_box(), stage.locator(".sl-stage-area").bounding_box()
