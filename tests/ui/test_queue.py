@@ -181,6 +181,7 @@ HIDDEN = """() => {
 def test_the_title_and_the_icon_show_the_progress(
     page: Page, studio: ServeProcess, paused: list[str]
 ) -> None:
+    page = page.context.new_page()  # a script for every document stays with its page
     page.add_init_script(f"({HIDDEN})()")
     open_page(page, studio.url)
     expect(page).to_have_title("Paused · Safelight")
