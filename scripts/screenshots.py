@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from safelight.samples import sample_photographs
 
 FOLDER = Path(__file__).parent.parent / "docs/images/studio"
-TABS = ("create", "gallery", "moderate", "models", "system")
+TABS = ("create", "gallery", "moderate", "models", "system", "settings")
 PROMPTS = (
     "a red apple, 3d style",
     "a cat face, cartoon style",
@@ -88,8 +88,7 @@ def open_tab(page: Page, tab: str, photographs: list[str]) -> None:
     """Open a tab and fill it with content."""
     page.locator(f"#sl-tab-{tab}-button").click()
     if tab == "create":
-        page.locator("#sl-prompt textarea").fill("a (red:1.2) apple, 3d style")
-        page.evaluate("scrollTo(0, 0)")
+        page.evaluate("window.safelight.form.fill({prompt: 'a (red:1.2) apple, 3d style'})")
     if tab == "moderate":
         page.locator("#sl-moderate input[type=file]").first.set_input_files(photographs)
         page.locator("#sl-moderate .sl-badge").nth(len(photographs) - 1).wait_for()
@@ -112,7 +111,10 @@ def take_screenshots(browser: Browser, url: str) -> None:
                 else None
             )
             if job:
-                page.locator(f'[data-job="{job}"] img.sl-preview').first.wait_for(timeout=120_000)
+                if look == "narrow":
+                    page.locator('.sl-pane-switch [data-pane="stage"]').click()
+                page.locator(f'.sl-strip-job[data-job="{job}"] .sl-strip-picture').first.click()
+                page.locator(".sl-stage-job img.sl-preview").first.wait_for(timeout=120_000)
             open_tab(page, tab, photographs)
             page.screenshot(path=FOLDER / f"{tab}-{look}.png")
             if job:
