@@ -87,6 +87,7 @@ def test_actions_on_an_image_have_no_serious_finding(
     assert not serious_findings(page, look), "compared in place"
     page.locator(".sl-slot").get_by_role("slider").press("Enter")
     viewer = page.get_by_role("dialog", name="Picture")
+    expect(viewer).to_be_visible()
     if not viewer.get_by_role("complementary").is_visible():
         viewer.get_by_role("button", name="Details").click()
     expect(viewer.get_by_role("button", name="Source")).to_be_visible()
