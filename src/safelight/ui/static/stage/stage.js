@@ -283,6 +283,7 @@ export class Stage {
     this.scaleButton.title = t(this.#filling ? "jobs.scale.limit" : "jobs.scale.fill");
     this.scaleButton.disabled = fitting <= MAX_ENLARGEMENT;
     this.scaleButton.setAttribute("aria-pressed", String(this.#filling));
+    this.scaleButton.hidden = !this.#pictures.length && !this.#job?.request.width; // the size is the checkpoint's, which a picture will tell
   }
 
   #toggleFilling() {
