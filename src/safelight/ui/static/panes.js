@@ -18,7 +18,7 @@ export function showPane(name) {
 }
 
 /** The buttons that switch between the panes of a narrow window. */
-export const paneSwitch = () =>
+const paneSwitch = () =>
   h("div", { class: "sl-pane-switch", role: "group", "aria-label": t("panes.title") },
     PANES.map((name) => button({ icon: name === "form" ? "edit" : "picture", label: t(`panes.${name}`), "data-pane": name, "aria-pressed": String(name === "form"), onclick: () => showPane(name) })));
 

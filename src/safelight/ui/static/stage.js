@@ -47,7 +47,7 @@ export function mountStage(root, context, form, { oneditor, usable }) {
     editing = new Editing(root, context, { form, pictures });
     empty.after(editing.element);
     oneditor(editing.editor);
-  });
+  }, showError);
 
   /** What the address asked for before the jobs were known. @type {Selection | null} */
   let asked = null;

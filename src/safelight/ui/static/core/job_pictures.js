@@ -8,7 +8,7 @@ import { showError } from "./toast.js";
 /** @typedef {import("../types").OutputPicture} OutputPicture */
 /** @typedef {{pictures: Map<number, OutputPicture>, fetching: boolean, fetchedUpTo: number, complete: boolean}} Known  pictures by index */
 
-export const MAX_PICTURES = 100; // pictures of one job that are loaded; all of them are in the gallery
+const MAX_PICTURES = 100; // pictures of one job that are loaded; all of them are in the gallery
 const FETCH_INTERVAL = 500; // milliseconds between two requests for the pictures of a running job
 
 export class JobPictures {

@@ -2,14 +2,15 @@
 
 /**
  * Run a task when an element becomes visible, and again after each interval while it stays visible.
- * Runs never overlap.
+ * Runs never overlap. An element that was shown and has been removed from the page is not watched any more.
  * @param {Element} element
  * @param {() => Promise<unknown>} task  handles its own errors
  * @param {() => number} interval  seconds until the next run; Infinity: not before the element becomes visible again
  * @returns {() => void}  runs the task now
  */
 export function whileVisible(element, task, interval) {
-  let intersecting = false, busy = false, timer = 0;
+  let intersecting = false, shown = false, busy = false, timer = 0;
+  const watched = new AbortController();
   const isVisible = () => intersecting && !document.hidden;
   const run = async () => {
     clearTimeout(timer);
@@ -23,11 +24,17 @@ export function whileVisible(element, task, interval) {
       if (isVisible() && Number.isFinite(wait)) timer = setTimeout(run, wait);
     }
   };
-  new IntersectionObserver((entries) => {
+  const observer = new IntersectionObserver((entries) => {
     intersecting = !!entries.at(-1)?.isIntersecting; // of several entries the last is the current one
+    if (intersecting) shown = true;
     if (intersecting) void run();
     else clearTimeout(timer);
-  }).observe(element);
-  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : void run()));
+    if (shown && !element.isConnected) {
+      observer.disconnect();
+      watched.abort();
+    }
+  });
+  observer.observe(element);
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : void run()), { signal: watched.signal });
   return () => void run();
 }

@@ -5,7 +5,7 @@ import { t } from "../core/text.js";
 import { makeHelp } from "./help.js";
 
 /** The id of a field's element. @param {string} name  the field's path */
-export const fieldId = (name) => `sl-${name.replace(/[_.]/g, "-")}`;
+const fieldId = (name) => `sl-${name.replace(/[_.]/g, "-")}`;
 
 export class Frame {
   /** @type {HTMLElement[]} */

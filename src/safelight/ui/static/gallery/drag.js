@@ -6,7 +6,7 @@ import { withErrorToast } from "../core/toast.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
 
-export const DRAG_TYPE = "application/x-safelight-picture"; // the entry's id: no file is read before it is needed
+const DRAG_TYPE = "application/x-safelight-picture"; // the entry's id: no file is read before it is needed
 const TAB_DELAY = 500; // milliseconds over a tab before it is shown
 const TARGETS = /** @type {const} */ ([["#sl-form", "use"], ["#sl-stage", "edit"]]);
 const MEDIA_TYPES = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };

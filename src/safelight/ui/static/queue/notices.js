@@ -15,7 +15,7 @@ addEventListener("sl:preferences", (event) => (preference = Promise.resolve(!!(/
 export const isAllowed = () => available && Notification.permission === "granted";
 
 /** Whether the user wants notices. @returns {Promise<boolean>} */
-export function wantsNotices() {
+function wantsNotices() {
   preference ??= get("/v1/preferences").then(({ notify_when_done }) => !!notify_when_done);
   return preference;
 }

@@ -61,7 +61,7 @@ function text(value, onchange) {
 }
 
 /** A number in a unit that people read; empty for plain numbers. @param {string} name @param {number} value */
-export function inUnit(name, value) {
+function inUnit(name, value) {
   if (!Number.isFinite(value)) return "";
   if (/bytes/.test(name)) return formatBytes(value);
   if (/_seconds$|_retention$/.test(name)) return value === 0 ? t("settings.for_ever") : value >= 2 * DAY ? t("settings.days", { n: Math.round(value / DAY) }) : formatDuration(value);

@@ -6,7 +6,7 @@ import { errorText, isServersText } from "../core/error_text.js";
 import { isFinished } from "../core/job_store.js";
 import { fileUrl, thumbnailUrl } from "../core/picture.js";
 import { formatNumber, formatPercent, t } from "../core/text.js";
-import { showError } from "../core/toast.js";
+import { showError, withErrorToast } from "../core/toast.js";
 import { Cell } from "./cell.js";
 import { jobButtons, jobTitle, percentDone, statusText } from "./job_status.js";
 import { arrange, MAX_ENLARGEMENT } from "./layout.js";
@@ -53,7 +53,7 @@ export class Stage {
     this.errorBox = h("div", { class: "sl-stage-error" });
     this.actions = new PictureActions(context, this.#entries, {
       open: (picture) => this.#openViewer(picture.index),
-      compare: (picture) => this.#compare(picture),
+      compare: withErrorToast((picture) => this.#compare(picture)),
       isCompared: (picture) => !!this.#sourceToCompare(picture),
     });
     trackPointed(this.area, {
@@ -160,7 +160,7 @@ export class Stage {
     }
     const at = pictures.indexOf(picture);
     const other = source && source.decision !== "block" && !source.missing ? source : (pictures[at - 1] ?? pictures[at + 1]);
-    if (other && other.decision !== "block") void import("../viewer/compare.js").then(({ openCompare }) => openCompare(other.id, picture.id, { among: pictures }));
+    if (other && other.decision !== "block") (await import("../viewer/compare.js")).openCompare(other.id, picture.id, { among: pictures });
   }
 
   /** @param {HTMLElement} cell @param {import("../core/popover.js").Place} place */
@@ -305,14 +305,13 @@ export class Stage {
   }
 
   /** @param {number} index */
-  #openViewer(index) {
+  #openViewer = withErrorToast(async (/** @type {number} */ index) => {
+    const { openViewer } = await import("../viewer.js");
     const pictures = this.#pictures;
-    void import("../viewer.js").then(({ openViewer }) => {
-      openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
-        onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
-      });
+    openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
     });
-  }
+  });
 
   #clearCells() {
     this.#cells.clear();
