@@ -77,6 +77,8 @@ async function start() {
   registerPageEntries();
   startPresence(context);
 
+  void Promise.all([waitForElement(".sl-header h1"), waitForElement("#sl-prompt")]).then(removeSkeleton);
+
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
   form.restore();
@@ -181,4 +183,7 @@ function registerPageEntries() {
   ]);
 }
 
-start().catch(showError);
+/** Uncover the page. */
+const removeSkeleton = () => document.querySelector("#sl-skeleton")?.remove();
+
+start().catch((error) => (removeSkeleton(), showError(error)));
