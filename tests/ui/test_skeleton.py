@@ -19,10 +19,12 @@ def test_header_and_tabs_are_painted_before_the_scripts_run(page: Page, studio: 
         expect(skeleton.locator("[lang=de]", has_text=text)).to_be_in_viewport()
     expect(skeleton.get_by_text("Gallery", exact=True)).to_be_hidden()
     expect(skeleton.locator(".sl-skeleton-form")).to_be_hidden()
-    tab = skeleton.locator("[lang=de]", has_text="Galerie").bounding_box() or {}
+    tab = skeleton.locator("[lang=de]", has_text="Galerie").bounding_box()
     page.unroute_all()
     page.goto("about:blank")
     open_page(page, studio.url)
     expect(skeleton).to_have_count(0)
-    real = page.get_by_role("tab", name="Galerie").get_by_text("Galerie").bounding_box() or {}
+    real = page.get_by_role("tab", name="Galerie").get_by_text("Galerie").bounding_box()
+    assert real is not None
+    assert tab is not None
     assert abs(real["x"] - tab["x"]) < 24, "the tabs do not jump"

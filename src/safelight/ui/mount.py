@@ -101,7 +101,7 @@ def _head_html() -> str:
 
 
 def imported_modules(folder: Path, entry: str) -> list[str]:
-    """Paths below a folder of the modules that a module imports, directly or not, in the order in which a browser finds them."""
+    """Paths below a folder of all modules that a module imports, in the order in which a browser finds them."""
     found = {entry: None}
     for module in (queue := [entry]):
         for name in STATIC_IMPORT.findall((folder / module).read_text("utf-8")):

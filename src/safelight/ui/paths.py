@@ -22,8 +22,8 @@ TEXT_TYPES = ("text/", "application/javascript", "application/json", "image/svg+
 class SmallFiles(StaticFiles):
     """Files of up to some hundred kB from a local disk.
 
-    Each is read at once in the event loop, which takes less than a tenth of a millisecond; Starlette's own responses change
-    the thread several times for each file, and a page has a hundred of them. Texts are compressed once.
+    Each is read at once in the event loop, which takes less than a tenth of a millisecond; Starlette's own
+    responses change the thread several times for each file, and a page has a hundred. Texts are compressed once.
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:

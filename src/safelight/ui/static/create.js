@@ -8,7 +8,7 @@ import { registerEntries } from "./core/palette.js";
 import { whenVisible } from "./core/scroll.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
-import { showError, toast, withErrorToast } from "./core/toast.js";
+import { keepUncovered, showError, toast, withErrorToast } from "./core/toast.js";
 import { registerHelpKey } from "./form/help.js";
 import { PromptHistory } from "./form/history.js";
 import { place } from "./form/popup.js";
@@ -223,6 +223,7 @@ function mountDrawBar(view, form, jobStore, history) {
     if (note.textContent !== text) note.textContent = text;
   };
   jobStore.subscribe((change) => change.type !== "preview" && update());
+  keepUncovered(view.drawBar);
   setChildren(view.drawBar, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));
   const isActive = () => noDialogOpen() && view.drawBar.checkVisibility();
   registerShortcut("Ctrl+Enter", "keys.draw", () => drawButton.click(), { whileTyping: true, isActive });

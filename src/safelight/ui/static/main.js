@@ -17,6 +17,7 @@ import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
 import { startPresence } from "./presence.js";
 import { queueButton } from "./queue/button.js";
+import { settingsEntries } from "./settings/entries.js";
 import { mountStage } from "./stage.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
@@ -75,6 +76,7 @@ async function start() {
   }
   followAddress(context);
   registerPageEntries();
+  registerEntries(() => settingsEntries(context));
   startPresence(context);
 
   void Promise.all([waitForElement(".sl-header h1"), waitForElement("#sl-prompt")]).then(removeSkeleton);

@@ -49,6 +49,6 @@ export function jobButtons({ id, state, kind, request }, jobStore) {
   return [
     generating && (request.count ?? 1) > 1 && button({ icon: "right", label: t("jobs.skip"), iconOnly: true, onclick: command("skip") }),
     generating && button({ icon: "check", label: t("jobs.finish"), iconOnly: true, onclick: command("finish") }),
-    unfinished && button({ icon: "stop", label: t(state === "queued" ? "jobs.cancel" : "jobs.stop"), onclick: command("cancel"), class: "sl-button sl-stop" }),
+    unfinished && button({ icon: "stop", label: t(state === "queued" ? "jobs.cancel" : "jobs.stop"), title: t(state === "queued" ? "jobs.cancel" : "jobs.stop"), onclick: command("cancel"), class: "sl-button sl-stop" }),
   ];
 }
