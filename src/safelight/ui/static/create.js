@@ -1,5 +1,6 @@
 // The Create tab around its form fields: recall, prompts and their history, styles and wildcards, the seed's buttons, the Draw button.
 
+import { keepInputs } from "./actions/inputs.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
@@ -64,7 +65,9 @@ export async function generate(form, jobStore) {
   form.refuse({ code: "", message: "", problems: [] });
   const values = { ...form.values };
   try {
-    const job = await post("/v1/jobs", await form.request());
+    const request = await form.request();
+    const job = await post("/v1/jobs", request);
+    void keepInputs(job, request);
     refuseWhenFailed(form, jobStore, job.id, values);
     jobStore.add(job);
     showPane("stage");

@@ -12,6 +12,7 @@ import { examplePrompts } from "./stage/examples.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
 import { Strip } from "./stage/strip.js";
+import { stripMenu } from "./stage/strip_menu.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 /** @typedef {import("./types").Job} Job */
@@ -39,7 +40,8 @@ export function mountStage(root, context, form, { oneditor, usable }) {
     setRoute("create", { path: [selection.jobId, ...(selection.index === null ? [] : [String(selection.index)])] });
   };
   const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), sizeOf: (id) => form.defaultSize(id), onselect: choose });
-  const strip = new Strip(context, pictures, (selection) => (editing?.close(), choose(selection)));
+  const chooseInStrip = (/** @type {Selection} */ selection) => (editing?.close(), choose(selection));
+  const strip = new Strip(context, pictures, { onselect: chooseInStrip, onmenu: stripMenu(context, pictures, { stage, choose: chooseInStrip }) });
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
