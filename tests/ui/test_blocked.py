@@ -9,6 +9,10 @@ from playwright.sync_api import Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.generation import job_of, on_stage, submit_prompt, wait_for_state
 
+from safelight.database.engine import open_database
+from safelight.settings import Settings
+from safelight.stored_settings.runtime import RuntimeSettings
+
 TOUCHY_POLICY = """
 name = "touchy"
 version = "1"
@@ -24,9 +28,13 @@ def touchy_studio(studio: ServeProcess) -> Iterator[ServeProcess]:
     """The installation with a policy that blocks every image."""
     path = studio.home / "touchy.toml"
     path.write_text(TOUCHY_POLICY)
-    assert studio.request("PATCH", "/v1/settings", json={"policy": str(path)}).status_code == 200
+    settings = Settings(home=studio.home)
+    engine = open_database(settings)
+    runtime = RuntimeSettings(engine, settings)
+    runtime.change({"policy": str(path)}, "anna")  # the API takes presets only
     yield studio
-    studio.request("PATCH", "/v1/settings", json={"policy": None})
+    runtime.change({"policy": None}, "anna")
+    engine.dispose()
 
 
 def test_a_blocked_image_is_said_and_not_shown(touchy_studio: ServeProcess, open_studio: Page) -> None:

@@ -429,7 +429,7 @@ def test_a_file_that_is_dropped_before_the_editor_is_loaded_is_edited(
 ) -> None:
     page = page.context.new_page()  # the route stays for as long as its page
     waiting: list[Route] = []
-    page.route("**/stage/editing.js", waiting.append)
+    page.route("**/stage/editing.js", lambda route: waiting.append(route))
     open_page(page, studio.url)
     drop_on_stage(page, photograph(), wait=False)
     assert page.evaluate("!window.safelight.form.editor")

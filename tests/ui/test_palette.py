@@ -35,7 +35,7 @@ def test_actions_and_settings_are_found_by_many_names(open_studio: Page) -> None
     find(page, "largest picture file")
     page.keyboard.press("Enter")
     expect(page.locator('[data-setting="max_bytes"] input')).to_be_focused()
-    page.get_by_role("searchbox", name="Search settings").fill("policy")
+    page.get_by_role("searchbox", name="Search the settings").fill("policy")
     expect(page.locator('[data-setting="max_bytes"]')).to_be_hidden()
     find(page, "max bytes")
     page.keyboard.press("Enter")
