@@ -439,14 +439,15 @@ def test_a_file_that_is_dropped_before_the_editor_is_loaded_is_edited(
     expect(canvas(page)).to_be_visible()
 
 
-def last_job(page: Page, key: str) -> str:
-    """Press a key that submits a job; returns it."""
+def generate_again(page: Page, job: str, key: str) -> str:
+    """Press a key that submits a job on the image of another one; returns the new job."""
+    expect(on_stage(strip_job(page, job)).get_by_role("toolbar", name="Actions")).to_be_visible()
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as sent:
         page.keyboard.press(key)
-    job: str = sent.value.json()["id"]
-    return job
+    found: str = sent.value.json()["id"]
+    return found
 
 
 def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
@@ -454,7 +455,7 @@ def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
 ) -> None:
     page = desktop
     source = studio.job(generated)["result"]["pictures"][0]["id"]
-    on_stage(strip_job(page, generated))
+    expect(on_stage(strip_job(page, generated)).get_by_role("toolbar", name="Actions")).to_be_visible()
     page.keyboard.press("e")
     wait_for_picture(page, 128)
     first = draw(page, "a round door, flat style")
@@ -467,8 +468,7 @@ def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
     open_page(page, studio.url)  # nothing of it is in the page's memory
     for job in (first, masked):
         asked = studio.job(job)
-        on_stage(strip_job(page, job))
-        again = last_job(page, "s")
+        again = generate_again(page, job, "s")
         wait_for(lambda: studio.have_ended(again))  # noqa: B023
         found = studio.job(again)
         assert (found["state"], found["parent"]) == ("succeeded", source), found["error"]
@@ -483,12 +483,12 @@ def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
             for each in (asked, found)
         )
         assert one.tobytes() == other.tobytes()
-    varied = studio.job(last_job(page, "v"))["request"]
+    varied = studio.job(generate_again(page, again, "v"))["request"]
     assert varied["variation"]["same_seed"] is True
     assert varied["mask"] == studio.job(masked)["request"]["mask"]
     page.evaluate(
         "() => new Promise((then) => (indexedDB.deleteDatabase('safelight.inputs').onsuccess = then))"
     )
-    on_stage(strip_job(page, masked))
+    expect(on_stage(strip_job(page, masked)).get_by_role("toolbar", name="Actions")).to_be_visible()
     page.keyboard.press("s")
     expect(page.locator(".sl-toast.sl-error")).to_contain_text("This was drawn with a mask")
