@@ -90,6 +90,6 @@ def test_actions_on_an_image_have_no_serious_finding(
     expect(viewer).to_be_visible()
     if not viewer.get_by_role("complementary").is_visible():
         viewer.get_by_role("button", name="Details").click()
-    expect(viewer.get_by_role("button", name="Source")).to_be_visible()
+    expect(viewer.get_by_role("button", name="Source", exact=True)).to_be_visible()
     assert not serious_findings(page, look), "the viewer"
     page.keyboard.press("Escape")

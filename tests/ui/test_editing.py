@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
@@ -66,7 +66,7 @@ def open_with_editor(page: Page, studio: ServeProcess) -> Page:
     return page
 
 
-def drop_on_stage(page: Page, data: bytes) -> None:
+def drop_on_stage(page: Page, data: bytes, *, wait: bool = True) -> None:
     page.locator("#sl-stage").evaluate(
         """(stage, text) => {
             const data = new DataTransfer();
@@ -77,7 +77,8 @@ def drop_on_stage(page: Page, data: bytes) -> None:
         }""",
         base64.b64encode(data).decode(),
     )
-    wait_for_picture(page)
+    if wait:
+        wait_for_picture(page)
 
 
 def printed(text: str) -> str:
@@ -421,3 +422,73 @@ def wait_until_stored(page: Page, condition: str) -> None:
             condition,
         )
     )
+
+
+def test_a_file_that_is_dropped_before_the_editor_is_loaded_is_edited(
+    page: Page, studio: ServeProcess
+) -> None:
+    page = page.context.new_page()  # the route stays for as long as its page
+    waiting: list[Route] = []
+    page.route("**/stage/editing.js", lambda route: waiting.append(route))
+    open_page(page, studio.url)
+    drop_on_stage(page, photograph(), wait=False)
+    assert page.evaluate("!window.safelight.form.editor")
+    page.wait_for_timeout(0)
+    waiting[0].continue_()
+    wait_for_picture(page)
+    expect(canvas(page)).to_be_visible()
+
+
+def generate_again(page: Page, job: str, key: str) -> str:
+    """Press a key that submits a job on the image of another one; returns the new job."""
+    expect(on_stage(strip_job(page, job)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        page.keyboard.press(key)
+    found: str = sent.value.json()["id"]
+    return found
+
+
+def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
+    desktop: Page, studio: ServeProcess, generated: str
+) -> None:
+    page = desktop
+    source = studio.job(generated)["result"]["pictures"][0]["id"]
+    expect(on_stage(strip_job(page, generated)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    page.keyboard.press("e")
+    wait_for_picture(page, 128)
+    first = draw(page, "a round door, flat style")
+    expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
+    edit_button(page, "discard").click()
+    paint_with_lasso(page)
+    masked = draw(page, "a round gate, flat style")
+    expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
+    page.keyboard.press("Escape")
+    open_page(page, studio.url)  # nothing of it is in the page's memory
+    for job in (first, masked):
+        asked = studio.job(job)
+        again = generate_again(page, job, "s")
+        wait_for(lambda: studio.have_ended(again))  # noqa: B023
+        found = studio.job(again)
+        assert (found["state"], found["parent"]) == ("succeeded", source), found["error"]
+        for name in ("init_image", "mask", "seed", "strength"):
+            assert found["request"].get(name) == asked["request"].get(name), name
+        one, other = (
+            Image.open(
+                io.BytesIO(
+                    studio.request("GET", f"/v1/gallery/{each['result']['pictures'][0]['id']}/file").content
+                )
+            )
+            for each in (asked, found)
+        )
+        assert one.tobytes() == other.tobytes()
+    varied = studio.job(generate_again(page, again, "v"))["request"]
+    assert varied["variation"]["same_seed"] is True
+    assert varied["mask"] == studio.job(masked)["request"]["mask"]
+    page.evaluate(
+        "() => new Promise((then) => (indexedDB.deleteDatabase('safelight.inputs').onsuccess = then))"
+    )
+    expect(on_stage(strip_job(page, masked)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    page.keyboard.press("s")
+    expect(page.locator(".sl-toast.sl-error")).to_contain_text("This was drawn with a mask")

@@ -200,6 +200,12 @@ export class Form {
     return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
+  /** A checkpoint's own size; null while it is not known. @param {string | null | undefined} id  none: the default checkpoint @returns {{width: number, height: number} | null} */
+  defaultSize(id) {
+    const { width, height } = this.#checkpointDefaults(id ?? "");
+    return width && height ? { width: Number(width), height: Number(height) } : null;
+  }
+
   /**
    * Fill the form from recalled parameters; can be undone.
    * @param {import("./types").RecallResult} recalled

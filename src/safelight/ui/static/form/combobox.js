@@ -156,13 +156,14 @@ export class Combobox {
   }
 }
 
-/** The choices that a text finds, those whose name begins with it first. @param {Choice[]} choices @param {string} text */
+/** The choices that a text finds, those that are called so first, then those whose name begins with it. @param {Choice[]} choices @param {string} text */
 export function search(choices, text) {
   const wanted = squash(text);
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const rank = (/** @type {Choice} */ { label, aliases = [], group = "" }) => {
     const names = [label, ...aliases];
-    if (squash(label) === wanted) return -1;
+    if (squash(label) === wanted) return -2;
+    if (wanted && aliases.some((name) => squash(name) === wanted)) return -1;
     if (squash(label).startsWith(wanted)) return 0;
     if (names.some((name) => squash(name).startsWith(wanted))) return 1;
     if (names.some((name) => wanted && squash(name).includes(wanted))) return 2;

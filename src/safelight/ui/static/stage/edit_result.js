@@ -1,5 +1,6 @@
 // The result of an edited picture: its progress and the finished pictures laid over it, and what may be done with them.
 
+import { keepInputs } from "../actions/inputs.js";
 import { post, readBlob, request } from "../core/api.js";
 import { button, h, setChildren } from "../core/dom.js";
 import { isFinished } from "../core/job_store.js";
@@ -83,6 +84,7 @@ export class EditResult {
     const given = await this.form.request();
     delete given.seed;
     const job = await post("/v1/jobs", given);
+    void keepInputs(job, given);
     this.context.jobStore.add(job);
   });
 
@@ -106,7 +108,7 @@ export class EditResult {
   #renderProgress(job) {
     const running = !isFinished(job);
     const count = this.pictures.of(job.id).length;
-    this.status.textContent = running || !count ? (job.error?.message ?? statusText(job)) : count > 1 ? t("editing.result.of", { at: this.#index + 1, of: count }) : t("editing.result");
+    this.status.textContent = running || !count ? (job.error?.message ?? statusText(job)) : this.#shown?.decision === "block" ? t("picture.blocked") : count > 1 ? t("editing.result.of", { at: this.#index + 1, of: count }) : t("editing.result");
     this.progress.hidden = !running;
     this.progress.setAttribute("aria-valuenow", String(percentDone(job)));
     /** @type {HTMLElement} */ (this.progress.firstElementChild).style.transform = `scaleX(${percentDone(job) / 100})`;
