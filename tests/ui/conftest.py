@@ -104,7 +104,7 @@ def reset_page(page: Page) -> None:
         page.evaluate("sessionStorage.clear()")
     page.goto("about:blank")
     page.set_viewport_size(WINDOW)
-    page.emulate_media(reduced_motion="null")
+    page.emulate_media(reduced_motion="null", color_scheme="null")
     page.mouse.move(0, 0)
 
 
