@@ -132,6 +132,7 @@ export class Combobox {
   /** A click selects the text, so that typing replaces it. */
   #onClick() {
     this.input.select();
+    setTimeout(() => this.#filtered || this.input.select()); // Chrome places the cursor after the event, if the text was selected before
     this.open();
   }
 
