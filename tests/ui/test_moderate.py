@@ -49,6 +49,8 @@ class Server:
         path = urlsplit(route.request.url).path
         if path == "/v1/policies":
             route.fulfill(json=POLICIES)
+        elif path == "/v1/gallery":
+            route.fulfill(json={"entries": [{"scores": {"sfw": 0.9, "nsfw": 0.1}}]})
         elif path == "/v1/moderate/heat":
             self.heats += 1
             route.fulfill(status=self.heat[0], body=self.heat[1], content_type="application/json")
@@ -273,6 +275,24 @@ def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path
     assert (policy["name"], policy["custom"], policy["digest"]) == ("standard (custom)", True, None)
     assert policy["unsafe"]["nsfw"] == {"review": 0.4, "block": 0.45}
     assert lines[1]["decision"] == "review"  # within the uncertainty band
+
+
+def test_an_empty_file_is_named_and_not_sent(moderate: Page, server: Server, folder: Path) -> None:
+    (folder / "none.png").touch()
+    add(moderate, [folder / "none.png", *pictures(folder, "a10.png")])
+    expect_judged(moderate, 2)
+    expect(moderate.locator(".sl-moderate-card", has_text="none.png")).to_contain_text("The file is empty.")
+    assert server.batches == [["a10.png"]]
+
+
+def test_only_labels_of_the_classifier_are_offered_and_policies_explained(moderate: Page) -> None:
+    others = moderate.locator(".sl-moderate-others")
+    expect(others).to_be_visible()
+    expect(moderate.locator(".sl-moderate-label legend:visible")).to_have_text(["nsfw"])
+    moderate.evaluate("localStorage.setItem('safelight.language', 'de')")
+    moderate.reload()
+    expect(moderate.get_by_text("Die Vorgabe: Klare Fälle werden entschieden")).to_be_visible()
+    moderate.evaluate("localStorage.clear()")
 
 
 def test_order_and_filter(moderate: Page, folder: Path) -> None:
