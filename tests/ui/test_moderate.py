@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
+from tests.ui.real_events import drop_files, paste_picture
 
 from safelight.moderation import PRESETS, Policy
 from safelight.server.api.native.policies import _rules
@@ -293,6 +294,21 @@ def test_only_labels_of_the_classifier_are_offered_and_policies_explained(modera
     moderate.reload()
     expect(moderate.get_by_text("Die Vorgabe: Klare Fälle werden entschieden")).to_be_visible()
     moderate.evaluate("localStorage.clear()")
+
+
+def test_a_folder_is_dropped_and_a_picture_pasted(moderate: Page, server: Server, folder: Path) -> None:
+    for inner in (folder / "all", folder / "all" / "more"):
+        inner.mkdir()
+    pictures(folder / "all", "a10.png", "b20.png")
+    pictures(folder / "all" / "more", "c30.png")
+    (folder / "all" / "notes.txt").write_text("no picture")
+    drop_files(moderate.locator(".sl-moderate-drop"), folder / "all", *pictures(folder, "d40.png"))
+    expect_judged(moderate, 4)
+    names = moderate.locator(".sl-moderate-name")
+    expect(names).to_have_text(["all/a10.png", "all/b20.png", "all/more/c30.png", "d40.png"])
+    expect(moderate.locator(".sl-toast")).to_contain_text("1 file")
+    paste_picture(moderate, (folder / "d40.png").read_bytes())
+    expect_judged(moderate, 5)
 
 
 def test_order_and_filter(moderate: Page, folder: Path) -> None:
