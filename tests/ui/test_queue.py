@@ -183,6 +183,8 @@ def test_the_title_and_the_icon_show_the_progress(
     page.add_init_script(f"({HIDDEN})()")
     open_page(page, studio.url)
     expect(page).to_have_title("Paused · Safelight")
+    page.evaluate("document.title = 'Safelight'")  # as Gradio does once it has loaded
+    expect(page).to_have_title("Paused · Safelight")
     drawer = open_queue(page)
     drawer.get_by_role("switch", name="Notify me when a job is done").check()
     expect(drawer.get_by_role("switch")).to_be_checked()
