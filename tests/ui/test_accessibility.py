@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from random import randrange
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 from tests.ui.generation import GENERATION_TIMEOUT, on_stage, strip_job
 
+PROMPT = "a red apple, flat style"
 TABS = ("create", "gallery", "moderate", "models", "system", "settings")
 WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 390, "height": 900}
 COLOURS = ("color-contrast", "link-in-text-block")
@@ -76,7 +78,7 @@ def show_stage(page: Page) -> Page:
 @pytest.fixture(scope="module")
 def upscaled(studio: ServeProcess) -> tuple[str, str]:
     """A job with two images, and one that upscaled the first of them."""
-    generated = studio.submit(9300, count=2)
+    generated = studio.submit(randrange(2**32), prompt=PROMPT, count=2)
     wait_for(lambda: studio.have_ended(generated))
     source = studio.job(generated)["result"]["pictures"][0]["id"]
     sent = studio.request("POST", "/v1/jobs", json={"kind": "upscale", "parent": source, "by": 3})
@@ -148,7 +150,7 @@ def test_the_gallery_at_work(opened: Page, upscaled: tuple[str, str]) -> None:
 def test_queue_palette_and_shortcuts(opened: Page, studio: ServeProcess) -> None:
     page = opened
     studio.request("POST", "/v1/queue/pause")
-    waiting = studio.submit(9301)
+    waiting = studio.submit(randrange(2**32))
     try:
         page.locator(".sl-queue-button").click()
         drawer = page.get_by_role("complementary", name="Queue")
@@ -172,7 +174,7 @@ def test_the_editor_and_a_result(opened: Page, upscaled: tuple[str, str]) -> Non
     frame.focus()
     page.keyboard.press("e")
     page.wait_for_function("window.safelight.form.editor?.picture")
-    expect(page.locator("#sl-prompt textarea")).to_have_value("a red apple 9300")
+    expect(page.locator("#sl-prompt textarea")).to_have_value(PROMPT)
     check(page, "the editor")
     page.evaluate("window.safelight.form.fill({width: 64, height: 64, steps: 2})")
     page.locator("#sl-draw-button").click()

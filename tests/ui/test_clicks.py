@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import randrange
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from tests.server.serve_process import ServeProcess
@@ -26,7 +28,7 @@ def generated(open_studio: Page, studio: ServeProcess) -> Locator:
     """The job of an image just generated, on the stage of a page that counts presses from now on."""
     page = open_studio
     page.set_viewport_size({"width": 1360, "height": 880})
-    job = studio.submit(9500, prompt=PROMPT, steps=2, width=128, height=128)
+    job = studio.submit(randrange(2**32), prompt=PROMPT, width=128, height=128)
     shown = strip_job(page, job)
     wait_for_state(shown, "succeeded")
     expect(on_stage(shown).locator(".sl-frame img")).to_be_visible()
