@@ -131,7 +131,8 @@ def take_create(page: Page, url: str, look: str) -> None:
     running = submit_job(
         url, prompt="a dog face, 3d style", steps=150, count=4, seed=5, width=128, height=128
     )
-    page.locator(f'.sl-strip-job[data-job="{running}"] .sl-strip-progress img[src]').wait_for(timeout=120_000)
+    preview = page.locator(f'.sl-strip-job[data-job="{running}"] .sl-strip-progress img[src]')
+    preview.wait_for(state="attached", timeout=120_000)
     show_job(page, job)
     page.screenshot(path=FOLDER / f"create-{look}.png")
     httpx2.delete(f"{url}/v1/jobs/{running}")

@@ -12,7 +12,6 @@ export class NumberInput {
   /** The value that the form holds; null: none. @type {number | null} */
   #value = null;
   multiple = 1; // of whole numbers
-  #gainsFocus = false; // whether the pointer that is down gives the focus
 
   /**
    * @param {NumberRange} range
@@ -27,8 +26,7 @@ export class NumberInput {
       type: "number", class: "sl-field sl-number", min: range.minimum, max: range.limit, step: "any", inputmode: range.whole ? "numeric" : "decimal", autocomplete: "off", ...attributes,
       oninput: () => this.#onInput(),
       onblur: () => this.commit(),
-      onpointerdown: () => (this.#gainsFocus = document.activeElement !== this.input),
-      onclick: () => this.#onClick(),
+      onmousedown: (/** @type {MouseEvent} */ event) => this.#onMouseDown(event),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event),
     });
     this.input.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
@@ -79,10 +77,12 @@ export class NumberInput {
     this.onchange(value ?? "");
   }
 
-  /** The click that gives the focus selects the number, so that typing replaces it. */
-  #onClick() {
-    if (this.#gainsFocus && !String(getSelection())) setTimeout(() => this.input.select()); // Chrome places the cursor after the event
-    this.#gainsFocus = false;
+  /** The press that gives the focus selects the number, so that typing replaces it. @param {MouseEvent} event */
+  #onMouseDown(event) {
+    if (event.button !== 0 || document.activeElement === this.input) return;
+    event.preventDefault(); // it would place the cursor
+    this.input.focus();
+    this.input.select();
   }
 
   /** @param {KeyboardEvent} event */
