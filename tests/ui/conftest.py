@@ -66,7 +66,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shared_context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser context for all tests: it keeps the files that the page loads, compiled."""
-    context = browser.new_context(viewport=WINDOW, locale="en-US", accept_downloads=True)
+    context = browser.new_context(
+        viewport=WINDOW, locale="en-US", accept_downloads=True, reduced_motion="reduce"
+    )
     context.set_default_timeout(60_000)
     yield context
     context.close()
@@ -124,7 +126,8 @@ def reset_page(page: Page) -> None:
         page.evaluate("sessionStorage.clear()")
     page.goto("about:blank")
     page.set_viewport_size(WINDOW)
-    page.emulate_media(reduced_motion="null", color_scheme="null")
+    # Animations take processor time, and clicks wait for their end.
+    page.emulate_media(reduced_motion="reduce", color_scheme="null")
     page.mouse.move(0, 0)
 
 

@@ -112,7 +112,6 @@ def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: ServeProce
 
 def test_zoom_and_pan(gallery: Locator) -> None:
     page = gallery.page
-    page.emulate_media(reduced_motion="reduce")  # so that each step is over at once
     tile(gallery, MANY - 4).click()
     viewer = page.get_by_role("dialog")
     picture = viewer.locator(".sl-viewer-picture img.sl-loaded")
