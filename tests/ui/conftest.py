@@ -126,9 +126,8 @@ def reset_page(page: Page) -> None:
         page.evaluate("sessionStorage.clear()")
     page.goto("about:blank")
     page.set_viewport_size(WINDOW)
-    page.emulate_media(
-        reduced_motion="reduce"
-    )  # animations take processor time, and clicks wait for their end
+    # Animations take processor time, and clicks wait for their end.
+    page.emulate_media(reduced_motion="reduce", color_scheme="null")
     page.mouse.move(0, 0)
 
 

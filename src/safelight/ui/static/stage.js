@@ -18,6 +18,8 @@ import { noDialogOpen } from "./viewer/overlay.js";
 /** @typedef {import("./types").Job} Job */
 /** @typedef {import("./stage/strip.js").Selection} Selection */
 
+const KEYS_ACT_ON = ".sl-editor-stage, .sl-stage-job"; // what is focused when Escape leaves the form
+
 /**
  * @param {HTMLElement} root
  * @param {import("./types").PageContext} context
@@ -108,6 +110,12 @@ export function mountStage(root, context, form, { oneditor, usable }) {
   };
   registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive: isStepping });
   registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive: isStepping });
+  registerShortcut("Escape", "keys.stage", () => {
+    showPane("stage");
+    [...root.querySelectorAll(/** @type {"section"} */ (KEYS_ACT_ON))].find((each) => each.checkVisibility())?.focus();
+  }, {
+    whileTyping: true, isActive: () => noDialogOpen() && !document.querySelector(":popover-open") && !!document.activeElement?.closest("#sl-form"),
+  });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
 }
 

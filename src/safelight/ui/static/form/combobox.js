@@ -28,7 +28,8 @@ export class Combobox {
     this.input = h("input", {
       type: "text", class: "sl-field", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": listId, ...attributes,
       oninput: () => this.#onInput(),
-      onclick: () => this.#onClick(),
+      onmousedown: (/** @type {MouseEvent} */ event) => this.#onMouseDown(event),
+      onclick: () => this.open(),
       onblur: () => this.close(),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event),
     });
@@ -129,10 +130,12 @@ export class Combobox {
     place(this.popup, this.input);
   }
 
-  /** A click selects the text, so that typing replaces it. */
-  #onClick() {
+  /** The press that opens the list selects the text, so that typing replaces it. @param {MouseEvent} event */
+  #onMouseDown(event) {
+    if (event.button !== 0 || this.isOpen) return;
+    event.preventDefault(); // it would place the cursor
+    this.input.focus();
     this.input.select();
-    this.open();
   }
 
   /** @param {KeyboardEvent} event */

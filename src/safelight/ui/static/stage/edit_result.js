@@ -5,6 +5,7 @@ import { post, readBlob, request } from "../core/api.js";
 import { button, h, setChildren } from "../core/dom.js";
 import { isFinished } from "../core/job_store.js";
 import { fileUrl } from "../core/picture.js";
+import { showFilled } from "../core/slider.js";
 import { t } from "../core/text.js";
 import { toast, withErrorToast } from "../core/toast.js";
 import { jobButtons, percentDone, statusText } from "./job_status.js";
@@ -32,7 +33,7 @@ export class EditResult {
     this.onchange = onchange;
     this.status = h("p", { class: "sl-edit-status", role: "status" });
     this.progress = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("jobs.progress") }, h("div"));
-    this.split = h("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": t("editing.compare"), oninput: () => (editor.scene.result.split = Number(this.split.value) / 100) });
+    this.split = h("input", { type: "range", class: "sl-slider", min: 0, max: 100, value: 100, "aria-label": t("editing.compare"), oninput: () => (showFilled(this.split), (editor.scene.result.split = Number(this.split.value) / 100)) });
     this.compare = h("label", { class: "sl-edit-compare" }, h("span", { "aria-hidden": "true" }, t("editing.before")), this.split, h("span", { "aria-hidden": "true" }, t("editing.after")));
     this.steps = h("div", { class: "sl-edit-steps" });
     this.buttons = h("div", { class: "sl-edit-buttons" });
@@ -160,6 +161,7 @@ export class EditResult {
   /** @param {number} share */
   #setSplit(share) {
     this.split.value = String(share * 100);
+    showFilled(this.split);
     this.editor.scene.result.split = share;
   }
 }
