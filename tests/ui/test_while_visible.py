@@ -10,7 +10,8 @@ REQUESTS_DURING_A_RUN = """async () => {
     const ends = [];
     let started;
     const firstRun = new Promise((resolve) => { started = resolve; });
-    const refresh = whileVisible(document.body, () => new Promise((end) => { ends.push(end); started(); }), () => Infinity);
+    const task = () => new Promise((end) => { ends.push(end); started(); });
+    const refresh = whileVisible(document.body, task, () => Infinity);
     const counts = [];
     const count = () => new Promise((resolve) => setTimeout(() => resolve(counts.push(ends.length))));
     await firstRun;
