@@ -101,7 +101,7 @@ def test_a_user_sees_only_what_is_theirs(page: Page, static_url: str) -> None:
       import { loadTexts } from "./core/text.js";
       import { mount } from "./settings.js";
       await loadTexts();
-      mount(document.querySelector("#root"), { me: { role: "user", owner: "anna" } });
+      mount(document.querySelector("#root"), { me: { role: "user", owner: "anna", keys: true } });
     </script></html>"""
     asked: list[str] = []
     preferences = {"language": None, "look": None, "tile_size": None, "default_checkpoint": None}
