@@ -138,8 +138,12 @@ def _check_classifier(settings: Settings) -> Check:
 
 
 def _check_generation(settings: Settings) -> Check:
-    """The device and the precision that generation uses here."""
+    """The device, the precision and the backends that generation uses here, and why."""
     from safelight.errors import SafelightError
+    from safelight.generation.backend_choice import explain_choice
+    from safelight.generation.compiling import compile_cache
+    from safelight.generation.devices import find_device
+    from safelight.runtime.compilation.speed import known_speeds
     from safelight.studio import Studio
 
     try:
@@ -148,7 +152,14 @@ def _check_generation(settings: Settings) -> Check:
         return _broken_check("drawing", error)
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     precision = "each family's precisions" if machine.precision == "auto" else machine.precision
-    return Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
+    runs = explain_choice(
+        machine.backend, machine.precision, find_device(machine.device), known_speeds(settings.cache_folder)
+    )
+    cache = compile_cache(settings)
+    forms = (
+        f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
+    )
+    return Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}; {runs}; {forms}")
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:

@@ -189,6 +189,20 @@ class ModelPool:
         with self._condition:
             return me in self._lease_holders()
 
+    def has_room(self, nbytes: int) -> bool:
+        """Whether so many bytes fit beside what is in use, once everything else is evicted."""
+        with self._condition:
+            used = sum(entry.used_bytes for entry in self._entries.values() if entry.leases)
+            return used + sum(reserved.free_bytes for reserved in self._reserved) + nbytes <= self.budget
+
+    def resize(self, key: ComponentKey, nbytes: int) -> None:
+        """Note that a component takes more or less memory than before; others are evicted for it, without waiting."""
+        with self._condition:
+            if (entry := self._entries.get(key)) is not None:
+                entry.nbytes = nbytes
+                self._evict_surplus()
+                self._notify_waiters()
+
     def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
         """Evict what is not in use: some components, or all."""
         with self._condition:
