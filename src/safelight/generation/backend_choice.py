@@ -12,6 +12,7 @@ from safelight.generation.record import Machine
 from safelight.runtime.backends import AUTO, BACKENDS, EAGER, Backend, BackendPlan
 from safelight.runtime.compilation.picture_network import Choice
 from safelight.runtime.compilation.speed import WORTHWHILE, Speeds
+from safelight.runtime.compilation.store import Wanted
 from safelight.runtime.compilation.values import NetworkCall
 from safelight.runtime.component import Component
 
@@ -30,12 +31,14 @@ class BackendPolicy:
         device: The device that generates.
         recorded: What a picture's record says, which is to be reproduced; None for a new picture.
         speeds: Returns what was measured on this machine, None if nothing was yet.
+        collect: As in ``picture_network.Forms``.
     """
 
     backend: str
     device: torch.device
     recorded: Machine | None = None
     speeds: Callable[[], Speeds | None] = lambda: None
+    collect: Callable[[Wanted], None] | None = None
 
     def considers(self, component: str) -> bool:
         """Whether calls of a component may be computed by a compiled form."""

@@ -68,7 +68,7 @@ from safelight.runtime.backends import EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
 from safelight.runtime.compilation.speed import known_speeds
-from safelight.runtime.compilation.store import Convert, FormStore
+from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
@@ -281,6 +281,22 @@ class Engine:
         run = self.start(request, watcher, unbatched=unbatched, recorded=recorded)
         yield from run.artifacts(skip)
 
+    def wanted_forms(self, request: GenerationRequest) -> list[Wanted]:
+        """The compiled forms that a request's pictures use: those of all calls of one step, which is computed eagerly.
+
+        Raises:
+            SafelightError: As in ``generate``.
+        """
+        found: dict[ComponentKey, Wanted] = {}
+
+        def collect(wanted: Wanted) -> None:
+            found.setdefault(wanted.pool_key, wanted)
+
+        one_step = request.model_copy(update={"steps": 1, "count": 1})
+        policy = replace(self._policy(), collect=collect)
+        self._start(one_step, Watcher(), unbatched=True, policy=policy).generate(0)
+        return list(found.values())
+
     def start(
         self,
         request: GenerationRequest,
@@ -294,7 +310,14 @@ class Engine:
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
-        watcher = self._release_lock_around(watcher or Watcher())
+        return self._start(
+            request, watcher or Watcher(), unbatched=unbatched, policy=self._policy(recorded)
+        )
+
+    def _start(
+        self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy
+    ) -> Run:
+        watcher = self._release_lock_around(watcher)
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
@@ -312,7 +335,6 @@ class Engine:
         networks = self._modifier_networks(plan)
         beside = _bytes_beside(parts, _sources_beside(networks, upscaler))
         placement = self._placer.place(parts, plan, beside, decoding)
-        policy = self._policy(recorded)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
@@ -484,7 +506,7 @@ class Engine:
             until: Closes when the picture ends.
         """
         convert = self._compiler(self._settings, loaded.checkpoint)
-        forms = Forms(self._forms, policy.choose, convert, until)
+        forms = Forms(self._forms, policy.choose, convert, until, policy.collect)
 
         def picture_network(name: str, component: Component) -> Component:
             weights = component.weights

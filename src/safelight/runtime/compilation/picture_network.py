@@ -56,12 +56,14 @@ class Forms:
         choose: Decides.
         convert: Converts a form of the checkpoint.
         until: Closes when the picture ends, and ends the leases of its forms.
+        collect: Gets the forms that the picture would use, which is computed eagerly; None for a usual picture.
     """
 
     store: FormStore
     choose: Choose
     convert: Convert
     until: ExitStack
+    collect: Callable[[Wanted], None] | None = None
 
 
 class PictureNetwork(NetworkProxy):
@@ -149,6 +151,10 @@ class PictureNetwork(NetworkProxy):
         wanted = Wanted(
             self._name, self._component.key, call, choice.plan, self._forms.convert, choice.least_speedup
         )
+        if self._forms.collect is not None:
+            self._forms.collect(wanted)
+            self._note_eager(place)
+            return self._eager(call.method)
         store = self._forms.store
         loaded = store.lease(wanted, self._forms.until) if self._may_run else None
         if loaded is None and self._may_run and choice.wait:
