@@ -20,6 +20,7 @@ from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import NamedParts
+from safelight.runtime.compilation.speed import Speeds
 from safelight.runtime.compilation.store import Wanted
 from safelight.settings import Settings
 
@@ -224,3 +225,45 @@ def test_damaged_forms_are_made_again(
 def test_devices_without_the_backend_are_refused(engine_of: EngineOf) -> None:
     with pytest.raises(BackendError, match="openvino runs checkpoints on cpu, not on meta"):
         engine_of(device="meta")
+
+
+FASTER = Speeds({"eager fp32": 200.0, "openvino fp32": 420.0}, 20.0, 2)
+
+
+@pytest.fixture
+def measured_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which OpenVINO is faster, and its forms are used however fast they are on a busy one."""
+    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: FASTER)
+    monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e-9)
+
+
+@pytest.mark.usefixtures("measured_faster")
+def test_the_starters_pictures_by_the_default_backend_are_exact(
+    engine_of: EngineOf, compiler: InProcess
+) -> None:
+    engine = engine_of("auto")
+    request = GenerationRequest(prompt="a red apple, 3d style", seed=7, steps=4)
+    eager = generate(engine, request)
+    assert eager.record.machine.backend == "eager"
+    compiler.may_begin.set()
+    assert engine.forms.wait(PATIENCE)
+    compiled = generate(engine, request)
+    assert compiled.record.machine.backend == "openvino"
+    assert compiled.record.machine.other_backends == {"text_encoder": "eager"}
+    assert psnr(eager, compiled) >= 50
+    assert np.abs(to_array(eager).astype(int) - to_array(compiled)).max() <= 2
+
+
+@pytest.mark.usefixtures("measured_faster")
+def test_the_default_backend_stays_eager_where_a_network_cannot_be_compiled(
+    engine_of: EngineOf, request_of: RequestOf, compiler: InProcess, tmp_path: Path
+) -> None:
+    engine = engine_of("auto", home=tmp_path)
+    compiler.error = BackendError("It has complex numbers.")
+    first = generate(engine, request_of())
+    compiler.may_begin.set()
+    assert engine.forms.wait(PATIENCE)
+    assert set(engine.forms.problems.values()) == {"It has complex numbers."}
+    second = generate(engine, request_of())
+    assert second.record == first.record
+    assert same_pixels(first, second)
