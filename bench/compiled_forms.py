@@ -101,7 +101,16 @@ def measure_process(options: argparse.Namespace) -> None:
 
 
 def run_process(home: Path, backend: str, options: argparse.Namespace, rounds: int, *, wait: bool) -> Any:
-    command = [sys.executable, __file__, "child", options.checkpoint, "--home", str(home), "--backend", backend]
+    command = [
+        sys.executable,
+        __file__,
+        "child",
+        options.checkpoint,
+        "--home",
+        str(home),
+        "--backend",
+        backend,
+    ]
     command += ["--rounds", str(rounds), "--steps", str(options.steps), "--precision", options.precision]
     command += ["--size", str(options.size)] if options.size else []
     command += ["--wait"] if wait else []

@@ -27,7 +27,9 @@ from safelight.runtime.component import Component, ComponentKey
 from safelight.settings import Settings
 
 CPU = torch.device("cpu")
-FASTER = Speeds({"eager fp32": 200.0, "openvino fp32": 420.0, "eager bf16": 900.0, "openvino bf16": 950.0}, 20.0, 2)
+FASTER = Speeds(
+    {"eager fp32": 200.0, "openvino fp32": 420.0, "eager bf16": 900.0, "openvino bf16": 950.0}, 20.0, 2
+)
 SAME = Speeds({"eager fp32": 400.0, "openvino fp32": 440.0}, 20.0, 2)
 
 
@@ -107,7 +109,12 @@ def test_a_form_is_not_compiled_where_the_backend_is_not_faster(
         ("eager", "cpu", None, "eager runs the networks, as the setting generation_backend says"),
         ("auto", "cpu", None, "until it was measured whether openvino is faster"),
         ("auto", "cpu", FASTER, "since it computes 2.1 times as fast as PyTorch in fp32"),
-        ("auto", "cpu", SAME, "since no other backend is 1.15 times as fast in fp32 (measured GFLOP/s: eager fp32 400"),
+        (
+            "auto",
+            "cpu",
+            SAME,
+            "since no other backend is 1.15 times as fast in fp32 (measured GFLOP/s: eager fp32 400",
+        ),
         ("auto", "meta", FASTER, "since no other backend computes on meta"),
     ],
 )

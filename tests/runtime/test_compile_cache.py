@@ -145,3 +145,15 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "compiled").write_text("a file")
     with pytest.raises(BackendError, match="cannot be written"):
         CompileCache(tmp_path / "compiled", 10**9).write(key(), make)
+
+
+def test_what_an_ended_process_left_behind_is_deleted(cache: CompileCache) -> None:
+    cache.write(key("a"), make)
+    left, recent = cache.folder / ".a.1.tmp", cache.folder / ".b.2.tmp"
+    for folder in (left, recent):
+        folder.mkdir()
+        make(folder)
+    os.utime(left, (1000, 1000))
+    cache.prune()
+    assert (left.exists(), recent.exists()) == (False, True)
+    assert cache.count == 1

@@ -20,11 +20,15 @@ def compile_checkpoint(
     ],
     size: Annotated[
         str | None,
-        typer.Option(metavar="WxH", help="Width and height in pixels: 512x512; the checkpoint's if not given."),
+        typer.Option(
+            metavar="WxH", help="Width and height in pixels: 512x512; the checkpoint's if not given."
+        ),
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The backend to compile for; that of generation_backend if not given."),
+        typer.Option(
+            metavar="NAME", help="The backend to compile for; that of generation_backend if not given."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -39,7 +43,9 @@ def compile_checkpoint(
 
     settings = Settings.load(generation_backend=backend)
     if settings.server:
-        raise UsageError("Networks are compiled on the machine that computes them.", hint="Leave out --server.")
+        raise UsageError(
+            "Networks are compiled on the machine that computes them.", hint="Leave out --server."
+        )
     request = GenerationRequest.parse(prompt="a picture", checkpoint=name, **parse_size(size))
 
     def report(done: int, total: int, form: str) -> None:
@@ -61,4 +67,6 @@ def _print_report(found: list[CompiledNetwork]) -> None:
         if each.problem:
             print_line(f"{what}: not compiled: {printable(each.problem)}")
         else:
-            print_line(f"{what}: {each.plan}, {each.size / 1e6:.0f} MB, {each.speedup:.2f} times as fast as eager")
+            print_line(
+                f"{what}: {each.plan}, {each.size / 1e6:.0f} MB, {each.speedup:.2f} times as fast as eager"
+            )

@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from safelight.errors import BackendError, SafelightError
+from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
+from safelight.runtime.memory_plan.device import host_memory
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from safelight.runtime.compilation.store import Wanted
 
 LOWEST_PRIORITY = 19
+COPIES = 2.5
+"""The child has the weights twice: in the eager network, and packed for the engine."""
+LIBRARY_BYTES = 2**30
 
 
 class ChildCompiler:
@@ -45,8 +49,14 @@ class ChildCompiler:
         """Convert a form and leave it on disk.
 
         Raises:
+            MemoryBudgetError: The memory that is free now is too small.
             SafelightError: The checkpoint was replaced, the engine cannot convert the network, or the child failed.
         """
+        needed, free = int(COPIES * wanted.nbytes) + LIBRARY_BYTES, host_memory().free
+        if needed > free:
+            raise MemoryBudgetError(
+                f"Compiling the {wanted.name} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
+            )
         body = json.dumps(self._body(wanted))
         child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", __name__],

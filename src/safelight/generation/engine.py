@@ -310,9 +310,7 @@ class Engine:
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
-        return self._start(
-            request, watcher or Watcher(), unbatched=unbatched, policy=self._policy(recorded)
-        )
+        return self._start(request, watcher or Watcher(), unbatched=unbatched, policy=self._policy(recorded))
 
     def _start(
         self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -23,6 +24,8 @@ from safelight.file_locks import FileLock
 from safelight.logs import get_logger
 from safelight.runtime.machine import package_version
 
+ABANDONED_AFTER = 86_400
+"""Seconds after which an unfinished form is deleted: nobody is making it any more."""
 LAYOUT = 1
 """Counted up when forms are made in another way: older ones are not found any more, and are pruned in time."""
 _FORM = "form.json"
@@ -170,7 +173,14 @@ class CompileCache:
         shutil.rmtree(self.folder / key.name, ignore_errors=True)
 
     def prune(self, keep: str = "") -> None:
-        """Delete the least recently used forms, except one, until the others fit the limit."""
+        """Delete the least recently used forms, except one, until the others fit the limit.
+
+        Also what a process that was ended left behind.
+        """
+        for temporary in self.folder.glob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
+                    shutil.rmtree(temporary, ignore_errors=True)
         forms = []
         for folder in self._folders():
             try:

@@ -149,7 +149,13 @@ class PictureNetwork(NetworkProxy):
             self._note_eager(place)
             return self._eager(call.method)
         wanted = Wanted(
-            self._name, self._component.key, call, choice.plan, self._forms.convert, choice.least_speedup
+            self._name,
+            self._component.key,
+            call,
+            choice.plan,
+            self._forms.convert,
+            choice.least_speedup,
+            self._component.nbytes,
         )
         if self._forms.collect is not None:
             self._forms.collect(wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ from safelight.runtime.pool import ModelPool
 Convert = Callable[["Wanted"], None]
 """Converts a form and leaves it on disk; it takes its time, and raises SafelightError."""
 
+MADE_AT_ONCE = 6
+"""So many forms of a network are made as soon as they are asked for."""
 _log = get_logger(__name__)
 
 
@@ -39,6 +41,7 @@ class Wanted:
         plan: The engine and its precision.
         convert: Converts it.
         least_speedup: How many times as fast as the eager network it has to be.
+        nbytes: Bytes of the eager network's weights.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Wanted:
     plan: BackendPlan
     convert: Convert
     least_speedup: float = 0.0
+    nbytes: int = 0
 
     @property
     def key(self) -> FormKey:
@@ -93,6 +97,8 @@ class FormStore:
         self._thread: threading.Thread | None = None
         self._loaded: dict[tuple[str, str], str] = {}
         self._is_stopped = False
+        self._requests: Counter[ComponentKey] = Counter()
+        self._shapes: defaultdict[ComponentKey, set[ComponentKey]] = defaultdict(set)
 
     def backend_of(self, component: ComponentKey) -> str | None:
         """The backend of which a form of a component was loaded before; None if there was none."""
@@ -110,7 +116,10 @@ class FormStore:
         if source is None:
             return None
         try:
-            (component,) = until.enter_context(self._pool.lease([source]))
+            (component,) = until.enter_context(self._pool.lease([source], wait=False))
+        except MemoryBudgetError as error:
+            _log.warning("%s stays eager: %s", wanted, error)
+            return None
         except SafelightError as error:
             self._note_problem(wanted, str(error))
             return None
@@ -118,11 +127,20 @@ class FormStore:
         return loaded
 
     def request(self, wanted: Wanted) -> None:
-        """Make a form in the background, unless it is being made or could not be made."""
+        """Make a form in the background, unless it is being made or could not be made.
+
+        After some forms of a network others are only made if they are asked for again: where each prompt has its own
+        shape, most of them never are.
+        """
         with self._lock:
             key = wanted.pool_key
             if key in self._pending or key in self._problems or self._is_stopped:
                 return
+            self._requests[key] += 1
+            forms = self._shapes[wanted.component]
+            if len(forms) >= MADE_AT_ONCE and key not in forms and self._requests[key] == 1:
+                return
+            forms.add(key)
             self._pending[key] = wanted
             self._queue.append(wanted)
             if self._thread is None:
@@ -162,7 +180,7 @@ class FormStore:
             source = None if stored is None else self._stored_source(key, plan, stored)
             if source is not None:
                 try:
-                    self._pool.load(source)
+                    self._pool.load(source, wait=False)
                 except SafelightError as error:
                     _log.warning("a compiled form could not be loaded: %s", error)
 
@@ -248,8 +266,10 @@ class FormStore:
                 wanted.convert(wanted)
             source = self._source(wanted)
             if source is not None:
-                self._pool.load(source)
-        except (SafelightError, MemoryBudgetError) as error:
+                self._pool.load(source, wait=False)
+        except MemoryBudgetError as error:  # it is tried again after the next picture
+            _log.warning("%s stays eager: %s", wanted, error)
+        except SafelightError as error:
             self._note_problem(wanted, str(error))
         except Exception as error:  # noqa: BLE001  the network stays eager, and the log says why
             _log.exception("compiling %s failed", wanted)
