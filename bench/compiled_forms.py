@@ -1,8 +1,9 @@
-"""Compiled forms beside eager networks: `python bench/compiled_forms.py pictures|batch|first|memory [CHECKPOINT] [--size N]`.
+"""Compiled forms beside eager networks: `python bench/compiled_forms.py pictures|batch|first|memory [CHECKPOINT]`.
 
 ``pictures`` alternates between an eager and an OpenVINO engine in one process and prints medians and their ratio;
-``batch`` does so with eight threads; ``first`` starts processes and measures their first picture and the next ones, with an
-empty cache of forms, with a filled one, and eagerly; ``memory`` prints the memory of a process's own after two pictures.
+``batch`` does so with eight threads; ``first`` starts processes and measures their first picture and the next ones,
+with an empty cache of forms, with a filled one, and eagerly; ``memory`` prints the memory of a process of its own after
+two pictures. --size, --steps and --precision are those of the pictures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ BACKENDS = ("eager", "openvino")
 
 
 def make_engine(home: Path, backend: str, precision: str) -> Any:
+    """An engine with a backend."""
     from safelight.generation.engine import Engine
 
     return Engine(
@@ -33,6 +36,7 @@ def make_engine(home: Path, backend: str, precision: str) -> Any:
 
 
 def request_of(options: argparse.Namespace, seed: int) -> GenerationRequest:
+    """A request of the checkpoint and size."""
     fields: dict[str, Any] = {"checkpoint": options.checkpoint, "seed": seed, "steps": options.steps}
     if options.size:
         fields |= {"width": options.size, "height": options.size}
@@ -40,6 +44,7 @@ def request_of(options: argparse.Namespace, seed: int) -> GenerationRequest:
 
 
 def generate(engine: Any, options: argparse.Namespace, seed: int) -> tuple[float, str]:
+    """Seconds of a picture, and the backend that its record names."""
     started = time.perf_counter()
     (picture,) = engine.generate(request_of(options, seed))
     return time.perf_counter() - started, picture.record.machine.backend
@@ -56,6 +61,7 @@ def warm_engines(home: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_pictures(home: Path, options: argparse.Namespace) -> None:
+    """One picture at a time."""
     engines = warm_engines(home, options)
     seconds: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
     for seed in range(options.rounds):
@@ -65,18 +71,20 @@ def compare_pictures(home: Path, options: argparse.Namespace) -> None:
 
 
 def compare_batches(home: Path, options: argparse.Namespace, threads: int = 8) -> None:
+    """As many pictures as threads at a time."""
     engines = warm_engines(home, options)
     seconds: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
     with ThreadPoolExecutor(threads) as pool:
         for seed in range(options.rounds):
             for backend in BACKENDS if seed % 2 else reversed(BACKENDS):
                 started = time.perf_counter()
-                list(pool.map(lambda n: generate(engines[backend], options, n), range(threads)))
+                list(pool.map(partial(generate, engines[backend], options), range(threads)))
                 seconds[backend].append((time.perf_counter() - started) / threads)
     print_ratio(seconds, f"s a picture, {threads} threads")
 
 
 def print_ratio(seconds: dict[str, list[float]], unit: str) -> None:
+    """Print medians, and the ratio of the two."""
     for backend, values in seconds.items():
         print(f"{backend:9s} {statistics.median(values):.3f} {unit} ({min(values):.3f} to {max(values):.3f})")
     ratios = [a / b for a, b in zip(seconds["eager"], seconds["openvino"], strict=True)]
@@ -101,6 +109,7 @@ def measure_process(options: argparse.Namespace) -> None:
 
 
 def run_process(home: Path, backend: str, options: argparse.Namespace, rounds: int, *, wait: bool) -> Any:
+    """A child's measurements."""
     command = [
         sys.executable,
         __file__,
@@ -133,6 +142,7 @@ def compare_first(home: Path, options: argparse.Namespace) -> None:
 
 
 def compare_memory(home: Path, options: argparse.Namespace) -> None:
+    """Print the memory of processes."""
     run_process(home, "openvino", options, 1, wait=True)
     for backend in BACKENDS:
         found = run_process(home, backend, options, 2, wait=True)
@@ -140,6 +150,7 @@ def compare_memory(home: Path, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("pictures", "batch", "first", "memory", "child"))
     parser.add_argument("checkpoint", nargs="?", default="starter")

@@ -41,5 +41,5 @@ def test_a_network_that_was_replaced_meanwhile_is_refused(settings: Settings, wa
     assert isinstance(convert, ChildCompiler)
     body = convert._body(wanted)
     body["key"]["digest"] = "1" * 64
-    with pytest.raises(CheckpointInvalidError, match="vae of .* was replaced on the disk"):
+    with pytest.raises(CheckpointInvalidError, match=r"vae of .* was replaced on the disk"):
         compile_form(body)

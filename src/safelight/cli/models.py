@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
 from safelight.cli.compile import compile_checkpoint
+from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
 from safelight.cli.quantize import quantize
 from safelight.errors import (
     CheckpointFamilyError,

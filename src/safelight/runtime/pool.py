@@ -313,6 +313,7 @@ class ModelPool:
             nbytes: Bytes.
             sources: What is not evicted; for those that are not in memory their own size is needed as well.
             within: Bytes below the budget for which idle components are evicted too, but nothing is waited for.
+            wait: Whether to wait for memory that other threads use.
         """
         sources = sources or {}
         whole = nbytes + sum(self._size_of(key, source) for key, source in sources.items())
