@@ -1,4 +1,6 @@
-"""Take screenshots of all tabs of the web UI for the docs: light, dark and narrow, with pictures of the starter model.
+"""Take screenshots of the web UI for the docs: all tabs, light, dark and narrow, with pictures of the starter model.
+
+Those of the Create tab show four pictures while another job runs, a picture that is edited, and one of 1024 pixels.
 
 Needs Chromium. Generates some pictures first, in a temporary data directory.
 """
@@ -23,7 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from safelight.samples import sample_photographs
 
 FOLDER = Path(__file__).parent.parent / "docs/images/studio"
-TABS = ("create", "gallery", "moderate", "models", "system", "settings")
+TABS = ("gallery", "moderate", "models", "system", "settings")
 PROMPTS = (
     "a red apple, 3d style",
     "a cat face, cartoon style",
@@ -80,20 +82,76 @@ def submit_job(url: str, **fields: Any) -> str:
 def fill_gallery(url: str) -> None:
     """Generate pictures for the gallery, and wait for them."""
     jobs = [submit_job(url, prompt=prompt, seed=seed, count=4) for seed, prompt in enumerate(PROMPTS)]
+    wait_for_jobs(url, *jobs)
+
+
+def wait_for_jobs(url: str, *jobs: str) -> None:
+    """Wait until jobs have ended."""
     while any(httpx2.get(f"{url}/v1/jobs/{job}").json()["state"] in ("queued", "running") for job in jobs):
-        time.sleep(1)
+        time.sleep(0.5)
 
 
 def open_tab(page: Page, tab: str, photographs: list[str]) -> None:
     """Open a tab and fill it with content."""
     page.locator(f"#sl-tab-{tab}-button").click()
-    if tab == "create":
-        page.evaluate("window.safelight.form.fill({prompt: 'a (red:1.2) apple, 3d style'})")
     if tab == "moderate":
         page.locator("#sl-moderate input[type=file]").first.set_input_files(photographs)
         page.locator("#sl-moderate .sl-badge").nth(len(photographs) - 1).wait_for()
     page.mouse.move(2, 2)
     page.wait_for_timeout(1500)
+
+
+def show_job(page: Page, job: str) -> None:
+    """Show a job on the stage."""
+    switch = page.locator('.sl-pane-switch [data-pane="stage"]')
+    if switch.is_visible():
+        switch.click()
+    page.locator(f'.sl-strip-job[data-job="{job}"] .sl-strip-picture').first.click()
+    grid = page.get_by_role("button", name="All pictures of this job")
+    if grid.is_visible():
+        grid.click()
+    page.locator(".sl-stage-job .sl-frame img, .sl-stage-job .sl-compare-over img").first.wait_for()
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(1500)
+
+
+def take_create(page: Page, url: str, look: str) -> None:
+    """Take the screenshots of the Create tab."""
+    prompt = "a (red:1.2) apple, 3d style"
+    page.evaluate("prompt => window.safelight.form.fill({ prompt })", prompt)
+    job = submit_job(url, prompt=prompt, seed=20, count=4, width=128, height=128)
+    wait_for_jobs(url, job)
+    source = httpx2.get(f"{url}/v1/jobs/{job}").json()["result"]["pictures"][0]["id"]
+    if look != "narrow":
+        sent = httpx2.post(f"{url}/v1/jobs", json={"kind": "upscale", "parent": source, "by": 8})
+        large = str(sent.raise_for_status().json()["id"])
+        wait_for_jobs(url, large)
+        show_job(page, large)
+        page.screenshot(path=FOLDER / f"large-{look}.png")
+    running = submit_job(
+        url, prompt="a dog face, 3d style", steps=150, count=4, seed=5, width=128, height=128
+    )
+    preview = page.locator(f'.sl-strip-job[data-job="{running}"] .sl-strip-progress img[src]')
+    preview.wait_for(state="attached", timeout=120_000)
+    show_job(page, job)
+    page.screenshot(path=FOLDER / f"create-{look}.png")
+    httpx2.delete(f"{url}/v1/jobs/{running}")
+    page.locator(".sl-stage-job .sl-frame").first.click()
+    page.keyboard.press("e")
+    page.wait_for_function("window.safelight.form.editor?.picture")
+    box = page.locator(".sl-editor-stage").bounding_box()
+    assert box is not None
+    page.wait_for_timeout(1000)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.6
+    page.mouse.move(middle[0] - 60, middle[1] - 40)
+    page.mouse.down()
+    for x, y in ((40, -50), (-50, 0), (50, 10), (-40, 40), (40, 50)):
+        page.mouse.move(middle[0] + x, middle[1] + y, steps=8)
+    page.mouse.up()
+    page.locator(".sl-toast").get_by_role("button", name="Close").click()
+    page.wait_for_timeout(800)
+    page.screenshot(path=FOLDER / f"editing-{look}.png")
+    page.keyboard.press("Escape")
 
 
 def take_screenshots(browser: Browser, url: str) -> None:
@@ -104,21 +162,10 @@ def take_screenshots(browser: Browser, url: str) -> None:
         page = browser.new_context(locale="en-US", **options).new_page()
         page.goto(f"{url}/studio/")
         page.wait_for_function("window.safelight?.form.ready")
+        take_create(page, url, look)
         for tab in TABS:
-            job = (
-                submit_job(url, prompt="a dog face, 3d style", steps=150, count=4, seed=5)
-                if tab == "create"
-                else None
-            )
-            if job:
-                if look == "narrow":
-                    page.locator('.sl-pane-switch [data-pane="stage"]').click()
-                page.locator(f'.sl-strip-job[data-job="{job}"] .sl-strip-picture').first.click()
-                page.locator(".sl-stage-job img.sl-preview").first.wait_for(timeout=120_000)
             open_tab(page, tab, photographs)
             page.screenshot(path=FOLDER / f"{tab}-{look}.png")
-            if job:
-                httpx2.delete(f"{url}/v1/jobs/{job}")
         page.context.close()
 
 

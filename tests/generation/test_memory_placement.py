@@ -50,8 +50,9 @@ def cost_of(
 ) -> PictureCost:
     found = planned_checkpoint(find_checkpoint(str(checkpoint), home))
     plan = make_plan(wanted, found.family, found.scheduler, native_side=SIDE)
-    precisions = planned_precisions(Settings(home=home), found.family, "cpu", precision)
-    return picture_cost(found, plan, "cpu", precisions, None)
+    settings = Settings(home=home)
+    precisions = planned_precisions(settings, found.family, "cpu", precision)
+    return picture_cost(found, plan, "cpu", precisions, settings.cache_folder)
 
 
 def largest_stage(cost: PictureCost) -> int:

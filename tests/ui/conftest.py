@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -22,19 +23,38 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from playwright.sync_api import Error as PlaywrightError
 from tests.models.hub.fake_source import FakeSource, run_fake_source
 from tests.server.serve_process import ServeProcess, run_serve
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 WINDOW: ViewportSize = {"width": 1360, "height": 900}
 
 expect.set_options(timeout=30_000)  # other tests keep the machine busy; 5 s is Playwright's default
 
 
+LAST_REQUESTS = """() => [
+    `${Math.round(performance.now())} ms after its start, ${document.visibilityState}`,
+    ...performance.getEntriesByType("resource").slice(-30).map((each) =>
+        `${Math.round(each.startTime)} to ${Math.round(each.responseEnd)} ms: ${each.responseStatus} ${each.name}`),
+]"""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print the page's last requests with a test that failed."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and isinstance(page, Page):
+        with suppress(PlaywrightError):  # the page may be gone
+            report.sections.append((f"Requests of {page.url}", "\n".join(page.evaluate(LAST_REQUESTS))))
+    return report
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; without one the tests are skipped, unless it is required."""
+    """A headless Chromium, that without windows if it is here; without any, tests are skipped unless it is required."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         assert not os.environ.get("SAFELIGHT_NEED_BROWSER"), "there is no Chromium"
@@ -46,7 +66,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shared_context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser context for all tests: it keeps the files that the page loads, compiled."""
-    context = browser.new_context(viewport=WINDOW, locale="en-US", accept_downloads=True)
+    context = browser.new_context(
+        viewport=WINDOW, locale="en-US", accept_downloads=True, reduced_motion="reduce"
+    )
     context.set_default_timeout(60_000)
     yield context
     context.close()
@@ -104,7 +126,8 @@ def reset_page(page: Page) -> None:
         page.evaluate("sessionStorage.clear()")
     page.goto("about:blank")
     page.set_viewport_size(WINDOW)
-    page.emulate_media(reduced_motion="null")
+    # Animations take processor time, and clicks wait for their end.
+    page.emulate_media(reduced_motion="reduce", color_scheme="null")
     page.mouse.move(0, 0)
 
 

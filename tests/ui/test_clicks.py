@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from random import randrange
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from tests.server.serve_process import ServeProcess
-from tests.ui.conftest import open_page
 from tests.ui.generation import (
     fill_prompt,
     first_image_file,
     job_of,
     on_stage,
     strip_job,
-    submit_prompt,
     wait_for_state,
 )
 
@@ -26,17 +24,16 @@ PROMPT = "a plum, flat style"
 
 
 @pytest.fixture
-def generated(browser: Browser, studio: ServeProcess) -> Iterator[Locator]:
+def generated(open_studio: Page, studio: ServeProcess) -> Locator:
     """The job of an image just generated, on the stage of a page that counts presses from now on."""
-    context = browser.new_context(viewport={"width": 1360, "height": 880}, locale="en-US")
-    context.set_default_timeout(60_000)
-    page = open_page(context.new_page(), studio.url)
-    shown = submit_prompt(page, PROMPT, steps=2, count=1)
+    page = open_studio
+    page.set_viewport_size({"width": 1360, "height": 880})
+    job = studio.submit(randrange(2**32), prompt=PROMPT, width=128, height=128)
+    shown = strip_job(page, job)
     wait_for_state(shown, "succeeded")
     expect(on_stage(shown).locator(".sl-frame img")).to_be_visible()
     page.evaluate(COUNT_PRESSES)
-    yield shown
-    context.close()
+    return shown
 
 
 def presses(page: Page) -> int:
@@ -51,6 +48,26 @@ def submitted_by_clicks(page: Page, *buttons: Locator) -> Locator:
         for button in buttons:
             button.click()
     return strip_job(page, sent.value.json()["id"])
+
+
+def test_sampler_and_steps_take_three_or_two_and_typing(generated: Locator) -> None:
+    page = generated.page
+    values = "['sampler', 'steps'].map((name) => window.safelight.form.values[name])"
+    page.get_by_role("combobox", name="Sampler").click()
+    page.get_by_role("option", name="Euler", exact=True).click()
+    page.locator("#sl-steps input[type=range]").click(position={"x": 40, "y": 5})
+    sampler, steps = page.evaluate(values)
+    assert sampler == "Euler"
+    assert steps != 20
+    assert presses(page) == 3
+    page.get_by_role("combobox", name="Sampler").click()
+    page.keyboard.type("unip")
+    page.keyboard.press("Enter")
+    page.locator("#sl-steps input[type=number]").click()
+    page.keyboard.type("7")
+    page.keyboard.press("Tab")
+    assert page.evaluate(values) == ["UniPC", 7]
+    assert presses(page) == 5
 
 
 def test_same_seed_takes_one(generated: Locator, studio: ServeProcess) -> None:
@@ -79,19 +96,6 @@ def test_upscaling_and_seeing_it_takes_one(generated: Locator, studio: ServeProc
     assert entry["parent_id"] == job_of(studio, generated)["result"]["pictures"][0]["id"]
 
 
-def test_ten_variations_take_two(generated: Locator, studio: ServeProcess) -> None:
-    page = generated.page
-    choose = on_stage(generated).get_by_role("button", name="Variations …")
-    ten = page.get_by_role("dialog", name="Variations").get_by_role("button", name="Make 10 variations")
-    varied = submitted_by_clicks(page, choose, ten)
-    assert presses(page) == 2
-    request = job_of(studio, varied)["request"]
-    assert request["count"] == 10
-    assert request["variation"]["strength"] == 0.2
-    assert request["prompt"] == PROMPT
-    studio.request("DELETE", f"/v1/jobs/{varied.get_attribute('data-job')}")
-
-
 def test_the_editor_takes_one(generated: Locator) -> None:
     page = generated.page
     fill_prompt(page, "something else")
@@ -99,3 +103,28 @@ def test_the_editor_takes_one(generated: Locator) -> None:
     expect(page.locator(".sl-editor-stage")).to_be_in_viewport(ratio=0.9)
     expect(page.locator("#sl-prompt textarea")).to_have_value(PROMPT)
     assert presses(page) == 1
+
+
+def test_ten_variations_take_two_and_to_delete_them_three(generated: Locator, studio: ServeProcess) -> None:
+    page = generated.page
+    choose = on_stage(generated).get_by_role("button", name="Variations …")
+    ten = page.get_by_role("dialog", name="Variations").get_by_role("button", name="Make 10 variations")
+    varied = submitted_by_clicks(page, choose, ten)
+    assert presses(page) == 2
+    request = job_of(studio, varied)["request"]
+    assert (request["count"], request["prompt"], request["variation"]["strength"]) == (10, PROMPT, 0.2)
+    wait_for_state(varied, "succeeded")
+
+    page.evaluate("window.presses = 0")
+    page.locator("#sl-tab-gallery-button").click()
+    tiles = page.get_by_role("gridcell", name=PROMPT)
+    ids = [picture["id"] for picture in job_of(studio, varied)["result"]["pictures"]]
+    expect(tiles.nth(10)).to_be_visible()
+    tiles.nth(0).click(modifiers=["ControlOrMeta"])
+    tiles.nth(9).click(modifiers=["Shift"])
+    page.keyboard.press("Delete")
+    expect(page.locator(".sl-toast")).to_contain_text("10 pictures deleted")
+    assert presses(page) == 3
+    shown = page.get_by_role("gridcell").evaluate_all("tiles => tiles.map(({ entry }) => entry?.id)")
+    assert not set(ids) & set(shown)
+    page.keyboard.press("Control+z")

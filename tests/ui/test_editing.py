@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
 from tests.ui.generation import GENERATION_TIMEOUT, fill_prompt, on_stage, strip_job
+from tests.ui.real_events import drop_files, paste_picture
 
 SIZE = (1600, 1200)
 
@@ -66,7 +67,7 @@ def open_with_editor(page: Page, studio: ServeProcess) -> Page:
     return page
 
 
-def drop_on_stage(page: Page, data: bytes) -> None:
+def drop_on_stage(page: Page, data: bytes, *, wait: bool = True) -> None:
     page.locator("#sl-stage").evaluate(
         """(stage, text) => {
             const data = new DataTransfer();
@@ -77,7 +78,8 @@ def drop_on_stage(page: Page, data: bytes) -> None:
         }""",
         base64.b64encode(data).decode(),
     )
-    wait_for_picture(page)
+    if wait:
+        wait_for_picture(page)
 
 
 def printed(text: str) -> str:
@@ -175,6 +177,26 @@ def test_the_button_in_the_form_starts_from_a_chosen_file(desktop: Page) -> None
     assert value(page, "editor.picture") is None
 
 
+def test_files_are_dropped_on_stage_and_form_and_pasted(
+    desktop: Page, studio: ServeProcess, generated: str, tmp_path: Path
+) -> None:
+    page = desktop
+    photo, drawn = tmp_path / "photo.jpg", tmp_path / "drawn.png"
+    photo.write_bytes(photograph())
+    [entry] = studio.job(generated)["result"]["pictures"]
+    drawn.write_bytes(studio.request("GET", f"/v1/gallery/{entry['id']}/file").content)
+    drop_files(page.locator("#sl-stage"), photo)
+    wait_for_picture(page)
+    expect(canvas(page)).to_be_in_viewport(ratio=0.9)
+    drop_files(page.locator("#sl-form"), drawn)
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a round window, flat style")
+    assert value(page, "editor.picture") is None, "its parameters start from nothing"
+    page.locator("#sl-stage").click(position={"x": 5, "y": 5})
+    paste_picture(page, drawn.read_bytes())
+    wait_for_picture(page, 128)
+    page.evaluate("window.safelight.form.reset()")
+
+
 def test_the_size_is_said_and_chosen_and_sent(desktop: Page, studio: ServeProcess) -> None:
     page = desktop
     drop_on_stage(page, photograph())
@@ -252,21 +274,6 @@ def test_a_result_is_compared_discarded_made_again_and_kept(desktop: Page, studi
     child = studio.job(fourth)["result"]["pictures"][0]["id"]
     made = studio.request("GET", f"/v1/gallery/{child}").json()
     assert (made["parent_id"], made["relation"]) == (last, "edit")
-    page.evaluate("window.safelight.form.reset()")
-
-
-def test_axe_finds_nothing_in_the_editor(desktop: Page) -> None:
-    page = desktop
-    drop_on_stage(page, photograph())
-    for with_result in (False, True):
-        if with_result:
-            draw(page, "a lemon, flat style")
-            expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
-        found = Axe().run(page, context="#sl-stage", options={"resultTypes": ["violations"]})
-        assert not [
-            (each["id"], [node["html"][:200] for node in each["nodes"]])
-            for each in found.response["violations"]
-        ]
     page.evaluate("window.safelight.form.reset()")
 
 
@@ -421,3 +428,73 @@ def wait_until_stored(page: Page, condition: str) -> None:
             condition,
         )
     )
+
+
+def test_a_file_that_is_dropped_before_the_editor_is_loaded_is_edited(
+    page: Page, studio: ServeProcess
+) -> None:
+    page = page.context.new_page()  # the route stays for as long as its page
+    waiting: list[Route] = []
+    page.route("**/stage/editing.js", lambda route: waiting.append(route))
+    open_page(page, studio.url)
+    drop_on_stage(page, photograph(), wait=False)
+    assert page.evaluate("!window.safelight.form.editor")
+    page.wait_for_timeout(0)
+    waiting[0].continue_()
+    wait_for_picture(page)
+    expect(canvas(page)).to_be_visible()
+
+
+def generate_again(page: Page, job: str, key: str) -> str:
+    """Press a key that submits a job on the image of another one; returns the new job."""
+    expect(on_stage(strip_job(page, job)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        page.keyboard.press(key)
+    found: str = sent.value.json()["id"]
+    return found
+
+
+def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
+    desktop: Page, studio: ServeProcess, generated: str
+) -> None:
+    page = desktop
+    source = studio.job(generated)["result"]["pictures"][0]["id"]
+    expect(on_stage(strip_job(page, generated)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    page.keyboard.press("e")
+    wait_for_picture(page, 128)
+    first = draw(page, "a round door, flat style")
+    expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
+    edit_button(page, "discard").click()
+    paint_with_lasso(page)
+    masked = draw(page, "a round gate, flat style")
+    expect(edit_button(page, "keep")).to_be_visible(timeout=GENERATION_TIMEOUT)
+    page.keyboard.press("Escape")
+    open_page(page, studio.url)  # nothing of it is in the page's memory
+    for job in (first, masked):
+        asked = studio.job(job)
+        again = generate_again(page, job, "s")
+        wait_for(lambda: studio.have_ended(again))  # noqa: B023
+        found = studio.job(again)
+        assert (found["state"], found["parent"]) == ("succeeded", source), found["error"]
+        for name in ("init_image", "mask", "seed", "strength"):
+            assert found["request"].get(name) == asked["request"].get(name), name
+        one, other = (
+            Image.open(
+                io.BytesIO(
+                    studio.request("GET", f"/v1/gallery/{each['result']['pictures'][0]['id']}/file").content
+                )
+            )
+            for each in (asked, found)
+        )
+        assert one.tobytes() == other.tobytes()
+    varied = studio.job(generate_again(page, again, "v"))["request"]
+    assert varied["variation"]["same_seed"] is True
+    assert varied["mask"] == studio.job(masked)["request"]["mask"]
+    page.evaluate(
+        "() => new Promise((then) => (indexedDB.deleteDatabase('safelight.inputs').onsuccess = then))"
+    )
+    expect(on_stage(strip_job(page, masked)).get_by_role("toolbar", name="Actions")).to_be_visible()
+    page.keyboard.press("s")
+    expect(page.locator(".sl-toast.sl-error")).to_contain_text("This was drawn with a mask")

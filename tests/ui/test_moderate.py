@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
+from tests.ui.real_events import drop_files, paste_picture
 
 from safelight.moderation import PRESETS, Policy
 from safelight.server.api.native.policies import _rules
@@ -49,6 +50,8 @@ class Server:
         path = urlsplit(route.request.url).path
         if path == "/v1/policies":
             route.fulfill(json=POLICIES)
+        elif path == "/v1/gallery":
+            route.fulfill(json={"entries": [{"scores": {"sfw": 0.9, "nsfw": 0.1}}]})
         elif path == "/v1/moderate/heat":
             self.heats += 1
             route.fulfill(status=self.heat[0], body=self.heat[1], content_type="application/json")
@@ -273,6 +276,39 @@ def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path
     assert (policy["name"], policy["custom"], policy["digest"]) == ("standard (custom)", True, None)
     assert policy["unsafe"]["nsfw"] == {"review": 0.4, "block": 0.45}
     assert lines[1]["decision"] == "review"  # within the uncertainty band
+
+
+def test_an_empty_file_is_named_and_not_sent(moderate: Page, server: Server, folder: Path) -> None:
+    (folder / "none.png").touch()
+    add(moderate, [folder / "none.png", *pictures(folder, "a10.png")])
+    expect_judged(moderate, 2)
+    expect(moderate.locator(".sl-moderate-card", has_text="none.png")).to_contain_text("The file is empty.")
+    assert server.batches == [["a10.png"]]
+
+
+def test_only_labels_of_the_classifier_are_offered_and_policies_explained(moderate: Page) -> None:
+    others = moderate.locator(".sl-moderate-others")
+    expect(others).to_be_visible()
+    expect(moderate.locator(".sl-moderate-label legend:visible")).to_have_text(["nsfw"])
+    moderate.evaluate("localStorage.setItem('safelight.language', 'de')")
+    moderate.reload()
+    expect(moderate.get_by_text("Die Vorgabe: Klare Fälle werden entschieden")).to_be_visible()
+    moderate.evaluate("localStorage.clear()")
+
+
+def test_a_folder_is_dropped_and_a_picture_pasted(moderate: Page, server: Server, folder: Path) -> None:
+    for inner in (folder / "all", folder / "all" / "more"):
+        inner.mkdir()
+    pictures(folder / "all", "a10.png", "b20.png")
+    pictures(folder / "all" / "more", "c30.png")
+    (folder / "all" / "notes.txt").write_text("no picture")
+    drop_files(moderate.locator(".sl-moderate-drop"), folder / "all", *pictures(folder, "d40.png"))
+    expect_judged(moderate, 4)
+    names = moderate.locator(".sl-moderate-name")
+    expect(names).to_have_text(["all/a10.png", "all/b20.png", "all/more/c30.png", "d40.png"])
+    expect(moderate.locator(".sl-toast")).to_contain_text("1 file")
+    paste_picture(moderate, (folder / "d40.png").read_bytes())
+    expect_judged(moderate, 5)
 
 
 def test_order_and_filter(moderate: Page, folder: Path) -> None:

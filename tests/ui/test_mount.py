@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from tests.asgi_requests import RecordingApp, request, run_in_thread
 
 from safelight.ui.mount import IMMUTABLE, REVALIDATE, RestrictedGradio, content_security_policy, create_ui_app
+from safelight.ui.paths import UiStaticFiles
 
 HEAD = "<script src='ours.js'></script>"
 
@@ -104,6 +108,23 @@ def test_our_head_is_first_in_the_page() -> None:
     assert inner.scopes[0]["headers"] == [(b"accept", b"text/html")], "what is packed cannot be added to"
 
 
+def test_the_skeleton_is_before_gradios_element() -> None:
+    inner = RecordingApp(
+        [b"<head><script>'<gradio-app'</script></head><body><gradio-app></gradio-app></body>"]
+    )
+    answer = request(RestrictedGradio(inner, "", "<p>Safelight</p>"), "/studio/")
+    assert answer.body.endswith(b"</head><body><p>Safelight</p><gradio-app></gradio-app></body>")
+
+
+def test_all_scripts_that_the_page_starts_with_are_known_at_once(page: ASGIApp) -> None:
+    served = request(page, "/studio/", headers=HOST, root_path="", scheme="http").body.decode()
+    head = served.partition("window.gradio_config")[0]
+    for name in ("main.js", "core/api.js", "form/view.js", "stage/cell.js"):
+        assert f"/studio/safelight/{name}" in head
+    assert "gallery.js" not in head, "what is loaded later is not loaded now"
+    assert len(served) < 60_000, "Gradio gets the texts that it shows, not the catalogues"
+
+
 def test_the_head_of_the_page_alone() -> None:
     inner = RecordingApp([b"<head></head>"])
     answer = request(request_through_mount(inner), "/studio/", method="HEAD")
@@ -149,9 +170,33 @@ def test_every_path_gives_the_same_page(page: ASGIApp, query: bytes) -> None:
     assert b"deep_link_state" not in answers[3].body
 
 
-def test_a_missing_file(page: ASGIApp) -> None:
-    answer = request(page, "/studio/assets/none.js", headers=HOST, root_path="", scheme="http")
+@pytest.mark.parametrize("name", ["none.js", "x" * 300 + ".js"])
+def test_a_missing_file(page: ASGIApp, name: str) -> None:
+    answer = request(page, f"/studio/assets/{name}", headers=HOST, root_path="/studio", scheme="http")
     assert (answer.status, answer.headers["cache-control"]) == (404, REVALIDATE)
+
+
+@pytest.mark.parametrize("name", ["none.css", "none\0.css", "x" * 300, "form", "../page.py", "..%2fpage.py"])
+def test_static_files_are_those_of_the_folder(name: str) -> None:
+    served = UiStaticFiles()
+    answer = request(served, "/form.css", root_path="")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/css; charset=utf-8")
+    assert answer.headers["cache-control"] == "private, no-cache"
+    accepted = (b"accept-encoding", b"gzip, br")
+    packed = request(served, "/form.css", root_path="", headers=[accepted])
+    assert gzip.decompress(packed.body) == answer.body
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert packed.headers["content-length"] == str(len(packed.body))
+    assert packed.headers["etag"] != answer.headers["etag"]
+    known = [(b"if-none-match", packed.headers["etag"].encode()), accepted]
+    assert request(served, "/form.css", root_path="", headers=known).status == 304
+    known = [(b"if-none-match", answer.headers["etag"].encode())]
+    assert request(served, "/form.css", root_path="", headers=known).status == 304
+    with pytest.raises(HTTPException) as raised:
+        request(served, f"/{name}", root_path="")
+    assert raised.value.status_code == 404
+    with pytest.raises(HTTPException):
+        request(served, "/form.css", root_path="", method="POST")
 
 
 def test_inline_scripts_are_allowed_by_their_hashes() -> None:

@@ -31,6 +31,18 @@ def test_actions_and_settings_are_found_by_many_names(open_studio: Page) -> None
     }
     for typed, label in names.items():
         expect(find(page, typed).first).to_contain_text(label)
+    expect(find(page, "settings").first).to_contain_text("Settings")
+    find(page, "largest picture file")
+    page.keyboard.press("Enter")
+    expect(page.locator('[data-setting="max_bytes"] input')).to_be_focused()
+    page.get_by_role("searchbox", name="Search the settings").fill("policy")
+    expect(page.locator('[data-setting="max_bytes"]')).to_be_hidden()
+    find(page, "max bytes")
+    page.keyboard.press("Enter")
+    expect(page.locator('[data-setting="max_bytes"] input')).to_be_focused()
+    find(page, "tiles of the gallery")
+    page.keyboard.press("Enter")
+    expect(page.locator('[data-setting="tile_size"] select')).to_be_focused()
     expect(find(page, "jobs").first).to_contain_text("Show the queue")
     expect(page.locator(".sl-palette [role=option]").first).to_contain_text("Q")
     page.keyboard.press("Enter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import open_page
@@ -56,6 +56,50 @@ def test_a_telephone_shows_the_image_after_draw_and_goes_back(phone: Page) -> No
     expect(page.locator("#sl-draw-button")).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name="Pictures").tap()
     expect(on_stage(shown).locator(".sl-frame img")).to_be_in_viewport(ratio=1)
+
+
+def overlap(one: Locator, other: Locator) -> bool:
+    """Whether two elements cover each other."""
+    first, second = one.bounding_box(), other.bounding_box()
+    assert first is not None
+    assert second is not None
+    return all(
+        first[at] < second[at] + second[size] and second[at] < first[at] + first[size]
+        for at, size in (("x", "width"), ("y", "height"))
+    )
+
+
+def test_a_message_covers_neither_strip_nor_buttons(phone: Page, desktop: Page, drawn: str) -> None:
+    for page, panes in ((desktop, ("",)), (phone, ("stage", "form"))):
+        expect(strip_job(page, drawn)).to_have_count(1)
+        page.locator("#sl-recall").click()
+        page.locator(".sl-dialog textarea").fill("nothing")
+        page.keyboard.press("Control+Enter")
+        message = page.locator(".sl-toast")
+        for pane in panes:
+            if pane:
+                page.locator(f'.sl-pane-switch [data-pane="{pane}"]').tap()
+            expect(message).to_be_in_viewport(ratio=1)
+            page.evaluate(
+                "() => new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
+            )
+            for name in (".sl-strip", "#sl-draw", ".sl-pane-switch"):
+                if page.locator(name).is_visible():
+                    assert not overlap(message, page.locator(name)), (pane, name)
+
+
+def test_a_narrow_stage_leaves_the_title_its_place(phone: Page, studio: ServeProcess, drawn: str) -> None:
+    page = phone
+    strip_job(page, drawn).locator(".sl-strip-picture").first.evaluate("button => button.click()")
+    page.locator('.sl-pane-switch [data-pane="stage"]').tap()
+    head, title = (
+        page.locator(".sl-stage-head").bounding_box(),
+        page.locator(".sl-stage-title").bounding_box(),
+    )
+    assert head is not None
+    assert title is not None
+    assert title["width"] > 0.95 * head["width"]
+    expect(page.locator(".sl-stage-status")).to_be_visible()
 
 
 def test_a_telephone_goes_to_the_form_and_to_the_editor(phone: Page, drawn: str) -> None:

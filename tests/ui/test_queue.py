@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.jobs.worker_processes import wait_for
 from tests.server.serve_process import ServeProcess
@@ -185,6 +183,8 @@ def test_the_title_and_the_icon_show_the_progress(
     page.add_init_script(f"({HIDDEN})()")
     open_page(page, studio.url)
     expect(page).to_have_title("Paused · Safelight")
+    page.evaluate("document.title = 'Safelight'")  # as Gradio does once it has loaded
+    expect(page).to_have_title("Paused · Safelight")
     drawer = open_queue(page)
     drawer.get_by_role("switch", name="Notify me when a job is done").check()
     expect(drawer.get_by_role("switch")).to_be_checked()
@@ -206,17 +206,3 @@ def test_the_title_and_the_icon_show_the_progress(
     page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page).to_have_title("Safelight")
     studio.request("PATCH", "/v1/preferences", json={"notify_when_done": None})
-
-
-@pytest.mark.parametrize("look", ["light", "dark"])
-def test_the_drawer_has_no_serious_finding(
-    open_studio: Page, paused: list[str], look: Literal["light", "dark"]
-) -> None:
-    page = open_studio
-    page.emulate_media(color_scheme=look, reduced_motion="reduce")
-    drawer = open_queue(page)
-    expect(waiting(drawer)).to_have_count(3)
-    page.wait_for_timeout(300)
-    found = Axe().run(page, context="#sl-queue, .sl-header", options={"resultTypes": ["violations"]})
-    serious = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
-    assert not serious

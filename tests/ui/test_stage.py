@@ -32,13 +32,15 @@ def submit_upscaling(studio: ServeProcess, width: int, height: int) -> str:
     return str(sent.json()["id"])
 
 
-SIZES = ((768, 512), (512, 768), (1024, 1024), (2048, 1024))
+SIZES = ((768, 512), (512, 768), (1024, 1024))
+WIDEST = (2048, 1024)
 WINDOWS = ((1360, 880), (1920, 1080), (768, 1024), (390, 844))
 
 
 def test_images_of_any_size_are_shown_as_large_as_they_fit(open_studio: Page, studio: ServeProcess) -> None:
     page = open_studio
-    jobs = {size: submit_upscaling(studio, *size) for size in SIZES}
+    jobs = {size: studio.submit(1, width=size[0], height=size[1]) for size in SIZES}
+    jobs[WIDEST] = submit_upscaling(studio, *WIDEST)
     for size, job in jobs.items():
         shown = strip_job(page, job)
         wait_for_state(shown, "succeeded")
@@ -111,6 +113,27 @@ def test_an_arrow_key_on_a_slider_does_not_change_what_the_stage_shows(
     page.locator("#sl-steps input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".sl-stage-job")).to_have_attribute("data-job", job_of(studio, shown)["id"])
+
+
+def test_places_of_images_to_come_have_the_checkpoints_size(open_studio: Page, studio: ServeProcess) -> None:
+    assert studio.request("POST", "/v1/queue/pause", json={}).status_code == 200
+    try:
+        request = {"kind": "generate", "prompt": "a fan, flat style"}
+        job = studio.request("POST", "/v1/jobs", json=request).json()["id"]
+        strip_job(open_studio, job).locator(".sl-strip-picture").click()
+        expect(open_studio.locator(".sl-stage-scale")).to_contain_text("128 \N{MULTIPLICATION SIGN} 128")
+        box = open_studio.locator(".sl-slot").bounding_box()
+        assert box is not None
+        assert box["width"] == pytest.approx(256, abs=1)
+        strip_job(open_studio, job).locator(".sl-strip-picture").focus()
+        open_studio.keyboard.press("Shift+F10")
+        open_studio.get_by_role("menuitem", name="Cancel").click()
+        wait_for_state(strip_job(open_studio, job), "cancelled")
+        strip_job(open_studio, job).locator(".sl-strip-picture").click(button="right")
+        open_studio.get_by_role("menuitem", name="Remove from the film strip").click()
+        expect(strip_job(open_studio, job)).to_have_count(0)
+    finally:
+        studio.request("POST", "/v1/queue/resume", json={})
 
 
 def test_the_empty_stage_offers_prompts(page: Page, studio: ServeProcess) -> None:

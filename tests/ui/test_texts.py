@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import safelight
 from safelight.errors.fields import FieldError
+from safelight.moderation import PRESETS, Policy
 from safelight.ui.paths import UiStaticFiles
 from safelight.ui.texts import LANGUAGES, load_texts
 
@@ -57,3 +59,13 @@ def test_every_used_text_exists() -> None:
     missing = used_keys() - there
     assert not missing
     assert len(used_keys()) > 100
+
+
+def test_the_servers_sentences_are_what_it_says() -> None:
+    sources = [path.read_text() for path in Path(safelight.__file__).parent.rglob("*.py")]
+    policies = [Policy.load(name).description for name in PRESETS]
+    said = "\n".join([*sources, *policies])
+    sentences = {key: text for key, text in load_texts("en").items() if key.startswith("server.")}
+    assert len(sentences) > 10
+    wrong = [key for key, text in sentences.items() if PLACE.split(text)[-1] not in said]
+    assert not wrong

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 from safelight.database.engine import write_transaction
 from safelight.database.upsert import insert_into
 from safelight.errors import EntryMissingError, GalleryError, OutputError, SafelightError
+from safelight.gallery.changes import GalleryChange, by_owner, record_change
 from safelight.gallery.collections import check_collections
 from safelight.gallery.entry import MAX_TAGS, Entry, Name, Tag
 from safelight.gallery.entry_ids import is_entry_id
 from safelight.gallery.mapping import ENTRY_QUERY, sanitize, tags_of, to_entries
 from safelight.gallery.search import visible_to
-from safelight.gallery.tables import collection_entries, entries, tags
+from safelight.gallery.tables import collection_entries, collections, entries, tags
 
 MAX_ENTRIES = 1000
 """Maximum number of entries that the API changes at once."""
@@ -88,6 +89,9 @@ def mark_entries(
         _apply(connection, numbers, change)
         changed = connection.execute(ENTRY_QUERY.where(entries.c.number.in_(numbers))).mappings()
         by_id = {entry.id: entry for entry in to_entries(connection, changed, scope)}
+        for owner, ids in by_owner((entry.id, entry.owner) for entry in by_id.values()).items():
+            record_change(connection, GalleryChange(owner, changed=ids))
+        _record_collections(connection, {*change.add_to, *change.remove_from})
     results = []
     for entry_id in dict.fromkeys(entry_ids):
         if entry := by_id.get(entry_id):
@@ -122,8 +126,18 @@ def delete_entries(
             outcomes = [_delete_files(entry_id, rows.get(entry_id), delete_file) for entry_id in batch]
             deleted = [rows[each.id]["number"] for each in outcomes if each.error is None]
             connection.execute(delete(entries).where(entries.c.number.in_(deleted)))
+            gone = by_owner((each.id, each.owner) for each in outcomes if each.error is None)
+            for owner, ids in gone.items():
+                record_change(connection, GalleryChange(owner, deleted=ids))
         results += outcomes
     return results
+
+
+def _record_collections(connection: Connection, collection_ids: Collection[str]) -> None:
+    """Record that other entries are in some collections."""
+    owners = select(collections.c.owner).where(collections.c.id.in_(collection_ids)).distinct()
+    for owner in connection.execute(owners).scalars():
+        record_change(connection, GalleryChange(owner, collections=True))
 
 
 def _delete_files(entry_id: str, row: FileRow | None, delete_file: Callable[[FileRow], None]) -> BulkResult:

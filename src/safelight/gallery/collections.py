@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from safelight.database.coordination import now
 from safelight.database.engine import read_transaction, write_transaction
 from safelight.errors import CollectionExistsError, CollectionMissingError, GalleryError
+from safelight.gallery.changes import GalleryChange, record_change
 from safelight.gallery.search import visible_to
 from safelight.gallery.tables import collection_entries, collections, entries
 from safelight.validation import first_problem
@@ -104,6 +105,7 @@ class Collections:
                 created = now(connection)
                 values = {"id": collection_id, "owner": owner, "name": new_name, "created": created}
                 connection.execute(insert(collections).values(**values))
+                record_change(connection, GalleryChange(owner, collections=True))
         except IntegrityError as error:
             raise CollectionExistsError(f"There is a collection {new_name!r} already.") from error
         return Collection(collection_id, owner, new_name, created)
@@ -122,7 +124,9 @@ class Collections:
                 check_collections(connection, [collection_id], scope)
                 change = update(collections).where(collections.c.id == collection_id).values(name=new_name)
                 connection.execute(change)
-                return _get(connection, collection_id, scope)
+                renamed = _get(connection, collection_id, scope)
+                record_change(connection, GalleryChange(renamed.owner, collections=True))
+                return renamed
         except IntegrityError as error:
             raise CollectionExistsError(f"There is a collection {new_name!r} already.") from error
 
@@ -135,6 +139,7 @@ class Collections:
         with write_transaction(self._engine) as connection:
             deleted = _get(connection, collection_id, scope)
             connection.execute(delete(collections).where(collections.c.id == collection_id))
+            record_change(connection, GalleryChange(deleted.owner, collections=True))
             return deleted
 
 

@@ -21,6 +21,7 @@ from safelight.errors import (
 )
 from safelight.gallery.archive import LEFT_OUT_NAME, write_archive
 from safelight.gallery.bulk import BulkChange, BulkResult, delete_entries, mark_entries
+from safelight.gallery.changes import GalleryChange, record_change
 from safelight.gallery.collections import Collections
 from safelight.gallery.embeddings import (
     StoredEmbedding,
@@ -227,7 +228,9 @@ class Gallery:
                 )
             if new_tags is not None:
                 replace_tags(connection, number, new_tags)
-            return to_entries(connection, [get_row(connection, number)], owner)[0]
+            changed = to_entries(connection, [get_row(connection, number)], owner)[0]
+            record_change(connection, GalleryChange(changed.owner, changed=(changed.id,)))
+            return changed
 
     def annotate_many(
         self, entry_ids: Collection[str], change: BulkChange, owner: str | None = None
@@ -242,11 +245,8 @@ class Gallery:
         """
         return mark_entries(self._engine, entry_ids, change, owner)
 
-    def delete(self, entry_id: str, owner: str | None = None) -> str | None:
+    def delete(self, entry_id: str, owner: str | None = None) -> None:
         """Delete an entry with its file and thumbnails.
-
-        Returns:
-            The name of the entry's owner; None if it has none.
 
         Raises:
             EntryMissingError: There is no such entry.
@@ -255,7 +255,6 @@ class Gallery:
         (result,) = self.delete_many([entry_id], owner)
         if result.error is not None:
             raise result.error
-        return result.owner
 
     def delete_many(self, entry_ids: Collection[str], owner: str | None = None) -> list[BulkResult]:
         """Delete some entries with their files and thumbnails; what fails for one does not affect the others.

@@ -112,4 +112,17 @@ embeddings = Table(
     Index("entry_embeddings_by_digest", "digest", "number"),
 )
 
+gallery_changes = Table(
+    "gallery_changes",
+    METADATA,
+    Column("number", Number, primary_key=True),
+    Column("owner", Text),
+    Column("changed", Text, nullable=False),  # ids of entries: JSON
+    Column("deleted", Text, nullable=False),  # likewise
+    Column("collections", Boolean, nullable=False),
+    Column("created", Instant, nullable=False, index=True),
+    sqlite_autoincrement=True,  # a number is never reused, so that readers miss none
+)
+"""Recent changes, which every server reads for its pages."""
+
 SCHEMA = Schema.read("gallery")

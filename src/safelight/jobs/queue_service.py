@@ -18,6 +18,7 @@ from safelight.database.upsert import upsert
 from safelight.expiry_clock import ExpiryClock
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
+from safelight.gallery.changes import delete_old_changes
 from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
 from safelight.jobs.queue.admission import QueueRules
@@ -153,6 +154,7 @@ class QueueService:
                 connection, select(tables.job_blobs.c.digest), before=expiry - timedelta(hours=1)
             )
             connection.execute(delete(workers).where(~_seen_within(connection, WORKER_RETENTION)))
+            delete_old_changes(connection, now(connection))
         if self.settings.gallery_retention:
             self.gallery.expire(expiry - timedelta(seconds=self.settings.gallery_retention))
         self.gallery.repair(now=expiry.timestamp())

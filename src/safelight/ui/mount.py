@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.route_utils import BUILD_PATH_LIB
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +21,8 @@ from safelight import __version__
 from safelight.ui.form_fields import controls_json
 from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
 from safelight.ui.panels import PageContext
-from safelight.ui.paths import STATIC_PATH, UI_PATH
+from safelight.ui.paths import STATIC_PATH, UI_PATH, SmallFiles
+from safelight.ui.skeleton import skeleton_html
 from safelight.ui.theme import build_theme
 
 ALLOWED_PATHS = re.compile(
@@ -38,6 +43,10 @@ CONTENT_SECURITY_POLICY = (
 Gradio compiles its event handlers from strings, hence ``unsafe-eval``. Inline scripts run only if they were in the page
 when it was sent: the policy lists their hashes.
 """
+GRADIO_ELEMENT = b"<gradio-app"
+"""Start of the element that Gradio's scripts fill."""
+STATIC_IMPORT = re.compile(r"^(?:import|export) [^;]*?from \"(\.[^\"]+)\";$", re.MULTILINE)
+"""An import at the start of a script, in the way in which ours are written."""
 INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 IMMUTABLE, REVALIDATE = "private, max-age=31536000, immutable", "private, no-cache"
 CACHEABLE_STATUSES = frozenset({200, 206, 304})
@@ -52,10 +61,8 @@ def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         schedules: Names of schedules to choose from.
     """
     translations = Translations()
-    styles = "\n".join(
-        f'<link rel="stylesheet" href="{STATIC_PATH}/{name}.css?{__version__}">' for name in STYLE_SHEETS
-    )
     inner = FastAPI(openapi_url=None)
+    inner.mount("/assets", SmallFiles(directory=BUILD_PATH_LIB))  # before Gradio's own route
     gr.mount_gradio_app(
         inner,
         build_page(PageContext(samplers, schedules, translations)),
@@ -71,8 +78,38 @@ def create_ui_app(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         theme=build_theme(),
         i18n=translations.i18n,
     )
-    head = HEAD_HTML.format(static=STATIC_PATH, version=__version__, styles=styles, fields=controls_json())
-    return RestrictedGradio(inner, head)
+    return RestrictedGradio(inner, _head_html(), skeleton_html(translations))
+
+
+def _head_html() -> str:
+    """Our elements in the page's head: style sheets, data of the form, and scripts."""
+    static = Path(str(files(__package__).joinpath("static")))
+    styles = [
+        f'<link rel="stylesheet" href="{STATIC_PATH}/{name}.css?{__version__}">' for name in STYLE_SHEETS
+    ]
+    modules = [
+        f'<link rel="modulepreload" href="{STATIC_PATH}/{path}">'
+        for path in imported_modules(static, "main.js")
+    ]
+    return HEAD_HTML.format(
+        static=STATIC_PATH,
+        version=__version__,
+        styles="\n".join(styles),
+        modules="\n".join(modules),
+        fields=controls_json(),
+    )
+
+
+def imported_modules(folder: Path, entry: str) -> list[str]:
+    """Paths below a folder of all modules that a module imports, in the order in which a browser finds them."""
+    found = {entry: None}
+    for module in (queue := [entry]):
+        for name in STATIC_IMPORT.findall((folder / module).read_text("utf-8")):
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(module), name))
+            if path not in found:
+                found[path] = None
+                queue.append(path)
+    return list(found)[1:]
 
 
 class RestrictedGradio:
@@ -82,10 +119,11 @@ class RestrictedGradio:
         app: Gradio's application.
         head: HTML for the start of ``<head>``. Gradio itself would insert it after its own scripts have run, which is
             too late for the language and the theme.
+        skeleton: HTML before Gradio's element, which is empty until its scripts have run.
     """
 
-    def __init__(self, app: ASGIApp, head: str) -> None:
-        self._app, self._head = app, head.encode()
+    def __init__(self, app: ASGIApp, head: str, skeleton: str = "") -> None:
+        self._app, self._head, self._skeleton = app, head.encode(), skeleton.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -117,6 +155,8 @@ class RestrictedGradio:
 
         await self._app({**scope, "method": "GET", "headers": headers}, receive, collect)
         page = body.replace(b"<head>", b"<head>" + self._head, 1)
+        before, element, after = page.rpartition(GRADIO_ELEMENT)
+        page = before + (self._skeleton if element else b"") + element + after
         response = HTMLResponse(page, start["status"])
         await response(scope, receive, _with_headers(send, REVALIDATE, content_security_policy(page)))
 

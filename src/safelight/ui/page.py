@@ -29,13 +29,15 @@ HEAD_HTML = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
 <script src="{static}/preferences.js?{version}"></script>
 {styles}
-<script type="application/json" id="sl-fields">{fields}</script>
 <script type="module" src="{static}/main.js?{version}"></script>
+{modules}
+<script type="application/json" id="sl-fields">{fields}</script>
 """
 STYLE_SHEETS = (
     "style",
     "gradio",
     "create",
+    "skeleton",
     "form",
     "stage",
     "queue",
@@ -50,19 +52,30 @@ STYLE_SHEETS = (
 
 
 class Translations:
-    """Translated texts by key; Gradio looks them up in the browser's language."""
+    """Translated texts by key; Gradio looks them up in the browser's language.
+
+    The page contains those that its components use, as the scripts load the texts of one language themselves.
+    """
 
     def __init__(self) -> None:
-        self.i18n = gr.I18n(**{language: load_texts(language) for language in LANGUAGES})
+        self._texts = {language: load_texts(language) for language in LANGUAGES}
+        self._used: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
+        self.i18n = gr.I18n(**self._used)
 
     def __call__(self, key: str) -> I18nData:
         """A text by its key."""
+        for language, texts in self._texts.items():
+            self._used[language][key] = texts[key]
         text: I18nData = self.i18n(key)
         return text
 
     def text(self, key: str) -> I18nData | str:
         """A text by its key; what is no key is its own text."""
-        return self(key) if key in load_texts(LANGUAGES[0]) else key
+        return self(key) if key in self._texts[LANGUAGES[0]] else key
+
+    def in_languages(self, key: str) -> dict[str, str]:
+        """A text by its key, by language; what is no key is its own text in all of them."""
+        return {language: texts.get(key, key) for language, texts in self._texts.items()}
 
 
 def build_page(context: PageContext) -> gr.Blocks:

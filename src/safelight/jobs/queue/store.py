@@ -362,9 +362,9 @@ class JobStore(Claims):
         with read_transaction(self._engine) as connection:
             return read_queue_state(connection)
 
-    def listen(self) -> Listener:
-        """A listener for new events. The caller closes it."""
-        return listen(self._engine, Channel.EVENTS)
+    def listen(self, *others: str) -> Listener:
+        """A listener for new events, and for what else changes on other channels. The caller closes it."""
+        return listen(self._engine, Channel.EVENTS, *others)
 
     def events(
         self,

@@ -1,6 +1,7 @@
 // Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
 import { chooseUpscaling, chooseVariations, lastUpscaling, lastVariations } from "./actions/choices.js";
+import { inputsOf, keepInputs } from "./actions/inputs.js";
 import { Deletions } from "./actions/deletions.js";
 import { ApiError, get, post, read, readBlob, request } from "./core/api.js";
 import { copyPicture, copyText } from "./core/clipboard.js";
@@ -24,9 +25,9 @@ const HARMLESS = /^(prompt as it was written|left out|Left out|Postprocess .*)$/
  */
 
 /**
- * @param {{form: import("./form.js").Form, jobStore: import("./core/job_store.js").JobStore, show: (tab: string) => void}} parts
+ * @param {{form: import("./form.js").Form, jobStore: import("./core/job_store.js").JobStore, owner: string, show: (tab: string) => void}} parts
  */
-export function makeActions({ form, jobStore, show }) {
+export function makeActions({ form, jobStore, owner, show }) {
   const deletions = new Deletions();
   registerShortcut("Ctrl+z", "keys.undo", () => deletions.undo(), { isActive: () => deletions.canUndo });
 
@@ -58,19 +59,40 @@ export function makeActions({ form, jobStore, show }) {
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
   async function generateAgain(id, changes) {
-    const { source, fields, unfilled } = await recallPicture(id);
+    const [{ source, fields, unfilled }, entry] = await Promise.all([recallPicture(id), get(`/v1/gallery/${id}`)]);
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
     const missing = missingFields(unfilled);
-    if (missing.some(({ name }) => name === "init_image" || name === "mask")) {
-      throw new ApiError({ code: "page.again", message: t("again.needs_picture"), hint: t("again.needs_picture.hint") }, 0);
-    }
-    if (missing.length) {
-      const hint = missing.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
+    /** @type {Set<string>} */
+    const needed = new Set(missing.map(({ name }) => name).filter((name) => name === "init_image" || name === "mask"));
+    const others = missing.filter(({ name }) => !needed.has(name));
+    if (others.length) {
+      const hint = others.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
-    const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, parent: id, ...changes });
+    const start = needed.size ? await findInputs(entry, needed) : { parent: id };
+    const request = { kind: /** @type {const} */ ("generate"), ...fields, count: 1, ...start, ...changes };
+    const job = await post("/v1/jobs", request);
+    void keepInputs(job, request);
     jobStore.add(job);
     showStage();
+  }
+
+  /**
+   * The picture and mask that a picture was generated from: its parent in the gallery, or what this browser has kept.
+   * @param {GalleryEntry} entry
+   * @param {Set<string>} needed  init_image, mask
+   * @returns {Promise<{init_image: string, mask?: string, parent?: string}>}
+   */
+  async function findInputs(entry, needed) {
+    const lacks = (/** @type {string} */ key) => new ApiError({ code: "page.again", message: t(key), hint: t("again.needs_picture.hint") }, 0);
+    const made = entry.relation === "upscale" ? (entry.parent_id ? await get(`/v1/gallery/${entry.parent_id}`) : null) : entry;
+    if (!made) throw lacks("again.needs_picture");
+    const kept = made.job_id ? await inputsOf(made.job_id, owner) : null;
+    const parent = made.relation === "edit" ? made.parent_id : null;
+    const init_image = parent ? `gallery:${parent}` : kept?.init_image;
+    if (!init_image) throw lacks("again.needs_picture");
+    if (needed.has("mask") && !kept?.mask) throw lacks("again.needs_mask");
+    return { init_image, ...(needed.has("mask") && { mask: kept?.mask ?? "" }), ...(parent && { parent }) };
   }
 
   /** Generate variations of a picture. @param {string} id @param {import("./actions/choices.js").Variations} [variations] */

@@ -1,5 +1,6 @@
 // The Create tab around its form fields: recall, prompts and their history, styles and wildcards, the seed's buttons, the Draw button.
 
+import { keepInputs } from "./actions/inputs.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
@@ -8,7 +9,7 @@ import { registerEntries } from "./core/palette.js";
 import { whenVisible } from "./core/scroll.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
-import { showError, toast, withErrorToast } from "./core/toast.js";
+import { keepUncovered, showError, toast, withErrorToast } from "./core/toast.js";
 import { registerHelpKey } from "./form/help.js";
 import { PromptHistory } from "./form/history.js";
 import { place } from "./form/popup.js";
@@ -64,7 +65,9 @@ export async function generate(form, jobStore) {
   form.refuse({ code: "", message: "", problems: [] });
   const values = { ...form.values };
   try {
-    const job = await post("/v1/jobs", await form.request());
+    const request = await form.request();
+    const job = await post("/v1/jobs", request);
+    void keepInputs(job, request);
     refuseWhenFailed(form, jobStore, job.id, values);
     jobStore.add(job);
     showPane("stage");
@@ -223,6 +226,7 @@ function mountDrawBar(view, form, jobStore, history) {
     if (note.textContent !== text) note.textContent = text;
   };
   jobStore.subscribe((change) => change.type !== "preview" && update());
+  keepUncovered(view.drawBar);
   setChildren(view.drawBar, h("div", { class: "sl-draw-bar" }, drawButton, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), note));
   const isActive = () => noDialogOpen() && view.drawBar.checkVisibility();
   registerShortcut("Ctrl+Enter", "keys.draw", () => drawButton.click(), { whileTyping: true, isActive });

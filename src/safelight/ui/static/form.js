@@ -4,6 +4,7 @@ import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h } from "./core/dom.js";
+import { serverText } from "./core/server_text.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { PromptHistory } from "./form/history.js";
@@ -200,6 +201,12 @@ export class Form {
     return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
+  /** A checkpoint's own size; null while it is not known. @param {string | null | undefined} id  none: the default checkpoint @returns {{width: number, height: number} | null} */
+  defaultSize(id) {
+    const { width, height } = this.#checkpointDefaults(id ?? "");
+    return width && height ? { width: Number(width), height: Number(height) } : null;
+  }
+
   /**
    * Fill the form from recalled parameters; can be undone.
    * @param {import("./types").RecallResult} recalled
@@ -226,7 +233,7 @@ export class Form {
       const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== CONTROLS_BY_NAME[name].initial);
       if (used) void this.openAccordion(accordion);
     }
-    this.#reportRecall([...unfilled, ...outOfRange], before);
+    void this.#reportRecall([...unfilled, ...outOfRange], before);
     return true;
   }
 
@@ -346,10 +353,10 @@ export class Form {
   }
 
   /** @param {UnfilledField[]} unfilled @param {() => void} undo */
-  #reportRecall(unfilled, undo) {
+  async #reportRecall(unfilled, undo) {
     const undoAction = { label: t("undo"), run: undo };
     if (unfilled.length === 0) return toast(t("recall.all"), { action: undoAction });
-    const lines = unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`);
+    const lines = await Promise.all(unfilled.map(async ({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${await serverText(reason)})`));
     const text = t("recall.some", { n: lines.length });
     if (lines.length <= MAX_LISTED) return toast(text, { kind: "error", duration: 20000, action: undoAction, hint: lines.join(" · ") });
     const box = dialog(text, h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))),

@@ -1,5 +1,6 @@
 // The entry point: load texts and the session, connect to the jobs, and mount each part as soon as its element exists.
 
+import { clearInputs } from "./actions/inputs.js";
 import { makeActions } from "./actions.js";
 import { get, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
@@ -17,6 +18,7 @@ import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
 import { startPresence } from "./presence.js";
 import { queueButton } from "./queue/button.js";
+import { settingsEntries } from "./settings/entries.js";
 import { mountStage } from "./stage.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
@@ -54,7 +56,7 @@ async function start() {
   /** Resolves when the form is filled in; scripts that are not needed before are loaded then. @type {Promise<void>} */
   const usable = new Promise((resolve) => (setUsable = resolve));
   /** @type {any} */ (window).safelight = { form, jobStore }; // for tests
-  const actions = makeActions({ form, jobStore, show: showTab });
+  const actions = makeActions({ form, jobStore, owner: me.owner, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
@@ -75,7 +77,10 @@ async function start() {
   }
   followAddress(context);
   registerPageEntries();
+  registerEntries(() => settingsEntries(context));
   startPresence(context);
+
+  void Promise.all([waitForElement(".sl-header h1"), waitForElement("#sl-prompt")]).then(removeSkeleton);
 
   await loadChoices(form).catch(showError);
   await waitForElement("#sl-prompt");
@@ -122,7 +127,7 @@ function mountHeader(root, context) {
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
     Form.clearStorage();
-    await clearEditorStorage().catch(() => {}); // a private window has none
+    await Promise.all([clearEditorStorage(), clearInputs()]).catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });
@@ -181,4 +186,7 @@ function registerPageEntries() {
   ]);
 }
 
-start().catch(showError);
+/** Uncover the page. */
+const removeSkeleton = () => document.querySelector("#sl-skeleton")?.remove();
+
+start().catch((error) => (removeSkeleton(), showError(error)));

@@ -2,6 +2,7 @@
 
 import { button, h } from "./core/dom.js";
 import { t } from "./core/text.js";
+import { keepUncovered } from "./core/toast.js";
 
 /** @typedef {"form" | "stage"} Pane */
 
@@ -30,5 +31,7 @@ export function fillWindow(root) {
   };
   new ResizeObserver(measure).observe(document.body);
   measure();
-  root.append(paneSwitch());
+  const panes = paneSwitch();
+  root.append(panes);
+  keepUncovered(panes);
 }

@@ -12,6 +12,7 @@
     Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // Gradio takes its language from here
   }
   document.documentElement.lang = language;
+  document.documentElement.dataset.opens = location.hash.match(/^#\/([^/?]+)/)?.[1] ?? "create"; // for the skeleton
 
   const theme = localStorage.getItem("safelight.look") ?? stored.look ?? "system";
   const systemDark = matchMedia("(prefers-color-scheme: dark)");

@@ -20,6 +20,7 @@ export function startPresence({ me, jobStore }) {
   let unfinished = new Set();
   let ended = false; // whether a job has ended while the page was hidden
   let updated = 0;
+  let title = NAME;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -30,13 +31,17 @@ export function startPresence({ me, jobStore }) {
     const running = mine.filter(({ state }) => state === "running");
     const fraction = running.reduce((sum, job) => sum + (job.progress?.fraction ?? 0), 0) / (running.length || 1);
     const state = running.length ? formatPercent(fraction) : mine.length ? t(jobStore.paused ? "presence.paused" : "presence.waiting", { n: mine.length }) : ended ? t("presence.done") : "";
-    const title = state ? `${state} · ${NAME}` : NAME;
-    if (document.title !== title) document.title = title;
+    title = state ? `${state} · ${NAME}` : NAME;
+    setTitle();
     if (icon) setIcon(icon, running.length ? ringIcon(Math.round(fraction * 50) / 50) : original);
   };
   const updateSoon = () => {
     timer ??= setTimeout(update, Math.max(0, updated + INTERVAL - performance.now()));
   };
+  const setTitle = () => {
+    if (document.title !== title) document.title = title;
+  };
+  new MutationObserver(setTitle).observe(document.head, { childList: true, subtree: true, characterData: true }); // Gradio sets it when it has loaded
   jobStore.subscribe((change) => {
     if (change.type === "job" && change.job.owner === me.owner) {
       if (isFinished(change.job) && unfinished.has(change.job.id)) onEnd(change.job);

@@ -6,16 +6,19 @@ import { isFinished } from "./core/job_store.js";
 import { onRoute, setRoute } from "./core/router.js";
 import { registerShortcut } from "./core/shortcuts.js";
 import { t } from "./core/text.js";
-import { showError, toast } from "./core/toast.js";
+import { keepUncovered, showError, toast } from "./core/toast.js";
 import { showPane } from "./panes.js";
 import { examplePrompts } from "./stage/examples.js";
 import { jobTitle, statusText } from "./stage/job_status.js";
 import { Stage } from "./stage/stage.js";
 import { Strip } from "./stage/strip.js";
+import { stripMenu } from "./stage/strip_menu.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 /** @typedef {import("./types").Job} Job */
 /** @typedef {import("./stage/strip.js").Selection} Selection */
+
+const KEYS_ACT_ON = ".sl-editor-stage, .sl-stage-job"; // what is focused when Escape leaves the form
 
 /**
  * @param {HTMLElement} root
@@ -38,12 +41,17 @@ export function mountStage(root, context, form, { oneditor, usable }) {
     select(selection);
     setRoute("create", { path: [selection.jobId, ...(selection.index === null ? [] : [String(selection.index)])] });
   };
-  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), onselect: choose });
-  const strip = new Strip(context, pictures, (selection) => (editing?.close(), choose(selection)));
+  const stage = new Stage(context, pictures, { largestThumbnail: Number(root.dataset.thumbnail), sizeOf: (id) => form.defaultSize(id), onselect: choose });
+  const chooseInStrip = (/** @type {Selection} */ selection) => (editing?.close(), choose(selection));
+  const strip = new Strip(context, pictures, { onselect: chooseInStrip, onmenu: stripMenu(context, pictures, { stage, choose: chooseInStrip }) });
   const empty = emptyStage(form);
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("jobs.title")), stage.element, empty, strip.element, liveRegion);
+  keepUncovered(strip.element);
+  keepUncovered(stage.actions.element);
+  const acceptEarly = acceptDrops(root, (file) => void form.editPicture(file).catch(showError));
   void usable.then(() => import("./stage/editing.js")).then(({ Editing }) => {
+    acceptEarly.abort();
     editing = new Editing(root, context, { form, pictures });
     empty.after(editing.element);
     oneditor(editing.editor);
@@ -102,7 +110,33 @@ export function mountStage(root, context, form, { oneditor, usable }) {
   };
   registerShortcut("ArrowLeft", "viewer.previous", () => step(-1), { isActive: isStepping });
   registerShortcut("ArrowRight", "viewer.next", () => step(1), { isActive: isStepping });
+  registerShortcut("Escape", "keys.stage", () => {
+    showPane("stage");
+    [...root.querySelectorAll(/** @type {"section"} */ (KEYS_ACT_ON))].find((each) => each.checkVisibility())?.focus();
+  }, {
+    whileTyping: true, isActive: () => noDialogOpen() && !document.querySelector(":popover-open") && !!document.activeElement?.closest("#sl-form"),
+  });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
+}
+
+/**
+ * Take pictures that are dropped before the editor is loaded, which then takes them itself; form.editPicture waits for it.
+ * @param {HTMLElement} root
+ * @param {(file: File) => void} onfile
+ * @returns {AbortController}  ends it
+ */
+function acceptDrops(root, onfile) {
+  const controller = new AbortController();
+  const { signal } = controller;
+  root.addEventListener("dragover", (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault(), { signal });
+  root.addEventListener("drop", (event) => {
+    const files = [...(event.dataTransfer?.files ?? [])];
+    const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0];
+    if (!file) return;
+    event.preventDefault();
+    onfile(file);
+  }, { signal });
+  return controller;
 }
 
 /** The picture before or after the selected one, in the strip's order. @param {Job[]} jobs @param {JobPictures} pictures @param {Selection | null} selection @param {1 | -1} by @returns {Selection | undefined} */

@@ -214,11 +214,11 @@ class Viewer {
     this.elements.favourite.setAttribute("aria-pressed", String(entry.favourite));
     this.elements.previous.disabled = this.index === 0;
     this.elements.next.disabled = this.index === this.items.length - 1;
-    this.elements.compare.disabled = !this.#hasFile || !this.#comparisonCandidate();
+    this.elements.compare.disabled = !this.#comparisonCandidate();
     const compareLabel = t(this.#sourceId ? "viewer.compare.source" : "viewer.compare");
     for (const name of ["title", "aria-label"]) this.elements.compare.setAttribute(name, compareLabel);
-    for (const { name, needsFile } of ACTIONS) /** @type {HTMLButtonElement} */ (this.elements.actions.get(name)).disabled = needsFile && !this.#hasFile;
-    for (const chooser of this.elements.choosers.values()) chooser.disabled = !this.#hasFile;
+    for (const { name, needsFile } of ACTIONS) /** @type {HTMLButtonElement} */ (this.elements.actions.get(name)).hidden = needsFile && !this.#hasFile;
+    for (const each of [this.elements.compare, this.elements.link, this.elements.zoomButtons, ...this.elements.choosers.values()]) each.hidden = !this.#hasFile;
     this.#renderLineage();
     this.#renderDownload(entry);
     showPanel(this.elements.promptSection, this.elements.detailsSection, entry);
@@ -229,15 +229,9 @@ class Viewer {
 
   /** @param {GalleryEntry} entry */
   #renderDownload({ id, kind }) {
-    if (this.#hasFile) {
-      this.elements.link.href = fileUrl(id);
-      this.elements.link.download = `${id}.${kind === "jpeg" ? "jpg" : (kind ?? "png")}`;
-      for (const name of ["aria-disabled", "role"]) this.elements.link.removeAttribute(name);
-    } else {
-      this.elements.link.removeAttribute("href");
-      this.elements.link.setAttribute("role", "link"); // a link without href has no role, so it could not have a name
-      this.elements.link.setAttribute("aria-disabled", "true");
-    }
+    if (!this.#hasFile) return this.elements.link.removeAttribute("href");
+    this.elements.link.href = fileUrl(id);
+    this.elements.link.download = `${id}.${kind === "jpeg" ? "jpg" : (kind ?? "png")}`;
   }
 
   /** Show the image, or why it is hidden. @param {GalleryEntry} entry */

@@ -16,7 +16,8 @@ from tests.gallery.conftest import new_entry
 from tests.hypothesis_profiles import example_count
 from tests.server.conftest import SOCKET
 
-from safelight.gallery import Entry
+from safelight.database.engine import open_database
+from safelight.gallery import Entry, Gallery
 from safelight.gallery.archive import LEFT_OUT_NAME
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Decision
@@ -198,6 +199,19 @@ def test_other_windows_hear_of_changes(client: TestClient, entries: list[Entry])
         heard(deleted=[first])
         client.post("/v1/gallery/delete", json={"ids": [first, second, NOBODYS]})
         heard(deleted=[second])
+
+
+def test_windows_hear_of_changes_by_other_processes(
+    client: TestClient, service: QueueService, entries: list[Entry]
+) -> None:
+    engine = open_database(service.settings)  # as another server or the command line has it
+    with client.websocket_connect(f"{SOCKET}/v1/live") as socket:
+        assert socket.receive_json()["type"] == "hello"
+        Gallery(engine, service.settings.home).delete(entries[0].id)
+        while (message := socket.receive_json())["type"] != "gallery":
+            pass
+        assert message["deleted"] == [entries[0].id]
+    engine.dispose()
 
 
 def test_only_who_may_see_a_picture_hears_of_it(

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from safelight.errors import CollectionExistsError, CollectionMissingError, GalleryError
-from safelight.server.api.native.live import CurrentBroadcaster
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.gallery import CollectionFields, CollectionList, CollectionView
 from safelight.server.api.openapi_examples import COLLECTION, COLLECTIONS
@@ -42,12 +41,10 @@ async def add_collection(
     body: CollectionFields,
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
-    broadcaster: CurrentBroadcaster,
 ) -> CollectionView:
     """Make an empty collection. Pictures are added with PATCH /v1/gallery."""
     collections = app_state.service.gallery.collections
     made = await asyncio.to_thread(collections.add, body.name, principal.owner)
-    broadcaster.send_gallery_change(made.owner, collections=True)
     return CollectionView.model_validate(made)
 
 
@@ -62,12 +59,10 @@ async def rename_collection(
     body: CollectionFields,
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
-    broadcaster: CurrentBroadcaster,
 ) -> CollectionView:
     """Give a collection another name."""
     collections = app_state.service.gallery.collections
     renamed = await asyncio.to_thread(collections.rename, collection_id, body.name, principal.scope)
-    broadcaster.send_gallery_change(renamed.owner, collections=True)
     return CollectionView.model_validate(renamed)
 
 
@@ -82,9 +77,7 @@ async def delete_collection(
     collection_id: CollectionId,
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
-    broadcaster: CurrentBroadcaster,
 ) -> None:
     """Delete a collection. Its pictures stay in the gallery."""
     collections = app_state.service.gallery.collections
-    deleted = await asyncio.to_thread(collections.delete, collection_id, principal.scope)
-    broadcaster.send_gallery_change(deleted.owner, collections=True)
+    await asyncio.to_thread(collections.delete, collection_id, principal.scope)

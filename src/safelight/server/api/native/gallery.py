@@ -13,7 +13,6 @@ from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import MAX_SIDE, MIN_SIDE
 from safelight.server.api.native.common import EntryId, image_response, not_modified
-from safelight.server.api.native.live import CurrentBroadcaster
 from safelight.server.api.native.openapi_responses import error_responses, example_response, image_responses
 from safelight.server.api.native.schemas.gallery import (
     EntryMarks,
@@ -79,7 +78,6 @@ async def mark_entry(
     marks: EntryMarks,
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
-    broadcaster: CurrentBroadcaster,
 ) -> EntryRecord:
     """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
@@ -89,7 +87,6 @@ async def mark_entry(
         favourite=marks.favourite,
         tags=marks.tags,
     )
-    broadcaster.send_gallery_change(changed.owner, changed=[changed.id])
     return _entry_record(changed)
 
 
@@ -104,17 +101,14 @@ async def delete_entry(
     entry_id: EntryId,
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
-    broadcaster: CurrentBroadcaster,
 ) -> None:
     """Delete a picture with its file and its record."""
 
-    def delete() -> str | None:
-        owner = app_state.service.gallery.delete(entry_id, principal.scope)
+    def delete() -> None:
+        app_state.service.gallery.delete(entry_id, principal.scope)
         app_state.audit_log.write("entry.deleted", entry_id=entry_id)
-        return owner
 
-    owner = await asyncio.to_thread(delete)
-    broadcaster.send_gallery_change(owner, deleted=[entry_id])
+    await asyncio.to_thread(delete)
 
 
 @router.get(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from fastapi import APIRouter
 
 from safelight.errors import CollectionMissingError, SafelightError
 from safelight.gallery import BulkChange, BulkResult
 from safelight.server.api.native.errors import NativeError
-from safelight.server.api.native.live import CurrentBroadcaster
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.gallery import (
     BulkMarks,
@@ -34,7 +32,7 @@ router = APIRouter(prefix="/v1/gallery", tags=["gallery"])
     responses=error_responses(CollectionMissingError) | example_response(MARKED_ENTRIES),
 )
 async def mark_entries(
-    body: BulkMarks, app_state: CurrentAppState, principal: CurrentPrincipal, broadcaster: CurrentBroadcaster
+    body: BulkMarks, app_state: CurrentAppState, principal: CurrentPrincipal
 ) -> MarkedEntries:
     """Change the favourite flag, tags and collections of pictures; says for each whether it was done.
 
@@ -43,10 +41,6 @@ async def mark_entries(
     change = BulkChange.model_validate(body.model_dump(exclude={"ids"}))
     gallery = app_state.service.gallery
     results = await asyncio.to_thread(gallery.annotate_many, body.ids, change, principal.scope)
-    for owner, ids in _ids_by_owner(results).items():
-        broadcaster.send_gallery_change(owner, changed=ids)
-    if change.add_to or change.remove_from:
-        broadcaster.send_gallery_change(principal.owner, collections=True)
     return MarkedEntries(results=[_marked(result) for result in results])
 
 
@@ -57,7 +51,7 @@ async def mark_entries(
     responses=error_responses() | example_response(DELETED_ENTRIES),
 )
 async def delete_entries(
-    body: EntryIds, app_state: CurrentAppState, principal: CurrentPrincipal, broadcaster: CurrentBroadcaster
+    body: EntryIds, app_state: CurrentAppState, principal: CurrentPrincipal
 ) -> DeletedEntries:
     """Delete pictures with their files and records; says for each whether it was done."""
 
@@ -70,18 +64,7 @@ async def delete_entries(
         return results
 
     results = await asyncio.to_thread(delete)
-    for owner, ids in _ids_by_owner(results).items():
-        broadcaster.send_gallery_change(owner, deleted=ids)
     return DeletedEntries(results=[EntryOutcome(id=each.id, error=_error(each.error)) for each in results])
-
-
-def _ids_by_owner(results: Iterable[BulkResult]) -> dict[str | None, list[str]]:
-    """The ids of the entries to which something was done, by owner."""
-    found: dict[str | None, list[str]] = {}
-    for result in results:
-        if result.error is None:
-            found.setdefault(result.owner, []).append(result.id)
-    return found
 
 
 def _marked(result: BulkResult) -> MarkedEntry:

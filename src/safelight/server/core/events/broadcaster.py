@@ -6,11 +6,12 @@ import asyncio
 import base64
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from safelight.errors import DatabaseError, SafelightError
+from safelight.gallery.changes import ChangeReader
 from safelight.jobs.job import Event, Job
 from safelight.logs import get_logger
 from safelight.server.core.app_state import AppState
@@ -55,6 +56,8 @@ class Broadcaster:
         self._previewing: str | None = None
         self._owners: OrderedDict[str, str] = OrderedDict()
         self._queue = QueueSnapshot()
+        self._gallery_changes: ChangeReader | None = None
+        self._gallery_notified = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -124,27 +127,6 @@ class Broadcaster:
         paused = json.dumps(store.queue_state().paused)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last},"paused":{paused}}}'
 
-    def send_gallery_change(
-        self,
-        owner: str | None,
-        *,
-        changed: Sequence[str] = (),
-        deleted: Sequence[str] = (),
-        collections: bool = False,
-    ) -> None:
-        """Send a change of the gallery to all clients of this server that may see it.
-
-        Args:
-            owner: Whose gallery it is; None for pictures without an owner, which administrators see.
-            changed: Ids of entries with other marks.
-            deleted: Ids of deleted entries.
-            collections: Whether the list of collections has changed.
-        """
-        text = encode_message("gallery", changed=changed, deleted=deleted, collections=collections)
-        for messages in self._subscribers:
-            if messages.scope in (None, owner):
-                messages.put_gallery(text)
-
     def _on_event(self, event: Event) -> None:
         job_id = event.job_id
         if event.kind == "state":
@@ -161,7 +143,7 @@ class Broadcaster:
         self._event_arrived.set()
 
     def _on_read(self) -> None:
-        self._queue.notified = True
+        self._queue.notified = self._gallery_notified = True
         self._event_arrived.set()
 
     def _forget(self, job_id: str) -> None:
@@ -180,12 +162,15 @@ class Broadcaster:
                     DatabaseError
                 ):  # a snapshot that is read from now on is of this state or a later one
                     await self._queue.read_state(self._get_app_state().service.store)
+                    engine = self._get_app_state().service.engine
+                    self._gallery_changes = await asyncio.to_thread(ChangeReader, engine)
                 self._ready.set()
                 self._queue.changed = self._queue.notified = True
                 while self._subscribers:
                     await self._broadcast_once()
             self._has_subscribers.clear()
             self._ready.clear()
+            self._gallery_changes = None
             for each in (self._changed, self._progress, self._image_indexes, self._previews):
                 each.clear()
 
@@ -197,6 +182,7 @@ class Broadcaster:
             await self._send_jobs()
             self._send_progress()
             await self._send_queue()
+            await self._send_gallery_changes()
         except DatabaseError as error:
             get_logger(__name__).warning("jobs not read", error=error.message)
             self._event_arrived.set()
@@ -265,6 +251,24 @@ class Broadcaster:
         }
         for messages in self._subscribers:
             messages.put_queue(texts[messages.scope])
+
+    async def _send_gallery_changes(self) -> None:
+        """Send changes of the gallery, of whichever process, to those who may see them."""
+        if not self._gallery_notified:
+            return
+        if self._gallery_changes is None:
+            self._gallery_changes = await asyncio.to_thread(
+                ChangeReader, self._get_app_state().service.engine
+            )
+        changes = await asyncio.to_thread(self._gallery_changes.read)
+        self._gallery_notified = False
+        for change in changes:
+            text = encode_message(
+                "gallery", changed=change.changed, deleted=change.deleted, collections=change.collections
+            )
+            for messages in self._subscribers:
+                if messages.scope in (None, change.owner):
+                    messages.put_gallery(text)
 
     async def _send_previews(self) -> None:
         """Send previews, in a task of its own: judging one can take longer than everything else."""

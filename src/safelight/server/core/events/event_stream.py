@@ -15,6 +15,7 @@ from typing import Self
 
 from safelight.database.notifications import Listener
 from safelight.errors import DatabaseError, InternalError
+from safelight.gallery.changes import CHANNEL as GALLERY_CHANNEL
 from safelight.jobs.job import Event, Job, JobState
 from safelight.jobs.queue.store import JobStore
 from safelight.logs import get_logger
@@ -52,7 +53,7 @@ class EventStream:
     async def __aenter__(self) -> Self:
         """Start reading events."""
         self._notification_thread = _NotificationThread(
-            self._store.listen(), asyncio.get_running_loop(), self._changed.set
+            self._store.listen(GALLERY_CHANNEL), asyncio.get_running_loop(), self._changed.set
         )
         self._task = asyncio.create_task(self._poll())
         return self
@@ -116,7 +117,7 @@ class EventStream:
 
     @contextmanager
     def notified(self, listener: Callable[[], None]) -> Iterator[None]:
-        """A context in which a listener is called after each read, also of no events: the queue may have changed.
+        """A context in which a listener is called after each read, as queue or gallery may have changed without events.
 
         Events are read only while there are listeners to them (``subscribed``).
         """

@@ -70,6 +70,9 @@ export function t(key, values = {}) {
 /** Whether there is a text. @param {string} key */
 export const hasText = (key) => key in catalogue;
 
+/** The keys of all texts that begin with a prefix. @param {string} prefix */
+export const textKeys = (prefix) => Object.keys(catalogue).filter((key) => key.startsWith(prefix));
+
 /** A text with its {placeholders}. @param {string} key */
 export const textOf = (key) => catalogue[key] ?? key;
 

@@ -9,8 +9,31 @@ const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds a message stays v
 
 /** A message that is shown. @typedef {{setText: (text: string) => void, remove: () => void}} Toast  setText: shows another text, and for as long as a new message; remove: without calling onclose */
 
+const MARGIN = 16; // CSS pixels to the window's edge, and to what must stay uncovered
+const MAX_RAISED = 0.6; // of the window's height: higher up nothing is avoided
+
 /** @type {HTMLElement | null} */
 let container = null;
+/** What messages do not cover, such as the film strip and Draw. @type {Set<HTMLElement>} */
+const uncovered = new Set();
+const placeSoon = () => requestAnimationFrame(placeMessages); // when the layout has followed a new size
+const sizes = new ResizeObserver(placeSoon);
+addEventListener("resize", placeSoon);
+
+/** Messages are shown above an element, where they would cover it. @param {HTMLElement} element */
+export function keepUncovered(element) {
+  uncovered.add(element);
+  sizes.observe(element); // also when it is shown or hidden
+}
+
+/** Move the messages up as far as needed. */
+function placeMessages() {
+  if (!container) return;
+  const { left, right } = container.getBoundingClientRect();
+  const tops = [...uncovered].filter((each) => each.checkVisibility({ visibilityProperty: true })).map((each) => each.getBoundingClientRect())
+    .filter((box) => box.width && box.left < right && box.right > left && box.bottom <= innerHeight + 1 && innerHeight - box.top <= innerHeight * MAX_RAISED).map(({ top }) => top);
+  container.style.bottom = `${Math.max(MARGIN, innerHeight - Math.min(...tops) + MARGIN / 2)}px`;
+}
 
 /**
  * Show a message.
@@ -37,6 +60,7 @@ export function toast(text, { kind = "note", hint = "", action, duration, onclos
   const startTimer = () => setTimeout(() => close(false), duration ?? (kind === "error" ? ERROR_DURATION : DURATION));
   let timer = startTimer();
   container.append(note);
+  placeMessages();
   return {
     setText(text) {
       words.textContent = text;

@@ -1,6 +1,7 @@
 // The tools' sliders: the brush's size, on a logarithmic scale, the softness of the mask's edge, and the fill tool's tolerance.
 
 import { h } from "../core/dom.js";
+import { showFilled } from "../core/slider.js";
 import { formatNumber, formatPercent, t } from "../core/text.js";
 
 const SIZE_STEPS = 100; // positions of the size slider
@@ -29,13 +30,14 @@ export function makeSliders(maxBlur, handlers) {
 
 /** @param {string} key  of its name @param {number} max @param {(value: number) => void} onvalue */
 function slider(key, max, onvalue) {
-  const input = h("input", { type: "range", min: 0, max, step: 1, value: 0, oninput: () => onvalue(Number(input.value)) });
+  const input = h("input", { type: "range", class: "sl-slider", min: 0, max, step: 1, value: 0, oninput: () => (showFilled(input), onvalue(Number(input.value))) });
   const output = h("span", { class: "sl-editor-value", "aria-hidden": "true" });
   return {
     element: h("label", { class: "sl-editor-slider", title: t(`${key}.hint`) }, h("span", {}, t(key)), input, output),
     /** @param {number} value @param {string} text @param {string} spoken  what the value means */
     show(value, text, spoken) {
       input.value = String(value);
+      showFilled(input);
       input.setAttribute("aria-valuetext", spoken);
       output.textContent = text;
     },

@@ -1,5 +1,7 @@
 // Keeps the edited picture and what was painted on it over a reload, in the browser's database: one entry, which is removed with the picture.
 
+import { transact } from "../core/database.js";
+
 /** @typedef {{blob: Blob, parent: string | null}} StoredPicture */
 /** @typedef {{mask: Blob | null, sides: import("./handles.js").Sides, blur: number}} StoredEdits */
 /** @typedef {StoredPicture & {key: string, owner: string}} PictureRecord  key: equal to that of its edits */
@@ -78,44 +80,15 @@ export class EditorStorage {
 
 /** Remove the entry. */
 export async function clearEditorStorage() {
-  await transact("readwrite", (store) => store.clear());
+  await transact(DATABASE, STORE, "readwrite", (store) => store.clear());
 }
 
 /** @param {"picture" | "edits"} name @returns {Promise<any>} */
-const read = (name) => transact("readonly", (store) => store.get(name));
+const read = (name) => transact(DATABASE, STORE, "readonly", (store) => store.get(name));
 
 /** @param {{edits: EditsRecord, picture?: PictureRecord}} records */
 async function write(records) {
-  await transact("readwrite", (store) => {
+  await transact(DATABASE, STORE, "readwrite", (store) => {
     for (const [name, record] of Object.entries(records)) store.put(record, name);
   });
 }
-
-/**
- * Run a transaction; resolves to the result of its request.
- * @param {IDBTransactionMode} mode
- * @param {(store: IDBObjectStore) => IDBRequest | void} run
- * @returns {Promise<any>}
- */
-async function transact(mode, run) {
-  const database = await open();
-  try {
-    return await new Promise((resolve, reject) => {
-      const transaction = database.transaction(STORE, mode);
-      const request = run(transaction.objectStore(STORE));
-      transaction.oncomplete = () => resolve(request?.result);
-      transaction.onabort = transaction.onerror = () => reject(transaction.error);
-    });
-  } finally {
-    database.close();
-  }
-}
-
-/** @returns {Promise<IDBDatabase>} */
-const open = () =>
-  new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });

@@ -28,7 +28,8 @@ export class Combobox {
     this.input = h("input", {
       type: "text", class: "sl-field", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": listId, ...attributes,
       oninput: () => this.#onInput(),
-      onclick: () => this.#onClick(),
+      onmousedown: (/** @type {MouseEvent} */ event) => this.#onMouseDown(event),
+      onclick: () => this.open(),
       onblur: () => this.close(),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event),
     });
@@ -129,10 +130,12 @@ export class Combobox {
     place(this.popup, this.input);
   }
 
-  /** A click selects the text, so that typing replaces it. */
-  #onClick() {
+  /** The press that opens the list selects the text, so that typing replaces it. @param {MouseEvent} event */
+  #onMouseDown(event) {
+    if (event.button !== 0 || this.isOpen) return;
+    event.preventDefault(); // it would place the cursor
+    this.input.focus();
     this.input.select();
-    this.open();
   }
 
   /** @param {KeyboardEvent} event */
@@ -156,13 +159,14 @@ export class Combobox {
   }
 }
 
-/** The choices that a text finds, those whose name begins with it first. @param {Choice[]} choices @param {string} text */
+/** The choices that a text finds, those that are called so first, then those whose name begins with it. @param {Choice[]} choices @param {string} text */
 export function search(choices, text) {
   const wanted = squash(text);
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const rank = (/** @type {Choice} */ { label, aliases = [], group = "" }) => {
     const names = [label, ...aliases];
-    if (squash(label) === wanted) return -1;
+    if (squash(label) === wanted) return -2;
+    if (wanted && aliases.some((name) => squash(name) === wanted)) return -1;
     if (squash(label).startsWith(wanted)) return 0;
     if (names.some((name) => squash(name).startsWith(wanted))) return 1;
     if (names.some((name) => wanted && squash(name).includes(wanted))) return 2;

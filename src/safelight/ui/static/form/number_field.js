@@ -1,6 +1,7 @@
 // A number: a slider over the useful range and an input for every permitted value, in one line.
 
 import { h } from "../core/dom.js";
+import { showFilled } from "../core/slider.js";
 import { Frame } from "./frame.js";
 import { NumberInput } from "./number_input.js";
 
@@ -55,7 +56,6 @@ export class NumberField {
     const { slider } = this;
     if (!slider) return;
     slider.value = String(value);
-    const [min, max] = [Number(slider.min), Number(slider.max)];
-    slider.style.setProperty("--filled", `${(100 * (Number(slider.value) - min)) / (max - min)}%`);
+    showFilled(slider);
   }
 }

@@ -26,6 +26,7 @@ export class NumberInput {
       type: "number", class: "sl-field sl-number", min: range.minimum, max: range.limit, step: "any", inputmode: range.whole ? "numeric" : "decimal", autocomplete: "off", ...attributes,
       oninput: () => this.#onInput(),
       onblur: () => this.commit(),
+      onmousedown: (/** @type {MouseEvent} */ event) => this.#onMouseDown(event),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event),
     });
     this.input.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
@@ -74,6 +75,14 @@ export class NumberInput {
     if (value === this.#value) return;
     this.#value = value;
     this.onchange(value ?? "");
+  }
+
+  /** The press that gives the focus selects the number, so that typing replaces it. @param {MouseEvent} event */
+  #onMouseDown(event) {
+    if (event.button !== 0 || document.activeElement === this.input) return;
+    event.preventDefault(); // it would place the cursor
+    this.input.focus();
+    this.input.select();
   }
 
   /** @param {KeyboardEvent} event */

@@ -10,6 +10,7 @@ const GAP = 4, EDGE = 8; // CSS pixels between popup and element, and to the win
  */
 export function place(popup, anchor, maxHeight = 360) {
   const { left, top, bottom } = anchor.getBoundingClientRect();
+  popup.style.maxHeight = ""; // for its full height
   const [above, below] = [top - GAP - EDGE, innerHeight - bottom - GAP - EDGE];
   const upwards = below < Math.min(maxHeight, popup.scrollHeight) && above > below;
   popup.style.maxHeight = `${Math.min(maxHeight, upwards ? above : below)}px`;

@@ -2,6 +2,7 @@
 
 import { get } from "../core/api.js";
 import { button, h, setChildren } from "../core/dom.js";
+import { serverText } from "../core/server_text.js";
 import { formatPercent, t } from "../core/text.js";
 import { showError } from "../core/toast.js";
 import { sameRules, withThreshold } from "../policy.js";
@@ -60,7 +61,14 @@ export class PolicyPanel {
       return false;
     }
     this.#select(0);
+    void this.#guessLabels();
     return true;
+  }
+
+  /** Until the first verdict, the labels are those of the gallery's newest picture. */
+  async #guessLabels() {
+    const { entries } = await get("/v1/gallery?limit=1").catch(() => ({ entries: [] }));
+    if (entries.length && !this.#labels.length) this.addLabels(Object.keys(entries[0].scores));
   }
 
   /** Add labels of the classifier; their thresholds are listed first. @param {string[]} labels */
@@ -88,10 +96,12 @@ export class PolicyPanel {
     this.reset = button({ icon: "undo", label: t("moderate.policy.reset"), kind: "quiet", onclick: () => this.#select(this.#selected) });
     const open = this.thresholds?.closest("details")?.open ?? this.root.parentElement?.clientWidth ?? 0;
     this.thresholds = h("div", { class: "sl-moderate-thresholds" });
+    const about = h("p", { class: "sl-hint" }, this.base.description);
+    void serverText(this.base.description).then((text) => (about.textContent = text));
     setChildren(
       this.root,
       h("label", { class: "sl-moderate-choose" }, h("span", {}, t("moderate.policy")), select),
-      this.base.description && h("p", { class: "sl-hint" }, this.base.description),
+      about,
       h(
         "details",
         { open: typeof open === "boolean" ? open : open >= OPEN_WIDTH },

@@ -1,6 +1,7 @@
 // Upload pictures to be judged, in batches and at the rate that the server allows, until the queue is empty or stopped.
 
 import { ApiError, query, read, request } from "../core/api.js";
+import { t } from "../core/text.js";
 
 /**
  * @typedef {import("../types").ErrorBody} ErrorBody
@@ -93,7 +94,11 @@ export class UploadQueue {
   /** Send one batch and apply the response. @param {AbortSignal} signal */
   async #sendNext(signal) {
     await this.#waitForRetry(signal);
-    const batch = this.#takeBatch();
+    const taken = this.#takeBatch();
+    const empty = taken.filter(({ file }) => !file.size);
+    for (const item of empty) item.failure = { code: "image.empty", message: t("moderate.empty_file"), hint: "" };
+    if (empty.length) this.#setState(empty, "done");
+    const batch = taken.filter(({ file }) => file.size);
     if (!batch.length) return;
     const generation = this.#generation;
     this.#setState(batch, "sent");

@@ -3,6 +3,7 @@
 import { ApiError } from "../core/api.js";
 import { dialog } from "../core/dialog.js";
 import { button, h, icon, setChildren } from "../core/dom.js";
+import { errorText, isServersText } from "../core/error_text.js";
 import { decisionBadge, pictureFrame } from "../core/picture.js";
 import { formatPercent, t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
@@ -100,7 +101,7 @@ export class VerdictCard {
     const label = failure ? undefined : decidingLabel(scores, policy);
     return [
       decisionBadge(evaluation),
-      failure && h("div", { class: "sl-moderate-failure" }, h("p", {}, failure.message), failure.hint && h("p", { class: "sl-hint" }, failure.hint)),
+      failure && h("div", { class: "sl-moderate-failure" }, h("p", {}, errorText(failure)), isServersText(failure) && failure.hint && h("p", { class: "sl-hint" }, failure.hint)),
       label !== undefined && scoreBar(label, scores[label], policy),
       rows.length > 0 && h("ul", { class: "sl-moderate-scores", "aria-label": t("moderate.scores") },
         rows.filter(([, score], index) => index < 2 || score >= MIN_SCORE).map(([name, score]) => h("li", {}, name, " ", h("b", {}, formatPercent(score, 1))))),

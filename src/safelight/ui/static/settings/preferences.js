@@ -32,7 +32,7 @@ export function preferencesSection({ me }) {
 
   /** @param {Preferences} preferences @param {import("../types").Model[]} checkpoints */
   function render(preferences, checkpoints) {
-    const stored = t("settings.stored.server", { owner: me.owner });
+    const stored = me.keys ? t("settings.stored.server", { owner: me.owner }) : t("settings.stored.shared");
     /** @param {keyof Preferences} name @param {HTMLElement} control @param {string} [place] */
     const row = (name, control, place = stored) => {
       const made = settingRow({ name, title: t(`settings.${name}`), description: t(`settings.${name}.about`), control, stored: place, buttons: [override(name)] });

@@ -1,9 +1,11 @@
 // The result of an edited picture: its progress and the finished pictures laid over it, and what may be done with them.
 
+import { keepInputs } from "../actions/inputs.js";
 import { post, readBlob, request } from "../core/api.js";
 import { button, h, setChildren } from "../core/dom.js";
 import { isFinished } from "../core/job_store.js";
 import { fileUrl } from "../core/picture.js";
+import { showFilled } from "../core/slider.js";
 import { t } from "../core/text.js";
 import { toast, withErrorToast } from "../core/toast.js";
 import { jobButtons, percentDone, statusText } from "./job_status.js";
@@ -31,7 +33,7 @@ export class EditResult {
     this.onchange = onchange;
     this.status = h("p", { class: "sl-edit-status", role: "status" });
     this.progress = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("jobs.progress") }, h("div"));
-    this.split = h("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": t("editing.compare"), oninput: () => (editor.scene.result.split = Number(this.split.value) / 100) });
+    this.split = h("input", { type: "range", class: "sl-slider", min: 0, max: 100, value: 100, "aria-label": t("editing.compare"), oninput: () => (showFilled(this.split), (editor.scene.result.split = Number(this.split.value) / 100)) });
     this.compare = h("label", { class: "sl-edit-compare" }, h("span", { "aria-hidden": "true" }, t("editing.before")), this.split, h("span", { "aria-hidden": "true" }, t("editing.after")));
     this.steps = h("div", { class: "sl-edit-steps" });
     this.buttons = h("div", { class: "sl-edit-buttons" });
@@ -83,6 +85,7 @@ export class EditResult {
     const given = await this.form.request();
     delete given.seed;
     const job = await post("/v1/jobs", given);
+    void keepInputs(job, given);
     this.context.jobStore.add(job);
   });
 
@@ -106,7 +109,7 @@ export class EditResult {
   #renderProgress(job) {
     const running = !isFinished(job);
     const count = this.pictures.of(job.id).length;
-    this.status.textContent = running || !count ? (job.error?.message ?? statusText(job)) : count > 1 ? t("editing.result.of", { at: this.#index + 1, of: count }) : t("editing.result");
+    this.status.textContent = running || !count ? (job.error?.message ?? statusText(job)) : this.#shown?.decision === "block" ? t("picture.blocked") : count > 1 ? t("editing.result.of", { at: this.#index + 1, of: count }) : t("editing.result");
     this.progress.hidden = !running;
     this.progress.setAttribute("aria-valuenow", String(percentDone(job)));
     /** @type {HTMLElement} */ (this.progress.firstElementChild).style.transform = `scaleX(${percentDone(job) / 100})`;
@@ -158,6 +161,7 @@ export class EditResult {
   /** @param {number} share */
   #setSplit(share) {
     this.split.value = String(share * 100);
+    showFilled(this.split);
     this.editor.scene.result.split = share;
   }
 }

@@ -41,14 +41,19 @@ export function statusText(job, showOwner = false) {
 /** Percent of a job that is done, whole. @param {Job} job */
 export const percentDone = (job) => Math.round((job.progress?.fraction ?? 0) * 100);
 
-/** Buttons for an unfinished job: skip a picture, finish with those there are, stop. @param {Job} job @param {import("../core/job_store.js").JobStore} jobStore */
-export function jobButtons({ id, state, kind, request }, jobStore) {
-  const command = (/** @type {"cancel" | "finish" | "skip"} */ name) => withErrorToast(() => jobStore.sendCommand(name, id));
+/** What an unfinished job can be told: skip a picture, finish with those there are, stop. @param {Job} job @returns {{name: "skip" | "finish" | "cancel", icon: "right" | "check" | "stop", label: string}[]} */
+export function jobCommands({ state, kind, request }) {
   const generating = state === "running" && kind === "generate";
-  const unfinished = state === "queued" || state === "running";
-  return [
-    generating && (request.count ?? 1) > 1 && button({ icon: "right", label: t("jobs.skip"), iconOnly: true, onclick: command("skip") }),
-    generating && button({ icon: "check", label: t("jobs.finish"), iconOnly: true, onclick: command("finish") }),
-    unfinished && button({ icon: "stop", label: t(state === "queued" ? "jobs.cancel" : "jobs.stop"), onclick: command("cancel"), class: "sl-button sl-stop" }),
-  ];
+  /** @type {ReturnType<typeof jobCommands>} */
+  const commands = [];
+  if (generating && (request.count ?? 1) > 1) commands.push({ name: "skip", icon: "right", label: t("jobs.skip") });
+  if (generating) commands.push({ name: "finish", icon: "check", label: t("jobs.finish") });
+  if (state === "queued" || state === "running") commands.push({ name: "cancel", icon: "stop", label: t(state === "queued" ? "jobs.cancel" : "jobs.stop") });
+  return commands;
+}
+
+/** Buttons for an unfinished job's commands. @param {Job} job @param {import("../core/job_store.js").JobStore} jobStore */
+export function jobButtons(job, jobStore) {
+  return jobCommands(job).map(({ name, icon, label }) =>
+    button({ icon, label, iconOnly: name !== "cancel", title: label, onclick: withErrorToast(() => jobStore.sendCommand(name, job.id)), ...(name === "cancel" && { class: "sl-button sl-stop" }) }));
 }

@@ -60,7 +60,8 @@ export class OutputSize {
     if (key === this.#rendered) return;
     this.#rendered = key;
     const sizes = { from: formatSize(size), area: formatSize(area), to: formatSize(target) };
-    this.words.textContent = mode === "image" ? imageWords(size, target, current) : t(`editing.size.${mode}${mode === "inpaint" && this.form.values["inpaint.only_masked"] ? ".part" : ""}`, sizes);
+    const stays = mode === "inpaint" && !this.form.values["inpaint.only_masked"] && sameSize(size, target);
+    this.words.textContent = mode === "image" || stays ? imageWords(size, target, current) : t(`editing.size.${mode}${mode === "inpaint" && this.form.values["inpaint.only_masked"] ? ".part" : ""}`, sizes);
     const options = [...(current === CUSTOM ? [{ name: CUSTOM, size: target }] : []), ...choices];
     setChildren(this.select, options.map(({ name, size: offered }) => h("option", { value: name, selected: name === current }, `${choiceName(name)} · ${formatSize(offered)}`)));
     this.select.value = current;

@@ -71,22 +71,34 @@ export class PictureActions {
 
   /** @param {OutputPicture} picture @param {import("../core/popover.js").Place} place */
   openMenu(picture, place) {
-    const hasFile = picture.decision !== "block";
-    const action = (/** @type {typeof ACTIONS[number]} */ { name, icon: image, keys, needsFile }) => ({ icon: image, label: t(`viewer.${name}`), keys, disabled: needsFile && !hasFile, run: () => this.#run(name, picture) });
-    const choice = (/** @type {ChoiceName} */ name) => ({ label: t(`${name}.choose`), keys: CHOICES[name], disabled: !hasFile, run: () => this.#choose(name, picture, place) });
-    openMenu(place, t("viewer.actions"), [
-      { icon: "heart", label: t(this.entries.get(picture.id)?.favourite ? "viewer.favourite.not" : "viewer.favourite"), keys: "f", run: () => this.favourite(picture) },
-      ...ACTIONS.flatMap((each) => [action(each), ...(hasChoices(each.name) ? [choice(each.name)] : [])]),
-      { icon: "compare", label: t(picture.parent_id ? "viewer.compare.source" : "viewer.compare"), keys: "b", disabled: !hasFile, run: () => this.compare(picture) },
-      { icon: "download", label: t("viewer.download"), keys: "d", disabled: !hasFile, run: () => this.#download(picture) },
-      { icon: "fit", label: t("jobs.open"), keys: "Enter", run: () => this.stage.open(picture) },
-      { icon: "trash", label: t("viewer.delete"), keys: "Delete", run: () => this.remove(picture) },
-    ]);
+    openMenu(place, t("viewer.actions"), this.menuItems(picture, place, { open: () => this.stage.open(picture), compare: () => this.compare(picture) }));
+  }
+
+  /**
+   * The actions on a picture, for a menu; without a file there are few.
+   * @param {OutputPicture} picture
+   * @param {import("../core/popover.js").Place} place
+   * @param {{open: () => unknown, compare: () => unknown}} calls
+   * @returns {import("../core/popover.js").MenuItem[]}
+   */
+  menuItems(picture, place, { open, compare }) {
     void this.#loadFavourite(picture);
+    const hasFile = picture.decision !== "block";
+    const action = (/** @type {typeof ACTIONS[number]} */ { name, icon: image, keys }) => ({ icon: image, label: t(`viewer.${name}`), keys, run: () => this.#run(name, picture) });
+    const choice = (/** @type {ChoiceName} */ name) => ({ label: t(`${name}.choose`), keys: CHOICES[name], run: () => this.#choose(name, picture, place) });
+    const item = (/** @type {import("../core/popover.js").MenuItem} */ made, needsFile = true) => (hasFile || !needsFile ? [made] : []);
+    return [
+      ...item({ icon: "heart", label: t(this.entries.get(picture.id)?.favourite ? "viewer.favourite.not" : "viewer.favourite"), keys: "f", run: () => this.favourite(picture) }),
+      ...ACTIONS.filter(({ needsFile }) => hasFile || !needsFile).flatMap((each) => [action(each), ...(hasChoices(each.name) ? [choice(each.name)] : [])]),
+      ...item({ icon: "compare", label: t(picture.parent_id ? "viewer.compare.source" : "viewer.compare"), keys: "b", run: compare }),
+      ...item({ icon: "download", label: t("viewer.download"), keys: "d", run: () => this.#download(picture) }),
+      ...item({ icon: "fit", label: t("jobs.open"), keys: "Enter", run: open }, false),
+      ...item({ icon: "trash", label: t("viewer.delete"), keys: "Delete", run: () => this.remove(picture) }, false),
+    ];
   }
 
   favourite(picture = this.picture) {
-    if (picture) void this.#toggleFavourite(picture.id);
+    if (picture && picture.decision !== "block") void this.#toggleFavourite(picture.id);
   }
 
   #toggleFavourite = withErrorToast(async (/** @type {string} */ id) => {
@@ -136,11 +148,10 @@ export class PictureActions {
     const { picture } = this;
     if (!picture) return;
     const hasFile = picture.decision !== "block";
-    for (const each of this.#needFile) each.toggleAttribute("disabled", !hasFile);
-    this.link.hidden = !hasFile;
+    for (const each of [...this.#needFile, ...this.#hearts]) each.hidden = !hasFile;
     this.link.href = fileUrl(picture.id);
     this.link.download = picture.id;
-    this.compareButton.hidden = !picture.parent_id;
+    this.compareButton.hidden = !picture.parent_id || !hasFile;
     this.compareButton.setAttribute("aria-pressed", String(this.stage.isCompared(picture)));
     for (const heart of this.#hearts) heart.setAttribute("aria-pressed", String(!!this.entries.get(picture.id)?.favourite));
     void this.#loadFavourite(picture);

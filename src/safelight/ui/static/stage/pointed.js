@@ -1,4 +1,4 @@
-// Which picture of the stage the mouse or the focus is on, and when its menu is asked for: by a right click, the context menu key, or a finger that stays.
+// Which picture of the stage the mouse or the focus is on, and when a menu is asked for: by a right click, the context menu key, or a finger that stays.
 
 const LONG_PRESS = { time: 500, distance: 10 }; // milliseconds, and CSS pixels that the finger may move
 
@@ -14,7 +14,15 @@ export function trackPointed(area, { onpoint, onmenu }) {
   area.addEventListener("pointerleave", () => onpoint(focusedCell(":focus-visible")));
   area.addEventListener("focusin", ({ target }) => onpoint(cellOf(target)));
   area.addEventListener("focusout", ({ relatedTarget }) => onpoint(cellOf(relatedTarget) ?? area.querySelector(/** @type {"div"} */ (".sl-slot[data-picture]:hover"))));
+  trackMenu(area, cellOf, onmenu);
+}
 
+/**
+ * @param {HTMLElement} area
+ * @param {(target: EventTarget | null) => HTMLElement | null} cellOf  what has a menu
+ * @param {(cell: HTMLElement, place: import("../core/popover.js").Place) => void} onmenu  called when it is asked for
+ */
+export function trackMenu(area, cellOf, onmenu) {
   let timer = 0, pressed = { x: 0, y: 0 }, held = false;
   const open = (/** @type {HTMLElement} */ cell, /** @type {import("../core/popover.js").Place} */ place) => {
     clearTimeout(timer);

@@ -18,6 +18,7 @@ import { trackPointed } from "./pointed.js";
 /** @typedef {import("./strip.js").Selection} Selection */
 
 const GAP = 8; // CSS pixels between two pictures
+const UNKNOWN_SIDE = 512; // pixels of a picture to come whose size is not known
 const MAX_PLACEHOLDERS = 24; // for pictures that are still to come
 const FULL_SIZE = 0.9; // from this share of its own size on, a picture is shown from its file and not from a thumbnail
 
@@ -35,13 +36,14 @@ export class Stage {
   /**
    * @param {import("../types").PageContext} context
    * @param {import("../core/job_pictures.js").JobPictures} pictures
-   * @param {{largestThumbnail: number, onselect: (selection: Selection) => void}} options  largestThumbnail: pixels; onselect: called when
-   *   the user selects a picture, or all of a job
+   * @param {{largestThumbnail: number, sizeOf: (checkpoint: string | null | undefined) => import("./layout.js").Size | null, onselect: (selection: Selection) => void}} options
+   *   largestThumbnail: pixels; sizeOf: a checkpoint's own size, if it is known; onselect: called when the user selects a picture, or all of a job
    */
-  constructor(context, pictures, { largestThumbnail, onselect }) {
+  constructor(context, pictures, { largestThumbnail, sizeOf, onselect }) {
     this.context = context;
     this.pictures = pictures;
     this.largestThumbnail = largestThumbnail;
+    this.sizeOf = sizeOf;
     this.onselect = onselect;
     this.title = h("h3", { class: "sl-stage-title" });
     this.status = h("p", { class: "sl-stage-status" });
@@ -266,7 +268,14 @@ export class Stage {
     const { request, kind } = /** @type {Job} */ (this.#job);
     const source = kind === "upscale" ? this.#source : null;
     if (source) return { width: Math.round(source.width * request.by), height: Math.round(source.height * request.by) };
-    return { width: request.width ?? 512, height: request.height ?? 512 };
+    const own = this.#checkpointSize;
+    return { width: request.width ?? own?.width ?? UNKNOWN_SIDE, height: request.height ?? own?.height ?? UNKNOWN_SIDE };
+  }
+
+  /** The own size of the checkpoint that generates; null: not known, or nothing is generated. */
+  get #checkpointSize() {
+    const job = this.#job;
+    return job?.kind === "generate" ? this.sizeOf(job.request.checkpoint) : null;
   }
 
   /** The URL of the source that a picture is compared with. @param {OutputPicture | null} picture @param {number} width  CSS pixels */
@@ -283,7 +292,7 @@ export class Stage {
     this.scaleButton.title = t(this.#filling ? "jobs.scale.limit" : "jobs.scale.fill");
     this.scaleButton.disabled = fitting <= MAX_ENLARGEMENT;
     this.scaleButton.setAttribute("aria-pressed", String(this.#filling));
-    this.scaleButton.hidden = !this.#pictures.length && !this.#job?.request.width; // the size is the checkpoint's, which a picture will tell
+    this.scaleButton.hidden = !this.#pictures.length && !this.#job?.request.width && !this.#checkpointSize; // a picture will tell it
   }
 
   #toggleFilling() {

@@ -5,6 +5,7 @@ import { isFinished } from "../core/job_store.js";
 import { thumbnailUrl } from "../core/picture.js";
 import { t } from "../core/text.js";
 import { jobTitle, percentDone, statusText } from "./job_status.js";
+import { trackMenu } from "./pointed.js";
 
 /** @typedef {import("../types").Job} Job */
 /** @typedef {import("../types").OutputPicture} OutputPicture */
@@ -24,9 +25,10 @@ export class Strip {
   /**
    * @param {import("../types").PageContext} context
    * @param {import("../core/job_pictures.js").JobPictures} pictures
-   * @param {(selection: Selection) => void} onselect  called when the user selects a job or a picture
+   * @param {{onselect: (selection: Selection) => void, onmenu: (selection: Selection, place: import("../core/popover.js").Place) => void}} calls
+   *   when the user selects a job or a picture, and when its menu is asked for
    */
-  constructor(context, pictures, onselect) {
+  constructor(context, pictures, { onselect, onmenu }) {
     this.context = context;
     this.pictures = pictures;
     this.onselect = onselect;
@@ -34,6 +36,11 @@ export class Strip {
     this.element = h("div", { class: "sl-strip", role: "region", "aria-label": t("jobs.title") }, this.list);
     this.element.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
     this.element.addEventListener("keydown", (event) => this.#onKeyDown(event));
+    trackMenu(this.element, (target) => (target instanceof Element ? target.closest(/** @type {"button"} */ (".sl-strip-picture")) : null), (button, place) => {
+      const jobId = /** @type {HTMLElement | null} */ (button.closest(".sl-strip-job"))?.dataset.job ?? "";
+      const picture = pictures.of(jobId).find(({ id }) => id === button.dataset.picture);
+      onmenu({ jobId, index: picture?.index ?? null }, place);
+    });
     pictures.subscribe((jobId) => this.#items.get(jobId)?.renderPictures(this.#selection));
     context.jobStore.subscribe((change) => {
       if (change.type === "jobs" || change.type === "job") this.render();

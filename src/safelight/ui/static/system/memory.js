@@ -16,7 +16,7 @@ const TABLE_ROWS = 12; // over the hour
 export function memoryView() {
   const summaryText = h("p", { class: "sl-hint", id: "sl-system-memory-says" }, t("system.loading"));
   const chartBox = h("div", { class: "sl-system-chart" });
-  const table = h("div", { class: "sl-system-table" });
+  const table = h("div", { class: "sl-system-table", tabindex: 0, role: "region", "aria-label": t("system.memory.title") });
   /** @type {History | null} */
   let current = null;
   const tableToggle = h("details", { hidden: true, ontoggle: () => current && tableToggle.open && setChildren(table, asTable(current.samples)) },

@@ -157,7 +157,7 @@ function asPeaks({ name, stages = [], shortages = 0 }) {
   return h("div", {},
     h("h3", {}, t("system.plan.last", { worker: name })),
     shortages > 0 && h("p", { class: "sl-plan-short" }, t("system.plan.short", { n: shortages })),
-    stages.length > 0 && h("div", { class: "sl-system-table" }, h("table", {},
+    stages.length > 0 && h("div", { class: "sl-system-table", tabindex: 0, role: "region", "aria-label": t("system.plan.last", { worker: name }) }, h("table", {},
       h("thead", {}, h("tr", {}, ["stage", "planned", "measured", "difference"].map((column) => h("th", { scope: "col" }, t(`system.plan.column.${column}`))))),
       families.map((family) => h("tbody", {},
         h("tr", {}, h("th", { scope: "rowgroup", colspan: 4 }, family)),

@@ -45,7 +45,7 @@ export function makeElements(handlers) {
   const picture = h("div", { class: "sl-viewer-picture" }, parts.thumbnail, parts.image);
   const stage = h("div", { class: "sl-viewer-stage" }, picture, parts.notice, parts.previous, parts.next, zoomButtons);
   const all = [h("header", { class: "sl-viewer-bar" }, parts.count, tools), h("div", { class: "sl-viewer-body" }, stage, panel)];
-  return { ...parts, panel, picture, stage, all };
+  return { ...parts, zoomButtons, panel, picture, stage, all };
 }
 
 /** The small button beside an action's that asks how. @param {import("../actions/list.js").ChoiceName} name @param {(place: HTMLElement) => void} open */

@@ -1,0 +1,37 @@
+// The pictures and masks that this browser's jobs started from, by job: the server deletes them when the job ends, and "same seed" and "vary" need them.
+
+import { transact } from "../core/database.js";
+
+/** @typedef {{owner: string, init_image: string | null, mask: string | null}} Inputs  files in base64; init_image: null if it is the parent's */
+
+const DATABASE = "safelight.inputs", STORE = "jobs";
+const MAX_JOBS = 50;
+const MAX_LENGTH = 64 << 20; // characters of one job's
+
+/** Keep the inputs of a job. @param {{id: string, owner: string}} job @param {import("../types").Fields & {parent?: string | null}} request */
+export async function keepInputs({ id, owner }, { init_image, mask, parent }) {
+  const isParents = !!parent || init_image?.startsWith("gallery:");
+  /** @type {Inputs} */
+  const inputs = { owner, init_image: isParents ? null : (init_image ?? null), mask: mask ?? null };
+  const length = (inputs.init_image?.length ?? 0) + (inputs.mask?.length ?? 0);
+  if (!length || length > MAX_LENGTH) return;
+  try {
+    await transact(DATABASE, STORE, "readwrite", (store) => {
+      store.put(inputs, id);
+      const keys = store.getAllKeys();
+      keys.onsuccess = () => keys.result.slice(0, -MAX_JOBS).forEach((key) => store.delete(key)); // the ids of older jobs are smaller
+    });
+  } catch {
+    // A private window, or no space: such a picture cannot be generated again.
+  }
+}
+
+/** The inputs of a job; null: this browser does not have them. @param {string} id @param {string} owner @returns {Promise<Inputs | null>} */
+export async function inputsOf(id, owner) {
+  /** @type {Inputs | undefined} */
+  const found = await transact(DATABASE, STORE, "readonly", (store) => store.get(id)).catch(() => undefined);
+  return found?.owner === owner ? found : null;
+}
+
+/** Forget all inputs. */
+export const clearInputs = () => transact(DATABASE, STORE, "readwrite", (store) => store.clear());
