@@ -1,4 +1,4 @@
-"""Compile a form of a checkpoint's network in a process of its own, at the lowest priority.
+"""Compile a form of a checkpoint's network in a process of its own, at a low priority.
 
 Tracing takes as much time as several steps and holds Python's lock all the while, so a thread would stop the pictures
 that are generated meanwhile. ``python -m safelight.generation.compile_child`` reads a JSON object from standard input
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.runtime.compilation.store import Wanted
 
-LOWEST_PRIORITY = 19
+LOW_PRIORITY = 10
+"""The niceness of a child that nobody waits for: it takes a tenth of a core's time where a picture needs all of it."""
 COPIES = 2.5
 """The child has the weights twice: in the eager network, and packed for the engine."""
 LIBRARY_BYTES = 2**30
@@ -39,14 +40,17 @@ class ChildCompiler:
     Args:
         settings: The data directory, the folders of models, the precisions.
         checkpoint: The checkpoint.
-        nice: The niceness of the child.
     """
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, nice: int = LOWEST_PRIORITY) -> None:
-        self._settings, self._checkpoint, self._nice = settings, checkpoint, nice
+    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
+        self._settings, self._checkpoint = settings, checkpoint
 
-    def __call__(self, wanted: Wanted) -> None:
+    def __call__(self, wanted: Wanted, urgent: bool) -> None:
         """Convert a form and leave it on disk.
+
+        Args:
+            wanted: The form.
+            urgent: Whether somebody waits for it, so that the priority is not lowered.
 
         Raises:
             MemoryBudgetError: The memory that is free now is too small.
@@ -57,7 +61,7 @@ class ChildCompiler:
             raise MemoryBudgetError(
                 f"Compiling the {wanted.name} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
             )
-        body = json.dumps(self._body(wanted))
+        body = json.dumps(self._body(wanted) | {"nice": 0 if urgent else LOW_PRIORITY})
         child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
@@ -94,7 +98,6 @@ class ChildCompiler:
             "tensors": base64.b64encode(save(tensors)).decode(),
             "plan": asdict(wanted.plan),
             "least_speedup": wanted.least_speedup,
-            "nice": self._nice,
             "parent": os.getpid(),
         }
 

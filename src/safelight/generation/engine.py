@@ -159,12 +159,19 @@ class Engine:
         parts = self._describe(self.checkpoint(name))
         if not self._placer.can_be_resident(parts):
             return  # its networks are in memory one after the other
+        forms = threading.Thread(target=self._preload_forms, args=(parts,))
+        forms.start()  # engines compile without Python's lock, while weights are read
         with self._lease_networks(parts):
             pass  # loaded; the lease ends, and they stay in memory
+        forms.join()
+
+    def _preload_forms(self, parts: CheckpointParts) -> None:
+        """Load the compiled forms that were used last for a checkpoint from the disk."""
         policy = self._policy()
         for component, source in parts.sources.items():
-            if policy.considers(component) and not source.key.form:
-                self._forms.preload(source.key, policy.preferred(component, source.key.dtype))
+            if policy.considers(component):
+                plan = policy.preferred(component, source.key.dtype)
+                self._forms.preload(source.key, plan)
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.

@@ -23,8 +23,10 @@ class Recorded:
     def __init__(self, error: Exception | None = None) -> None:
         self.shapes: list[str] = []
         self.error = error
+        self.urgent: bool | None = None
 
-    def __call__(self, wanted: Wanted) -> None:
+    def __call__(self, wanted: Wanted, urgent: bool) -> None:
+        self.urgent = urgent
         self.shapes.append(wanted.call.place)
         if self.error is not None:
             raise self.error
@@ -46,6 +48,7 @@ def test_a_form_that_could_not_be_made_is_not_tried_again(store: FormStore) -> N
         store.request(wanted(convert))
         assert store.wait(30)
     assert convert.shapes == ["1x4"]
+    assert convert.urgent is False
     assert store.problem(wanted(convert)) == "no"
 
 
@@ -87,5 +90,7 @@ def test_a_stopped_store_begins_nothing(store: FormStore) -> None:
 
 
 def test_making_now_names_the_component(store: FormStore) -> None:
+    convert = Recorded(BackendError("no"))
     with pytest.raises(BackendError, match="openvino cannot run the unet: no"):
-        store.make(wanted(Recorded(BackendError("no"))))
+        store.make(wanted(convert))
+    assert convert.urgent is True

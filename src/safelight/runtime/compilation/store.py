@@ -22,8 +22,8 @@ from safelight.runtime.compile_cache import CompileCache, FormKey, StoredForm
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.pool import ModelPool
 
-Convert = Callable[["Wanted"], None]
-"""Converts a form and leaves it on disk; it takes its time, and raises SafelightError."""
+Convert = Callable[["Wanted", bool], None]
+"""Converts a form and leaves it on disk; the second argument says whether somebody waits. It raises SafelightError."""
 
 MADE_AT_ONCE = 6
 """So many forms of a network are made as soon as they are asked for."""
@@ -154,7 +154,7 @@ class FormStore:
             BackendError: It cannot be made; the error names the component.
         """
         try:
-            wanted.convert(wanted)
+            wanted.convert(wanted, True)
         except SafelightError as error:
             raise BackendError(f"{wanted.plan.backend} cannot run the {wanted.name}: {error}") from error
 
@@ -263,7 +263,7 @@ class FormStore:
     def _make_and_load(self, wanted: Wanted) -> None:
         try:
             if self.cache.find(wanted.key) is None:
-                wanted.convert(wanted)
+                wanted.convert(wanted, False)
             source = self._source(wanted)
             if source is not None:
                 self._pool.load(source, wait=False)
