@@ -260,6 +260,20 @@ def test_the_starters_pictures_by_the_default_backend_are_exact(
     assert np.abs(to_array(eager).astype(int) - to_array(compiled)).max() <= 2
 
 
+def test_the_default_backend_uses_no_form_that_is_hardly_faster(
+    compiled: Engine, request_of: RequestOf, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: FASTER)
+    monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e9)
+    for preloaded in (False, True):
+        engine = engine_of("auto")
+        if preloaded:
+            engine.preload(request_of().checkpoint)
+        assert generate(engine, request_of()).record.machine.backend == "eager"
+        assert all("times as fast as the eager network" in each for each in engine.forms.problems.values())
+        assert len(engine.forms.problems) == 2
+
+
 @pytest.mark.usefixtures("measured_faster")
 def test_the_default_backend_stays_eager_where_a_network_cannot_be_compiled(
     engine_of: EngineOf, request_of: RequestOf, compiler: InProcess, tmp_path: Path

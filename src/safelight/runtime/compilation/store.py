@@ -74,10 +74,12 @@ class LoadedForm:
     Args:
         form: Computes.
         result: The structure of its results.
+        speedup: How many times as fast as the eager network it was when it was made.
     """
 
     form: CompiledForm
     result: Structure
+    speedup: float
 
 
 class FormStore:
@@ -124,6 +126,9 @@ class FormStore:
             self._note_problem(wanted, str(error))
             return None
         loaded: LoadedForm = component.network
+        if loaded.speedup < wanted.least_speedup:
+            self._note_slow(wanted, loaded.speedup)
+            return None
         return loaded
 
     def request(self, wanted: Wanted) -> None:
@@ -215,7 +220,7 @@ class FormStore:
         if stored is None:
             return None
         if stored.speedup < wanted.least_speedup:
-            self._note_problem(wanted, f"it is {stored.speedup:.2f} times as fast as the eager network")
+            self._note_slow(wanted, stored.speedup)
             return None
         return self._stored_source(wanted.key, wanted.plan, stored)
 
@@ -238,7 +243,10 @@ class FormStore:
             raise BackendError(f"{plan} cannot load it: {first}") from error
         with self._lock:
             self._loaded[key.digest, key.dtype] = plan.backend
-        return Component(_pool_key(key, plan), LoadedForm(form, stored.result), form.nbytes)
+        return Component(_pool_key(key, plan), LoadedForm(form, stored.result, stored.speedup), form.nbytes)
+
+    def _note_slow(self, wanted: Wanted, speedup: float) -> None:
+        self._note_problem(wanted, f"it is {speedup:.2f} times as fast as the eager network")
 
     def _note_problem(self, wanted: Wanted, problem: str) -> None:
         _log.warning("%s stays eager: %s", wanted, problem)
