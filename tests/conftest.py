@@ -107,6 +107,8 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("SAFELIGHT_HOME", str(tmp_path_factory.mktemp("unused-home")))
         patch.setenv("SAFELIGHT_HASH_MODELS", "false")  # digests that appear at some time make lists differ
+        # Tests that are not about compiled forms compare pictures bit by bit; compiling takes both cores for seconds.
+        patch.setenv("SAFELIGHT_GENERATION_BACKEND", "eager")
         patch.setenv("SAFELIGHT_WEB_UI", "false")  # Gradio takes seconds to load; tests/ui turns it on
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setattr(socket.socket, "connect", socket.socket.connect)

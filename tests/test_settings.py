@@ -26,6 +26,7 @@ def write(folder: Path, toml: str) -> None:
 def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAFELIGHT_WEB_UI")  # which the tests turn off
     monkeypatch.delenv("SAFELIGHT_HASH_MODELS")
+    monkeypatch.delenv("SAFELIGHT_GENERATION_BACKEND")
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
         "database": SecretStr(""),
@@ -43,7 +44,8 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "generation_precision": "auto",
         "text_encoder_precision": "auto",
         "vae_precision": "auto",
-        "generation_backend": "eager",
+        "generation_backend": "auto",
+        "compile_cache_bytes": 17_179_869_184,
         "memory_budget": 0,
         "memory_steps": ("phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"),
         "model_folders": (),

@@ -162,8 +162,15 @@ class Settings(BaseSettings):
         description="Arithmetic of checkpoints' autoencoders; auto: generation_precision, or the family's.",
     )
     generation_backend: str = Field(
-        "eager",
-        description="What computes checkpoints: eager, which is PyTorch as it is, or one of a plug-in.",
+        "auto",
+        description="What computes checkpoints: eager, which is PyTorch as it is; openvino, which compiles a form of "
+        "each network for each size; auto, where a measurement on this machine decides; or one of a plug-in.",
+    )
+    compile_cache_bytes: int = Field(
+        16 * 1024**3,
+        ge=0,
+        description="Bytes that compiled forms of networks may take in the cache folder; the least recently used ones "
+        "are deleted beyond it.",
     )
     memory_budget: int = Field(
         0,

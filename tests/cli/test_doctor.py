@@ -20,6 +20,9 @@ def test_everything_works(safelight):
     assert ran.json_body["settings"]["backend"] == "onnxruntime"
     found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
     assert re.fullmatch(r"on \S+ in (fp32|fp16), \d+ threads?", found["drawing"])
+    assert re.match(
+        r"eager runs the networks, as the setting .*; \d+ compiled forms? on disk", found["backend"]
+    )
     assert re.match(r"Safelight's starter, \d+ MB in fp16, ", found["checkpoint starter"])
     assert re.match(
         r"starter at 128x128 fits: at most 0\.\d+ GB of .* on \S+ in fp\d+; all networks", found["memory"]

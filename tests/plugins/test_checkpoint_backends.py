@@ -120,9 +120,8 @@ def test_it_computes_the_starters_u_net_and_the_record_says_so(engine_of: MakeEn
     assert eager.record.machine.backend == "eager"
     assert picture.record.machine.backend == engine.machine.backend == "toy"
     ours, theirs = picture.record.to_dict(), eager.record.to_dict()
-    assert theirs["notes"] == []
-    assert ours.pop("notes") == ["The backend eager ran text_encoder and vae."]
-    assert ours | {"machine": {**ours["machine"], "backend": "eager"}, "notes": []} == theirs
+    assert ours["machine"].pop("other_backends") == {"text_encoder": "eager", "vae": "eager"}
+    assert ours | {"machine": {**ours["machine"], "backend": "eager"}} == theirs
 
 
 def test_the_record_of_a_picture_with_an_eager_denoiser_names_the_backend_of_the_others(
@@ -130,9 +129,9 @@ def test_the_record_of_a_picture_with_an_eager_denoiser_names_the_backend_of_the
 ) -> None:
     (eager,), (picture,) = engine_of().generate(REQUEST), engine_of("toy-decoder").generate(REQUEST)
     assert not np.array_equal(np.asarray(picture.image), np.asarray(eager.image))
-    assert picture.record.machine == eager.record.machine
-    assert picture.record.notes == ("The backend toy-decoder ran vae.",)
-    assert eager.record.notes == ()
+    assert picture.record.machine.other_backends == {"vae": "toy-decoder"}
+    assert picture.record.machine.model_copy(update={"other_backends": {}}) == eager.record.machine
+    assert picture.record.notes == eager.record.notes == ()
 
 
 def test_it_works_with_modifiers_that_do_not_patch_the_network(engine_of: MakeEngine) -> None:
@@ -244,7 +243,7 @@ def test_a_backend_without_the_precision_is_refused(tmp_path: Path) -> None:
 def test_a_backend_for_classifiers_runs_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="onnxruntime does not run checkpoints") as caught:
         Engine(Settings(home=tmp_path, device="cpu", generation_backend="onnxruntime"))
-    assert "eager and toy and patchable" in caught.value.hint
+    assert "openvino and eager and toy and patchable" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["toy", "eager"])

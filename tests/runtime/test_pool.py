@@ -660,3 +660,32 @@ def test_the_estimate_stays_reserved_while_a_larger_component_waits_for_the_diff
         holder.result(60)
         user.result(60)
     assert seen == [70]
+
+
+def test_without_waiting_a_lease_that_does_not_fit_beside_others_is_refused_at_once() -> None:
+    a, b, c = sources(loader := Loader())
+    pool = ModelPool(200)
+    pool.load(c)
+    with pool.lease([a]):
+        with pool.lease([b], wait=False):  # c is idle, and evicted
+            assert names(pool) == "ab"
+            assert not pool.has_room(1)
+            with pytest.raises(MemoryBudgetError):
+                pool.load(c, wait=False)
+        assert pool.has_room(100)
+        assert not pool.has_room(101)
+    assert loader.loaded == ["c", "a", "b"]
+
+
+def test_a_component_may_come_to_take_less_and_more_memory() -> None:
+    a, b, c = sources(Loader())
+    pool = ModelPool(200)
+    pool.load(a, b)
+    pool.resize(b.key, 10)
+    assert pool.loaded_bytes == 110
+    pool.resize(b.key, 100)
+    with pool.lease([b]):
+        pool.resize(b.key, 150)  # the idle one gives way
+    assert names(pool) == "b"
+    pool.resize(c.key, 150)  # which is not in memory
+    assert pool.loaded_bytes == 150

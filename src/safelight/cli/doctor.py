@@ -100,7 +100,7 @@ def _checks(settings: Settings, versions: dict[str, str | None]) -> Iterator[Che
     yield _check_home(settings.home)
     yield _check_disk(settings.home)
     yield _check_classifier(settings)
-    yield _check_generation(settings)
+    yield from _check_generation(settings)
     yield from _check_checkpoints(settings)
     yield from _check_queue(settings)
 
@@ -137,18 +137,31 @@ def _check_classifier(settings: Settings) -> Check:
     return Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
 
 
-def _check_generation(settings: Settings) -> Check:
-    """The device and the precision that generation uses here."""
+def _check_generation(settings: Settings) -> Iterator[Check]:
+    """The device and the precision that generation uses here, and the backends with the reasons for them."""
     from safelight.errors import SafelightError
+    from safelight.generation.backend_choice import explain_choice
+    from safelight.generation.compiling import compile_cache
+    from safelight.generation.devices import find_device
+    from safelight.runtime.compilation.speed import known_speeds
     from safelight.studio import Studio
 
     try:
         machine = Studio(settings).engine.machine
     except SafelightError as error:
-        return _broken_check("drawing", error)
+        yield _broken_check("drawing", error)
+        return
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     precision = "each family's precisions" if machine.precision == "auto" else machine.precision
-    return Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
+    runs = explain_choice(
+        machine.backend, machine.precision, find_device(machine.device), known_speeds(settings.cache_folder)
+    )
+    cache = compile_cache(settings)
+    forms = (
+        f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
+    )
+    yield Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
+    yield Check("backend", "ok", f"{runs}; {forms}")
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""``safelight models``: list, show, pull, adopt, convert, quantize and remove checkpoints and classifiers."""
+"""``safelight models``: list, show, pull, adopt, convert, quantize, compile and remove models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight.cli import remote
+from safelight.cli.compile import compile_checkpoint
 from safelight.cli.console import JsonOption, byte_progress, print_json, print_line, print_stderr, printable
 from safelight.cli.quantize import quantize
 from safelight.errors import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
-app = typer.Typer(help="List, show, pull, adopt, convert, quantize and remove models.")
+app = typer.Typer(help="List, show, pull, adopt, convert, quantize, compile and remove models.")
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
 ]
@@ -420,6 +421,7 @@ def convert(
 
 
 app.command()(quantize)
+app.command("compile")(compile_checkpoint)
 
 
 @app.command()

@@ -26,7 +26,11 @@ from safelight.errors import (
     RunStoppedError,
 )
 from safelight.generation.artifact import Artifact
+from safelight.generation.autoencoder import decodes_with_mask
+from safelight.generation.backend_choice import BackendPolicy, check_device
 from safelight.generation.canvas.init_image import check_inputs
+from safelight.generation.compile_child import ChildCompiler
+from safelight.generation.compiling import compile_cache
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.devices import find_device, free_memory
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
@@ -59,8 +63,12 @@ from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
-from safelight.runtime.backends import checkpoint_backend
+from safelight.runtime.backends import AUTO as AUTO_BACKEND
+from safelight.runtime.backends import EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
+from safelight.runtime.compilation.speed import known_speeds
+from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
@@ -68,11 +76,14 @@ from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.meter import StageMeter
-from safelight.runtime.memory_plan.phases import Phases
+from safelight.runtime.memory_plan.phases import Phases, in_memory
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
 
+RELEASED = ("unet", "transformer", "vae")
+"""The networks whose weights are released while compiled forms compute everything; pipelines use parts of text
+encoders by themselves."""
 PAUSE_POLL_INTERVAL = 0.05
 """Seconds between two checks whether a paused picture may go on."""
 
@@ -84,6 +95,7 @@ class Engine:
         settings: Device, precision, backend, memory budget, data directory.
         pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
         read_free: Returns the bytes that are free on a device now.
+        compiler: Makes what converts compiled forms of a checkpoint's networks.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
@@ -94,12 +106,14 @@ class Engine:
         settings: Settings,
         pool: ModelPool | None = None,
         read_free: Callable[[torch.device], int] = free_memory,
+        compiler: Callable[[Settings, Checkpoint], Convert] = ChildCompiler,
     ) -> None:
-        self._settings, self._read_free = settings, read_free
+        self._settings, self._read_free, self._compiler = settings, read_free, compiler
         self._device = find_device(settings.device)
         self._precision = default_precision(settings, self._device)
         known = None if self._precision == AUTO else self._precision
-        self._backend = checkpoint_backend(settings.generation_backend, known)
+        self._backend = _eager_backend(settings.generation_backend, known)
+        check_device(settings.generation_backend, self._device)
         self._pool = pool or ModelPool(0)
         self._pool.budget = self._find_budget()
         self._digests = FileDigests(settings.cache_folder)
@@ -114,6 +128,7 @@ class Engine:
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
+        self._forms = FormStore(self._pool, compile_cache(settings))
 
     @property
     def memory_budget(self) -> int:
@@ -124,6 +139,11 @@ class Engine:
     def memory(self) -> DeviceMemory:
         """The device, and what of its memory networks and a picture may take now."""
         return self._placer.memory()
+
+    @property
+    def forms(self) -> FormStore:
+        """The compiled forms of networks."""
+        return self._forms
 
     @property
     def shortages(self) -> int:
@@ -139,8 +159,19 @@ class Engine:
         parts = self._describe(self.checkpoint(name))
         if not self._placer.can_be_resident(parts):
             return  # its networks are in memory one after the other
+        forms = threading.Thread(target=self._preload_forms, args=(parts,))
+        forms.start()  # engines compile without Python's lock, while weights are read
         with self._lease_networks(parts):
             pass  # loaded; the lease ends, and they stay in memory
+        forms.join()
+
+    def _preload_forms(self, parts: CheckpointParts) -> None:
+        """Load the compiled forms that were used last for a checkpoint from the disk."""
+        policy = self._policy()
+        for component, source in parts.sources.items():
+            if policy.considers(component):
+                plan = policy.preferred(component, source.key.dtype)
+                self._forms.preload(source.key, plan)
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
@@ -186,7 +217,7 @@ class Engine:
         return Machine(
             device=str(self._device),
             precision=self._precision,
-            backend=self._backend.name,
+            backend=self._settings.generation_backend,
             threads=torch.get_num_threads(),
         )
 
@@ -231,6 +262,7 @@ class Engine:
         *,
         unbatched: bool = False,
         skip: Collection[int] = (),
+        recorded: Machine | None = None,
     ) -> Iterator[Artifact]:
         """Generate a request's pictures in order; everything that can be checked is checked before the first one.
 
@@ -242,6 +274,8 @@ class Engine:
             unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads
                 still take turns.
             skip: Indices of pictures that are not needed.
+            recorded: What the record of a picture says that it ran on: the same backends compute it again. It waits
+                until they are compiled.
 
         Raises:
             RequestError: The checkpoint does not support a value.
@@ -251,17 +285,44 @@ class Engine:
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
-        yield from self.start(request, watcher, unbatched=unbatched).artifacts(skip)
+        run = self.start(request, watcher, unbatched=unbatched, recorded=recorded)
+        yield from run.artifacts(skip)
+
+    def wanted_forms(self, request: GenerationRequest) -> list[Wanted]:
+        """The compiled forms that a request's pictures use: those of all calls of one step, which is computed eagerly.
+
+        Raises:
+            SafelightError: As in ``generate``.
+        """
+        found: dict[ComponentKey, Wanted] = {}
+
+        def collect(wanted: Wanted) -> None:
+            found.setdefault(wanted.pool_key, wanted)
+
+        one_step = request.model_copy(update={"steps": 1, "count": 1})
+        policy = replace(self._policy(), collect=collect)
+        self._start(one_step, Watcher(), unbatched=True, policy=policy).generate(0)
+        return list(found.values())
 
     def start(
-        self, request: GenerationRequest, watcher: Watcher | None = None, *, unbatched: bool = False
+        self,
+        request: GenerationRequest,
+        watcher: Watcher | None = None,
+        *,
+        unbatched: bool = False,
+        recorded: Machine | None = None,
     ) -> Run:
         """Check and plan a request; returns a run that generates its pictures. The arguments are those of ``generate``.
 
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
-        watcher = self._release_lock_around(watcher or Watcher())
+        return self._start(request, watcher or Watcher(), unbatched=unbatched, policy=self._policy(recorded))
+
+    def _start(
+        self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy
+    ) -> Run:
+        watcher = self._release_lock_around(watcher)
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
@@ -282,7 +343,7 @@ class Engine:
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
-            lease=lambda: self._lease_placed(placement, upscaler, networks),
+            lease=lambda: self._lease_placed(placement, upscaler, networks, policy),
             step_down=lambda: self._placer.step_down(placement),
             init_image=init_image,
             mask=mask,
@@ -375,17 +436,26 @@ class Engine:
         return replace(source, nbytes=component.nbytes)
 
     def _lease_placed(
-        self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
+        self,
+        placement: Placement,
+        upscaler: Upscaler | _UpscalerNetwork | None,
+        networks: NetworkSources,
+        policy: BackendPolicy,
     ) -> AbstractContextManager[Components]:
         """The networks for one picture, as its placement says; with less of them after a shortage."""
         if placement.is_short:
             self._placer.step_down(placement)
-        lease = self._lease_phases if placement.in_phases else self._lease
-        return lease(placement, upscaler, networks)
+        if placement.in_phases:
+            return self._lease_phases(placement, upscaler, networks)
+        return self._lease(placement, upscaler, networks, policy)
 
     @contextmanager
     def _lease(
-        self, placement: Placement, upscaler: Upscaler | _UpscalerNetwork | None, networks: NetworkSources
+        self,
+        placement: Placement,
+        upscaler: Upscaler | _UpscalerNetwork | None,
+        networks: NetworkSources,
+        policy: BackendPolicy,
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
 
@@ -393,6 +463,7 @@ class Engine:
             placement: The checkpoint to lease, and the bytes to keep free for the picture.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
             networks: The networks of modifiers, which are leased with the checkpoint.
+            policy: Decides which backends compute the checkpoint's networks.
         """
         parts, beside = placement.parts, _sources_beside(networks, upscaler)
         with (
@@ -400,11 +471,13 @@ class Engine:
             self._lease_networks(parts, beside, placement.room, placement.usable) as components,
             self._lock,
             self._memory_errors(),
+            ExitStack() as stack,
         ):
             if isinstance(upscaler, _UpscalerNetwork):
                 upscaler = upscaler.file.named(components.pop())
             leased = iter(components)
             loaded = parts.assemble([next(leased) for _ in parts.sources])
+            loaded = replace(loaded, networks=self._with_forms(loaded, policy, stack))
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             try:
@@ -420,6 +493,49 @@ class Engine:
                 )
             finally:
                 self._release_threads()
+
+    def _policy(self, recorded: Machine | None = None) -> BackendPolicy:
+        cache = self._settings.cache_folder
+        return BackendPolicy(
+            self._settings.generation_backend, self._device, recorded, lambda: known_speeds(cache)
+        )
+
+    def _with_forms(
+        self, loaded: LoadedCheckpoint, policy: BackendPolicy, until: ExitStack
+    ) -> dict[str, Component]:
+        """A checkpoint's networks for one picture, with compiled forms where the policy considers them.
+
+        Args:
+            loaded: The checkpoint.
+            policy: Decides.
+            until: Closes when the picture ends.
+        """
+        convert = self._compiler(self._settings, loaded.checkpoint)
+        forms = Forms(self._forms, policy.choose, convert, until, policy.collect)
+
+        def picture_network(name: str, component: Component) -> Component:
+            weights = component.weights
+            if weights is None:
+                return component
+            if not policy.considers(name) or decodes_with_mask(component.network):
+                until.enter_context(
+                    weights.in_use()
+                )  # the network itself: pipelines know some by their class
+                return component
+            key, may_run = component.key, True
+            if name in loaded.family.text_encoders:
+                # Embeddings are cached by this key, so all of a picture's calls run on the same backend.
+                backend = policy.recorded_backend(name) or self._forms.backend_of(key) or EAGER
+                key, may_run = replace(key, backend=backend), backend != EAGER
+            kind = PictureAutoencoder if hasattr(component.network, "decode") else PictureNetwork
+            network = kind(name, component, forms, may_run=may_run)
+
+            weights.on_resize = partial(self._pool.resize, component.key)
+            if name in RELEASED:
+                until.callback(network.release_weights)
+            return replace(component, key=key, network=network)
+
+        return {name: picture_network(name, component) for name, component in loaded.networks.items()}
 
     @contextmanager
     def _lease_phases(
@@ -598,7 +714,7 @@ class Engine:
             if not precision
             else self._changed(checkpoint.family, precision),
             self._device,
-            backend=self._backend.name,
+            backend=self._backend,
             cache=self._settings.cache_folder,
             digests=self._digests,
             within=self._loading,
@@ -664,7 +780,7 @@ class Engine:
         """The map from latents to colours of a checkpoint, fitted for the first preview."""
         key = loaded.vae.key
         if key not in self._previewers:
-            self._previewers[key] = fit_latent_to_rgb(loaded.vae.network)
+            self._previewers[key] = fit_latent_to_rgb(in_memory(loaded.vae.network))
         return self._previewers[key]
 
     def _check_pixels(self, width: int, height: int) -> None:
@@ -675,6 +791,18 @@ class Engine:
                 field="width",
                 context={"maximum": self._settings.max_pixels, "width": width, "height": height},
             )
+
+
+def _eager_backend(setting: str, precision: str | None) -> str:
+    """What networks are loaded for: a backend of a plug-in that compiles whole modules, else eager.
+
+    Raises:
+        BackendError: There is no such backend, or it does not run checkpoints in this precision.
+    """
+    if setting == AUTO_BACKEND:
+        return EAGER
+    backend = checkpoint_backend(setting, precision)
+    return EAGER if backend.forms else backend.name
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,31 @@ class Machine(RequestPart):
         {},  # pydantic copies it
         description="Arithmetic of the networks that ran in another precision than the denoiser, by name.",
     )
-    backend: str = Field(description="What ran the network: eager, openvino …")
+    backend: str = Field(description="What ran the denoiser: eager, openvino …")
+    other_backends: Annotated[dict[str, str], RequestField(omitted_at_default=True)] = Field(
+        {},
+        description="What ran the networks that this backend did not run, by name; or some of their calls, by name, "
+        "method and shapes, as 'unet 1x4x16x16 1x77x256'.",
+    )
     threads: int = Field(
         ge=1, description="Threads of the network; sums in another order differ in the last bit."
     )
+
+    @property
+    def all_backends(self) -> frozenset[str]:
+        """The backends that ran anything."""
+        return frozenset({self.backend, *self.other_backends.values()})
+
+    def ran(self, component: str, place: str) -> tuple[str, str]:
+        """The backend and the precision that ran a network's calls of a method and shapes.
+
+        Args:
+            component: The network's name.
+            place: Method and shapes, as in ``other_backends``.
+        """
+        other = self.other_backends
+        backend = other.get(f"{component} {place}") or other.get(component) or self.backend
+        return backend, self.other_precisions.get(component, self.precision)
 
 
 class RecordedVerdict(RequestPart):

@@ -12,6 +12,8 @@ from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
+from safelight.runtime.backends import EAGER, BackendPlan
+from safelight.runtime.compilation.picture_network import PictureNetwork
 from safelight.runtime.component import Component
 
 
@@ -87,32 +89,42 @@ def machine_of(networks: Mapping[str, Component], denoiser: Component) -> Machin
         networks: The checkpoint's networks by name.
         denoiser: The denoiser among them.
     """
-    precisions = {name: component.key.dtype for name, component in networks.items()}
+    ran = {name: _plans_of(component) for name, component in networks.items()}
+    main = _main_plan(_plans_of(denoiser))
+    precisions = {name: _main_plan(plans).precision for name, plans in ran.items()}
     return Machine(
         device=str(denoiser.device),
-        precision=denoiser.key.dtype,
-        other_precisions={
-            name: precision for name, precision in precisions.items() if precision != denoiser.key.dtype
-        },
-        backend=denoiser.key.backend,
+        precision=main.precision,
+        other_precisions={name: each for name, each in precisions.items() if each != main.precision},
+        backend=main.backend,
+        other_backends=_other_backends(ran, main.backend),
         threads=torch.get_num_threads(),
     )
 
 
-def backend_notes(networks: Mapping[str, Component], denoiser: Component) -> tuple[str, ...]:
-    """Notes on the networks that ran on another backend than the denoiser, which the record's machine does not name.
+def _plans_of(component: Component) -> Mapping[str, BackendPlan]:
+    """What ran a network's calls, by method and shapes; what would have run them if it was not called."""
+    network = component.network
+    if isinstance(network, PictureNetwork) and network.ran:
+        return network.ran
+    return {"": BackendPlan(component.key.backend, component.key.dtype, 1)}
 
-    Args:
-        networks: The checkpoint's networks by name.
-        denoiser: The one that the record's machine describes.
-    """
-    elsewhere: dict[str, list[str]] = {}
-    for name, component in networks.items():
-        if component.key.backend != denoiser.key.backend:
-            elsewhere.setdefault(component.key.backend, []).append(name)
-    return tuple(
-        f"The backend {backend} ran {' and '.join(names)}." for backend, names in sorted(elsewhere.items())
-    )
+
+def _main_plan(plans: Mapping[str, BackendPlan]) -> BackendPlan:
+    """The plan that names a network's backend: a compiled one if there is one."""
+    return next((plan for plan in plans.values() if plan.backend != EAGER), next(iter(plans.values())))
+
+
+def _other_backends(ran: Mapping[str, Mapping[str, BackendPlan]], main: str) -> dict[str, str]:
+    """What did not run on the main backend: networks, or some of their calls."""
+    found: dict[str, str] = {}
+    for name, plans in sorted(ran.items()):
+        others = {place: plan.backend for place, plan in sorted(plans.items()) if plan.backend != main}
+        if len(others) == len(plans) and len(set(others.values())) == 1:
+            found[name] = next(iter(others.values()))
+        else:
+            found |= {f"{name} {place}": backend for place, backend in others.items()}
+    return found
 
 
 def current_versions() -> Versions:

@@ -34,7 +34,7 @@ from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.record import CheckpointRef, ReproductionRecord, pixels_digest
-from safelight.generation.recording import backend_notes, machine_of, make_record
+from safelight.generation.recording import machine_of, make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
@@ -352,7 +352,6 @@ class _PictureGeneration:
 
     def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
         run, loaded, upscaler = self.run, self._loaded, self.components.upscaler
-        backends = backend_notes(loaded.networks, loaded.denoiser)
         return make_record(
             run.plan,
             self.index,
@@ -362,7 +361,6 @@ class _PictureGeneration:
             (
                 *self.components.prompts.notes(self._prompts),
                 *notes,
-                *backends,
                 *self.components.placement.notes,
                 *self.components.watch.notes,
             ),

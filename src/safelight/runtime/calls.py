@@ -62,7 +62,7 @@ class Call:
 
     def can_join(self, other: Call) -> bool:
         """Whether both can be computed as one: equal keys, and shapes that differ at most in their rows."""
-        return self.key == other.key and self._pattern == other._pattern
+        return self.component.joins and self.key == other.key and self._pattern == other._pattern
 
     def compute(self) -> object:
         """The network's result; the patches are applied before it is computed, and undone after it.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
+    from safelight.runtime.compilation.releasable_weights import ReleasableWeights
+
 
 class Patch(Protocol):
     """A change of a network, such as a LoRA: in effect while calls are computed, and undone afterwards."""
@@ -60,6 +62,9 @@ class Component:
         parameters: The names of the arguments that a torch network takes, in order, whatever a backend made of it;
             empty for networks that are not called through ``runtime.calls``.
         patchable: Whether a ``Patch`` of the network has an effect.
+        joins: Whether calls of several pictures are computed as one. False for networks with static shapes, which
+            compute a batch no faster: so their results do not depend on other pictures.
+        weights: Its weights, where they can be released while something else computes in its place.
     """
 
     key: ComponentKey
@@ -67,6 +72,8 @@ class Component:
     nbytes: int
     parameters: tuple[str, ...] = ()
     patchable: bool = True
+    joins: bool = True
+    weights: ReleasableWeights | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from safelight.runtime.calls import Call, compute_calls
+from safelight.runtime.compilation.picture_network import PictureNetwork
 from safelight.runtime.component import Component, Patch
 from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.proxy import NetworkProxy
@@ -121,6 +122,8 @@ class BatchMember:
 
     def compute(self, call: Call) -> object:
         """The result of a call."""
+        if isinstance(call.component.network, PictureNetwork):
+            call = call.component.network.dispatch(call)
         if self._executor is None:
             return call.compute()
         if not self._joined:

@@ -50,3 +50,15 @@ class MappedPages:
             begin, end = -(-begin // page) * page, end // page * page  # neighbours share the outer pages
             if begin < end:
                 self._libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+
+
+def release_file(path: Path) -> None:
+    """Give back the pages of a file that is mapped, and that nobody will read again soon (Linux; else nothing)."""
+    if not _MAPS.exists() or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    for line in _MAPS.read_text(errors="replace").splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[5] == str(path.resolve()):
+            begin, end = (int(address, 16) for address in fields[0].split("-"))
+            libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 from safelight.errors import BackendError
 from safelight.runtime.component import Component, Patch
 from safelight.runtime.memory_plan.phases import in_memory
 
 
+@runtime_checkable
+class HasForms(Protocol):
+    """A network with compiled forms, in which patches of the network have no effect."""
+
+    def computing_eagerly(self) -> AbstractContextManager[None]:
+        """Use no form within the block."""
+
+
 @contextmanager
 def patched(network: Any, patches: Iterable[Patch]) -> Iterator[None]:
     """Keep patches in effect within the block: applied in order, undone in reverse order, after errors too."""
+    patches = tuple(patches)
     with ExitStack() as stack:
+        if patches and isinstance(network, HasForms):
+            stack.enter_context(network.computing_eagerly())
         for patch in patches:
             stack.enter_context(patch.apply(in_memory(network)))
         yield

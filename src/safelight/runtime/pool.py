@@ -96,7 +96,12 @@ class ModelPool:
 
     @contextmanager
     def lease(
-        self, sources: Iterable[ComponentSource], room: int = 0, within: int | None = None
+        self,
+        sources: Iterable[ComponentSource],
+        room: int = 0,
+        within: int | None = None,
+        *,
+        wait: bool = True,
     ) -> Iterator[list[Component]]:
         """Components to use within the block, in the order of their sources; until it ends, they are not evicted.
 
@@ -108,13 +113,15 @@ class ModelPool:
             room: Bytes to keep free beside them, for what is computed with them.
             within: Bytes that everything in memory may take, as far as idle components can be evicted for it: less than
                 the budget where other programs, or this one, use the memory otherwise.
+            wait: Whether to wait for memory that other threads use.
 
         Raises:
-            MemoryBudgetError: They need more than the budget, or more than what this thread's other leases leave of it.
+            MemoryBudgetError: They need more than the budget, or more than what this thread's other leases leave of it;
+                or, without waiting, than what all leases leave of it.
             Exception: What loading one of them raises.
         """
         sources = list(sources)
-        entries, leases = self._acquire({source.key: source for source in sources}, room, within)
+        entries, leases = self._acquire({source.key: source for source in sources}, room, within, wait)
         try:
             yield [self._load_once(source, entries[source.key]) for source in sources]
         finally:
@@ -161,9 +168,9 @@ class ModelPool:
             with self._condition:
                 self._evict_surplus()
 
-    def load(self, *sources: ComponentSource) -> list[Component]:
+    def load(self, *sources: ComponentSource, wait: bool = True) -> list[Component]:
         """Components, loaded if need be; they may be evicted at any time. See ``lease``."""
-        with self.lease(sources) as components:
+        with self.lease(sources, wait=wait) as components:
             return components
 
     def has_any(self, keys: Iterable[ComponentKey]) -> bool:
@@ -189,6 +196,20 @@ class ModelPool:
         with self._condition:
             return me in self._lease_holders()
 
+    def has_room(self, nbytes: int) -> bool:
+        """Whether so many bytes fit beside what is in use, once everything else is evicted."""
+        with self._condition:
+            used = sum(entry.used_bytes for entry in self._entries.values() if entry.leases)
+            return used + sum(reserved.free_bytes for reserved in self._reserved) + nbytes <= self.budget
+
+    def resize(self, key: ComponentKey, nbytes: int) -> None:
+        """Note that a component takes more or less memory than before; others are evicted for it, without waiting."""
+        with self._condition:
+            if (entry := self._entries.get(key)) is not None:
+                entry.nbytes = nbytes
+                self._evict_surplus()
+                self._notify_waiters()
+
     def evict(self, keys: Collection[ComponentKey] | None = None) -> None:
         """Evict what is not in use: some components, or all."""
         with self._condition:
@@ -199,7 +220,7 @@ class ModelPool:
         release_freed_memory()
 
     def _acquire(
-        self, sources: Mapping[ComponentKey, ComponentSource], room: int, within: int | None
+        self, sources: Mapping[ComponentKey, ComponentSource], room: int, within: int | None, wait: bool
     ) -> tuple[dict[ComponentKey, _PoolEntry], list[_Lease]]:
         with self._condition:
             # This lease needs no memory, so it does not queue behind threads that wait for some. It delays a waiter
@@ -208,8 +229,9 @@ class ModelPool:
             # classify, to upscale, to plan a request); pictures reserve room, so they always queue.
             if not sources or (room == 0 and sources.keys() <= self._entries.keys()):
                 return self._add_leases(sources, room)
-        with self._acquisition_lock(), self._condition:
-            self._evict_for(room, sources, within)
+        turn = self._acquisition_lock() if wait else nullcontext()
+        with turn, self._condition:
+            self._evict_for(room, sources, within, wait=wait)
             return self._add_leases(sources, room)
 
     def _add_leases(
@@ -282,6 +304,8 @@ class ModelPool:
         nbytes: int,
         sources: Mapping[ComponentKey, ComponentSource] | None = None,
         within: int | None = None,
+        *,
+        wait: bool = True,
     ) -> None:
         """Evict until so many bytes more fit the budget; called with the lock held.
 
@@ -289,6 +313,7 @@ class ModelPool:
             nbytes: Bytes.
             sources: What is not evicted; for those that are not in memory their own size is needed as well.
             within: Bytes below the budget for which idle components are evicted too, but nothing is waited for.
+            wait: Whether to wait for memory that other threads use.
         """
         sources = sources or {}
         whole = nbytes + sum(self._size_of(key, source) for key, source in sources.items())
@@ -304,6 +329,8 @@ class ModelPool:
                 del self._entries[idle]
                 evicted = True
             elif used > self.budget:
+                if not wait:
+                    raise self._no_memory_left(needed)
                 self._wait_for_memory(needed)
             else:
                 break

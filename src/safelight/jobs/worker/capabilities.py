@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from safelight.runtime.backends import BACKENDS, EAGER
+from safelight.runtime.backends import AUTO, BACKENDS, EAGER
 from safelight.runtime.probe import candidate_plans
 from safelight.settings import Settings
 
@@ -41,7 +41,8 @@ def describe_generation(settings: Settings, machine: Machine) -> str:
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
         f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
-        f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(machine)}, with {threads}."
+        f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(settings, machine)}, "
+        f"with {threads}."
     )
 
 
@@ -51,8 +52,15 @@ def describe_moderation(settings: Settings, classifier: ClassifierInfo) -> str:
     return f"Judges with {name} ({classifier.arithmetic}), {_backend_reason(settings)}."
 
 
-def _runs(machine: Machine) -> str:
+def _runs(settings: Settings, machine: Machine) -> str:
     """What computes which networks of a checkpoint."""
+    if machine.backend == AUTO or BACKENDS[machine.backend].forms:
+        from safelight.generation.backend_choice import explain_choice
+        from safelight.generation.devices import find_device
+        from safelight.runtime.compilation.speed import known_speeds
+
+        speeds = known_speeds(settings.cache_folder)
+        return explain_choice(machine.backend, machine.precision, find_device(machine.device), speeds)
     eager = "PyTorch runs {} as they are (eager)"
     if machine.backend == EAGER:
         return eager.format("the networks")

@@ -55,6 +55,7 @@ from safelight.runtime.backends import (
     compile_network,
 )
 from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.compilation.releasable_weights import ReleasableWeights
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
 from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.exhaustion import is_exhaustion
@@ -392,18 +393,32 @@ class _NetworkLoader:
     ) -> Component:
         """Load a network, if its files are those that its key was made from, before and after they are read."""
         _check_unchanged(name, key, identify)
-        with self.within(), large_blocks_apart():
+
+        def read_whole() -> torch.nn.Module:
             network = read(DTYPES[key.dtype])
             _keep_precision(network)
             _copy_mapped_weights(network)
             if backend.name != EAGER:
                 dequantize_network(network)
-            network.requires_grad_(False).eval().to(self.device)
-            nbytes = sum(stored_nbytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
+            return network.requires_grad_(False).eval().to(self.device)
+
+        def read_again() -> torch.nn.Module:
+            _check_unchanged(name, key, identify)
+            with large_blocks_apart():
+                network = read_whole()
+            _check_unchanged(name, key, identify)
+            return network
+
+        with self.within(), large_blocks_apart():
+            network = read_whole()
+            tensors = (*network.parameters(), *network.buffers())
+            nbytes = sum(stored_nbytes(tensor) for tensor in tensors)
             parameters = parameter_names(network)  # what a backend makes of it may have another signature
             plan = BackendPlan(backend.name, key.dtype, torch.get_num_threads())
             compiled = compile_network(network, plan, self.cache)
-            component = Component(key, compiled, nbytes, parameters, backend.patchable)
+            is_plain = not any(isinstance(tensor, QuantizedTensor) for tensor in tensors)
+            weights = ReleasableWeights(network, read_again) if compiled is network and is_plain else None
+            component = Component(key, compiled, nbytes, parameters, backend.patchable, weights=weights)
         _check_unchanged(name, key, identify)
         return component
 

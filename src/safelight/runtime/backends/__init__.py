@@ -51,6 +51,10 @@ class BackendPlan:
 class Backend:
     """An engine that runs networks: classifiers, which are ONNX graphs, and a checkpoint's torch modules.
 
+    There are two ways to run torch modules. ``compile`` puts something in a module's place once, as it is loaded.
+    ``forms`` is for engines with static shapes: a module stays eager, and for each shape of its calls a form is
+    compiled beside it, which is used from the next picture on (``runtime.compilation``).
+
     Args:
         name: Its name in settings.
         precisions: The arithmetic it offers, as "fp32" or "bf16".
@@ -66,7 +70,11 @@ class Backend:
             The other components stay eager.
         patchable: Whether a ``runtime.component.Patch`` changes what its torch modules compute: it gets the network
             that ``compile`` returned, and replaces weights and submodules by their names. False for an engine that
-            copies the weights; a picture that needs a patch is then refused.
+            copies the weights; a picture that needs a patch is then refused. Where there are forms, what needs a
+            patch is computed by the eager network.
+        forms: Module and class of its ``runtime.compilation.form.FormEngine``, as in "package.module:Class"; empty for
+            an engine that compiles whole modules.
+        devices: The kinds of devices that its forms compute on, as torch names them.
     """
 
     name: str
@@ -76,6 +84,8 @@ class Backend:
     graphs: bool = True
     components: tuple[str, ...] = ()
     patchable: bool = False
+    forms: str = ""
+    devices: tuple[str, ...] = ()
 
     def computes(self, component: str) -> bool:
         """Whether it compiles the component of a checkpoint with this name."""
@@ -84,6 +94,8 @@ class Backend:
 
 EAGER = "eager"
 """The name of the backend that runs torch modules as they are."""
+AUTO = "auto"
+"""The value of settings that lets a measurement decide."""
 
 BACKENDS = Registry[Backend](
     "backend", "register_backends", BackendError, ("safelight.runtime.backends.builtin",), name_field="name"

@@ -9,8 +9,20 @@ from safelight.runtime.backends import EAGER, Backend
 @hookimpl
 def register_backends(registry: Registry[Backend]) -> None:
     """Register ONNX Runtime, the reference for classifiers; OpenVINO; and eager, the reference for checkpoints."""
-    for name, precisions in (("onnxruntime", ("fp32",)), ("openvino", ("fp32", "bf16"))):
-        registry.register(name, Backend(name, precisions, _function(name), package=name))
+    registry.register(
+        "onnxruntime",
+        Backend("onnxruntime", ("fp32",), _function("onnxruntime"), package="onnxruntime"),
+    )
+    openvino = Backend(
+        "openvino",
+        ("fp32", "bf16"),
+        _function("openvino"),
+        package="openvino",
+        components=("*",),
+        forms="safelight.runtime.backends.openvino_forms:OpenVinoForms",
+        devices=("cpu",),
+    )
+    registry.register("openvino", openvino)
     eager = Backend(
         EAGER,
         ("fp32", "bf16", "fp16"),

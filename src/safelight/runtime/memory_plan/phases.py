@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -45,6 +45,14 @@ class Phases:
         self._current = None
         self._lease.close()
         self._lease = ExitStack()
+
+
+@runtime_checkable
+class StandIn(Protocol):
+    """Stands in for a network."""
+
+    def in_memory(self) -> nn.Module:
+        """The network itself."""
 
 
 class LeasedNetwork(nn.Module):
@@ -140,5 +148,5 @@ def _within(context: Context, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_memory(network: Any) -> Any:
-    """A network itself, for what looks into it or changes it."""
-    return network.in_memory() if isinstance(network, LeasedNetwork) else network
+    """A network itself, for what looks into it or changes it: without a ``StandIn``."""
+    return network.in_memory() if isinstance(network, StandIn) else network

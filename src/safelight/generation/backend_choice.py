@@ -1,0 +1,154 @@
+"""Which backend computes the calls of a checkpoint's networks, by component, shape and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from safelight.errors import BackendError
+from safelight.generation.record import Machine
+from safelight.runtime.backends import AUTO, BACKENDS, EAGER, Backend, BackendPlan
+from safelight.runtime.compilation.picture_network import Choice
+from safelight.runtime.compilation.speed import WORTHWHILE, Speeds
+from safelight.runtime.compilation.store import Wanted
+from safelight.runtime.compilation.values import NetworkCall
+from safelight.runtime.component import Component
+
+AUTOMATIC = ("unet", "transformer", "vae")
+"""The components that auto compiles; text encoders take a hundredth of a picture's time, and their results are kept."""
+LEAST_SPEEDUP = 1.05
+"""A form is used by auto if it was so many times as fast as the eager network when it was made."""
+
+
+@dataclass(frozen=True)
+class BackendPolicy:
+    """Decides what computes the calls of a picture's networks.
+
+    Args:
+        backend: The setting generation_backend: auto, eager, or a backend with compiled forms.
+        device: The device that generates.
+        recorded: What a picture's record says, which is to be reproduced; None for a new picture.
+        speeds: Returns what was measured on this machine, None if nothing was yet.
+        collect: As in ``picture_network.Forms``.
+    """
+
+    backend: str
+    device: torch.device
+    recorded: Machine | None = None
+    speeds: Callable[[], Speeds | None] = lambda: None
+    collect: Callable[[Wanted], None] | None = None
+
+    def considers(self, component: str) -> bool:
+        """Whether calls of a component may be computed by a compiled form."""
+        if self.recorded is not None:
+            return any(compiles(name, component, self.device) for name in self.recorded.all_backends)
+        if self.backend == AUTO:
+            return component in AUTOMATIC and any(_candidates(component, self.device))
+        return compiles(self.backend, component, self.device)
+
+    def recorded_backend(self, component: str) -> str | None:
+        """What ran all calls of a component, as the record says; None for a new picture."""
+        return None if self.recorded is None else self.recorded.ran(component, "")[0]
+
+    def preferred(self, component: str, precision: str) -> BackendPlan:
+        """What computes a component whose forms are on disk."""
+        if self.backend == AUTO:
+            return choose_plan(component, precision, self.device, self.speeds())
+        return _plan(self.backend, precision)
+
+    def choose(self, name: str, component: Component, call: NetworkCall) -> Choice:
+        """What is to compute a call; called once for each shape of a picture's calls.
+
+        Args:
+            name: The component's name.
+            component: The eager component.
+            call: The call.
+        """
+        precision = component.key.dtype
+        if self.recorded is not None:
+            backend, precision = self.recorded.ran(name, call.place)
+            usable = backend if compiles(backend, name, self.device) else EAGER
+            return Choice(_plan(usable, precision), required=True, wait=True)
+        if self.backend != AUTO:
+            offered = compiles(self.backend, name, self.device)
+            offered = offered and precision in BACKENDS[self.backend].precisions
+            return Choice(_plan(self.backend if offered else EAGER, precision), required=True)
+        return Choice(choose_plan(name, precision, self.device, self.speeds()), least_speedup=LEAST_SPEEDUP)
+
+
+def choose_plan(component: str, precision: str, device: torch.device, speeds: Speeds | None) -> BackendPlan:
+    """What is to compute a component in a precision, if the user leaves it open.
+
+    The fastest backend that is worth compiling for, as far as was measured; before that the first one, since the
+    process that compiles measures first. Whether a form of a certain shape is used then depends on its own time beside
+    the eager network's (``StoredForm.speedup``).
+
+    Args:
+        component: The component's name.
+        precision: The class of precision: fp32 for pictures that are exact.
+        device: The device that generates.
+        speeds: What was measured on this machine, None if nothing was yet.
+    """
+    offered = [each.name for each in _candidates(component, device) if precision in each.precisions]
+    if component not in AUTOMATIC or not offered:
+        return _plan(EAGER, precision)
+    if speeds is None:
+        return _plan(offered[0], precision)
+    best = max(offered, key=lambda name: speeds.speedup(name, precision))
+    return _plan(best if speeds.speedup(best, precision) >= WORTHWHILE else EAGER, precision)
+
+
+def explain_choice(backend: str, precision: str, device: torch.device, speeds: Speeds | None) -> str:
+    """What computes denoisers and autoencoders, and why, as the end of a sentence."""
+    if backend != AUTO:
+        return f"{backend} runs the networks, as the setting generation_backend says"
+    name = "fp32" if precision == AUTO else precision
+    plan = choose_plan(AUTOMATIC[0], name, device, speeds)
+    eager = "PyTorch runs the networks as they are (eager)"
+    if not any(_candidates(AUTOMATIC[0], device)):
+        return f"{eager}, since no other backend computes on {device.type}"
+    if speeds is None:
+        return f"{eager} until it was measured whether {plan.backend} is faster, after the first picture"
+    measured = ", ".join(f"{name} {value:g}" for name, value in sorted(speeds.gflops.items()))
+    ratios = f"measured GFLOP/s: {measured}"
+    if plan.backend == EAGER:
+        return f"{eager}, since no other backend is {WORTHWHILE} times as fast in {name} ({ratios})"
+    ratio = speeds.speedup(plan.backend, name)
+    return (
+        f"{plan.backend} runs denoisers and autoencoders once they are compiled for a size, "
+        f"since it computes {ratio:.1f} times as fast as PyTorch in {name} ({ratios})"
+    )
+
+
+def check_device(backend: str, device: torch.device) -> None:
+    """Refuse a backend whose forms do not compute on a device.
+
+    Raises:
+        BackendError: They do not.
+    """
+    if backend == AUTO:
+        return
+    found = BACKENDS[backend]
+    if found.forms and device.type not in found.devices:
+        raise BackendError(
+            f"{backend} runs checkpoints on {' and '.join(found.devices)}, not on {device}.",
+            hint=f"Set device to {found.devices[0]}, or generation_backend to {AUTO}.",
+        )
+
+
+def compiles(backend: str, component: str, device: torch.device) -> bool:
+    """Whether a backend, which may not be registered any more, compiles forms of a component on a device."""
+    found = BACKENDS.get(backend)
+    if found is None or not found.forms:
+        return False
+    return device.type in found.devices and found.computes(component)
+
+
+def _candidates(component: str, device: torch.device) -> Iterator[Backend]:
+    return (each for each in BACKENDS.values() if compiles(each.name, component, device))
+
+
+def _plan(backend: str, precision: str) -> BackendPlan:
+    return BackendPlan(backend, precision, torch.get_num_threads())

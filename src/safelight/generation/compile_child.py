@@ -1,0 +1,164 @@
+"""Compile a form of a checkpoint's network in a process of its own, at a low priority.
+
+Tracing takes as much time as several steps and holds Python's lock all the while, so a thread would stop the pictures
+that are generated meanwhile. ``python -m safelight.generation.compile_child`` reads a JSON object from standard input
+and leaves the form in the cache folder; its last line on standard output is a JSON object with an error or without.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from safelight.errors import BackendError, MemoryBudgetError, SafelightError
+from safelight.errors.lookup import error_of
+from safelight.runtime.memory_plan.device import host_memory
+from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.models.checkpoints.discovery import Checkpoint
+    from safelight.runtime.compilation.store import Wanted
+
+LOW_PRIORITY = 10
+"""The niceness of a child that nobody waits for: it takes a tenth of a core's time where a picture needs all of it."""
+COPIES = 2.5
+"""The child has the weights twice: in the eager network, and packed for the engine."""
+LIBRARY_BYTES = 2**30
+
+
+class ChildCompiler:
+    """Converts forms of a checkpoint's networks in child processes, which end when this process ends.
+
+    Args:
+        settings: The data directory, the folders of models, the precisions.
+        checkpoint: The checkpoint.
+    """
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
+        self._settings, self._checkpoint = settings, checkpoint
+
+    def __call__(self, wanted: Wanted, urgent: bool) -> None:
+        """Convert a form and leave it on disk.
+
+        Args:
+            wanted: The form.
+            urgent: Whether somebody waits for it, so that the priority is not lowered.
+
+        Raises:
+            MemoryBudgetError: The memory that is free now is too small.
+            SafelightError: The checkpoint was replaced, the engine cannot convert the network, or the child failed.
+        """
+        needed, free = int(COPIES * wanted.nbytes) + LIBRARY_BYTES, host_memory().free
+        if needed > free:
+            raise MemoryBudgetError(
+                f"Compiling the {wanted.name} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
+            )
+        body = json.dumps(self._body(wanted) | {"nice": 0 if urgent else LOW_PRIORITY})
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            output, errors = child.communicate(body)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        try:
+            answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+        except (IndexError, ValueError):
+            last = (errors.strip().splitlines() or [f"it ended with code {child.returncode}"])[-1][:300]
+            raise BackendError(f"Compiling the {wanted.name} failed: {last}") from None
+        if error := answer.get("error"):
+            raise error_of(error["code"], error["message"], error.get("hint", ""))
+
+    def _body(self, wanted: Wanted) -> dict[str, Any]:
+        from safetensors.torch import save
+
+        tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(wanted.call.tensors)}
+        return {
+            "settings": self._settings.model_dump(mode="json"),
+            "checkpoint": self._checkpoint.name,
+            "parts": {p.component: str(p.path) for p in self._checkpoint.parts if p.chosen == "named"},
+            "component": wanted.name,
+            "key": asdict(wanted.component),
+            "method": wanted.call.method,
+            "structure": wanted.call.structure,
+            "tensors": base64.b64encode(save(tensors)).decode(),
+            "plan": asdict(wanted.plan),
+            "least_speedup": wanted.least_speedup,
+            "parent": os.getpid(),
+        }
+
+
+def compile_form(body: Mapping[str, Any]) -> None:
+    """Load one network of a checkpoint, and compile a form of it.
+
+    Raises:
+        SafelightError: The checkpoint or the component cannot be used, or the engine cannot convert it.
+    """
+    import torch
+    from safetensors.torch import load
+
+    from safelight.generation.compiling import check_worthwhile, compile_call
+    from safelight.models.checkpoints.parts import NamedParts
+    from safelight.runtime.backends import BackendPlan
+    from safelight.runtime.compilation.values import NetworkCall
+    from safelight.runtime.component import ComponentKey
+
+    settings = Settings.model_validate(body["settings"])
+    plan = BackendPlan(**body["plan"])
+    torch.set_num_threads(plan.threads)
+    if body["least_speedup"]:
+        check_worthwhile(settings, plan)
+    tensors = load(base64.b64decode(body["tensors"]))
+    call = NetworkCall(
+        body["method"], body["structure"], tuple(tensors[str(index)] for index in range(len(tensors)))
+    )
+    key, named = body["key"], dict(body["parts"])
+    compile_call(
+        settings,
+        body["checkpoint"],
+        NamedParts(named.pop("vae", None), tuple(named.values())),
+        body["component"],
+        ComponentKey(**{**key, "patches": tuple(key["patches"])}),
+        call,
+        plan,
+    )
+
+
+def _follow_parent(parent: int) -> None:
+    """End this process when its parent ends: nobody would wait for the result."""
+    stopped = threading.Event()
+    while os.getppid() == parent:
+        stopped.wait(1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Compile what standard input describes."""
+    body = json.load(sys.stdin)
+    threading.Thread(target=_follow_parent, args=(body["parent"],), daemon=True).start()
+    with suppress(OSError, AttributeError):  # not on Windows
+        os.nice(body["nice"])
+    answer: dict[str, Any] = {}
+    try:
+        compile_form(body)
+    except SafelightError as error:
+        answer = {"error": error.to_dict()}
+    print(json.dumps(answer))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""A network within one picture: its calls are computed by compiled forms where there are some, else eagerly.
+
+For each shape of its calls a picture decides once, so that it can be reproduced: a form that gets ready meanwhile is
+used from the next picture on. What ran is kept for the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+
+from safelight.errors import BackendError
+from safelight.runtime.backends import EAGER, BackendPlan
+from safelight.runtime.calls import Call
+from safelight.runtime.compilation.form import FormNetwork
+from safelight.runtime.compilation.store import Convert, FormStore, LoadedForm, Wanted
+from safelight.runtime.compilation.values import NetworkCall, UnsupportedValueError
+from safelight.runtime.component import Component
+from safelight.runtime.proxy import NetworkProxy
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to compute the calls of a shape.
+
+    Args:
+        plan: The backend, its precision and threads; the backend eager for none.
+        required: Whether the user named the backend, so that it is an error if it cannot be used.
+        wait: Whether to wait until the form is made, instead of computing eagerly meanwhile.
+        least_speedup: How many times as fast as the eager network a form has to be.
+        reason: Why, for messages.
+    """
+
+    plan: BackendPlan
+    required: bool = False
+    wait: bool = False
+    least_speedup: float = 0.0
+    reason: str = ""
+
+
+Choose = Callable[[str, Component, NetworkCall], Choice]
+"""Decides what is to compute a component's calls, by its name, the component and an example."""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """How a picture's networks get compiled forms.
+
+    Args:
+        store: Where forms are.
+        choose: Decides.
+        convert: Converts a form of the checkpoint.
+        until: Closes when the picture ends, and ends the leases of its forms.
+        collect: Gets the forms that the picture would use, which is computed eagerly; None for a usual picture.
+    """
+
+    store: FormStore
+    choose: Choose
+    convert: Convert
+    until: ExitStack
+    collect: Callable[[Wanted], None] | None = None
+
+
+class PictureNetwork(NetworkProxy):
+    """A network within one picture.
+
+    Args:
+        name: The component's name.
+        component: The eager component.
+        forms: How it gets compiled forms.
+        may_run: Whether forms may compute its calls in this picture; otherwise they are made for the next one.
+
+    Attributes:
+        ran: What computed its calls, by method and shapes (``NetworkCall.place``).
+        was_eager: Whether the eager network was used, and not compiled forms alone.
+    """
+
+    def __init__(self, name: str, component: Component, forms: Forms, *, may_run: bool = True) -> None:
+        super().__init__(component.network)
+        self._name, self._component, self._forms, self._may_run = name, component, forms, may_run
+        self._chosen: dict[str, Component] = {}
+        self._is_patched = False
+        self.ran: dict[str, BackendPlan] = {}
+        self.was_eager = False
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """The network's result."""
+        return self._compute("forward", args, kwargs)
+
+    def dispatch(self, call: Call) -> Call:
+        """A call of this network as a call of the component that computes it."""
+        if call.patches:
+            self._note_eager(_shape_of(call))
+            return replace(call, component=self._eager("forward"))
+        return replace(call, component=self._component_for("forward", call.args, call.kwargs))
+
+    def in_memory(self) -> nn.Module:
+        """The eager network with its weights, for what looks into it or changes it."""
+        weights = self._component.weights
+        if weights is not None and not self.was_eager:
+            self._forms.until.enter_context(weights.in_use())
+        self.was_eager = True
+        network: nn.Module = self.network
+        return network
+
+    @contextmanager
+    def computing_eagerly(self) -> Iterator[None]:
+        """Use no form within the block, because the network is changed."""
+        before, self._is_patched = self._is_patched, True
+        try:
+            yield
+        finally:
+            self._is_patched = before
+
+    def release_weights(self) -> None:
+        """Release the eager network's weights if compiled forms computed everything; called as the picture ends."""
+        if self._component.weights is not None and self.ran and not self.was_eager:
+            self._component.weights.release()
+
+    def _compute(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Any:
+        return self._component_for(method, args, kwargs).network(*args, **kwargs)
+
+    def _component_for(
+        self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Component:
+        """What computes a call: the same for all calls of a shape within the picture."""
+        try:
+            call = NetworkCall.of(self.network, method, args, kwargs)
+        except UnsupportedValueError:
+            self._note_eager(method)
+            return self._eager(method)
+        if self._is_patched or _get_current_function_mode_stack():
+            self._note_eager(call.place)
+            return self._eager(method)
+        signature = call.signature
+        if signature not in self._chosen:
+            self._chosen[signature] = self._decide(call)
+        return self._chosen[signature]
+
+    def _decide(self, call: NetworkCall) -> Component:
+        place = call.place
+        choice = self._forms.choose(self._name, self._component, call)
+        if choice.plan.backend == EAGER:
+            self._note_eager(place)
+            return self._eager(call.method)
+        wanted = Wanted(
+            self._name,
+            self._component.key,
+            call,
+            choice.plan,
+            self._forms.convert,
+            choice.least_speedup,
+            self._component.nbytes,
+        )
+        if self._forms.collect is not None:
+            self._forms.collect(wanted)
+            self._note_eager(place)
+            return self._eager(call.method)
+        store = self._forms.store
+        loaded = store.lease(wanted, self._forms.until) if self._may_run else None
+        if loaded is None and self._may_run and choice.wait:
+            store.make(wanted)
+            loaded = store.lease(wanted, self._forms.until)
+        if loaded is not None:
+            self.ran.setdefault(place, choice.plan)
+            return self._form_component(wanted, loaded)
+        if (problem := store.problem(wanted)) and choice.required:
+            raise BackendError(
+                f"{choice.plan.backend} cannot run the {self._name}: {problem}",
+                hint=f"Set generation_backend to auto or {EAGER}.",
+            )
+        self._forms.until.callback(store.request, wanted)  # it is made after this picture
+        self._note_eager(place)
+        return self._eager(call.method)
+
+    def _form_component(self, wanted: Wanted, loaded: LoadedForm) -> Component:
+        network = FormNetwork(self.network, wanted.call.method, loaded.form, loaded.result)
+        parameters = self._component.parameters
+        return Component(wanted.pool_key, network, 0, parameters, patchable=False, joins=False)
+
+    def _eager(self, method: str) -> Component:
+        network = self.in_memory()
+        if method == "forward":
+            return self._component
+        return replace(self._component, network=getattr(network, method))
+
+    def _note_eager(self, place: str) -> None:
+        self.ran.setdefault(place, BackendPlan(EAGER, self._component.key.dtype, 1))
+
+
+def _shape_of(call: Call) -> str:
+    first: Any = next(iter(call.arguments.values()))
+    return "x".join(map(str, getattr(first, "shape", ())))
+
+
+class PictureAutoencoder(PictureNetwork):
+    """An autoencoder within one picture."""
+
+    def encode(self, *args: Any, **kwargs: Any) -> Any:
+        """The latents of pixels."""
+        return self._compute("encode", args, kwargs)
+
+    def decode(self, *args: Any, **kwargs: Any) -> Any:
+        """The pixels of latents."""
+        return self._compute("decode", args, kwargs)

@@ -1,0 +1,122 @@
+"""Which backend computes what: explicit, recorded, and by measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from safelight.errors import BackendError
+from safelight.generation import compiling
+from safelight.generation.backend_choice import (
+    LEAST_SPEEDUP,
+    BackendPolicy,
+    choose_plan,
+    explain_choice,
+)
+from safelight.generation.compiling import check_worthwhile
+from safelight.generation.record import Machine
+from safelight.runtime.backends import BackendPlan
+from safelight.runtime.compilation.picture_network import Choice
+from safelight.runtime.compilation.speed import Speeds
+from safelight.runtime.compilation.values import NetworkCall
+from safelight.runtime.component import Component, ComponentKey
+from safelight.settings import Settings
+
+CPU = torch.device("cpu")
+FASTER = Speeds(
+    {"eager fp32": 200.0, "openvino fp32": 420.0, "eager bf16": 900.0, "openvino bf16": 950.0}, 20.0, 2
+)
+SAME = Speeds({"eager fp32": 400.0, "openvino fp32": 440.0}, 20.0, 2)
+
+
+def choice(policy: BackendPolicy, name: str = "unet", dtype: str = "fp32") -> Choice:
+    network = nn.Linear(2, 2)
+    call = NetworkCall.of(network, "forward", (torch.zeros(2, 2),), {})
+    return policy.choose(name, Component(ComponentKey("0" * 64, dtype), network, 0), call)
+
+
+def policy(backend: str = "auto", speeds: Speeds | None = None, **more: Any) -> BackendPolicy:
+    return BackendPolicy(backend, more.pop("device", CPU), speeds=lambda: speeds, **more)
+
+
+@pytest.mark.parametrize(
+    ("component", "precision", "speeds", "backend"),
+    [
+        ("unet", "fp32", FASTER, "openvino"),
+        ("transformer", "fp32", FASTER, "openvino"),
+        ("vae", "fp32", FASTER, "openvino"),
+        ("text_encoder", "fp32", FASTER, "eager"),
+        ("unet", "bf16", FASTER, "eager"),  # 1.06 times as fast: not decisive
+        ("unet", "fp16", FASTER, "eager"),
+        ("unet", "fp32", SAME, "eager"),
+        ("unet", "fp32", Speeds({"eager fp32": 200.0}, 20.0, 2), "eager"),
+        ("unet", "fp32", None, "openvino"),  # the process that compiles measures first
+    ],
+)
+def test_auto_takes_what_is_decisively_faster(
+    component: str, precision: str, speeds: Speeds | None, backend: str
+) -> None:
+    plan = choose_plan(component, precision, CPU, speeds)
+    assert plan == BackendPlan(backend, precision, torch.get_num_threads())
+
+
+def test_auto_needs_no_backend_and_a_form_that_is_faster_itself() -> None:
+    chosen = choice(policy(speeds=FASTER))
+    assert (chosen.plan.backend, chosen.required, chosen.least_speedup) == ("openvino", False, LEAST_SPEEDUP)
+    assert not policy(device=torch.device("meta")).considers("unet")
+    assert not policy().considers("text_encoder")
+
+
+def test_a_backend_of_the_settings_is_required_whatever_was_measured() -> None:
+    chosen = choice(policy("openvino", SAME), "text_encoder")
+    assert (chosen.plan.backend, chosen.required, chosen.least_speedup) == ("openvino", True, 0)
+    assert choice(policy("openvino"), dtype="fp16").plan.backend == "eager"
+    assert not policy("eager").considers("unet")
+
+
+def test_a_record_is_followed_for_each_component_and_shape() -> None:
+    machine = Machine(
+        device="cpu",
+        precision="fp32",
+        backend="openvino",
+        other_backends={"vae": "eager", "unet 2x2": "eager", "text_encoder": "no-longer-installed"},
+        threads=2,
+    )
+    followed = policy("eager", recorded=machine)
+    assert choice(followed, "transformer").plan.backend == "openvino"
+    assert choice(followed, "transformer").wait
+    for name in ("unet", "vae", "text_encoder"):
+        assert choice(followed, name).plan.backend == "eager"
+
+
+def test_a_form_is_not_compiled_where_the_backend_is_not_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "find_speeds", lambda _: SAME)
+    with pytest.raises(BackendError, match=r"openvino fp32 computes 1\.10 times as fast as PyTorch here"):
+        check_worthwhile(Settings(home=tmp_path), BackendPlan("openvino", "fp32", 2))
+    monkeypatch.setattr(compiling, "find_speeds", lambda _: FASTER)
+    check_worthwhile(Settings(home=tmp_path), BackendPlan("openvino", "fp32", 2))
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "speeds", "said"),
+    [
+        ("eager", "cpu", None, "eager runs the networks, as the setting generation_backend says"),
+        ("auto", "cpu", None, "until it was measured whether openvino is faster"),
+        ("auto", "cpu", FASTER, "since it computes 2.1 times as fast as PyTorch in fp32"),
+        (
+            "auto",
+            "cpu",
+            SAME,
+            "since no other backend is 1.15 times as fast in fp32 (measured GFLOP/s: eager fp32 400",
+        ),
+        ("auto", "meta", FASTER, "since no other backend computes on meta"),
+    ],
+)
+def test_the_choice_is_explained(backend: str, device: str, speeds: Speeds | None, said: str) -> None:
+    assert said in explain_choice(backend, "fp32", torch.device(device), speeds)

@@ -1,0 +1,45 @@
+"""A form that is compiled by a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safelight.errors import CheckpointInvalidError
+from safelight.generation.compile_child import ChildCompiler, compile_form
+from safelight.generation.compiling import compile_cache
+from safelight.generation.engine import Engine
+from safelight.generation.request import GenerationRequest
+from safelight.runtime.compilation.store import Wanted
+from safelight.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("home"), device="cpu", generation_backend="openvino")
+
+
+@pytest.fixture(scope="module")
+def wanted(settings: Settings, tiny: Callable[[str], Path]) -> Wanted:
+    """The decoder's form of a tiny checkpoint."""
+    request = GenerationRequest(prompt="red", checkpoint=str(tiny("sd1")), width=64, height=64)
+    return next(each for each in Engine(settings).wanted_forms(request) if each.name == "vae")
+
+
+def test_the_process_leaves_the_form_in_the_cache_folder(settings: Settings, wanted: Wanted) -> None:
+    assert str(wanted) == "vae decode 1x4x8x8 (openvino fp32)"
+    wanted.convert(wanted, True)
+    stored = compile_cache(settings).find(wanted.key)
+    assert stored is not None
+    assert stored.speedup > 0
+
+
+def test_a_network_that_was_replaced_meanwhile_is_refused(settings: Settings, wanted: Wanted) -> None:
+    convert = wanted.convert
+    assert isinstance(convert, ChildCompiler)
+    body = convert._body(wanted)
+    body["key"]["digest"] = "1" * 64
+    with pytest.raises(CheckpointInvalidError, match=r"vae of .* was replaced on the disk"):
+        compile_form(body)
