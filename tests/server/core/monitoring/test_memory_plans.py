@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from safelight.generation.memory_cost_child import CountedPicture
 from safelight.models.checkpoints.discovery import find_checkpoint
@@ -36,5 +39,31 @@ def test_a_cost_is_counted_once_and_planned_for_what_is_free_now(tmp_path: Path)
         assert counted == [("starter", (None, None), "cuda", "")]
         await plans.plan(starter, (128, 64), wide)
         assert len(counted) == 2
+
+    asyncio.run(run())
+
+
+def test_a_count_goes_on_when_its_request_is_cancelled(tmp_path: Path) -> None:
+    began, may_end, counted = threading.Event(), threading.Event(), list[object]()
+
+    def count(_: Settings, *what: Any) -> CountedPicture:
+        counted.append(what)
+        began.set()
+        assert may_end.wait(60)
+        return CountedPicture(64, 32, COST)
+
+    async def run() -> None:
+        plans, starter = MemoryPlans(Settings(home=tmp_path), count), find_checkpoint("starter", tmp_path)
+        device = DeviceMemory("cuda", 2000, 1500, 0)
+        left = asyncio.create_task(plans.plan(starter, (None, None), device))
+        await asyncio.to_thread(began.wait, 60)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        others = [asyncio.create_task(plans.plan(starter, (None, None), device)) for _ in range(3)]
+        await asyncio.sleep(0)
+        may_end.set()
+        assert [size for size, _ in await asyncio.gather(*others)] == [(64, 32)] * 3
+        assert len(counted) == 1
 
     asyncio.run(run())

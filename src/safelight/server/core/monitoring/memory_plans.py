@@ -39,6 +39,7 @@ class MemoryPlans:
         self._settings, self._count = settings, count
         self._counted: OrderedDict[_Key, CountedPicture] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()  # counting takes a core for seconds
+        self._counting: asyncio.Task[None] | None = None
 
     async def plan(
         self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
@@ -58,8 +59,20 @@ class MemoryPlans:
                 return self._plan(checkpoint, size, device)
             except _NotCountedError as missing:
                 async with self._one_at_a_time:
-                    if missing.key not in self._counted:  # else another request counted it
-                        await self._add(missing.key)
+                    await self._count_once(missing.key)
+
+    async def _count_once(self, key: _Key) -> None:
+        """Count, unless another request did. A count that has begun goes on when its request is cancelled.
+
+        Its process could not be stopped, and a page that is loaded again asks for the same; without this each request
+        that was cancelled left a process behind, and its thread, of which an owner has a few.
+        """
+        if self._counting is not None:
+            await asyncio.wait([self._counting])
+        if key not in self._counted:
+            self._counting = asyncio.create_task(self._add(key))
+            self._counting.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(self._counting)
 
     def _plan(
         self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
