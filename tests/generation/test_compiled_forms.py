@@ -228,6 +228,13 @@ def test_damaged_forms_are_made_again(
     assert generate(engine, request_of()).record.machine.backend == "openvino"
 
 
+def test_unloading_a_checkpoint_unloads_its_forms(compiled: Engine, request_of: RequestOf) -> None:
+    generate(compiled, request_of())
+    assert {key.backend for key in compiled._pool.keys} == {"eager", "openvino"}
+    compiled.unload(request_of().checkpoint)
+    assert compiled._pool.keys == []
+
+
 def test_devices_without_the_backend_are_refused(engine_of: EngineOf) -> None:
     with pytest.raises(BackendError, match="openvino runs checkpoints on cpu, not on meta"):
         engine_of(device="meta")

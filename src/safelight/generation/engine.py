@@ -187,7 +187,8 @@ class Engine:
         shared = {key for parts in others for key in parts.keys}
         for parts in named:
             own = parts.keys - shared
-            self._pool.evict(own)
+            digests = {key.digest for key in own}
+            self._pool.evict({key for key in self._pool.keys if key.digest in digests})  # compiled forms too
             with self._parts_lock:
                 if not self._pool.has_any(own):  # nothing of it is in use
                     self._parts = {key: each for key, each in self._parts.items() if each is not parts}
