@@ -75,7 +75,7 @@ def test_search_and_what_needs_a_restart(settings: Page) -> None:
 def test_preferences_are_on_the_server(settings: Page, studio: ServeProcess) -> None:
     row(settings, "tile_size").get_by_role("combobox").select_option("240")
     expect(row(settings, "tile_size").get_by_text("Saved")).to_be_visible()
-    expect(row(settings, "tile_size")).to_contain_text("On the server, for local.")
+    expect(row(settings, "tile_size")).to_contain_text("On the server, for every browser.")
     assert studio.request("GET", "/v1/preferences").json()["tile_size"] == 240
     row(settings, "tile_size").get_by_role("button", name="Undo").click()
     expect(row(settings, "tile_size").get_by_role("combobox")).to_have_value("")
@@ -101,7 +101,7 @@ def test_a_user_sees_only_what_is_theirs(page: Page, static_url: str) -> None:
       import { loadTexts } from "./core/text.js";
       import { mount } from "./settings.js";
       await loadTexts();
-      mount(document.querySelector("#root"), { me: { role: "user", owner: "anna" } });
+      mount(document.querySelector("#root"), { me: { role: "user", owner: "anna", keys: true } });
     </script></html>"""
     asked: list[str] = []
     preferences = {"language": None, "look": None, "tile_size": None, "default_checkpoint": None}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -32,14 +34,25 @@ def submit_upscaling(studio: ServeProcess, width: int, height: int) -> str:
     return str(sent.json()["id"])
 
 
+@pytest.fixture
+def toy(studio: ServeProcess, tiny: Callable[[str], Path]) -> Iterator[str]:
+    """A checkpoint that generates large pictures in a moment; other tests count checkpoints, so it goes again."""
+    folder = studio.home / "checkpoints" / "toy"
+    shutil.copytree(tiny("sd1"), folder)
+    yield folder.name
+    shutil.rmtree(folder)
+
+
 SIZES = ((768, 512), (512, 768), (1024, 1024))
 WIDEST = (2048, 1024)
 WINDOWS = ((1360, 880), (1920, 1080), (768, 1024), (390, 844))
 
 
-def test_images_of_any_size_are_shown_as_large_as_they_fit(open_studio: Page, studio: ServeProcess) -> None:
+def test_images_of_any_size_are_shown_as_large_as_they_fit(
+    open_studio: Page, studio: ServeProcess, toy: str
+) -> None:
     page = open_studio
-    jobs = {size: studio.submit(1, width=size[0], height=size[1]) for size in SIZES}
+    jobs = {size: studio.submit(1, checkpoint=toy, width=size[0], height=size[1]) for size in SIZES}
     jobs[WIDEST] = submit_upscaling(studio, *WIDEST)
     for size, job in jobs.items():
         shown = strip_job(page, job)

@@ -18,6 +18,7 @@ import { noDialogOpen } from "./viewer/overlay.js";
 /** @typedef {import("./types").Job} Job */
 /** @typedef {import("./stage/strip.js").Selection} Selection */
 
+const OPEN_ABOVE = ":popover-open, .sl-queue:not([hidden])"; // what Escape closes first
 const KEYS_ACT_ON = ".sl-editor-stage, .sl-stage-job"; // what is focused when Escape leaves the form
 
 /**
@@ -114,7 +115,7 @@ export function mountStage(root, context, form, { oneditor, usable }) {
     showPane("stage");
     [...root.querySelectorAll(/** @type {"section"} */ (KEYS_ACT_ON))].find((each) => each.checkVisibility())?.focus();
   }, {
-    whileTyping: true, isActive: () => noDialogOpen() && !document.querySelector(":popover-open") && !!document.activeElement?.closest("#sl-form"),
+    whileTyping: true, isActive: () => noDialogOpen() && !document.querySelector(OPEN_ABOVE) && !!document.activeElement?.closest("#sl-form"),
   });
   registerShortcut("Enter", "jobs.open", () => stage.open(), { isActive: () => isActive() && !(document.activeElement instanceof HTMLButtonElement) });
 }

@@ -57,7 +57,7 @@ export class QueueDrawer {
       if (type !== "preview") this.#frame ||= requestAnimationFrame(() => this.#render()); // waits while the page is hidden
     });
     onRoute(({ picture }) => picture && this.close());
-    registerShortcut("Escape", "close", () => this.close(), { isActive: () => !this.element.hidden && noDialogOpen() });
+    registerShortcut("Escape", "close", () => this.close(), { whileTyping: true, isActive: () => !this.element.hidden && noDialogOpen() });
   }
 
   toggle() {

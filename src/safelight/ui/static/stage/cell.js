@@ -32,7 +32,7 @@ export class Cell {
     this.element.classList.remove("sl-waiting");
     this.element.dataset.picture = picture.id;
     if (before) setChildren(this.content, comparison(before, url, name, onopen), h("span", { class: "sl-badge sl-before" }, t("compare.before")), h("span", { class: "sl-badge sl-after" }, t("compare.after")));
-    else setChildren(this.content, pictureFrame({ ...picture, prompt: name }, { src: url, onopen, lazy: false }), decisionBadge(picture));
+    else setChildren(this.content, pictureFrame({ ...picture, prompt: name }, { src: url, onopen, lazy: false }), picture.decision !== "block" && decisionBadge(picture)); // the frame says why a blocked one is not shown
   }
 
   /** Show a preview of the picture to come. @param {string} image  its URL */
