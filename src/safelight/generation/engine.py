@@ -512,7 +512,7 @@ class Engine:
             until: Closes when the picture ends.
         """
         convert = self._compiler(self._settings, loaded.checkpoint)
-        forms = Forms(self._forms, policy.choose, convert, until, policy.collect)
+        forms = Forms(self._forms, policy.choose, convert, until, self._lock.released, policy.collect)
 
         def picture_network(name: str, component: Component) -> Component:
             weights = component.weights
