@@ -168,6 +168,25 @@ def test_a_restarted_engine_uses_the_forms_on_disk_from_the_first_picture_on(
     assert psnr(first, expected) >= 50
 
 
+def test_reproducing_a_picture_waits_until_its_forms_are_compiled_and_others_compute_meanwhile(
+    compiled: Engine, request_of: RequestOf, engine_of: EngineOf, compiler: InProcess, tmp_path: Path
+) -> None:
+    picture = generate(compiled, request_of())
+    compiler.may_begin.clear()
+    compiler.converted.clear()
+    fresh = engine_of("eager", home=tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        machine = picture.record.machine
+        again = pool.submit(generate, fresh, request_of(), recorded=machine, unbatched=True)
+        meanwhile = generate(fresh, request_of(seed=8))
+        assert meanwhile.record.machine.backend == "eager"
+        assert not again.done()
+        compiler.may_begin.set()
+        assert same_pixels(again.result(PATIENCE), picture)
+    assert again.result().record == picture.record
+    assert sorted(compiler.converted) == ["text_encoder", "unet", "vae"]
+
+
 def test_two_pictures_at_once_are_the_same_as_each_alone(
     compiled: Engine, request_of: RequestOf, engine_of: EngineOf
 ) -> None:
@@ -226,6 +245,13 @@ def test_damaged_forms_are_made_again(
     assert generate(engine, request_of()).record.machine.backend == "eager"
     assert engine.forms.wait(PATIENCE)
     assert generate(engine, request_of()).record.machine.backend == "openvino"
+
+
+def test_unloading_a_checkpoint_unloads_its_forms(compiled: Engine, request_of: RequestOf) -> None:
+    generate(compiled, request_of())
+    assert {key.backend for key in compiled._pool.keys} == {"eager", "openvino"}
+    compiled.unload(request_of().checkpoint)
+    assert compiled._pool.keys == []
 
 
 def test_devices_without_the_backend_are_refused(engine_of: EngineOf) -> None:

@@ -176,9 +176,7 @@ def open_studio(studio: ServeProcess, page: Page) -> Page:
 def open_page(page: Page, url: str) -> Page:
     """Open the web UI, and wait until its form is filled in."""
     page.goto(f"{url}/studio/")
-    page.evaluate(
-        "performance.setResourceTimingBufferSize(2000)"
-    )  # the page has more than 250
+    page.evaluate("performance.setResourceTimingBufferSize(2000)")  # the page has more than 250
     page.wait_for_function("window.safelight?.form.ready")
     return page
 

@@ -187,7 +187,8 @@ class Engine:
         shared = {key for parts in others for key in parts.keys}
         for parts in named:
             own = parts.keys - shared
-            self._pool.evict(own)
+            digests = {key.digest for key in own}
+            self._pool.evict({key for key in self._pool.keys if key.digest in digests})  # compiled forms too
             with self._parts_lock:
                 if not self._pool.has_any(own):  # nothing of it is in use
                     self._parts = {key: each for key, each in self._parts.items() if each is not parts}
@@ -511,7 +512,7 @@ class Engine:
             until: Closes when the picture ends.
         """
         convert = self._compiler(self._settings, loaded.checkpoint)
-        forms = Forms(self._forms, policy.choose, convert, until, policy.collect)
+        forms = Forms(self._forms, policy.choose, convert, until, self._lock.released, policy.collect)
 
         def picture_network(name: str, component: Component) -> Component:
             weights = component.weights

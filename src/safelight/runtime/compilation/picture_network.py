@@ -7,7 +7,7 @@ used from the next picture on. What ran is kept for the record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +56,7 @@ class Forms:
         choose: Decides.
         convert: Converts a form of the checkpoint.
         until: Closes when the picture ends, and ends the leases of its forms.
+        waiting: Surrounds waiting for a form: other pictures may be computed meanwhile.
         collect: Gets the forms that the picture would use, which is computed eagerly; None for a usual picture.
     """
 
@@ -63,6 +64,7 @@ class Forms:
     choose: Choose
     convert: Convert
     until: ExitStack
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext
     collect: Callable[[Wanted], None] | None = None
 
 
@@ -164,7 +166,8 @@ class PictureNetwork(NetworkProxy):
         store = self._forms.store
         loaded = store.lease(wanted, self._forms.until) if self._may_run else None
         if loaded is None and self._may_run and choice.wait:
-            store.make(wanted)
+            with self._forms.waiting():
+                store.make(wanted)
             loaded = store.lease(wanted, self._forms.until)
         if loaded is not None:
             self.ran.setdefault(place, choice.plan)

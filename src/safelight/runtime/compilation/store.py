@@ -274,7 +274,9 @@ class FormStore:
                 wanted.convert(wanted, False)
             source = self._source(wanted)
             if source is not None:
-                self._pool.load(source, wait=False)
+                (component,) = self._pool.load(source, wait=False)
+                loaded: LoadedForm = component.network
+                _log.info("compiled %s: %.2f times as fast as the eager network", wanted, loaded.speedup)
         except MemoryBudgetError as error:  # it is tried again after the next picture
             _log.warning("%s stays eager: %s", wanted, error)
         except SafelightError as error:
