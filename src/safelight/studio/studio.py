@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from safelight.generation.engine import Engine
     from safelight.generation.progress import Watcher
     from safelight.generation.prompts import PromptExplanation as PromptExplanation
+    from safelight.generation.record import Machine
     from safelight.generation.upscaling import Upscaler
 
 
@@ -135,6 +136,7 @@ class Studio:
         watcher: Watcher | None = None,
         unbatched: bool = False,
         skip: Collection[int] = (),
+        recorded: Machine | None = None,
     ) -> Iterator[Picture]:
         """Generate a request's pictures one by one; each is judged before it is returned.
 
@@ -146,13 +148,15 @@ class Studio:
             watcher: Callbacks for progress and stopping.
             unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit.
             skip: Indices of pictures that are not needed, from 0.
+            recorded: What a picture's record says that it ran on, to compute it again with the same precisions.
 
         Raises:
             BlockedError: The policy blocks an input picture.
             SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
         """
         request = with_checkpoint_defaults(request, self.settings)
-        yield from self.start(request, policy=policy, watcher=watcher, unbatched=unbatched).pictures(skip)
+        run = self.start(request, policy=policy, watcher=watcher, unbatched=unbatched, recorded=recorded)
+        yield from run.pictures(skip)
 
     def draw(
         self,
@@ -173,15 +177,16 @@ class Studio:
         policy: str | Path | Policy | None = None,
         watcher: Watcher | None = None,
         unbatched: bool = False,
+        recorded: Machine | None = None,
     ) -> JudgedRun:
         """Judge a request's input pictures, check and plan it; returns a run that generates its pictures.
 
         Arguments and errors are those of ``iter_generate``.
         """
         moderator = self.moderator(policy=policy)
-        return JudgedRun(
-            self.engine.start(self._judge_inputs(request, moderator), watcher, unbatched=unbatched), moderator
-        )
+        judged = self._judge_inputs(request, moderator)
+        run = self.engine.start(judged, watcher, unbatched=unbatched, recorded=recorded)
+        return JudgedRun(run, moderator)
 
     def upscale(
         self,
@@ -255,9 +260,10 @@ class Studio:
         request = original.request(init_image, mask, self.limits)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
-        return compare(
-            original, next(iter(self.iter_generate(request, policy=policy, unbatched=True))), self.limits
+        pictures = self.iter_generate(
+            request, policy=policy, unbatched=True, recorded=original.record.machine
         )
+        return compare(original, next(iter(pictures)), self.limits)
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How a request's prompts are expanded, parsed, and split into the checkpoint's tokens.
