@@ -1,7 +1,7 @@
 """What quality levels and each of their parts cost in pictures, and what they save in seconds.
 
     python bench/quality.py starter [--steps N] [--captions N] [NAME ...]
-    python bench/quality.py sd1 [--steps N] [--side N] [NAME ...]     random weights of Stable Diffusion 1.5's size
+    python bench/quality.py sd1 [--steps N] [--side N] [--captions N] [NAME ...]     random weights of SD 1.5's size
 
 A row has the seconds as a share of the level exact's (the median of pictures, each variant in turn, so that what else
 the machine does concerns all), PSNR against exact (mean and least), and for the starter the judge's scores of one
@@ -136,7 +136,7 @@ def main() -> None:
         else:
             checkpoint = write_random(home / "random")
             size = {"width": given.side, "height": given.side}
-            measure(str(checkpoint), home, ["a red apple"] * 3, fields | size, names)
+            measure(str(checkpoint), home, ["a red apple"] * min(3, given.captions), fields | size, names)
 
 
 if __name__ == "__main__":
