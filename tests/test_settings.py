@@ -41,6 +41,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "checkpoint": "starter",
         "checkpoint_defaults": {},
         "device": "auto",
+        "generation_quality": "balanced",
         "generation_precision": "auto",
         "text_encoder_precision": "auto",
         "vae_precision": "auto",

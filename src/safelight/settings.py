@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         "family's, where a request leaves them open.",
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
+    generation_quality: Annotated[Literal["exact", "balanced", "fast"], Changeable("generation")] = Field(
+        "balanced",
+        description="What requests that leave it open may give up for speed: exact, balanced or fast "
+        "(docs/quality.md).",
+    )
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Arithmetic of the denoiser, and of the components that compute right in it; "

@@ -47,6 +47,11 @@ BODY: dict[str, Any] = {
     "clip_skip": 2,
     "vae": "ae.safetensors",
     "text_encoders": ["t5xxl_fp16"],
+    "quality": "fast",
+    "step_cache": "deep",
+    "step_cache_interval": 4,
+    "step_cache_threshold": 0.2,
+    "token_merging": 0.25,
     "init_image": "c3" * 32,
     "mask": "d4" * 32,
     "strength": 0.6,
@@ -142,6 +147,10 @@ def test_the_request_of_a_record():
         "ignore_unsupported",
     }
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
+
+
+def test_a_record_without_a_level_is_of_the_level_balanced():
+    assert ReproductionRecord(**PLAIN).to_request().quality == "balanced"
 
 
 def test_parts_that_an_older_version_read_literally_are_escaped():

@@ -54,6 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
         "negative_prompt": "embedding:bad, blue",
         "ignore_unsupported": True,
     },
+    "fast": {**SMALL, "steps": 8, "quality": "fast", "token_merging": 0.5},
     "fading": {**SMALL, "pag_scale": 3, "pag_adaptive": 0.002},
     "schedule": {**SMALL, "prompt": "a [red:(blue:1.2):0.5] cat", "guidance_end": 0.7, "clip_skip": 2},
 }

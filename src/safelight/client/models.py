@@ -336,6 +336,16 @@ class GenerateJob(BaseModel):
     """Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given."""
     text_encoders: list[str] = []
     """Files with other text encoders; each takes the place that its content fits."""
+    quality: Literal["exact", "balanced", "fast"] | None = None
+    """What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also details, by a step cache (fast); the setting generation_quality when not given."""
+    step_cache: Literal["none", "deep", "extrapolate", "first-block", "magcache", "taylorseer"] | None = None
+    """What steps take over from earlier ones instead of computing it; by quality when not given."""
+    step_cache_interval: int | None = None
+    """Steps from one whole computation to the next, for deep, extrapolate and taylorseer."""
+    step_cache_threshold: float | None = None
+    """Relative change up to which blocks are left out, for first-block and magcache, 0 to 1."""
+    token_merging: float = 0.0
+    """Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for large pictures."""
     init_image: str | None = None
     """The picture to start from: in base64, or gallery: and the id of an entry."""
     mask: str | None = None

@@ -320,6 +320,8 @@ class DenoisingPass:
         def compute(changed: DenoiserCall) -> Tensor:
             result: Any = self.member.compute(Call(call.component, (), changed.arguments, changed.patches))
             results.append(result)
+            if changed.on_outputs is not None:
+                changed.on_outputs(tuple(result))
             return as_tensor(result[0])
 
         patches = component_patches(self.modifiers, self.loaded.family.denoiser)

@@ -43,6 +43,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
+from safelight.generation.quality import quality_settings, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
@@ -64,7 +65,7 @@ from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import AUTO as AUTO_BACKEND
-from safelight.runtime.backends import EAGER, checkpoint_backend
+from safelight.runtime.backends import BACKENDS, EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
 from safelight.runtime.compilation.speed import known_speeds
@@ -275,8 +276,8 @@ class Engine:
             unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit; threads
                 still take turns.
             skip: Indices of pictures that are not needed.
-            recorded: What the record of a picture says that it ran on: the same backends compute it again. It waits
-                until they are compiled.
+            recorded: What the record of a picture says that it ran on: the same backends compute it again, in the same
+                precisions. It waits until they are compiled.
 
         Raises:
             RequestError: The checkpoint does not support a value.
@@ -324,6 +325,8 @@ class Engine:
         self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy
     ) -> Run:
         watcher = self._release_lock_around(watcher)
+        request = with_quality(request, self._settings)
+        settings = quality_settings(self._settings, request.quality, self._device.type, policy.recorded)
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
@@ -332,15 +335,15 @@ class Engine:
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
         if all(parts.checkpoint != checkpoint for parts in self._loaded()):
-            self._check_before_loading(request, checkpoint, canvas)
-        parts = self._describe(checkpoint)
-        plan, decoding = self._make_plan(request, parts, canvas)
+            self._check_before_loading(request, checkpoint, canvas, settings)
+        parts = self._describe(checkpoint, settings)
+        plan, decoding = self._make_plan(request, parts, canvas, settings)
         plan = replace(plan, notes=(*plan.notes, *choice_notes(checkpoint.parts)))
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
-        networks = self._modifier_networks(plan)
+        networks = self._modifier_networks(plan, settings)
         beside = _bytes_beside(parts, _sources_beside(networks, upscaler))
-        placement = self._placer.place(parts, plan, beside, decoding)
+        placement = self._placer.place(parts, plan, beside, decoding, settings)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
@@ -356,11 +359,15 @@ class Engine:
         )
 
     def _make_plan(
-        self, request: GenerationRequest, parts: CheckpointParts, canvas: tuple[int, int] | None
+        self,
+        request: GenerationRequest,
+        parts: CheckpointParts,
+        canvas: tuple[int, int] | None,
+        settings: Settings,
     ) -> tuple[Plan, int | None]:
         """The plan of a request, and an estimate of the bytes of decoding where the checkpoint could be loaded."""
         if not self._placer.can_be_resident(parts):
-            return self._check_before_loading(request, parts.checkpoint, canvas), None
+            return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
         try:
             with self._lease_networks(parts) as components, self._lock, self._memory_errors():
                 loaded = parts.assemble(components)
@@ -370,9 +377,10 @@ class Engine:
                     loaded.scheduler_config,
                     native_side=loaded.default_side,
                     canvas=canvas,
+                    patchable=self._can_patch(loaded.family),
                 )
         except MemoryExhaustedError:  # all at once were too many; the run steps down where it has to
-            return self._check_before_loading(request, parts.checkpoint, canvas), None
+            return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
         return plan, decoding_bytes(loaded, *plan.hires_size)
 
     @contextmanager
@@ -401,7 +409,7 @@ class Engine:
         """
         checkpoint = self._requested_checkpoint(request)
         canvas = _canvas_size(request, self._decode(request.init_image))
-        plan = self._check_before_loading(request, checkpoint, canvas)
+        plan = self._check_before_loading(request, checkpoint, canvas, self._settings)
         prompts = plan.prompts(0, self._settings.home)
         plain = checkpoint.family.text_encoding == "plain"
         tokenizer: Any = None if plain else load_tokenizer(checkpoint)
@@ -420,9 +428,9 @@ class Engine:
     def _upscaler_source(self, file: UpscalerFile) -> ComponentSource:
         return file.source(self._settings.cache_folder, self._device).within(self._loading)
 
-    def _modifier_networks(self, plan: Plan) -> NetworkSources:
+    def _modifier_networks(self, plan: Plan, settings: Settings) -> NetworkSources:
         """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
-        precision = self._precisions(plan.family).denoiser
+        precision = self._precisions_in(settings, plan.family).denoiser
         context = NetworkContext(
             plan, self._device, DTYPES[precision], precision, self._settings.cache_folder
         )
@@ -595,7 +603,7 @@ class Engine:
             self._pool.evict,
             end_phase,
             lambda: self._placer.note_shortage(placement),
-            may_tile="tiling" in self._settings.memory_steps,
+            may_tile="tiling" in placement.settings.memory_steps,
         )
 
     @contextmanager
@@ -643,18 +651,32 @@ class Engine:
         return replace(watcher, on_progress=on_progress, should_pause=should_pause)
 
     def _check_before_loading(
-        self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None
+        self,
+        request: GenerationRequest,
+        checkpoint: Checkpoint,
+        canvas: tuple[int, int] | None,
+        settings: Settings,
     ) -> Plan:
         """Detect errors before gigabytes of weights are read; the native size of a single file is unknown then."""
-        self._precisions(checkpoint.family)
+        self._precisions_in(settings, checkpoint.family)
         scheduler = scheduler_config(checkpoint)
         plan = make_plan(
-            request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas
+            request,
+            checkpoint.family,
+            scheduler,
+            native_side=checkpoint.default_side(),
+            canvas=canvas,
+            patchable=self._can_patch(checkpoint.family),
         )
         check_compatible(plan.sampler_choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
         return plan
+
+    def _can_patch(self, family: Family) -> bool:
+        """Whether modifiers can change the denoisers of a family."""
+        backend = BACKENDS[self._backend]
+        return backend.patchable or not backend.computes(family.denoiser)
 
     def _check_prompts(self, plan: Plan) -> None:
         """Expand the prompts of all pictures: only the last one may choose a wildcard whose file is missing."""
@@ -693,27 +715,26 @@ class Engine:
     def _describe(
         self,
         checkpoint: Checkpoint,
-        precision: str = "",
+        settings: Settings | None = None,
         forms: Mapping[str, NetworkForm] = MappingProxyType({}),
     ) -> CheckpointParts:
         """A checkpoint's components; they are described once, as long as one of them is in memory or being loaded.
 
         Args:
             checkpoint: The checkpoint.
-            precision: One that takes the place of the setting generation_precision; empty for that setting.
+            settings: The precisions; those of the program when not given.
             forms: How the weights of networks are kept, where that is not whole on the device.
         """
+        precisions = self._precisions_in(settings or self._settings, checkpoint.family)
         described = _Described(
-            checkpoint, precision, tuple(sorted((n, form.name) for n, form in forms.items()))
+            checkpoint, precisions, tuple(sorted((n, form.name) for n, form in forms.items()))
         )
         with self._parts_lock:
             if (known := self._parts.get(described)) is not None:
                 return known
         parts = describe_parts(
             checkpoint,
-            self._precisions(checkpoint.family)
-            if not precision
-            else self._changed(checkpoint.family, precision),
+            precisions,
             self._device,
             backend=self._backend,
             cache=self._settings.cache_folder,
@@ -735,19 +756,27 @@ class Engine:
         """
         return resolve_precisions(self._settings, family, self._device)
 
-    def _changed(self, family: Family, precision: str) -> ComponentPrecisions:
-        """The same with another precision in place of the setting generation_precision."""
-        settings = self._settings.model_copy(update={"generation_precision": precision})
+    def _precisions_in(self, settings: Settings, family: Family) -> ComponentPrecisions:
+        """The same with the settings of a run."""
+        if settings is self._settings:
+            return self._precisions(family)
         return resolve_precisions(settings, family, self._device)
 
     def _keep_description(self, parts: CheckpointParts) -> None:
         """Keep a description while one of its networks is in memory; others were described since it was made."""
+        family = parts.checkpoint.family
+        dtypes = {name: source.key.dtype for name, source in parts.sources.items()}
+        encoders = {dtype for name, dtype in dtypes.items() if name.startswith("text_encoder")}
+        usual = self._precisions(family)
         with self._parts_lock:
-            if self._pool.has_any(parts.keys):
-                denoiser = parts.sources[parts.checkpoint.family.denoiser].key.dtype
-                usual = self._precisions(parts.checkpoint.family).denoiser
-                precision = "" if denoiser == usual else denoiser
-                self._parts.setdefault(_Described(parts.checkpoint, precision), parts)
+            if self._pool.has_any(parts.keys) and all(each is not parts for each in self._parts.values()):
+                is_usual = (
+                    dtypes[family.denoiser] == usual.denoiser
+                    and encoders <= {usual.text_encoders}
+                    and dtypes.get("vae", usual.vae) in (usual.vae, usual.fp16_vae)
+                )
+                if is_usual:
+                    self._parts.setdefault(_Described(parts.checkpoint, usual), parts)
 
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:
@@ -808,10 +837,10 @@ def _eager_backend(setting: str, precision: str | None) -> str:
 
 @dataclass(frozen=True)
 class _Described:
-    """What was described: a checkpoint, in a precision and in forms that take the place of the usual ones."""
+    """What was described: a checkpoint, in some precisions, and in forms that take the place of the usual ones."""
 
     checkpoint: Checkpoint
-    precision: str = ""
+    precisions: ComponentPrecisions
     forms: tuple[tuple[str, str], ...] = ()
 
 

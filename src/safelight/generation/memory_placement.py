@@ -18,6 +18,7 @@ from safelight.generation.devices import device_memory
 from safelight.generation.memory_planning import plan_memory, planned_checkpoint
 from safelight.generation.memory_tiling import tiled_call
 from safelight.generation.plan import Plan
+from safelight.generation.record import LESS_PRECISION_NOTE
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import CheckpointParts, pixels_per_latent
@@ -42,7 +43,7 @@ SPARE = 512 * 2**20
 _NOTES: Mapping[Step, str] = {
     "tiling": "To fit the memory, the autoencoder worked in tiles: tones may differ a little between them.",
     "sliced-attention": "To fit the memory, attention was computed in slices.",
-    "bf16": "To fit the memory, the checkpoint ran in bf16 instead of fp32.",
+    "bf16": LESS_PRECISION_NOTE,
     "int8": "To fit the memory, weights had eight bits.",
 }
 """Notes for the record on the steps that change the picture."""
@@ -52,8 +53,8 @@ _SHORTAGE_NOTE = (
 )
 
 Context = Callable[[], AbstractContextManager[object]]
-Describe = Callable[[Checkpoint, str, Mapping[str, NetworkForm]], CheckpointParts]
-"""Describes a checkpoint in a precision, "" for that of the settings, with networks in certain forms."""
+Describe = Callable[[Checkpoint, Settings, Mapping[str, NetworkForm]], CheckpointParts]
+"""Describes a checkpoint in the precisions of some settings, with networks in certain forms."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Placement:
         plan: What is generated.
         beside: Bytes of the networks that are leased with the checkpoint.
         parts: The checkpoint's networks.
+        settings: The precisions of the run, and the steps that may be taken.
         memory: The plan of the memory; None where all certainly fits.
         room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
         notes: For the record.
@@ -78,6 +80,7 @@ class Placement:
     plan: Plan
     beside: int
     parts: CheckpointParts
+    settings: Settings
     memory: MemoryPlan | None = None
     room: int = 0
     notes: tuple[str, ...] = field(default=())
@@ -100,7 +103,7 @@ class Placer:
     """Decides where networks are kept.
 
     Args:
-        settings: The steps that may be taken, the precisions, the budget.
+        settings: The budget.
         device: The device that generates.
         pool: The networks in memory.
         describe: Describes checkpoints.
@@ -132,7 +135,9 @@ class Placer:
         weights = sum({source.key: source.nbytes for source in parts.sources.values()}.values())
         return weights <= self.memory().usable
 
-    def place(self, parts: CheckpointParts, plan: Plan, beside: int, decoding: int | None) -> Placement:
+    def place(
+        self, parts: CheckpointParts, plan: Plan, beside: int, decoding: int | None, settings: Settings
+    ) -> Placement:
         """Decide for a run.
 
         Args:
@@ -140,11 +145,12 @@ class Placer:
             plan: What is generated.
             beside: Bytes of the networks that are leased with them.
             decoding: An estimate of the bytes of decoding a picture; None where the networks are not loaded.
+            settings: The precisions of the run, and the steps that may be taken.
 
         Raises:
             MemoryBudgetError: There is no way to fit it.
         """
-        placement = Placement(parts.checkpoint, plan, beside, parts, room=decoding or 0)
+        placement = Placement(parts.checkpoint, plan, beside, parts, settings, room=decoding or 0)
         memory = self.memory()
         placement.usable = memory.usable
         if decoding is not None and placement.peak + int((CERTAIN - 1) * decoding) + SPARE <= memory.usable:
@@ -191,7 +197,7 @@ class Placer:
         usable = max(0, memory.usable - placement.beside)
         device = DeviceMemory(memory.kind, memory.total, usable, memory.host)
         checkpoint = planned_checkpoint(placement.checkpoint, self._building)
-        return plan_memory(checkpoint, placement.plan, device, self._settings)
+        return plan_memory(checkpoint, placement.plan, device, placement.settings)
 
     def _follow(self, placement: Placement, made: MemoryPlan) -> None:
         """Keep the networks as a plan says."""
@@ -201,8 +207,10 @@ class Placer:
             offload: Any = "" if stage.placement == "device" else stage.placement
             if int8 or offload:
                 forms[stage.component] = NetworkForm(int8, offload, stage.weights)
-        precision = "bf16" if "bf16" in made.steps else ""
-        placement.parts = self._describe(placement.checkpoint, precision, forms)
+        settings = placement.settings
+        if "bf16" in made.steps:
+            settings = settings.model_copy(update={"generation_precision": "bf16"})
+        placement.parts = self._describe(placement.checkpoint, settings, forms)
         placement.memory = made
         weights = sum(source.nbytes for source in placement.parts.sources.values())
         placement.room = max(0, made.peak - weights)

@@ -25,6 +25,7 @@ from safelight.generation.prompts.unsupported import (
     find_unsupported,
     remove_unsupported,
 )
+from safelight.generation.quality import StepCache, resolve_step_cache, step_cache_notes
 from safelight.generation.request import (
     DEFAULT_STRENGTH,
     MAX_PROMPT_LENGTH,
@@ -76,6 +77,7 @@ class Plan:
         strength: Denoising strength, 0 to 1; None without an initial picture.
         hires_sampler_choice: Sampler of the second pass.
         hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
+        step_cache: The step cache of its passes; None for none.
         notes: Notes for the user on fields without effect.
     """
 
@@ -91,6 +93,7 @@ class Plan:
     strength: float | None
     hires_sampler_choice: SamplerChoice | None = None
     hires_steps: int = 0
+    step_cache: StepCache | None = None
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
@@ -152,6 +155,7 @@ def make_plan(
     *,
     native_side: int,
     canvas: tuple[int, int] | None = None,
+    patchable: bool = True,
 ) -> Plan:
     """Choose every open value of a request, and check all values.
 
@@ -161,6 +165,7 @@ def make_plan(
         scheduler: The checkpoint's own scheduler configuration.
         native_side: Width and height on which the checkpoint was trained, in pixels.
         canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
+        patchable: Whether the denoiser's backend lets modifiers change the network.
 
     Raises:
         RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint does not support
@@ -173,6 +178,7 @@ def make_plan(
         error.field = "mask" if request.mask is not None else "init_image"
         raise
     _check_guidance(request, family)
+    step_cache = _resolve_shortcuts(request, family, patchable)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
     sampler_choice = _resolve_sampler_choice(request.sampler, request.schedule, family, process)
@@ -203,6 +209,9 @@ def make_plan(
         if request.hires.sampler is not None:
             check_compatible(hires_sampler_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family, "hires.strength")
+    executed = [executed_steps(steps, strength, family)]
+    if request.hires:
+        executed.append(executed_steps(hires_steps, request.hires.strength, family))
     return Plan(
         request=request,
         family=family,
@@ -216,7 +225,12 @@ def make_plan(
         strength=strength,
         hires_sampler_choice=hires_sampler_choice,
         hires_steps=hires_steps,
-        notes=(*_notes(request, family, guidance_scale), *_inpainting_notes(request, strength)),
+        step_cache=step_cache,
+        notes=(
+            *_notes(request, family, guidance_scale),
+            *_inpainting_notes(request, strength),
+            *step_cache_notes(request, step_cache, executed),
+        ),
     )
 
 
@@ -330,6 +344,17 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
             hint="Leave out the variation, or the initial picture.",
             field="variation",
         )
+
+
+def _resolve_shortcuts(request: GenerationRequest, family: Family, patchable: bool) -> StepCache | None:
+    """The step cache, if the family's denoiser supports what is asked for."""
+    if request.token_merging > 0 and family.denoiser != "unet":
+        raise UnsupportedError(
+            f"{family.title} has no token merging, which is for U-Nets.",
+            hint="Leave token_merging at 0.",
+            field="token_merging",
+        )
+    return resolve_step_cache(request, family, patchable=patchable)
 
 
 def _special_guidance(request: GenerationRequest) -> list[str]:

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from safelight.errors import RecordInvalidError
 from safelight.generation.fields import RequestField, request_fields
 from safelight.generation.prompts.unsupported import escape_unsupported
+from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.request import (
     Fraction,
     GenerationRequest,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+LESS_PRECISION_NOTE = "To fit the memory, the checkpoint ran in bf16 instead of fp32."
+"""Why a picture ran in another precision. To reproduce it, that precision is taken from the record."""
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
 _MAX_SHOWN = 60
 
@@ -244,7 +247,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
             "styles": (),
         }
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}
-        fields |= {"inpaint": self.inpaint or Inpaint()}
+        fields |= {"inpaint": self.inpaint or Inpaint(), "quality": self.quality or DEFAULT_QUALITY}
         return GenerationRequest.parse(**fields)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
+from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
@@ -70,7 +71,7 @@ def make_record(
         schedule=None if plan.sampler_choice.schedule == AUTOMATIC else plan.sampler_choice.schedule,
         eta=plan.eta,
         guidance_scale=plan.guidance_scale,
-        **{name: getattr(request, name) for name in SamplingOptions.model_fields},
+        **({name: getattr(request, name) for name in SamplingOptions.model_fields} | _quality_fields(plan)),
         init_image=init_image,
         mask=mask,
         strength=plan.strength,
@@ -80,6 +81,19 @@ def make_record(
         upscaler=upscaler,
         notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
     )
+
+
+def _quality_fields(plan: Plan) -> dict[str, object]:
+    """The level, omitted where it is the default one, and the step cache with the parameters that it took."""
+    quality, cache = plan.request.quality, plan.step_cache
+    fields: dict[str, object] = {"quality": None if quality == DEFAULT_QUALITY else quality}
+    if cache is None:
+        return fields
+    return fields | {
+        "step_cache": cache.kind,
+        "step_cache_interval": cache.interval,
+        "step_cache_threshold": cache.threshold,
+    }
 
 
 def machine_of(networks: Mapping[str, Component], denoiser: Component) -> Machine:

@@ -22,6 +22,7 @@ from safelight.errors import (
 )
 from safelight.generation.fields import CliOption, FormField, RequestField
 from safelight.generation.prompts.unsupported import check_supported
+from safelight.generation.quality import Quality, StepCacheKind
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
 from safelight.validation import Problem, first_problem
@@ -403,6 +404,59 @@ class SamplingOptions(RequestPart):
         (),
         max_length=MAX_TEXT_ENCODERS,
         description="Files with other text encoders; each takes the place that its content fits.",
+    )
+    quality: Annotated[
+        Quality | None,
+        RequestField(
+            form=FormField(aliases=("speed", "precision")),
+            infotext="Quality",
+            cli=CliOption("--quality", metavar="LEVEL"),
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        None,
+        description="What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also "
+        "details, by a step cache (fast); the setting generation_quality when not given.",
+    )
+    step_cache: Annotated[
+        StepCacheKind | None,
+        RequestField(
+            form=FormField(aliases=("DeepCache", "TeaCache", "first block cache", "TaylorSeer")),
+            infotext="Step cache",
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        None,
+        description="What steps take over from earlier ones instead of computing it; by quality when not given.",
+    )
+    step_cache_interval: Annotated[
+        int | None, RequestField(infotext="Step cache interval", omitted_at_default=True)
+    ] = Field(
+        None,
+        ge=2,
+        le=20,
+        description="Steps from one whole computation to the next, for deep, extrapolate and taylorseer.",
+    )
+    step_cache_threshold: Annotated[
+        Fraction | None, RequestField(infotext="Step cache threshold", omitted_at_default=True)
+    ] = Field(
+        None,
+        description="Relative change up to which blocks are left out, for first-block and magcache, 0 to 1.",
+    )
+    token_merging: Annotated[
+        float,
+        RequestField(
+            form=FormField(step=0.05, aliases=("ToMe",)),
+            infotext="Token merging ratio",
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        0.0,
+        ge=0,
+        le=0.75,
+        allow_inf_nan=False,
+        description="Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for "
+        "large pictures.",
     )
 
 

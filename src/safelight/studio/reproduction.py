@@ -10,7 +10,13 @@ import numpy as np
 from safelight.errors import NotReproducibleError, RecordMissingError
 from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
-from safelight.generation.record import PartRef, ReproductionRecord, differences, pixels_digest
+from safelight.generation.record import (
+    LESS_PRECISION_NOTE,
+    PartRef,
+    ReproductionRecord,
+    differences,
+    pixels_digest,
+)
 from safelight.generation.request import MASK_BACKGROUND
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata.file_metadata import read_metadata
@@ -129,13 +135,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     updates = {
         name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
     }
-    updates["notes"] = (
-        *left_out_notes(record.left_out),
-        *(note for note in picture.record.notes if not note.startswith(CHOICE_NOTE)),
-        *(
-            note for note in record.notes if note.startswith(CHOICE_NOTE)
-        ),  # what else lies there has no effect
-    )
+    updates["notes"] = _merged_notes(record, picture.record)
     for name in ("expanded_prompt", "expanded_negative_prompt"):
         if getattr(picture.record, name) == escape_unsupported(
             getattr(record, name)
@@ -173,6 +173,16 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         sentences,
         not differing and _within_tolerance(original, reproduced, limits),
     )
+
+
+def _merged_notes(record: ReproductionRecord, new: ReproductionRecord) -> tuple[str, ...]:
+    """The new picture's notes, with those of the original that say why it was made so, not how."""
+    # What else lies in the checkpoint's folder, and how much memory there was, has no effect on the new picture.
+    before = tuple(note for note in record.notes if note == LESS_PRECISION_NOTE and note not in new.notes)
+    own = (note for note in new.notes if not note.startswith(CHOICE_NOTE))
+    chosen = (note for note in record.notes if note.startswith(CHOICE_NOTE))
+    merged = (*left_out_notes(record.left_out), *own, *before, *chosen)
+    return record.notes if sorted(merged) == sorted(record.notes) else merged
 
 
 def _with_recorded_names(parts: tuple[PartRef, ...], recorded: tuple[PartRef, ...]) -> tuple[PartRef, ...]:

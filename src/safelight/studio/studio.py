@@ -148,7 +148,8 @@ class Studio:
             watcher: Callbacks for progress and stopping.
             unbatched: Do not batch with pictures of other threads, so that the result is exact to the bit.
             skip: Indices of pictures that are not needed, from 0.
-            recorded: What a picture's record says that it ran on, to compute it again with the same backends.
+            recorded: What a picture's record says that it ran on, to compute it again with the same precisions and
+                backends.
 
         Raises:
             BlockedError: The policy blocks an input picture.

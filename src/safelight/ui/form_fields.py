@@ -36,7 +36,8 @@ class FormControl:
         maximum: Its upper end.
         limit: The largest value that can be typed; the request's own limit, which may lie above the slider's end.
         step: Step of a slider.
-        choices: Values of a choice; empty where the server's models or samplers are the choices.
+        choices: Values of a choice, the empty one for "not given"; none where the server's models or samplers are the
+            choices.
         aliases: What the field is called elsewhere, by which people search for it.
     """
 
@@ -86,6 +87,6 @@ def _control(field: FieldDescription, form: FormField) -> FormControl:
         maximum=(field.maximum if form.maximum is None else form.maximum) if has_range else None,
         limit=field.maximum,
         step=form.step,
-        choices=field.choices,
+        choices=("", *field.choices) if field.choices and default == "" else field.choices,
         aliases=tuple(name for name in names if name),
     )

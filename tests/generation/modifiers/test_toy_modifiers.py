@@ -492,6 +492,10 @@ def test_modifiers_apply_by_layer_and_then_in_the_order_of_registration(draw: Ge
         "guidance-rescale",
         "cfg-zero",
         "perturbed-attention",
+        "token-merging",
+        "deep-feature-cache",
+        "prediction-cache",
+        "transformer-cache",
     ]
     seen: list[tuple[Layer, int]] = []
 

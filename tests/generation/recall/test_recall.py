@@ -101,6 +101,7 @@ def test_our_own_pictures(kind: Any) -> None:
         "guidance_method": "cfg",
         "pag_scale": 0.0,
         "clip_skip": 1,
+        "quality": "balanced",
     }
     assert fields_that_need_image(found) == {"prompt as it was written": "a {red|blue} apple"}
     assert_usable(found)

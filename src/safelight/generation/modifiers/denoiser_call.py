@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -33,6 +33,8 @@ class DenoiserCall:
         step: The current step, from 0.
         steps: Steps of this pass.
         patches: The patches of the network that are in effect while the call is computed.
+        on_outputs: Called with all outputs of the network when the call was computed. The first is the prediction;
+            patches may add others, such as features for a step cache.
     """
 
     arguments: Mapping[str, object]
@@ -40,6 +42,7 @@ class DenoiserCall:
     step: int
     steps: int
     patches: tuple[Patch, ...] = ()
+    on_outputs: Callable[[tuple[Any, ...]], None] | None = None
 
     @property
     def fraction(self) -> float:

@@ -14,6 +14,7 @@ from safelight.errors import PluginInvalidError, UnsupportedError
 from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
+from safelight.generation.quality import MIN_CACHED_STEPS, StepCache
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.plugins import Registry
 from safelight.runtime.component import Component, ComponentSource
@@ -79,6 +80,11 @@ class PassContext:
     loaded: LoadedCheckpoint
     networks: Mapping[str, Component] = field(default_factory=dict)
 
+    @property
+    def step_cache(self) -> StepCache | None:
+        """The step cache of this pass; None for none."""
+        return self.plan.step_cache if self.steps >= MIN_CACHED_STEPS else None
+
 
 def no_networks(_: NetworkContext) -> Mapping[str, ComponentSource]:
     """Of modifiers without networks of their own."""
@@ -107,6 +113,10 @@ _BUILT_IN = (
     "guidance_rescale",
     "cfg_zero",
     "perturbed_attention",
+    "token_merging",
+    "deep_feature_cache",
+    "prediction_cache",
+    "transformer_cache",
 )
 """The order within a layer matters: rescaling combines the rows that CFG-Zero* has changed."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safelight.generation.prompts.unsupported import escape_unsupported
+from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.recall.field_builder import (
     IMAGE_NOT_IN_FILE,
     NESTED_FIELDS,
@@ -29,6 +30,7 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     """Set the fields of a record, with the expanded prompts, so that the same image is generated again."""
     body = record.to_dict()
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
+    fields.setdefault("quality", DEFAULT_QUALITY)
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
     builder.set_prompts(
         escape_unsupported(record.expanded_prompt), escape_unsupported(record.expanded_negative_prompt)

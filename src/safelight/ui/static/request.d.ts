@@ -49,6 +49,16 @@ export interface GenerateJob {
   vae?: string | null;
   /** Files with other text encoders; each takes the place that its content fits. */
   text_encoders?: string[];
+  /** What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also details, by a step cache (fast); the setting generation_quality when not given. */
+  quality?: "exact" | "balanced" | "fast" | null;
+  /** What steps take over from earlier ones instead of computing it; by quality when not given. */
+  step_cache?: "none" | "deep" | "extrapolate" | "first-block" | "magcache" | "taylorseer" | null;
+  /** Steps from one whole computation to the next, for deep, extrapolate and taylorseer. */
+  step_cache_interval?: number | null;
+  /** Relative change up to which blocks are left out, for first-block and magcache, 0 to 1. */
+  step_cache_threshold?: number | null;
+  /** Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for large pictures. */
+  token_merging?: number;
   /** The picture to start from: in base64, or gallery: and the id of an entry. */
   init_image?: string | null;
   /** White where the picture is to be changed: in base64, or gallery: and an id. */

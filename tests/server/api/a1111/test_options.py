@@ -40,10 +40,12 @@ def test_the_effects_of_options() -> None:
             "schedulers_sigma": "sgm_uniform",
             "samples_format": "jpg",
             "jpeg_quality": 80,
+            "token_merging_ratio": 0.5,
             "webp_lossless": True,
         }
     )
     assert (made.checkpoint, made.clip_skip, made.schedule) == ("mine", 2, "sgm-uniform")
+    assert (usual.token_merging, made.token_merging) == (0, 0.5)
     assert (made.file_format, made.quality, made.lossless) == ("jpeg", 80, True)
 
 
@@ -53,6 +55,7 @@ def test_the_effects_of_options() -> None:
         ("CLIP_stop_at_last_layers", 0),
         ("CLIP_stop_at_last_layers", 13),
         ("jpeg_quality", True),
+        ("token_merging_ratio", 0.8),
         ("CLIP_stop_at_last_layers", "2"),
         ("samples_format", "tiff"),
         ("schedulers_sigma", "nonsense"),

@@ -55,6 +55,13 @@ def _integer(default: int, minimum: int, maximum: int) -> Option:
     return Option(default, f"a whole number, {minimum} to {maximum}", fits)
 
 
+def _number(default: float, minimum: float, maximum: float) -> Option:
+    def fits(value: JsonValue) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value <= maximum
+
+    return Option(default, f"a number, {minimum} to {maximum}", fits)
+
+
 def _is_schedule(value: JsonValue) -> bool:
     try:
         return isinstance(value, str) and bool(schedule_name(value))
@@ -74,6 +81,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "CLIP_stop_at_last_layers": _integer(1, 1, 12),
         "clip_skip": _integer(1, 1, 12),
+        "token_merging_ratio": _number(0, 0, 0.75),
         "schedulers_sigma": Option("default", "a name from /sdapi/v1/schedulers", _is_schedule),
         "samples_format": _one_of(*FORMATS),
         "jpeg_quality": _integer(95, 1, 100),
@@ -84,7 +92,6 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "prompt_attention": _one_of("native", "a1111"),
         "enable_pnginfo": _one_of(True),
         "eta_noise_seed_delta": _one_of(0),
-        "token_merging_ratio": _one_of(0),
         "img2img_fix_steps": _one_of(False),
     }
 )
@@ -104,6 +111,7 @@ class OptionValues:
         lossless: For WebP.
         vae: The file of another autoencoder; None for the checkpoint's.
         modules: Files of text encoders and an autoencoder, as Forge names them.
+        token_merging: The fraction of tokens that are merged; 0 is none.
     """
 
     checkpoint: str | None
@@ -114,6 +122,7 @@ class OptionValues:
     lossless: bool
     vae: str | None = None
     modules: tuple[str, ...] = ()
+    token_merging: float = 0.0
 
 
 def option_values(options: Options) -> OptionValues:
@@ -130,6 +139,7 @@ def option_values(options: Options) -> OptionValues:
         lossless=values["webp_lossless"],
         vae=None if values[VAE].lower() in OWN_VAE else values[VAE],
         modules=tuple(values[MODULES] or ()),
+        token_merging=float(values["token_merging_ratio"]),
     )
 
 

@@ -164,6 +164,7 @@ def _common_fields(
         "guidance_scale": _guidance_scale(body, checkpoint),
         "pag_adaptive": _pag_adaptive(body),
         **_parts(options),
+        "token_merging": options.token_merging,
         "clip_skip": options.clip_skip if body.clip_skip is None else _nearest_layer(body.clip_skip),
     }
     if body.subseed_strength > 0:

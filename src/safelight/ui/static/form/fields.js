@@ -87,7 +87,10 @@ class SelectField extends SimpleField {
   /** @param {FormControl} control @param {(value: Value) => void} onchange */
   constructor(control, onchange) {
     const name = control.name.split(".").at(-1);
-    const label = (/** @type {string} */ value) => (t(`create.${name}.${value}`) === `create.${name}.${value}` ? value : t(`create.${name}.${value}`));
+    const label = (/** @type {string} */ value) => {
+      const key = `create.${name}.${value || "unset"}`;
+      return t(key) === key ? value : t(key);
+    };
     const select = h("select", { class: "sl-field", onchange: () => onchange(select.value) }, control.choices.map((value) => h("option", { value }, label(value))));
     super(control, select);
     this.select = select;
@@ -95,7 +98,7 @@ class SelectField extends SimpleField {
 
   /** @param {Value} value */
   show(value) {
-    this.select.value = String(value);
+    this.select.value = String(value ?? "");
   }
 }
 

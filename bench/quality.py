@@ -1,0 +1,143 @@
+"""What quality levels and each of their parts cost in pictures, and what they save in seconds.
+
+    python bench/quality.py starter [--steps N] [--captions N] [NAME ...]
+    python bench/quality.py sd1 [--steps N] [--side N] [--captions N] [NAME ...]     random weights of SD 1.5's size
+
+A row has the seconds as a share of the level exact's (the median of pictures, each variant in turn, so that what else
+the machine does concerns all), PSNR against exact (mean and least), and for the starter the judge's scores of one
+picture for each caption. With random weights a PSNR says nothing about pictures and is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from safelight import Settings
+from safelight.generation.engine import Engine
+from safelight.generation.request import GenerationRequest
+from safelight.models.checkpoints.discovery import STARTER_PATH
+from safelight.studio.quantization import psnr
+from safelight.studio.starter_judge import StarterJudge
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "exact": {"quality": "exact"},
+    "balanced": {"quality": "balanced"},
+    "fast": {"quality": "fast"},
+    "bf16": {"precision": "bf16"},
+    "deep-2": {"step_cache": "deep", "step_cache_interval": 2},
+    "deep-3": {"step_cache": "deep", "step_cache_interval": 3},
+    "deep-4": {"step_cache": "deep", "step_cache_interval": 4},
+    "deep-5": {"step_cache": "deep", "step_cache_interval": 5},
+    "extrapolate-2": {"step_cache": "extrapolate", "step_cache_interval": 2},
+    "extrapolate-3": {"step_cache": "extrapolate", "step_cache_interval": 3},
+    "guidance-to-0.8": {"guidance_end": 0.8},
+    "guidance-to-0.6": {"guidance_end": 0.6},
+    "guidance-from-0.2": {"guidance_start": 0.2},
+    "merging-0.25": {"token_merging": 0.25},
+    "merging-0.5": {"token_merging": 0.5},
+}
+"""Fields of a request; precision is the setting generation_precision."""
+
+
+def measure(
+    checkpoint: str, home: Path, prompts: list[str], fields: dict[str, Any], names: list[str]
+) -> None:
+    """Generate a picture of each prompt with each variant and print the table."""
+    judge = StarterJudge() if checkpoint == "starter" else None
+    usual = Settings(home=home, device="cpu")
+    engines = {"": Engine(usual)}
+    seconds, pictures = defaultdict(list), defaultdict(list)
+    for seed, prompt in enumerate([prompts[0], *prompts]):  # the first one loads
+        for name in names if seed % 2 else names[::-1]:
+            variant = dict(VARIANTS[name])
+            precision = variant.pop("precision", "")
+            if precision not in engines:
+                engines[precision] = Engine(usual.model_copy(update={"generation_precision": precision}))
+            request = GenerationRequest.parse(
+                prompt=prompt, seed=seed, checkpoint=checkpoint, **fields, **variant
+            )
+            (artifact,) = engines[precision].generate(request, unbatched=True)
+            if seed:
+                seconds[name].append(artifact.seconds)
+                pictures[name].append(np.asarray(artifact.image))
+    print("variant            seconds  share  PSNR mean  least  right thing  and style")
+    for name in names:
+        median = statistics.median(seconds[name])
+        share = median / statistics.median(seconds["exact"])
+        line = f"{name:18} {median:7.3f}  {share:5.2f}"
+        if judge is not None:
+            found = [psnr(*pair) for pair in zip(pictures["exact"], pictures[name], strict=True)]
+            line += f"  {statistics.mean(found):9.1f}  {min(found):5.1f}"
+            if len(prompts) == len(judge.captions):
+                score = judge.score(np.stack(pictures[name]))
+                line += f"  {score.right_thing:11.1%}  {score.right_thing_and_style:9.1%}"
+        print(line, flush=True)
+
+
+def write_random(folder: Path) -> Path:
+    """Write a checkpoint of Stable Diffusion 1.5's size with random weights, and the starter's tokenizer."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        cross_attention_dim=768,
+        attention_head_dim=8,
+        block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=(*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
+        up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    config = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12
+    )
+    starter = StableDiffusionPipeline.from_pretrained(STARTER_PATH, local_files_only=True)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(config),
+        tokenizer=starter.tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler.from_config(starter.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def main() -> None:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("starter", "sd1"))
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--captions", type=int, default=32)
+    given = parser.parse_intermixed_args()
+    names = ["exact", *(name for name in given.names or VARIANTS if name != "exact")]
+    fields: dict[str, Any] = {"steps": given.steps, "guidance_scale": 4.0}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        if given.what == "starter":
+            measure("starter", home, StarterJudge().captions[: given.captions], fields, names)
+        else:
+            checkpoint = write_random(home / "random")
+            size = {"width": given.side, "height": given.side}
+            measure(str(checkpoint), home, ["a red apple"] * min(3, given.captions), fields | size, names)
+
+
+if __name__ == "__main__":
+    main()
