@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from safelight.runtime.pool import release_freed_memory
+
 KEPT_BYTES = 64 * 2**10
 """Weights up to this size stay: norms and statistics, which pipelines read beside the network's calls."""
 
@@ -38,6 +40,7 @@ class ReleasableWeights:
             if tensor.nbytes > KEPT_BYTES:
                 tensor.data = tensor.data.new_empty(0)
         self.are_released = True
+        release_freed_memory()  # also what compiling took
         self.on_resize(self._nbytes)
 
     @contextmanager
