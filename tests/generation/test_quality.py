@@ -147,10 +147,17 @@ def test_the_setting_is_the_level_of_requests_that_leave_it_open() -> None:
 @pytest.fixture(scope="module")
 def half(drawing_home: Path) -> Engine:
     """An engine whose settings ask for bf16 and the level fast."""
-    settings = Settings(
-        home=drawing_home, device="cpu", generation_precision="bf16", generation_quality="fast"
+    return Engine(settings_of_half(drawing_home, "eager"))
+
+
+def settings_of_half(home: Path, backend: str) -> Settings:
+    return Settings(
+        home=home,
+        device="cpu",
+        generation_backend=backend,
+        generation_precision="bf16",
+        generation_quality="fast",
     )
-    return Engine(settings)
 
 
 def generate(engine: Engine, tiny: Tiny, recorded: Machine | None = None, **fields: Any) -> Artifact:
@@ -175,6 +182,13 @@ def test_levels_differ_and_the_record_says_what_ran(half: Engine, draw: Generate
     (usual,) = draw(prompt="a red cat", steps=8, alone=True)
     assert same_pixels(exact, usual)
     assert "quality" not in usual.record.to_dict()
+
+
+def test_fast_extrapolates_where_the_denoiser_may_be_compiled(drawing_home: Path, tiny: Tiny) -> None:
+    """A form has no patch, so that the cache of deep features would take the denoiser from it."""
+    engine = Engine(settings_of_half(drawing_home, "auto"))
+    fields = {"seed": 7, "steps": 8, "width": 64, "height": 64, "checkpoint": str(tiny("sd1"))}
+    assert engine.start(request(**fields)).plan.step_cache == StepCache("extrapolate", 2)
 
 
 def test_pictures_are_reproduced_whatever_the_settings_are_now(

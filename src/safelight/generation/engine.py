@@ -674,8 +674,12 @@ class Engine:
         return plan
 
     def _can_patch(self, family: Family) -> bool:
-        """Whether modifiers can change the denoisers of a family."""
+        """Whether modifiers can change the denoisers of a family, and what computes these then still does."""
         backend = BACKENDS[self._backend]
+        if self._policy().considers(family.denoiser):
+            return (
+                False  # a compiled form does not have the change: calls would go to the slower eager network
+            )
         return backend.patchable or not backend.computes(family.denoiser)
 
     def _check_prompts(self, plan: Plan) -> None:
