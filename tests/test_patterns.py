@@ -55,6 +55,10 @@ def sampler_key(text: str) -> None:
     samplers._normalize_name(text)
 
 
+def transformer_block(text: str) -> None:
+    re.fullmatch("^blocks.*attn", text)  # as diffusers' patterns, whose import takes seconds
+
+
 def wildcard_pairs(text: str) -> None:
     from safelight.generation.prompts import wildcards
 
@@ -384,6 +388,12 @@ TABLE: dict[str, WorstCase] = {
             ("transformer.", "resblocks.", ""),
         ),
         LINE,
+    ),
+    "ui.mount STATIC_IMPORT": WorstCase(  # of the program's own scripts, whose lines are short
+        "findall", (("", 'import from "." from "\n', ""), ("import ", 'from ".a" ', "")), 4096
+    ),
+    "generation.modifiers.transformer_cache supports_cache": WorstCase(  # names of the modules of transformers
+        transformer_block, (("", "blocks.0.", "!"), ("", "0", "!")), NAME
     ),
     "ui.mount INLINE_SCRIPT": WorstCase(  # of the program's own page
         "findall",

@@ -45,7 +45,7 @@ when it was sent: the policy lists their hashes.
 """
 GRADIO_ELEMENT = b"<gradio-app"
 """Start of the element that Gradio's scripts fill."""
-STATIC_IMPORT = re.compile(r"^(?:import|export) [^;]*?from \"(\.[^\"]+)\";$", re.MULTILINE)
+STATIC_IMPORT = re.compile(r"^(?:import|export) [^;\n]*from \"(\.[^\"\n]+)\";$", re.MULTILINE)
 """An import at the start of a script, in the way in which ours are written."""
 INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 IMMUTABLE, REVALIDATE = "private, max-age=31536000, immutable", "private, no-cache"
