@@ -391,7 +391,7 @@ def test_touch_paints_and_the_result_is_in_the_pane_of_pictures(phone: Page, stu
         )
     fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_function("window.safelight.form.editor.mode === 'inpaint'")
-    page.locator('.sl-pane-switch [data-pane="form"]').tap()
+    page.locator('.sl-pane-switch [data-pane="form"]').click()
     fill_prompt(page, "a red star, flat style", steps=2, count=1, strength=1)
     page.locator("#sl-draw-button").tap()
     expect(edit_button(page, "keep")).to_be_in_viewport(ratio=1, timeout=GENERATION_TIMEOUT)

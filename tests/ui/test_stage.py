@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import CDPSession, Locator, Page, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import WINDOW, open_page
-from tests.ui.generation import job_of, on_stage, strip_job, submit_prompt, wait_for_state
+from tests.ui.generation import GENERATION_TIMEOUT, job_of, on_stage, strip_job, submit_prompt, wait_for_state
 
 
 def natural_size(image: Locator) -> tuple[int, int]:
@@ -115,6 +115,14 @@ def test_small_images_are_enlarged_twice_at_most_unless_the_user_fills_the_stage
     scale.click()
     expect(scale).not_to_contain_text("200%")
     assert (image.bounding_box() or {})["width"] > 400
+
+
+def test_jobs_that_run_at_once_are_said(open_studio: Page, studio: ServeProcess) -> None:
+    jobs = [studio.submit(seed, steps=150) for seed in (70, 71)]
+    stage = on_stage(strip_job(open_studio, jobs[0]))
+    expect(stage.locator(".sl-stage-status")).to_contain_text("2 at once", timeout=GENERATION_TIMEOUT)
+    for job in jobs:
+        studio.request("DELETE", f"/v1/jobs/{job}")
 
 
 def test_an_arrow_key_on_a_slider_does_not_change_what_the_stage_shows(

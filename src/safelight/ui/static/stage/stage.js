@@ -191,7 +191,9 @@ export class Stage {
     const { me, jobStore } = this.context;
     this.element.dataset.job = job.id;
     this.title.textContent = this.title.title = this.#title(job);
-    this.status.textContent = statusText(job, me.role === "admin" && job.owner !== me.owner);
+    const running = job.state === "running" ? [...jobStore.jobs.values()].filter(({ state }) => state === "running").length : 0;
+    const status = statusText(job, me.role === "admin" && job.owner !== me.owner);
+    this.status.textContent = running > 1 ? `${status} · ${t("queue.at_once", { n: running })}` : status; // why it takes longer than alone
     const percent = percentDone(job);
     if (job.kind === "upscale" && !isFinished(job)) this.#cells.get(0)?.progress(`${statusText(job)} · ${formatPercent(percent / 100)}`);
     this.progressBar.setAttribute("aria-valuenow", String(percent));
