@@ -60,7 +60,7 @@ def test_json_is_one_line_an_image_and_nothing_else(inside: RunCommand, tmp_path
     [
         (["--out", "x.jpg"], "x.jpg", "JPEG"),
         (["--out", "deep/x.webp"], "deep/x.webp", "WEBP"),
-        (["--format", "jpeg", "--quality", "50", "--out", "o"], "o/a-cat-7.jpg", "JPEG"),
+        (["--format", "jpeg", "--file-quality", "50", "--out", "o"], "o/a-cat-7.jpg", "JPEG"),
         (["--format", "webp", "--out", "o"], "o/a-cat-7.webp", "WEBP"),
         (["--format", "jpeg", "--out", "x.jpeg"], "x.jpeg", "JPEG"),
     ],
@@ -145,7 +145,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--set", "steps"], "usage"),
     (["--set", "pag_scale=1e999"], "request.type"),
     (["--format", "bmp"], "usage"),
-    (["--quality", "0"], "usage"),
+    (["--file-quality", "0"], "usage"),
     (["--out", "x.jpg", "--format", "webp"], "usage"),
     (["--out", "x.png", "--count", "2"], "usage"),
     (["--count", "0"], "request.below_minimum"),

@@ -29,7 +29,7 @@ def _inputs(tmp_path: Path) -> None:
     ("made", "inputs"),
     [
         (["generate", "a {red|blue} cat", *TEXT, "--sampler", "Euler a", "--out", "x.png"], []),
-        (["generate", "a cat", *TEXT, "--hires", "1.5", "--out", "x.jpg", "--quality", "70"], []),
+        (["generate", "a cat", *TEXT, "--hires", "1.5", "--out", "x.jpg", "--file-quality", "70"], []),
         (["generate", "a cat", *TEXT, "--set", 'variation={"seed":1,"strength":0.2}', "--out", "x.webp"], []),
         (
             ["edit", "init.png", "a cat", *QUICK, "--strength", "0.7", "--out", "x.png"],

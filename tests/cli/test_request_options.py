@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ PICTURE = (
     *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
     *("--left", "--right", "--top", "--bottom"),
 )
-PARTS = ("--vae", "--text-encoder")
+PARTS = ("--vae", "--text-encoder", "--quality")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
 
 
@@ -52,6 +53,19 @@ def test_the_options_and_their_order_are_part_of_the_command_line(
     made = command("x", params=[])
     parameters = made.get_params(made.make_context("x", []))
     assert [each.opts[0] for each in parameters[:-1]] == list(names)  # the last is --help
+
+
+@pytest.mark.parametrize("name", ["generate", "edit", "upscale"])
+def test_no_option_is_there_twice(name: str) -> None:
+    module = importlib.import_module(f"safelight.cli.{name}")
+    kind = {"generate": TextToImageCommand, "edit": ImageToImageCommand}.get(name)
+    alone = typer.Typer(add_completion=False)
+    alone.command(cls=kind)(getattr(module, name))
+    command = typer.main.get_command(alone)
+    context = command.make_context(name, [], resilient_parsing=True)
+    options = [option for each in command.get_params(context) for option in each.opts]
+    assert "--out" in options
+    assert sorted(set(options)) == sorted(options)
 
 
 def test_the_order_names_options_that_exist() -> None:

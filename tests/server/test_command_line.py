@@ -93,7 +93,7 @@ def test_set_takes_precedence_over_an_option_as_without_a_server(afar: Command) 
 
 
 def test_formats_and_one_file(afar: Command, tmp_path: Path) -> None:
-    status, (row,), _ = afar("generate", "x", *SMALL, "--out", "one.webp", "--quality", 10)
+    status, (row,), _ = afar("generate", "x", *SMALL, "--out", "one.webp", "--file-quality", 10)
     assert (status, row["path"]) == (0, "one.webp")
     assert format_and_size(tmp_path / "one.webp") == ("WEBP", (128, 128))
     record = ReproductionRecord.parse(read_metadata(tmp_path / "one.webp").record or "")

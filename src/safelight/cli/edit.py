@@ -22,7 +22,7 @@ def edit(
     policy: PolicyOption = None,
     out: generation.OutOption = generation.DEFAULT_FOLDER,
     kind: generation.FormatOption = None,
-    quality: generation.QualityOption = 95,
+    file_quality: generation.FileQualityOption = 95,
     keep_partial: generation.KeepPartialOption = False,
     server: remote.ServerOption = None,
     json: JsonOption = False,
@@ -39,7 +39,7 @@ def edit(
     settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
     asked = {"prompt": prompt, "init_image": image, **fields}
     request = GenerationRequest.parse(**generation.apply_set_options(asked, set_field))
-    target = generation.OutputTarget(out, kind, quality, request.count)
+    target = generation.OutputTarget(out, kind, file_quality, request.count)
     if settings.server:
         remote.check_no_local_options(settings, policy=policy)
         remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
@@ -48,4 +48,6 @@ def edit(
     from safelight.studio import Studio
 
     studio = Studio(settings, on_message=print_stderr)
-    generation.generate_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
+    generation.generate_and_write(
+        studio, request, out, kind, file_quality, keep_partial=keep_partial, json=json
+    )

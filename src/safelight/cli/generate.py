@@ -21,7 +21,7 @@ def generate(
     policy: PolicyOption = None,
     out: generation.OutOption = generation.DEFAULT_FOLDER,
     kind: generation.FormatOption = None,
-    quality: generation.QualityOption = 95,
+    file_quality: generation.FileQualityOption = 95,
     keep_partial: generation.KeepPartialOption = False,
     server: remote.ServerOption = None,
     explain_prompt: Annotated[
@@ -46,7 +46,9 @@ def generate(
     if explain_prompt:
         _explain(settings, request, json)
         return
-    target = generation.OutputTarget(out, kind, quality, request.count)  # raises before anything is loaded
+    target = generation.OutputTarget(
+        out, kind, file_quality, request.count
+    )  # raises before anything is loaded
     if settings.server:
         remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
@@ -54,7 +56,9 @@ def generate(
     from safelight.studio import Studio
 
     studio = Studio(settings, on_message=print_stderr)
-    generation.generate_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
+    generation.generate_and_write(
+        studio, request, out, kind, file_quality, keep_partial=keep_partial, json=json
+    )
 
 
 def _explain(settings: Settings, request: object, json: bool) -> None:

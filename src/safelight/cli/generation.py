@@ -37,7 +37,9 @@ FormatOption = Annotated[
     str | None,
     typer.Option("--format", metavar="NAME", help="png, jpeg or webp; png in a folder.", show_default=False),
 ]
-QualityOption = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Of JPEG and WebP, 1 to 100.")]
+FileQualityOption = Annotated[
+    int, typer.Option("--file-quality", metavar="N", min=1, max=100, help="Of JPEG and WebP, 1 to 100.")
+]
 KeepPartialOption = Annotated[
     bool, typer.Option("--keep-partial", help="After Ctrl-C, write the unfinished picture.")
 ]

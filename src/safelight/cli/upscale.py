@@ -30,7 +30,7 @@ def upscale(
     policy: PolicyOption = None,
     out: generation.OutOption = generation.DEFAULT_FOLDER,
     kind: generation.FormatOption = None,
-    quality: generation.QualityOption = 95,
+    file_quality: generation.FileQualityOption = 95,
     server: remote.ServerOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -41,7 +41,7 @@ def upscale(
     from safelight.settings import Settings
 
     settings = Settings.load(policy=policy, server=server)
-    target = generation.OutputTarget(out, kind, quality, 1)
+    target = generation.OutputTarget(out, kind, file_quality, 1)
     if settings.server:
         remote.check_no_local_options(settings, policy=policy)
         remote.upscale_and_write(settings, image, by, upscaler, target, json=json)
@@ -51,7 +51,9 @@ def upscale(
     studio = Studio(settings, on_message=print_stderr)
     enlarged = studio.upscale(image, by=by, upscaler=upscaler)
     path = (
-        None if enlarged.image is None else enlarged.save(target.free_path(image.stem, None), quality=quality)
+        None
+        if enlarged.image is None
+        else enlarged.save(target.free_path(image.stem, None), quality=file_quality)
     )
     if json:
         print_json(enlarged.to_dict(path))
