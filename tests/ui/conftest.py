@@ -176,8 +176,8 @@ def open_studio(studio: ServeProcess, page: Page) -> Page:
 def open_page(page: Page, url: str) -> Page:
     """Open the web UI, and wait until its form is filled in."""
     page.goto(f"{url}/studio/")
-    page.evaluate("performance.setResourceTimingBufferSize(2000)")  # the page has more than 250
-    page.wait_for_function("window.safelight?.form.ready")
+    # The browser keeps 250 requests, of which the page needs most.
+    page.wait_for_function("performance.setResourceTimingBufferSize(2000), window.safelight?.form.ready")
     return page
 
 
