@@ -48,6 +48,7 @@ class Heartbeat:
         )
         self._holds_name, self._on_replaced = holds_name, on_replaced
         self._stopped = threading.Event()
+        self._registering = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
         self._log = get_logger(__name__)
 
@@ -56,10 +57,12 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop sending heartbeats."""
+        """Stop sending heartbeats; the worker is registered no more after this."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+        with self._registering:
+            pass  # a thread that began to register has ended
 
     def _run(self) -> None:
         pause = 0.0
@@ -85,8 +88,11 @@ class Heartbeat:
         return True
 
     def register(self) -> None:
-        """Register the worker's description without waiting for the next heartbeat."""
-        try:
-            self._service.register_worker(self._worker, self._describe())
-        except DatabaseError as error:
-            self._log.warning("worker not registered", error=error.message)
+        """Register the worker's description without waiting for the next heartbeat, unless the worker is stopping."""
+        with self._registering:
+            if self._stopped.is_set():
+                return
+            try:
+                self._service.register_worker(self._worker, self._describe())
+            except DatabaseError as error:
+                self._log.warning("worker not registered", error=error.message)
