@@ -341,12 +341,14 @@ def test_a_worker_out_of_memory_fails_the_job_and_survives(workers: WorkerProces
     wait_for(lambda: wait_for_end(workers, small))
     used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
     unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS)
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 600 * 2**20, unlimited[1]))
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, unlimited[1]))
     try:
-        large, after = workers.submit(width=2048, height=2048), workers.submit(seed=9)
-        wait_for(lambda: wait_for_end(workers, large, after))
+        large = workers.submit(width=2048, height=2048)
+        wait_for(lambda: wait_for_end(workers, large))
     finally:
         resource.prlimit(process.pid, resource.RLIMIT_AS, unlimited)
+    after = workers.submit(seed=9)
+    wait_for(lambda: wait_for_end(workers, after))
     error = workers.job(large).error
     assert error is not None
     assert error.code in ("memory.budget", "memory.exhausted")  # wherever it ran out
