@@ -7,6 +7,7 @@ servers have read it.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,10 +60,10 @@ def record_change(connection: Connection, change: GalleryChange) -> None:
 
 def by_owner(entries: Iterable[tuple[str, str | None]]) -> dict[str | None, tuple[str, ...]]:
     """Ids of entries by owner, from pairs of id and owner."""
-    found: dict[str | None, tuple[str, ...]] = {}
+    found: defaultdict[str | None, list[str]] = defaultdict(list)
     for entry_id, owner in entries:
-        found[owner] = (*found.get(owner, ()), entry_id)
-    return found
+        found[owner].append(entry_id)
+    return {owner: tuple(ids) for owner, ids in found.items()}
 
 
 def delete_old_changes(connection: Connection, at: datetime) -> None:

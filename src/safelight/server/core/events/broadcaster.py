@@ -260,8 +260,14 @@ class Broadcaster:
             self._gallery_changes = await asyncio.to_thread(
                 ChangeReader, self._get_app_state().service.engine
             )
-        changes = await asyncio.to_thread(self._gallery_changes.read)
-        self._gallery_notified = False
+        self._gallery_notified = (
+            False  # before reading: a notification that comes meanwhile is of a later change
+        )
+        try:
+            changes = await asyncio.to_thread(self._gallery_changes.read)
+        except DatabaseError:
+            self._gallery_notified = True  # they are read the next time
+            raise
         for change in changes:
             text = encode_message(
                 "gallery", changed=change.changed, deleted=change.deleted, collections=change.collections
