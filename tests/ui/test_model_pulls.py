@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from safetensors.torch import save
 from tests.models.hub.fake_source import FakeSource
 from tests.server.serve_process import ServeProcess
@@ -101,15 +103,20 @@ def test_an_upload_is_stopped_and_leaves_nothing(open_studio: Page, studio: Serv
     assert not staging.exists()
 
 
-def test_a_folder_is_used_at_once_and_no_longer(
-    open_studio: Page, tmp_path: Path, tiny: Callable[[str], Path]
-) -> None:
+@pytest.fixture
+def other_program(studio: ServeProcess, tmp_path: Path, tiny: Callable[[str], Path]) -> Iterator[Path]:
+    """Another program's folder with a checkpoint called line, which the installation no longer uses afterwards."""
     folder = tmp_path / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     write_single_file(tiny("sd1"), folder / "line.safetensors")
+    yield tmp_path
+    studio.request("DELETE", f"/v1/models/folders?path={quote(str(tmp_path))}")
+
+
+def test_a_folder_is_used_at_once_and_no_longer(open_studio: Page, other_program: Path) -> None:
     open_models(open_studio)
     section = open_studio.get_by_role("region", name="Folders of other programs")
-    section.get_by_role("textbox").fill(str(tmp_path))
+    section.get_by_role("textbox").fill(str(other_program))
     section.get_by_role("button", name="Add folder").click()
     checkpoints = open_studio.get_by_role("region", name="Checkpoints")
     expect(checkpoints.get_by_role("heading", name="line")).to_be_visible()
@@ -119,5 +126,28 @@ def test_a_folder_is_used_at_once_and_no_longer(
     expect(open_studio.get_by_role("option", name="line")).to_be_visible()
     open_studio.keyboard.press("Escape")
     open_models(open_studio)
-    section.get_by_role("button", name=f"No longer use: {tmp_path}").click()
+    section.get_by_role("button", name=f"No longer use: {other_program}").click()
     expect(checkpoints.get_by_role("heading", name="line")).to_have_count(0)
+
+
+def test_a_list_of_folders_from_before_a_change_is_not_shown(open_studio: Page, other_program: Path) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET":
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    open_studio.route("**/v1/models/folders", hold)
+    open_models(open_studio)
+    section = open_studio.get_by_role("region", name="Folders of other programs")
+    section.get_by_role("textbox").fill(str(other_program))
+    section.get_by_role("button", name="Add folder").click()
+    remove = section.get_by_role("button", name=f"No longer use: {other_program}")
+    expect(remove).to_be_visible()
+    for route, answer in held:
+        with open_studio.expect_response("**/v1/models/folders"):
+            route.fulfill(response=answer)
+    open_studio.evaluate("new Promise((resolve) => setTimeout(resolve))")  # the page has handled the answers
+    expect(remove).to_be_visible()

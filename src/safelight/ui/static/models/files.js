@@ -96,8 +96,11 @@ function folderList(onChange) {
   const field = h("input", { class: "sl-field", id: "sl-models-folder", placeholder: "/home/me/stable-diffusion-webui", autocomplete: "off", spellcheck: "false", required: true, maxlength: 4096 });
   const add = button({ icon: "plus", label: t("models.folders.add"), onclick: () => {}, type: "submit" });
   const fixed = h("p", { class: "sl-hint", hidden: true }, t("models.folders.fixed"));
+  let changes = 0; // an answer that was requested before a change, and comes after it, is out of date
   const change = withErrorToast(async (/** @type {string} */ method, /** @type {string} */ path) => {
-    show(method === "POST" ? await post("/v1/models/folders", { path }) : await read(await request(method, `/v1/models/folders${query({ path })}`)));
+    const changed = method === "POST" ? await post("/v1/models/folders", { path }) : await read(await request(method, `/v1/models/folders${query({ path })}`));
+    changes++;
+    show(changed);
     field.value = "";
     onChange();
   });
@@ -123,7 +126,11 @@ function folderList(onChange) {
     h("h3", { id: "sl-models-folders" }, h("label", { for: "sl-models-folder" }, t("models.folders"))),
     h("p", { class: "sl-hint" }, t("models.folders.hint")),
     list, fixed, form);
-  whileVisible(element, () => get("/v1/models/folders").then(show, () => {}), () => Infinity); // the list of models reports failures
+  const refresh = () => {
+    const before = changes;
+    return get("/v1/models/folders").then((answer) => before === changes && show(answer), () => {}); // the list of models reports failures
+  };
+  whileVisible(element, refresh, () => Infinity);
   return { element };
 }
 
