@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
+from random_checkpoint import write_random
 from safelight import Settings
 from safelight.generation.engine import Engine
 from safelight.generation.request import GenerationRequest
-from safelight.models.checkpoints.discovery import STARTER_PATH
 from safelight.studio.quantization import psnr
 from safelight.studio.starter_judge import StarterJudge
 
@@ -82,40 +79,6 @@ def measure(
                 score = judge.score(np.stack(pictures[name]))
                 line += f"  {score.right_thing:11.1%}  {score.right_thing_and_style:9.1%}"
         print(line, flush=True)
-
-
-def write_random(folder: Path) -> Path:
-    """Write a checkpoint of Stable Diffusion 1.5's size with random weights, and the starter's tokenizer."""
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        cross_attention_dim=768,
-        attention_head_dim=8,
-        block_out_channels=(320, 640, 1280, 1280),
-        down_block_types=(*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
-        up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-    )
-    config = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12
-    )
-    starter = StableDiffusionPipeline.from_pretrained(STARTER_PATH, local_files_only=True)
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(config),
-        tokenizer=starter.tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler.from_config(starter.scheduler.config),
-        safety_checker=None,
-        feature_extractor=None,
-    )
-    pipeline.save_pretrained(folder)
-    return folder
 
 
 def main() -> None:
