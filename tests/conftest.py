@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.hypothesis_profiles import register_profiles
@@ -21,6 +22,9 @@ from safelight.moderation.classifiers.classifier import NetworkClassifier
 from safelight.moderation.classifiers.probe_images import probe_images
 from safelight.samples import sample_photographs
 from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.fake_cuda import FakeCuda
 
 register_profiles()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -169,6 +173,15 @@ def open_nsfw(settings: Settings) -> NetworkClassifier:
 @pytest.fixture(scope="session")
 def open_nsfw_exact(exact_settings: Settings) -> NetworkClassifier:
     return load_classifier(exact_settings, "open-nsfw")
+
+
+@pytest.fixture
+def cuda() -> Iterator[FakeCuda]:
+    """A CUDA device of 24 GB that is not there: ``tests/fake_cuda.py``."""
+    from tests.fake_cuda import fake_cuda  # which imports torch
+
+    with fake_cuda() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
