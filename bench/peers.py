@@ -238,7 +238,7 @@ def export_for_genai(checkpoint: Path, folder: Path, python: str) -> None:
     """Write a checkpoint's networks as OpenVINO's, with the names and the inputs that OpenVINO GenAI expects."""
     import openvino
     import torch
-    from diffusers import StableDiffusionPipeline
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
     pipeline: Any = StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True)
     unet, vae, tokenizer, text_encoder = (
@@ -284,7 +284,7 @@ def export_for_genai(checkpoint: Path, folder: Path, python: str) -> None:
             else json.dumps(dict(config), default=str)
         )
         (folder / name / "config.json").write_text(text)
-    pipeline.scheduler.save_pretrained(folder / "scheduler")
+    EulerDiscreteScheduler.from_config(pipeline.scheduler.config).save_pretrained(folder / "scheduler")
     tokenizer.save_pretrained(folder / "tokenizer")
     index = {
         "_class_name": "StableDiffusionPipeline",
@@ -292,7 +292,7 @@ def export_for_genai(checkpoint: Path, folder: Path, python: str) -> None:
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae_decoder": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", "AutoencoderKL"],
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     convert = (
