@@ -220,7 +220,7 @@ def genai_contestant(given: argparse.Namespace) -> Callable[[int], tuple[bytes, 
             height=given.side,
             num_inference_steps=given.steps,
             guidance_scale=GUIDANCE,
-            generator=openvino_genai.TorchGenerator(seed),
+            rng_seed=seed,
         )
         return png(Image.fromarray(tensor.data[0])), f"openvino {openvino.__version__.partition('-')[0]}"
 
