@@ -240,7 +240,9 @@ def export_for_genai(checkpoint: Path, folder: Path, python: str) -> None:
     import torch
     from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(
+        checkpoint, dtype=torch.float32, local_files_only=True
+    )
     unet, vae, tokenizer, text_encoder = (
         pipeline.unet,
         pipeline.vae,
@@ -259,10 +261,14 @@ def export_for_genai(checkpoint: Path, folder: Path, python: str) -> None:
             return self.vae.decode(latent_sample, return_dict=False)[0]
 
     tokens = text_encoder.config.max_position_embeddings
+    timestep = torch.ones(1, dtype=torch.int64)
     latents = torch.zeros(2, unet.config.in_channels, 16, 16)
     words = torch.zeros(2, tokens, unet.config.cross_attention_dim)
     exports: dict[str, tuple[torch.nn.Module, dict[str, torch.Tensor]]] = {
-        "unet": (unet, {"sample": latents, "timestep": torch.ones(1), "encoder_hidden_states": words}),
+        "unet": (
+            unet,
+            {"sample": latents, "timestep": timestep, "encoder_hidden_states": words},
+        ),
         "vae_decoder": (Decoder(), {"latent_sample": latents[:1]}),
         "text_encoder": (text_encoder, {"input_ids": torch.ones(1, tokens, dtype=torch.int64)}),
     }
