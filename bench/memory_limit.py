@@ -252,7 +252,7 @@ def child_command(*arguments: str) -> list[str]:
 
 def main() -> None:
     """Parse the arguments and run."""
-    from safelight.runtime.memory_plan.device import parse_bytes
+    from safelight.runtime.devices.memory import parse_bytes
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -14,7 +14,7 @@ from safelight.generation.plan import Plan, make_plan
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.empty_networks import published_families, published_title
 from safelight.models.families import TEXT
-from safelight.runtime.memory_plan.device import DeviceMemory, assumed_device
+from safelight.runtime.devices.memory import DeviceMemory, assumed_device
 from safelight.runtime.memory_plan.planner import MemoryPlan
 from safelight.settings import Settings
 

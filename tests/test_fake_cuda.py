@@ -11,8 +11,8 @@ import torch
 from tests.fake_cuda import GB, FakeCuda, UnknownValueError, fake_cuda
 from torch import nn
 
-from safelight.generation.devices import find_device, free_memory
 from safelight.generation.noise import slerp
+from safelight.runtime.devices import find_device
 from safelight.runtime.memory_plan.counter import FakeNetwork
 
 Call = Callable[[], Any]
@@ -106,7 +106,7 @@ def test_sizes_have_no_values(cuda: FakeCuda) -> None:
 def test_its_memory_is_counted_and_ends() -> None:
     with fake_cuda(total=8000) as cuda:
         device = find_device("auto")
-        assert (device.type, free_memory(device)) == ("cuda", 8000)
+        assert (device.torch_device.type, device.memory().free) == ("cuda", 8000)
         half = on_cuda(10, 100)
         assert torch.cuda.mem_get_info() == (4000, 8000)
         view = half[1:]
@@ -114,7 +114,7 @@ def test_its_memory_is_counted_and_ends() -> None:
             half.double()
         assert cuda.allocated == 4000
         cuda.foreign = 3000
-        assert free_memory(device) == 1000
+        assert device.memory().free == 1000
         del half, view
         assert (cuda.allocated, cuda.peak) == (0, 4000)
 
@@ -141,5 +141,5 @@ def test_what_is_counted_without_computing_is_not_touched(cuda: FakeCuda) -> Non
 def test_it_is_gone_afterwards() -> None:
     with fake_cuda():
         pass
-    assert find_device("auto").type == "cpu"
+    assert find_device("auto").torch_device.type == "cpu"
     assert not torch.cuda.is_available()

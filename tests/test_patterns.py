@@ -142,7 +142,7 @@ def size(text: str) -> None:
 
 def memory_size(text: str) -> None:
     from safelight.errors import SettingsError
-    from safelight.runtime.memory_plan.device import parse_bytes
+    from safelight.runtime.devices.memory import parse_bytes
 
     with pytest.raises(SettingsError):
         parse_bytes(text)
@@ -157,7 +157,7 @@ def detects_format(data: bytes) -> None:
 BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
 HASHES = (("", "a", "z"), ("", "0", ""))
 TABLE: dict[str, WorstCase] = {
-    "runtime.memory_plan.device parse_bytes": WorstCase(
+    "runtime.devices.memory parse_bytes": WorstCase(
         memory_size, (("", " ", "x"), ("", "1", "x"), ("1.", "1", "x"), ("1", " ", "x"), ("", "9", "")), NAME
     ),
     "models.hub.references _HUB": WorstCase(

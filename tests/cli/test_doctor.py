@@ -102,5 +102,5 @@ def test_a_missing_device_or_checkpoint_is_broken(inside, tmp_path, monkeypatch)
     assert [found[name][0] for name in ("drawing", "checkpoint starter", "checkpoint a/nowhere")] == [
         "broken"
     ] * 3
-    assert "'nonsense' cannot be used" in found["drawing"][1]
+    assert "There is no device 'nonsense'" in found["drawing"][1]
     assert "did not come with this installation" in found["checkpoint starter"][1]

@@ -12,11 +12,11 @@ import torch
 
 from safelight.generation import memory_costs, memory_placement, memory_tiling
 from safelight.generation.artifact import Artifact
-from safelight.generation.devices import free_memory
 from safelight.generation.engine import Engine
 from safelight.generation.memory_watch import MemoryNeeds
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
+from safelight.runtime.devices import device_of
 from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
 
@@ -170,5 +170,5 @@ def test_what_a_picture_needs_without_a_plan(tiny: Tiny, home: Path, monkeypatch
 def test_reading_the_free_memory_is_fast() -> None:
     device, began = torch.device("cpu"), time.perf_counter()
     for _ in range(20):
-        assert free_memory(device) > 0
+        assert device_of(device).memory().free > 0
     assert (time.perf_counter() - began) / 20 < 0.02

@@ -16,13 +16,13 @@ from tests.tiny.generation import INIT_IMAGE, MASK
 from torch._subclasses import FakeTensorMode
 
 from safelight.errors import NonFiniteError, PrecisionError
-from safelight.generation import precision
 from safelight.generation.autoencoder import AutoencoderProxy
 from safelight.generation.engine import Engine
-from safelight.generation.precision import half_precisions, other_precision, resolve_precisions
+from safelight.generation.precision import other_precision, resolve_precisions
 from safelight.generation.request import GenerationRequest
 from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family
 from safelight.runtime.component import Component, ComponentKey
+from safelight.runtime.devices.cuda import CudaDevice
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
@@ -78,28 +78,10 @@ def test_a_setting_in_which_the_denoiser_computes_wrong_is_refused(tiny: Tiny, d
 
 
 def test_a_precision_that_the_device_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_can_hold", lambda _, name: name != "bf16")
+    monkeypatch.setattr(CudaDevice, "holds", lambda _, name: name != "bf16")
     for setting in ("generation_precision", "text_encoder_precision", "vae_precision"):
         with pytest.raises(PrecisionError, match="device cuda cannot compute in bf16"):
             chosen("sd1", OLD, **{setting: "bf16"})
-
-
-@pytest.mark.parametrize(
-    ("capability", "name", "halves"),
-    [
-        ((9, 0), "NVIDIA H200", NEW),
-        ((8, 6), "NVIDIA GeForce RTX 3060", NEW),
-        ((7, 5), "NVIDIA GeForce RTX 2080", OLD),
-        ((7, 5), "NVIDIA GeForce GTX 1660 Ti", NONE),
-        ((6, 1), "NVIDIA GeForce GTX 1080", OLD),
-    ],
-)
-def test_what_a_gpu_computes(
-    capability: tuple[int, int], name: str, halves: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
-    assert half_precisions(CUDA) == halves
 
 
 def test_an_autoencoder_made_for_fp16_is_known_by_its_config() -> None:
@@ -250,7 +232,7 @@ def test_infinite_pixels_are_no_picture(half: Engine, tiny: Tiny) -> None:
 
 
 def test_what_to_set_depends_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "half_precisions", lambda device: OLD if device == CUDA else NEW)
+    monkeypatch.setattr(CudaDevice, "halves", OLD)
     assert (
         other_precision("unet", "fp16", FAMILIES["sd1"], CPU) == "Set generation_precision to bf16 or fp32."
     )

@@ -21,9 +21,9 @@ from safelight.generation.plan import make_plan
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.empty_networks import published_families
 from safelight.models.families import TEXT
+from safelight.runtime.devices.memory import assumed_device
 from safelight.runtime.memory_plan.blocks import largest_block
 from safelight.runtime.memory_plan.counter import Attention, FakeNetwork
-from safelight.runtime.memory_plan.device import assumed_device
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.planner import StagePlan
 from safelight.settings import Settings

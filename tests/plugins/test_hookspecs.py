@@ -18,6 +18,7 @@ from safelight.models.families import FAMILIES
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.plugins import PLUGINS, Registry, hookimpl, hookspecs
 from safelight.runtime.backends import BACKENDS
+from safelight.runtime.devices import DEVICES
 from safelight.search import VECTOR_STORES
 from safelight.server.core.api_families import API_FAMILIES
 from safelight.ui.panels import PANELS
@@ -27,6 +28,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "register_modifiers": MODIFIERS,
     "register_families": FAMILIES,
     "register_backends": BACKENDS,
+    "register_devices": DEVICES,
     "register_upscalers": UPSCALERS,
     "register_classifiers": CLASSIFIERS,
     "register_commands": COMMANDS,

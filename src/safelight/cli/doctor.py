@@ -142,8 +142,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
     from safelight.errors import SafelightError
     from safelight.generation.backend_choice import explain_choice
     from safelight.generation.compiling import compile_cache
-    from safelight.generation.devices import find_device
     from safelight.runtime.compilation.speed import known_speeds
+    from safelight.runtime.devices import find_device
     from safelight.studio import Studio
 
     try:
@@ -153,9 +153,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         return
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     precision = "each family's precisions" if machine.precision == "auto" else machine.precision
-    runs = explain_choice(
-        machine.backend, machine.precision, find_device(machine.device), known_speeds(settings.cache_folder)
-    )
+    device = find_device(machine.device).torch_device
+    runs = explain_choice(machine.backend, machine.precision, device, known_speeds(settings.cache_folder))
     cache = compile_cache(settings)
     forms = (
         f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
@@ -185,10 +184,10 @@ def _check_checkpoints(settings: Settings) -> Iterator[Check]:
 def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
     """The plan of the memory of the settings' checkpoint in its usual size, on this machine as it is now."""
     from safelight.errors import SafelightError
-    from safelight.generation.devices import device_memory, find_device
     from safelight.generation.memory_planning import plan_memory, planned_checkpoint, usual_plan
     from safelight.models.checkpoints.discovery import find_checkpoint
     from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.runtime.devices import find_device
 
     try:
         found = find_checkpoint(
@@ -199,7 +198,7 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         )
         checkpoint = planned_checkpoint(found)
         usual = usual_plan(checkpoint, found.default_side())
-        device = device_memory(find_device(settings.device), settings.memory_budget)
+        device = find_device(settings.device).usable_memory(settings.memory_budget)
         plan = plan_memory(checkpoint, usual, device, settings)
     except SafelightError:
         return None, None  # the checks of the device and of the checkpoint say why

@@ -12,7 +12,7 @@ from safelight.errors import UsageError
 
 if TYPE_CHECKING:
     from safelight.generation.memory_planning import PlannedCheckpoint
-    from safelight.runtime.memory_plan.device import DeviceMemory
+    from safelight.runtime.devices.memory import DeviceMemory
     from safelight.runtime.memory_plan.planner import MemoryPlan, StagePlan
     from safelight.settings import Settings
 
@@ -103,15 +103,17 @@ def describe_stage(stage: StagePlan) -> str:
 
 def _find_device(settings: Settings, kind: str | None, memory: str | None, host: str | None) -> DeviceMemory:
     """The device that the options name, or that of the settings with what is free now."""
-    from safelight.generation.devices import device_memory, find_device
-    from safelight.runtime.memory_plan.device import assumed_device, parse_bytes
+    from safelight.runtime.devices import find_device
+    from safelight.runtime.devices.memory import assumed_device, parse_bytes
 
     if memory is None:
         if kind is not None or host is not None:
             raise UsageError("--device and --host-memory need --memory.")
-        return device_memory(find_device(settings.device), settings.memory_budget)
+        return find_device(settings.device).usable_memory(settings.memory_budget)
     host_bytes = None if host is None else parse_bytes(host)
-    return assumed_device(kind or find_device(settings.device).type, parse_bytes(memory), host_bytes)
+    return assumed_device(
+        kind or find_device(settings.device).torch_device.type, parse_bytes(memory), host_bytes
+    )
 
 
 def _make_plan(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
-from safelight.runtime.memory_plan.device import host_memory
+from safelight.runtime.devices.memory import host_memory
 from safelight.settings import Settings
 
 if TYPE_CHECKING:

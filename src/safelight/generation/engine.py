@@ -32,7 +32,6 @@ from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiling import compile_cache
 from safelight.generation.conditioning import make_conditioning
-from safelight.generation.devices import find_device, free_memory
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
@@ -71,15 +70,16 @@ from safelight.runtime.compilation.picture_network import Forms, PictureAutoenco
 from safelight.runtime.compilation.speed import known_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.devices import device_of, find_device
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
-from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.meter import StageMeter
 from safelight.runtime.memory_plan.phases import Phases, in_memory
 from safelight.runtime.openmp import thread_team_releaser
-from safelight.runtime.pool import ModelPool, host_budget
+from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
 
 RELEASED = ("unet", "transformer", "vae")
@@ -106,17 +106,19 @@ class Engine:
         self,
         settings: Settings,
         pool: ModelPool | None = None,
-        read_free: Callable[[torch.device], int] = free_memory,
+        read_free: Callable[[torch.device], int] = lambda device: device_of(device).memory().free,
         compiler: Callable[[Settings, Checkpoint], Convert] = ChildCompiler,
     ) -> None:
         self._settings, self._read_free, self._compiler = settings, read_free, compiler
-        self._device = find_device(settings.device)
+        device = find_device(settings.device)
+        device.prepare()
+        self._device = device.torch_device
         self._precision = default_precision(settings, self._device)
         known = None if self._precision == AUTO else self._precision
         self._backend = _eager_backend(settings.generation_backend, known)
         check_device(settings.generation_backend, self._device)
         self._pool = pool or ModelPool(0)
-        self._pool.budget = self._find_budget()
+        self._pool.budget = device.weights_budget(settings.memory_budget)
         self._digests = FileDigests(settings.cache_folder)
         self._parts: dict[_Described, CheckpointParts] = {}
         self._parts_lock = threading.Lock()
@@ -785,11 +787,6 @@ class Engine:
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:
             return list(self._parts.values())
-
-    def _find_budget(self) -> int:
-        if self._device.type == "cuda" and not self._settings.memory_budget:
-            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
-        return host_budget(self._settings.memory_budget)
 
     def _loaded(self) -> list[CheckpointParts]:
         """The checkpoints of which all components are in memory."""

@@ -14,7 +14,6 @@ from torch import nn
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.autoencoder import decodes_with_mask
-from safelight.generation.devices import device_memory
 from safelight.generation.memory_planning import plan_memory, planned_checkpoint
 from safelight.generation.memory_tiling import tiled_call
 from safelight.generation.plan import Plan
@@ -24,8 +23,9 @@ from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import CheckpointParts, pixels_per_latent
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentSource, parameter_names
+from safelight.runtime.devices import device_of
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.attention import SlicedAttention
-from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.phases import LeasedNetwork, Phases
 from safelight.runtime.memory_plan.planner import MemoryPlan, Step
@@ -127,7 +127,7 @@ class Placer:
 
     def memory(self) -> DeviceMemory:
         """The device, and what may be used of it now."""
-        found = device_memory(self._device, self._settings.memory_budget, self._pool.loaded_bytes)
+        found = device_of(self._device).usable_memory(self._settings.memory_budget, self._pool.loaded_bytes)
         return DeviceMemory(found.kind, found.total, min(found.usable, self._pool.budget), found.host)
 
     def can_be_resident(self, parts: CheckpointParts) -> bool:

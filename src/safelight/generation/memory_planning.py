@@ -33,13 +33,12 @@ from safelight.models.checkpoints.loading import scheduler_config
 from safelight.models.digests import file_version
 from safelight.models.families import FAMILIES, INPAINT, TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
+from safelight.runtime.devices import DEVICES
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.machine import package_version
-from safelight.runtime.memory_plan.device import DeviceMemory
 from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
 from safelight.settings import Settings
 
-FUSED_ATTENTION = frozenset({"cpu", "cuda", "xpu"})
-"""Kinds of devices for which torch has fused kernels of attention."""
 _LAYOUT = 2
 """The version of what is counted; costs of another one are counted again."""
 
@@ -154,6 +153,7 @@ def plan_memory(
         settings: The precisions, the steps that may be taken, and the cache folder, which keeps what was counted.
 
     Raises:
+        BackendError: There is no such kind of devices.
         PrecisionError: The checkpoint computes wrong pictures in the precision of the settings.
     """
 
@@ -202,7 +202,7 @@ def picture_cost(
         kind,
         checkpoint.scheduler,
         options=checkpoint.options,
-        fused_attention=kind in FUSED_ATTENTION,
+        fused_attention=DEVICES[kind].fused_attention,
     )
     if entry is not None:
         with suppress(OutputError), atomic_write(entry) as temporary:  # else it is counted again

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from safelight.models.families import Family
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost, make_memory_plan
 from safelight.settings import Settings
 

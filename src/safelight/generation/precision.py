@@ -1,39 +1,18 @@
-"""In which precision each component of a checkpoint runs on a device: what the settings and its family say."""
+"""In which precision each component of a checkpoint runs on a device: what settings, family and device say."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import get_args
 
 import torch
 
 from safelight.errors import PrecisionError
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions, Precision
-from safelight.runtime.backends.eager import DTYPES
+from safelight.runtime.devices import device_of
 from safelight.settings import Settings
 
 AUTO = "auto"
-_WRONG_IN_FP16 = ("GTX 16", "MX550", "MX450", "T500", "T550", "T600", "T1000", "T1200", "T2000", "CMP 30HX")
-"""NVIDIA's Turing GPUs without tensor cores, by their names: their fp16 gives NaN for usual networks, so that other
-programs compute in fp32 on them as well."""
-
-
-def half_precisions(device: torch.device) -> frozenset[Precision]:
-    """The precisions below fp32 that a device computes natively and right."""
-    kind = device.type
-    if kind == "cpu":
-        return frozenset({"bf16", "fp16"})
-    if kind == "cuda":
-        found: set[Precision] = set()
-        if torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0):
-            found.add("bf16")
-        if not any(name in torch.cuda.get_device_name(device) for name in _WRONG_IN_FP16):
-            found.add("fp16")
-        return frozenset(found)
-    if kind == "xpu":
-        return frozenset({"bf16", "fp16"} if torch.xpu.is_bf16_supported() else {"fp16"})
-    return frozenset(name for name in ("bf16", "fp16") if _can_hold(device, name))
 
 
 def default_precision(settings: Settings, device: torch.device) -> str:
@@ -44,13 +23,13 @@ def default_precision(settings: Settings, device: torch.device) -> str:
     """
     wanted = settings.generation_precision
     if wanted == AUTO:
-        return "fp32" if device.type == "cpu" else AUTO
+        return "fp32" if device_of(device).fp32_by_default else AUTO
     _check_device(wanted, device)
     return wanted
 
 
 def resolve_precisions(
-    settings: Settings, family: Family, device: torch.device, halves: Collection[Precision] | None = None
+    settings: Settings, family: Family, device: torch.device, halves: Collection[str] | None = None
 ) -> ComponentPrecisions:
     """The precision of each component of a family's checkpoints.
 
@@ -63,13 +42,13 @@ def resolve_precisions(
         settings: The three precisions.
         family: The family, whose table says what computes right.
         device: The device that generates.
-        halves: ``half_precisions`` of the device; found out when not given.
+        halves: ``Device.halves`` of the device; found out when not given.
 
     Raises:
         PrecisionError: The denoiser computes wrong in the setting's precision, or the device cannot compute in it.
     """
     table, wanted = family.precision, settings.generation_precision
-    halves = half_precisions(device) if halves is None else halves
+    halves = device_of(device).halves if halves is None else halves
     if wanted not in (AUTO, "fp32", *table.denoiser):
         right = " or ".join((*table.denoiser, "fp32"))
         raise PrecisionError(
@@ -84,7 +63,7 @@ def resolve_precisions(
             return own
         if wanted != AUTO and wanted in (*right, "fp32"):
             return wanted
-        if wanted == AUTO and device.type == "cpu":
+        if wanted == AUTO and device_of(device).fp32_by_default:
             return "fp32"
         return next((name for name in right if name == "fp32" or name in halves), "fp32")
 
@@ -113,22 +92,13 @@ def other_precision(component: str, precision: str, family: Family, device: torc
         setting, right = "text_encoder_precision", family.precision.text_encoders
     else:
         setting, right = "generation_precision", family.precision.denoiser
-    halves = half_precisions(device)
+    halves = device_of(device).halves
     others = [name for name in right if name not in (precision, "fp32", "fp16") and name in halves]
     return f"Set {setting} to {' or '.join((*others, 'fp32'))}."
 
 
 def _check_device(name: str, device: torch.device) -> None:
-    if not _can_hold(device, name):
+    if not device_of(device).holds(name):
         raise PrecisionError(
             f"The device {device} cannot compute in {name}.", hint="Set the precisions to auto, or to fp32."
         )
-
-
-def _can_hold(device: torch.device, name: str) -> bool:
-    """Whether a device has tensors of a precision; MPS has bf16 since macOS 14."""
-    try:
-        torch.ones(1, dtype=DTYPES[name], device=device)
-    except (RuntimeError, TypeError, AssertionError, KeyError):
-        return False
-    return name in get_args(Precision)

@@ -34,6 +34,11 @@ def register_backends(registry: Registry[Any]) -> None:
 
 
 @hookspec
+def register_devices(registry: Registry[Any]) -> None:
+    """Register kinds of devices that torch computes on: ``runtime.devices.DeviceKind``."""
+
+
+@hookspec
 def register_upscalers(registry: Registry[Any]) -> None:
     """Register upscalers that need no file of weights: ``generation.upscaling.Upscaler``."""
 

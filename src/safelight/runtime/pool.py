@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from safelight.errors import MemoryBudgetError
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
-from safelight.runtime.memory_plan.device import HOST_SHARE, host_memory
+from safelight.runtime.devices import release_cached_memory
+from safelight.runtime.devices.memory import HOST_SHARE, host_memory
 
 
 @dataclass(eq=False)
@@ -453,11 +454,9 @@ def host_budget(setting: int) -> int:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the operating system (with glibc) and to the CUDA driver."""
+    """Return freed memory to the operating system (with glibc) and to the driver of the accelerator."""
     gc.collect()
-    torch = sys.modules.get("torch")  # pools of classifiers alone don't import it
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    release_cached_memory()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
         if trim is not None:

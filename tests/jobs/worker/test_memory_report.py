@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from safelight.generation.artifact import MemoryUse
 from safelight.jobs.worker.memory_report import MAX_FAMILIES, MemoryReport
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import MemoryPlan, StagePlan
 
 DEVICE = DeviceMemory("cuda", 8, 7, 6)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import (
     STEPS,
     ComponentCost,

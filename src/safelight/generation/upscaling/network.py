@@ -30,6 +30,7 @@ from safelight.generation.upscaling.upscaler import (
     target_size,
 )
 from safelight.generation.upscaling.weights import read_network
+from safelight.runtime.devices import device_of
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -204,10 +205,5 @@ class NetworkUpscaler:
 @contextmanager
 def fixed_seed(device: torch.device) -> Iterator[None]:
     """Seed the random numbers equally for each tile (AuraSR uses some) and restore the generators afterwards."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(0)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(0)
+    with device_of(torch.device("cpu")).seeded(0), device_of(device).seeded(0):
         yield

@@ -94,10 +94,10 @@ class UpscalerFile:
         Raises:
             FileMissingError, PickleRefusedError, ModelInvalidError, BackendError: As in ``load_upscaler``.
         """
-        from safelight.generation.devices import find_device
         from safelight.generation.upscaling.network import NetworkUpscaler
+        from safelight.runtime.devices import find_device
 
-        where = find_device(device) if isinstance(device, str) else device
+        where = find_device(device).torch_device if isinstance(device, str) else device
         check_not_pickle(self.path)
         return NetworkUpscaler.load(
             self.path, file_digest(self.path, cache), where, dtype, tiling or Tiling()

@@ -56,11 +56,12 @@ def _runs(settings: Settings, machine: Machine) -> str:
     """What computes which networks of a checkpoint."""
     if machine.backend == AUTO or BACKENDS[machine.backend].forms:
         from safelight.generation.backend_choice import explain_choice
-        from safelight.generation.devices import find_device
         from safelight.runtime.compilation.speed import known_speeds
+        from safelight.runtime.devices import find_device
 
         speeds = known_speeds(settings.cache_folder)
-        return explain_choice(machine.backend, machine.precision, find_device(machine.device), speeds)
+        device = find_device(machine.device).torch_device
+        return explain_choice(machine.backend, machine.precision, device, speeds)
     eager = "PyTorch runs {} as they are (eager)"
     if machine.backend == EAGER:
         return eager.format("the networks")

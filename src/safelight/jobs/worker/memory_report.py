@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from safelight.generation.artifact import MemoryUse
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 
 MAX_FAMILIES = 8
 """Families that are reported, the most recent ones: so the number of metrics is bounded."""

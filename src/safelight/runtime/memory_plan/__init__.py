@@ -1,4 +1,4 @@
 """Memory plans: what a checkpoint's stages need, what a device has, and what to do where that is too little.
 
-``counter`` measures networks without weights, ``device`` what memory there is, and ``planner`` chooses.
+``counter`` measures networks without weights, and ``planner`` chooses.
 """

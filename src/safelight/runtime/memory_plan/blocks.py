@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from safelight.runtime.devices import device_of
 from safelight.runtime.memory_plan.counter import replace_tensors
 from safelight.runtime.quantization.tensor import stored_nbytes
 
@@ -67,12 +68,12 @@ class BlockOffload:
         mapped: bool = False,
     ) -> None:
         self._device, self._dtype = device, dtype
-        streams = device.type == "cuda" and torch.cuda.is_available()
-        self._stream = torch.cuda.Stream(device) if streams else None
+        self._computing = device_of(device)
+        self._stream = self._computing.new_stream()
         self._pinned = self._stream is not None and not mapped
         self._prefetches = device.type != "cpu"
         # The host waits for copies of memory that is not pinned: they begin when the block before has begun to compute.
-        self._early = device.type == "cuda" and not mapped
+        self._early = self._computing.has_streams and not mapped
         if self._pinned:
             _pin_exact_sizes()
         blocks = find_blocks(network)
@@ -107,9 +108,7 @@ class BlockOffload:
             self._prefetch(number)
         copies = self._copies.pop(number)
         if self._stream is not None:
-            torch.cuda.current_stream(self._device).wait_stream(self._stream)
-            for copied in copies:
-                copied.record_stream(torch.cuda.current_stream(self._device))
+            self._computing.wait_for(self._stream, copies)
         for (tensors, name, _), copied in zip(self._host[number], copies, strict=True):
             tensors[name] = copied
         if self._early:
@@ -131,7 +130,7 @@ class BlockOffload:
     def _prefetch(self, number: int) -> None:
         """Copy a block, in place of one that was copied and is not needed."""
         self._copies.clear()
-        with torch.cuda.stream(self._stream):  # does nothing without a stream
+        with self._computing.on_stream(self._stream):
             self._copies[number] = [
                 _moved(host, self._device, self._dtype) for _, _, host in self._host[number]
             ]

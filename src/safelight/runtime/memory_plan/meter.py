@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import torch
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from safelight.runtime.devices import device_of
 
 
 class StageMeter:
     """Measures the most memory that each stage took: networks and what is computed with them.
 
-    On an accelerator that is what torch allocated. On a CPU (Linux) it is the process's own memory, not mapped files,
-    beyond what it had before without the networks that were in memory then; what other threads do meanwhile counts as
-    well. As in plans, networks that stay in memory although nobody uses them do not count.
+    On an accelerator that is what torch allocated, on a CPU (Linux) the process's own memory, not mapped files: beyond
+    what it had before without the networks that were in memory then; what other threads do meanwhile counts as well.
+    As in plans, networks that stay in memory although nobody uses them do not count.
 
     Args:
         device: The device.
@@ -28,8 +27,8 @@ class StageMeter:
     """
 
     def __init__(self, device: torch.device, loaded: int, idle: Callable[[], int] = lambda: 0) -> None:
-        self._device, self._idle = device, idle
-        self._before = _status("RssAnon") - loaded if device.type == "cpu" else 0
+        self._device, self._idle = device_of(device), idle
+        self._before = self._device.allocated_bytes() - loaded
         self._stage, self._measurable, self._changed = "", True, False
         self.peaks: dict[str, int] = {}
 
@@ -57,28 +56,7 @@ class StageMeter:
             self.peaks[self._stage] = max(self.peaks.get(self._stage, 0), peak)
 
     def _peak(self) -> int:
-        if not self._measurable:
-            return 0
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
-        if self._device.type != "cpu":
-            return 0
-        return _status("VmHWM") - _status("RssFile") - self._before
+        return self._device.peak_bytes() - self._before if self._measurable else 0
 
     def _reset(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        elif self._device.type == "cpu":
-            try:
-                _CLEAR.write_text("5")  # the peak of resident memory counts from now on
-            except OSError:
-                self._measurable = False
-
-
-def _status(name: str) -> int:
-    """A value of this process in bytes (Linux); 0 elsewhere."""
-    with suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) * 1024
-    return 0
+        self._measurable = self._device.reset_peak()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 
 Step = Literal["phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from safelight.generation.memory_cost_child import CountedPicture
 from safelight.models.checkpoints.discovery import find_checkpoint
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import ComponentCost, PictureCost, StageCost
 from safelight.server.core.monitoring.memory_plans import MemoryPlans
 from safelight.settings import Settings

@@ -21,7 +21,7 @@ from safelight.errors import (
 from safelight.generation.request import Side
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.hub.checkpoint_download import hub_lookup
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.system import (
     LogLine,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from safelight.generation.memory_cost_child import CountedPicture, count_in_child
 from safelight.generation.memory_steps import choose_steps
 from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.runtime.memory_plan.device import DeviceMemory
+from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
 from safelight.settings import Settings
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import SettingsError
-from safelight.runtime.memory_plan import device
-from safelight.runtime.memory_plan.device import HostMemory, assumed_device, host_memory, parse_bytes
+from safelight.runtime.devices import memory
+from safelight.runtime.devices.memory import MemoryInfo, assumed_device, host_memory, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_hosts_memory_is_positive() -> None:
 def test_a_limit_of_the_process_counts() -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
-        "from safelight.runtime.memory_plan.device import host_memory; m = host_memory();"
+        "from safelight.runtime.devices.memory import host_memory; m = host_memory();"
         "assert m.total == 2**30 and 0 < m.free < 2**30, m"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -72,6 +72,6 @@ def test_the_tightest_of_the_groups_above_counts_without_cached_files(
         (folder / use).write_text("520\n")
         (folder / "memory.stat").write_text(stat)
     (tmp_path / "self").write_text("4:memory:/slice/service\n" if first else "0::/slice/service\n")
-    monkeypatch.setattr(device, "CONTROL_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(device, "OWN_GROUPS", tmp_path / "self")
-    assert host_memory() == HostMemory(1000, 950 - 400)
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "self")
+    assert host_memory() == MemoryInfo(1000, 950 - 400)

@@ -65,19 +65,27 @@ def assumed_device(kind: str, total: int, host: int | None = None) -> DeviceMemo
 
 
 @dataclass(frozen=True)
-class HostMemory:
-    """The memory of this machine that this process may use.
+class MemoryInfo:
+    """The memory of a device, or of the host, that this process may use.
 
     Args:
-        total: Bytes: those of the machine, or of the limit that this process runs under.
-        free: Bytes that are free now.
+        total: Bytes: all there are, or those of the limit that this process runs under.
+        free: Bytes that this process can still take now.
     """
 
     total: int
     free: int
 
+    def usable(self, own: int = 0) -> int:
+        """Bytes of the host's memory that networks and a picture may take.
 
-def host_memory() -> HostMemory:
+        Args:
+            own: Bytes that networks in this process take already, which may be evicted.
+        """
+        return int(min(HOST_SHARE * self.total, self.free + own))
+
+
+def host_memory() -> MemoryInfo:
     """The memory of this machine, and the limits of this process: of its control group, its addresses, its data."""
     machine = psutil.virtual_memory()
     total, free = machine.total, machine.available
@@ -85,7 +93,7 @@ def host_memory() -> HostMemory:
     others = [(limit, limit - used) for limit, used in _resource_limits()]  # beyond them, an allocation fails
     for limit, left in (*groups, *others):
         total, free = min(total, limit), min(free, max(0, left))
-    return HostMemory(total, free)
+    return MemoryInfo(total, free)
 
 
 def parse_bytes(text: str) -> int:
