@@ -38,7 +38,7 @@ from safelight.runtime.memory_plan.counter import replace_tensors
 from safelight.runtime.quantization.tensor import QuantizedTensor
 
 GB = 10**9
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA, META = torch.device("cpu"), torch.device("cuda"), torch.device("meta")
 SOURCE = str(Path(sys.modules["safelight"].__path__[0]))
 _VALUE = "_value_on_cpu"
 _aten = torch.ops.aten
@@ -108,10 +108,10 @@ class FakeCuda:
         replace_tensors(network, place)
         return network.requires_grad_(False).eval()
 
-    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """A tensor on the device without values."""
+    def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device = CUDA) -> Tensor:
+        """A tensor without values, on the device or on the host."""
         with self._lock, self._fake:
-            tensor = torch.empty(tuple(shape), dtype=dtype, device=CUDA)
+            tensor = torch.empty(tuple(shape), dtype=dtype, device=device)
         self._count(tensor)
         return tensor
 
@@ -249,7 +249,8 @@ class _Dispatch(TorchDispatchMode):
             return NotImplemented  # its own operations on the packed parts come here
         device = kwargs.get("device")
         on_device = device is not None and torch.device(device).type == "cuda"
-        if on_device or any(issubclass(kind, FakeTensor) for kind in types):
+        without_values = func is _aten._to_copy.default and args[0].is_meta and device not in (None, META)
+        if on_device or without_values or any(issubclass(kind, FakeTensor) for kind in types):
             with self._cuda._lock:
                 return self._cuda.compute(func, args, kwargs)
         if func is _aten._pin_memory.default or func is _aten.pin_memory.default:
@@ -331,7 +332,9 @@ def _check_generator(func: Any, kwargs: Mapping[str, Any]) -> None:
 def _copy_to(cuda: FakeCuda, func: Any, source: Tensor, **kwargs: Any) -> Tensor:
     """``tensor.to(…)``."""
     device = kwargs.get("device")
-    if device is not None and torch.device(device).type == "cpu":
+    if source.is_meta:
+        return cuda.empty(source.shape, kwargs.get("dtype") or source.dtype, kwargs["device"])
+    if source.device.type == "cuda" and device is not None and torch.device(device).type == "cpu":
         return cuda.to_host(source, kwargs.get("dtype"))
     return cuda._compute(func, source, **kwargs)
 
@@ -414,6 +417,8 @@ def fake_cuda(
         "torch.cuda.empty_cache": lambda: None,
         "torch.cuda.synchronize": lambda *_: cuda.note_sync(),
         "torch.cuda.manual_seed": lambda _: None,
+        "torch.cuda.get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
+        "torch.cuda.set_rng_state": lambda *_: None,
         "torch.cuda.device": lambda _: nullcontext(),
         "torch.cuda.Stream": lambda *_: stream,
         "torch.cuda.stream": lambda _: nullcontext(),

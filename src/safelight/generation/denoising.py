@@ -361,7 +361,7 @@ class DenoisingPass:
             model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
             if self._call_count == 0:  # the others would not become finite again
                 self._check_finite(output, self.loaded.family.denoiser)
-            self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
+            self._prediction = DenoiserPrediction(sample, model_input, timestep, output)
             result = step(output, timestep, sample, *args, **kwargs)
             self._calls_in_step = 0
             self._after_call(scheduler.order)

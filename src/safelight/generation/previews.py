@@ -56,13 +56,18 @@ def fit_latent_to_rgb(vae: nn.Module) -> LatentToRGB:
 def _fit(vae: nn.Module) -> LatentToRGB:
     photographs = [_centre_crop(decode(path).image) for path in sample_photographs()]
     pixels = torch.from_numpy(np.stack([np.asarray(photograph) for photograph in photographs]))
-    signed = (pixels.movedim(-1, 1).to(vae.device, vae.dtype) / 127.5) - 1
-    latents = torch.cat([_encode(vae, picture[None]) for picture in signed]).float().cpu()
+    latents = torch.cat([_encode_photograph(vae, each) for each in pixels.movedim(-1, 1)])
     colours = nn.functional.interpolate(pixels.movedim(-1, 1).float() / 255, latents.shape[-2:], mode="area")
     inputs = latents.movedim(1, -1).reshape(-1, latents.shape[1])
     with_one = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
     solution = torch.linalg.lstsq(with_one, colours.movedim(1, -1).reshape(-1, 3)).solution
     return LatentToRGB(solution[:-1], solution[-1])
+
+
+def _encode_photograph(vae: nn.Module, pixels: Tensor) -> Tensor:
+    """The latents of RGB pixels (3, height, width), 0 to 255: (1, channels, rows, columns) on the CPU."""
+    signed = pixels.to(vae.device, vae.dtype) / 127.5 - 1
+    return _encode(vae, signed[None]).float().cpu()
 
 
 def _encode(vae: nn.Module, images: Tensor) -> Tensor:
@@ -99,13 +104,13 @@ class DenoiserPrediction:
     Args:
         sample: The latents before the step.
         model_input: The same latents as passed to the denoiser; some schedulers scale them.
-        timestep: The scheduler's timestep.
+        timestep: The scheduler's timestep; a tensor stays where it is, since reading it waits for an accelerator.
         model_output: The denoiser's prediction after guidance.
     """
 
     sample: Tensor
     model_input: Tensor
-    timestep: float
+    timestep: float | Tensor
     model_output: Tensor
 
 
@@ -116,7 +121,7 @@ def clean_latents(scheduler: Any, prediction: DenoiserPrediction) -> Tensor:
         scheduler: The scheduler of the run.
         prediction: The inputs of its last step.
     """
-    config, timestep = scheduler.config, prediction.timestep
+    config, timestep = scheduler.config, float(prediction.timestep)
     seen, output = prediction.model_input.float(), prediction.model_output.float()
     if hasattr(scheduler, "precondition_outputs"):  # EDM's timesteps are a quarter of the levels' logarithms
         clean: Tensor = scheduler.precondition_outputs(
