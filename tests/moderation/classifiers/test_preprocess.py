@@ -41,13 +41,15 @@ def timm_pixels(
     return np.rint(tensor.permute(1, 2, 0).numpy()).astype(np.uint8)
 
 
-@pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875, 0.5])
 @pytest.mark.parametrize("mode", ["center", "squash"])
 @given(width=sides, height=sides, interpolation=st.sampled_from(["bicubic", "bilinear"]))
 @example(1, 1, "bicubic")
 @example(32, 32, "bicubic")
 @example(33, 32, "bicubic")
 @example(34, 700, "bilinear")
+@example(6, 601, "bicubic")
+@example(6, 600, "bicubic")
 @example(700, 1, "bilinear")
 @example(1, 700, "bicubic")
 @example(2, 201, "bicubic")

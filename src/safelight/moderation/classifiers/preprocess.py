@@ -27,6 +27,12 @@ _RESAMPLING_FILTERS = {
 _MAX_CROPS = 16
 """If resizing would make an image longer than this many crops, only the kept part is computed, with equal results."""
 
+_FRACTION = 256
+_MAX_EXACT_SIDE = 1 << 16
+"""Multiples of 1/256 below this are exact in the 24 bits of a float's significand."""
+_TALL = 100
+"""From this ratio of height to width on, Pillow resizes the height first."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -78,10 +84,13 @@ class Preprocessing:
     def _resize_and_crop(self, image: Image.Image) -> Image.Image:
         filter_ = _RESAMPLING_FILTERS[self.interpolation]
         size = self._resized_size(image.size)
+        part = self._crop_box(size)
+        if box := _exact_source_box(image.size, size, part):
+            return image.resize((self.crop, self.crop), filter_, box)
         if max(size) <= _MAX_CROPS * self.crop:
-            return image.resize(size, filter_).crop(self._crop_box(size))
+            return image.resize(size, filter_).crop(part)
         # A strip of 1 x 60,000 pixels, resized as a whole, would exhaust the memory.
-        return resize_part(image, size, self._crop_box(size), filter_)
+        return resize_part(image, size, part, filter_)
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.resize == "squash":
@@ -95,6 +104,22 @@ class Preprocessing:
         left = round((size[0] - self.crop) / 2)  # half to even, as in torchvision's CenterCrop
         top = round((size[1] - self.crop) / 2)
         return left, top, left + self.crop, top + self.crop
+
+
+def _exact_source_box(
+    source: tuple[int, int], resized: tuple[int, int], part: tuple[int, int, int, int]
+) -> tuple[float, float, float, float] | None:
+    """The box of the source that Pillow resizes to a part of the result, with the pixels of the whole result's part.
+
+    None where the pixels could differ: Pillow keeps a box's corners in 32 bits, so the steps from pixel to pixel have
+    to be exact in few bits; and it resizes very tall images in another order.
+    """
+    steps = tuple(old / new for old, new in zip(source, resized, strict=True))
+    exact = all((step * _FRACTION).is_integer() for step in steps)
+    if not exact or max(source) >= _MAX_EXACT_SIDE or source[1] > _TALL * source[0]:
+        return None
+    left, top, right, bottom = part
+    return left * steps[0], top * steps[1], right * steps[0], bottom * steps[1]
 
 
 def _jpeg_round_trip(image: Image.Image) -> Image.Image:
