@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from safelight.runtime.executor import BatchMember, DenoiserProxy, Executor
 from safelight.runtime.fifo_lock import FifoLock
 
 PATIENCE = 30
+TURN_WAIT = "safelight.runtime.executor.TURN_WAIT"
 
 
 class Doubler(nn.Module):
@@ -339,3 +340,87 @@ def test_a_patch_is_undone_where_the_network_fails() -> None:
         proxy(torch.ones(1, 1))
     assert log == ["on 2", "off 2"]
     assert float(net.weight) == 1
+
+
+class Turns:
+    """Threads whose calls cannot be joined, in the order in which they began; notes whose call is computed."""
+
+    def __init__(self, pictures: int, steps: int) -> None:
+        self.lock, self.log = FifoLock(), list[int]()
+        self.executor = Executor(self.lock, 0.0)
+        self.pictures, self.steps = pictures, steps
+        self.ending: set[int] = set()
+        self.on_step: Callable[[int, int], None] = lambda _number, _step: None
+
+    def run(self) -> list[int]:
+        """The number of the picture of each call that was computed."""
+        with self.lock:
+            members = [
+                BatchMember(self.executor, lambda number=number: number in self.ending)
+                for number in range(self.pictures)
+            ]
+            for member in members:
+                member._joined = True
+                self.executor.join()
+        workers = [
+            threading.Thread(target=self._work, args=(number, members[number]), daemon=True)
+            for number in reversed(range(self.pictures))
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(PATIENCE)
+        assert not any(worker.is_alive() for worker in workers)
+        return self.log
+
+    def _work(self, number: int, member: BatchMember) -> None:
+        component = replace(component_of(Doubler()), joins=False)
+        with self.lock, member:
+            for step in range(self.steps):
+                assert member.compute(Call(component, make_row(number), {}))
+                self.log.append(number)
+                with self.lock.released():
+                    self.on_step(number, step)
+                if number in self.ending:
+                    return
+
+
+def test_of_calls_that_cannot_be_joined_those_of_the_oldest_picture_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TURN_WAIT, PATIENCE)  # however busy the machine is
+    assert Turns(3, 4).run() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_other_pictures_compute_while_the_oldest_does_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TURN_WAIT, 0.001)
+    turns, others_are_done = Turns(3, 2), threading.Event()
+
+    def on_step(number: int, step: int) -> None:
+        if (number, step) == (0, 0):
+            assert others_are_done.wait(PATIENCE)
+        elif (number, step) == (2, 1):
+            others_are_done.set()
+
+    turns.on_step = on_step
+    log = turns.run()
+    assert log[-1] == 0
+    assert sorted(log) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_picture_that_is_to_stop_does_not_wait_for_older_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TURN_WAIT, 0.001)
+    turns, stopped = Turns(3, 50), threading.Event()
+
+    def on_step(number: int, step: int) -> None:
+        if (number, step) == (0, 1):
+            turns.ending.add(2)
+        if number == 2:
+            stopped.set()
+        if (number, step) == (0, 10):
+            assert stopped.wait(PATIENCE)
+
+    turns.on_step = on_step
+    log = turns.run()
+    assert log.count(2) == 1
+    assert log.index(2) < 50

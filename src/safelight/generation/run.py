@@ -187,7 +187,11 @@ class _PictureGeneration:
     @cached_property
     def _member(self) -> BatchMember:
         """The membership in the executor, for both passes."""
-        return BatchMember(self.run.executor if self.components.batched else None)
+        watcher = self.run.watcher
+        return BatchMember(
+            self.run.executor if self.components.batched else None,
+            lambda: watcher.should_stop() or watcher.should_pause(),
+        )
 
     @cached_property
     def _prompts(self) -> ExpandedPrompts:

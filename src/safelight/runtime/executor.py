@@ -7,12 +7,17 @@ threads wait, or the first one has waited long enough, the calls with equal comp
 equal shapes are computed as one. Pictures join and leave between any two steps; prompts, seeds, samplers, steps and
 guidance may all differ.
 
+Calls that cannot be joined (``Component.joins``: those of compiled forms) gain nothing by taking turns, so the picture
+that began first goes first: the first of eight is finished after an eighth of the time. The others compute while it
+does something else, such as showing a preview.
+
 A picture without others is computed as if this module did not exist. In a batch, sums are computed in another order,
 and the last bits differ: ``docs/generation.md`` says by how much.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,18 +31,26 @@ from safelight.runtime.proxy import NetworkProxy
 
 Compute = Callable[[Call], object]
 
+TURN_WAIT = 0.05
+"""Seconds for which a call that cannot be joined waits at least for the next call of a picture that began earlier: what
+a picture does between two steps takes a few thousandths of a second, and longer on a busy machine."""
+
 
 @dataclass(eq=False)
 class _PendingCall:
     """A call that waits for its result.
 
     Attributes:
-        deadline: When it is computed at the latest, by the monotonic clock.
+        started: When it began to wait, by the monotonic clock.
+        order: The lower, the earlier its picture began.
+        is_ending: Whether its picture is to stop or to pause, which it does after this call.
         batch_size: How many calls were computed as one with it, itself included; 0 until it is computed.
     """
 
     call: Call
-    deadline: float
+    started: float
+    order: int
+    is_ending: Callable[[], bool]
     result: object = None
     error: Exception | None = None
     batch_size: int = 0
@@ -59,6 +72,12 @@ class Executor:
         self._changed = threading.Condition(lock)  # type: ignore[arg-type]  # which needs no more than this lock has
         self._member_count = 0
         self._waiting: list[_PendingCall] = []
+        self._computed_at = 0.0
+        self._orders = itertools.count()
+
+    def new_order(self) -> int:
+        """The order of a picture that begins now: higher than those of all before it."""
+        return next(self._orders)
 
     def join(self) -> None:
         """Add a picture whose calls the others wait for."""
@@ -69,18 +88,28 @@ class Executor:
         self._member_count -= 1
         self._changed.notify_all()
 
-    def compute(self, call: Call) -> tuple[object, int]:
+    def compute(
+        self, call: Call, order: int = 0, is_ending: Callable[[], bool] = lambda: False
+    ) -> tuple[object, int]:
         """The result of a call, and how many calls were computed as one.
+
+        Args:
+            call: The call.
+            order: Its picture's: of the calls that cannot be joined, that with the lowest goes first.
+            is_ending: Whether its picture is to stop or to pause, which it can only do after this call: it goes first
+                then. Called often, with the lock.
 
         Raises:
             Exception: Whatever the network raised when it computed this call alone.
         """
-        pending = _PendingCall(call, time.monotonic() + self._wait)
+        pending = _PendingCall(call, time.monotonic(), order, is_ending)
         self._waiting.append(pending)
         try:
             while not pending.batch_size:
-                if len(self._waiting) >= self._member_count or self._seconds_left <= 0:
-                    self._compute_all()
+                all_wait = len(self._waiting) >= self._member_count
+                hurries = not call.component.joins and is_ending()
+                if all_wait or hurries or self._seconds_left <= 0:
+                    self._compute_next(pending)
                 else:
                     self._release_threads()
                     self._changed.wait(self._seconds_left)
@@ -93,16 +122,27 @@ class Executor:
 
     @property
     def _seconds_left(self) -> float:
-        """Seconds until the oldest call has waited long enough."""
-        return self._waiting[0].deadline - time.monotonic()
+        """Seconds until one of the calls has waited long enough."""
+        return min(map(self._deadline, self._waiting)) - time.monotonic()
 
-    def _compute_all(self) -> None:
+    def _deadline(self, pending: _PendingCall) -> float:
+        if pending.call.component.joins:
+            return pending.started + self._wait
+        return max(pending.started, self._computed_at) + max(self._wait, TURN_WAIT)
+
+    def _compute_next(self, own: _PendingCall) -> None:
+        """Compute all calls that can be joined, and the first one of the others."""
+        others = [pending for pending in self._waiting if not pending.call.component.joins]
+        first = min(others, key=lambda pending: (not pending.is_ending(), pending.order), default=None)
+        due = [pending for pending in self._waiting if pending.call.component.joins or pending is first]
         try:
-            for group in _group_calls(self._waiting):
+            for group in _group_calls(due):
                 _compute_group(group)
         finally:
+            self._computed_at = time.monotonic()
             self._waiting = [pending for pending in self._waiting if not pending.batch_size]
-            self._changed.notify_all()
+            if due != [own]:
+                self._changed.notify_all()
 
 
 class BatchMember:
@@ -110,13 +150,17 @@ class BatchMember:
 
     Args:
         executor: Where calls are batched; None for a picture that is computed alone.
+        is_ending: As in ``Executor.compute``.
 
     Attributes:
         batched: Whether one of its calls was computed as one with another picture's.
     """
 
-    def __init__(self, executor: Executor | None = None) -> None:
-        self._executor = executor
+    def __init__(
+        self, executor: Executor | None = None, is_ending: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._executor, self._is_ending = executor, is_ending
+        self._order = 0 if executor is None else executor.new_order()
         self._joined = False
         self.batched = False
 
@@ -129,7 +173,7 @@ class BatchMember:
         if not self._joined:
             self._joined = True
             self._executor.join()
-        result, batch_size = self._executor.compute(call)
+        result, batch_size = self._executor.compute(call, self._order, self._is_ending)
         self.batched = self.batched or batch_size > 1
         return result
 
