@@ -30,8 +30,6 @@ register_profiles()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Read by OpenMP when torch is loaded. Test processes keep all cores busy already, and most networks in tests are so
 small that a second thread costs more than it computes."""
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Likewise: where there are several threads, waiting ones leave the processor to the other processes of a test."""
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """Where it is set, each of the many processes that tests start would compile all modules of Safelight anew."""
 

@@ -27,6 +27,11 @@ def test_pages_are_given_back_and_the_values_stay(tmp_path: Path) -> None:
     with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
         mapped = file.get_tensor("a")
     own, pages = values.clone(), MappedPages()
+    assert pages.may_hold(mapped)
+    assert pages.may_hold(mapped[5:])
+    assert not pages.may_hold(own)
+    (tmp_path / "a.safetensors").unlink()
+    assert MappedPages().may_hold(mapped)
     assert torch.equal(mapped, values)
     full = resident_files()
     pages.release(mapped)

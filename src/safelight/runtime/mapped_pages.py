@@ -15,6 +15,8 @@ from torch.nn import Parameter
 
 SUFFIXES = (".safetensors", ".sft", ".gguf")
 _MAPS = Path("/proc/self/maps")
+_DELETED = " (deleted)"
+"""What Linux appends to the path of a mapped file that was deleted or replaced."""
 
 
 class MappedPages:
@@ -29,9 +31,16 @@ class MappedPages:
         for line in _MAPS.read_text(errors="replace").splitlines():
             # address, permissions, offset, device, inode, path
             fields = line.split(maxsplit=5)
-            if len(fields) == 6 and fields[5].endswith(SUFFIXES):
+            if len(fields) == 6 and fields[5].removesuffix(_DELETED).endswith(SUFFIXES):
                 begin, end = (int(address, 16) for address in fields[0].split("-"))
                 self._ranges.append((begin, end))
+
+    def may_hold(self, tensor: Tensor) -> bool:
+        """Whether a tensor on the CPU is a view of a file; true where that is not known."""
+        if self._libc is None:
+            return True
+        begin = tensor.untyped_storage().data_ptr()
+        return any(first <= begin < last for first, last in self._ranges)
 
     def release(self, tensor: Tensor) -> None:
         """Give back the pages of a tensor that nobody will read again soon; what is no view of a file is not touched.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,25 @@ def test_a_loaded_checkpoint_needs_no_files_and_writes_none(
     pipeline("red", num_inference_steps=1, height=64, width=64)
     assert capfd.readouterr() == ("", "")
     assert network_log.read_text() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not known what is mapped")
+@pytest.mark.parametrize(("precision", "copied"), [("fp32", True), ("bf16", False)])
+def test_weights_are_copied_once_at_most(
+    precision: str, copied: bool, sd1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were converted while they were read have memory of their own; the files hold fp32."""
+    cloned, clone = [], torch.Tensor.clone
+
+    def count(tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+        cloned.append(tensor.nbytes)
+        return clone(tensor, **options)
+
+    monkeypatch.setattr(torch.Tensor, "clone", count)
+    loaded = load_checkpoint(describe_checkpoint(sd1, "a"), precision)
+    monkeypatch.undo()
+    assert (sum(cloned) > 0.9 * loaded.nbytes) == copied
+    assert sum(cloned) < 1.1 * loaded.nbytes if copied else sum(cloned) < 0.1 * loaded.nbytes
 
 
 def change_weights(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:

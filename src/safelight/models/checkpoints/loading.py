@@ -696,14 +696,17 @@ def _keep_precision(network: torch.nn.Module) -> None:
 def _copy_mapped_weights(network: torch.nn.Module) -> None:
     """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process.
 
-    Quantized weights are copies already.
+    Views of anything larger are copied too, so that no more than the weights stays in memory. Weights that were
+    converted while they were read are copies already, as are quantized ones.
     """
     pages = MappedPages()
     for tensor in (*network.parameters(), *network.buffers()):
-        if not isinstance(tensor, QuantizedTensor):
-            mapped = tensor.data
-            tensor.data = mapped.clone()
-            pages.release(mapped)
+        if isinstance(tensor, QuantizedTensor):
+            continue
+        given = tensor.data
+        if given.untyped_storage().nbytes() > given.nbytes or pages.may_hold(given):
+            tensor.data = given.clone()
+            pages.release(given)
 
 
 def _index_options(folder: DiffusersFolder) -> dict[str, object]:
