@@ -148,6 +148,17 @@ class Settings(BaseSettings):
         "family's, where a request leaves them open.",
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
+    device_fallback: bool = Field(
+        False,
+        description="Whether the CPU takes the place of a device that is missing or broken, which is then said; else "
+        "it is an error.",
+    )
+    text_encoder_device: str = Field(
+        "", description="Device of checkpoints' text encoders, as in device; empty: that of the denoiser."
+    )
+    vae_device: str = Field(
+        "", description="Device of checkpoints' autoencoders, as in device; empty: that of the denoiser."
+    )
     generation_quality: Annotated[Literal["exact", "balanced", "fast"], Changeable("generation")] = Field(
         "balanced",
         description="What requests that leave it open may give up for speed: exact, balanced or fast "

@@ -30,6 +30,9 @@ def test_everything_works(safelight):
     plan = ran.json_body["plan"]
     assert plan["fits"] is True
     assert [stage["name"] for stage in plan["stages"]] == ["text_encoder", "denoise", "decode"]
+    cpu = ran.json_body["devices"][0]
+    assert (cpu["name"], cpu["precisions"]) == ("cpu", ["fp32", "bf16", "fp16"])
+    assert 0 < cpu["free"] <= cpu["total"]
 
 
 def test_a_data_directory_that_is_not_writable_is_broken(inside, tmp_path: Path):
@@ -67,6 +70,17 @@ def test_text_output(inside):
     assert "classifier: open-nsfw runs" in ran.out
     assert "drawing: on cpu in fp32" in ran.out
     assert "unet on the device" in ran.out
+    assert re.search(
+        r"^device  cpu: .* GB free; .* \(runs denoiser, text_encoders, vae\)$", ran.out, re.MULTILINE
+    )
+
+
+def test_the_cpu_in_the_place_of_a_device_is_a_warning(inside):
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="xpu", SAFELIGHT_DEVICE_FALLBACK="true")
+    found = {check["name"]: (check["state"], check["detail"]) for check in ran.json_body["checks"]}
+    assert found["drawing"][0] == "warning"
+    assert "The CPU takes its place, as the setting device_fallback permits." in found["drawing"][1]
+    assert found["memory"][0] == "ok"
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_warning(inside):

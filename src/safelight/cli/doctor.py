@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safelight.errors import SafelightError
+    from safelight.runtime.devices.summary import DeviceSummary
     from safelight.runtime.memory_plan.planner import MemoryPlan
     from safelight.settings import Settings
 
@@ -72,11 +73,13 @@ def doctor(
     checks = list(_checks(settings, versions))
     planned, memory_check = _check_memory(settings)
     checks += [] if memory_check is None else [memory_check]
+    devices = _find_devices(settings)
     trials = _probe(settings) if probe else []
     body = {
         "safelight": __version__,
         "python": platform.python_version(),
         "machine": machine.to_dict(),
+        "devices": [device.to_dict() for device in devices],
         "packages": versions,
         "settings": settings.model_dump(mode="json"),
         "checks": [asdict(check) for check in checks],
@@ -86,7 +89,7 @@ def doctor(
     if json:
         print_json(body)
     else:
-        _print_report(body, planned)
+        _print_report(body, devices, planned)
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(3)
 
@@ -147,7 +150,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
     from safelight.studio import Studio
 
     try:
-        machine = Studio(settings).engine.machine
+        engine = Studio(settings).engine
+        machine = engine.machine
     except SafelightError as error:
         yield _broken_check("drawing", error)
         return
@@ -159,7 +163,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
     forms = (
         f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
     )
-    yield Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
+    detail = "; ".join([f"on {machine.device} in {precision}, {threads}", *engine.device_notes])
+    yield Check("drawing", "warning" if engine.device_notes else "ok", detail)
     yield Check("backend", "ok", f"{runs}; {forms}")
 
 
@@ -184,10 +189,15 @@ def _check_checkpoints(settings: Settings) -> Iterator[Check]:
 def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
     """The plan of the memory of the settings' checkpoint in its usual size, on this machine as it is now."""
     from safelight.errors import SafelightError
-    from safelight.generation.memory_planning import plan_memory, planned_checkpoint, usual_plan
+    from safelight.generation.memory_planning import (
+        other_devices,
+        plan_memory,
+        planned_checkpoint,
+        usual_plan,
+    )
     from safelight.models.checkpoints.discovery import find_checkpoint
     from safelight.models.hub.checkpoint_download import hub_lookup
-    from safelight.runtime.devices import find_device
+    from safelight.runtime.devices import resolve_devices, settle_device
 
     try:
         found = find_checkpoint(
@@ -198,8 +208,10 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         )
         checkpoint = planned_checkpoint(found)
         usual = usual_plan(checkpoint, found.default_side())
-        device = find_device(settings.device).usable_memory(settings.memory_budget)
-        plan = plan_memory(checkpoint, usual, device, settings)
+        place, _ = settle_device(settings, settings.device)
+        device = place.usable_memory(settings.memory_budget)
+        others = other_devices(resolve_devices(settings, place.torch_device))
+        plan = plan_memory(checkpoint, usual, device, settings, others)
     except SafelightError:
         return None, None  # the checks of the device and of the checkpoint say why
     does = "fits" if plan.fits else "does not fit"
@@ -209,6 +221,20 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         f"{plan.usable / 1e9:.2f} GB on {device.kind} in {plan.precision}; {taken}"
     )
     return plan, Check("memory", "ok" if plan.fits else "warning", detail)
+
+
+def _find_devices(settings: Settings) -> list[DeviceSummary]:
+    """The devices of this machine, with their memory, and what is used of them with the settings."""
+    from safelight.errors import SafelightError
+    from safelight.runtime.devices import CPU, find_device, resolve_devices, settle_device
+    from safelight.runtime.devices.placement import ComponentDevices
+    from safelight.runtime.devices.summary import summarize_devices
+
+    try:
+        used = resolve_devices(settings, settle_device(settings, settings.device)[0].torch_device)
+    except SafelightError:  # the check of generation says why
+        used = ComponentDevices.uniform(find_device(CPU).torch_device)
+    return summarize_devices(used, all_memory=True)
 
 
 def _check_queue(settings: Settings) -> Iterator[Check]:
@@ -248,7 +274,7 @@ def _probe(settings: Settings) -> list[dict[str, Any]]:
     return [trial.to_dict() for trial in measure_plans(blueprint.graph, plans, blueprint.probe_inputs())]
 
 
-def _print_report(body: dict[str, Any], plan: MemoryPlan | None) -> None:
+def _print_report(body: dict[str, Any], devices: list[DeviceSummary], plan: MemoryPlan | None) -> None:
     from safelight.cli.plan import describe_stage
 
     machine = body["machine"]
@@ -258,6 +284,9 @@ def _print_report(body: dict[str, Any], plan: MemoryPlan | None) -> None:
         f"vector units: {', '.join(machine['vector_units']) or 'none named'}"
     )
     typer.echo("  ".join(f"{name} {version or 'missing'}" for name, version in body["packages"].items()))
+    for device in devices:
+        used = f" (runs {', '.join(device.used_for)})" if device.used_for else ""
+        typer.echo(f"device  {device.name}: {device}{used}")
     for check in body["checks"]:
         typer.secho(
             f"{check['state']:<8}",

@@ -12,6 +12,7 @@ from safelight.errors import UsageError
 
 if TYPE_CHECKING:
     from safelight.generation.memory_planning import PlannedCheckpoint
+    from safelight.generation.memory_steps import OtherDevice
     from safelight.runtime.devices.memory import DeviceMemory
     from safelight.runtime.memory_plan.planner import MemoryPlan, StagePlan
     from safelight.settings import Settings
@@ -56,9 +57,8 @@ def plan(
     if checkpoint is not None and family is not None:
         raise UsageError("A checkpoint and --family cannot be given together.")
     settings = Settings.load(generation_precision=precision)
-    made = _make_plan(
-        settings, checkpoint, family, size, steps, _find_device(settings, device, memory, host_memory)
-    )
+    place, others = _find_devices(settings, device, memory, host_memory)
+    made = _make_plan(settings, checkpoint, family, size, steps, place, others)
     if json:
         print_json(made.to_dict())
     else:
@@ -89,7 +89,7 @@ def print_plan(made: MemoryPlan) -> None:
 def describe_stage(stage: StagePlan) -> str:
     """A line about a stage: its peak, what takes it, and where its network lies."""
     where = {
-        "device": "on the device",
+        "device": f"on {stage.device or 'the device'}",
         "blocks": "block by block from the host's memory",
         "disk": "block by block from the disk",
     }[stage.placement]
@@ -101,19 +101,23 @@ def describe_stage(stage: StagePlan) -> str:
     )
 
 
-def _find_device(settings: Settings, kind: str | None, memory: str | None, host: str | None) -> DeviceMemory:
-    """The device that the options name, or that of the settings with what is free now."""
-    from safelight.runtime.devices import find_device
+def _find_devices(
+    settings: Settings, kind: str | None, memory: str | None, host: str | None
+) -> tuple[DeviceMemory, list[OtherDevice]]:
+    """The device that the options name, for all networks; or those of the settings with what is free now."""
+    from safelight.generation.memory_planning import other_devices
+    from safelight.runtime.devices import resolve_devices, settle_device
     from safelight.runtime.devices.memory import assumed_device, parse_bytes
 
     if memory is None:
         if kind is not None or host is not None:
             raise UsageError("--device and --host-memory need --memory.")
-        return find_device(settings.device).usable_memory(settings.memory_budget)
+        found, _ = settle_device(settings, settings.device)
+        others = other_devices(resolve_devices(settings, found.torch_device))
+        return found.usable_memory(settings.memory_budget), others
     host_bytes = None if host is None else parse_bytes(host)
-    return assumed_device(
-        kind or find_device(settings.device).torch_device.type, parse_bytes(memory), host_bytes
-    )
+    own = kind or settle_device(settings, settings.device)[0].torch_device.type
+    return assumed_device(own, parse_bytes(memory), host_bytes), []
 
 
 def _make_plan(
@@ -123,11 +127,13 @@ def _make_plan(
     size: str | None,
     steps: int | None,
     device: DeviceMemory,
+    others: list[OtherDevice],
 ) -> MemoryPlan:
     from safelight.generation.memory_planning import plan_memory, usual_plan
 
     found, side = _find_checkpoint(settings, checkpoint, family)
-    return plan_memory(found, usual_plan(found, side, **parse_size(size), steps=steps), device, settings)
+    usual = usual_plan(found, side, **parse_size(size), steps=steps)
+    return plan_memory(found, usual, device, settings, others)
 
 
 def _find_checkpoint(

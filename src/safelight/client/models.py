@@ -113,6 +113,25 @@ class DeletedEntries(BaseModel):
     results: list[EntryOutcome]
 
 
+class DeviceView(BaseModel):
+    """A device of a worker's machine."""
+
+    name: str
+    """As torch names it: cpu, cuda:0 …"""
+    title: str
+    """Its product name."""
+    precisions: list[str]
+    """The precisions that it computes natively and right."""
+    details: str
+    """What it has, in plain words."""
+    used_for: list[str]
+    """What runs on it: denoiser, text_encoders, vae."""
+    total: int | None
+    """Bytes of its memory; null where nothing of the worker runs on it."""
+    free: int | None
+    """Bytes of it that the worker can still take; likewise."""
+
+
 class EntryIds(BaseModel):
     """Pictures in the gallery."""
 
@@ -1010,3 +1029,5 @@ class WorkerView(BaseModel):
     """How often the memory ran short while a picture was generated, so that less was taken."""
     stages: Annotated[list[StagePeak], Field(validate_default=True)] = []
     """Of the last picture of each family, the most recent family first."""
+    devices: Annotated[list[DeviceView], Field(validate_default=True)] = []
+    """The devices of its machine, the CPU first."""

@@ -162,6 +162,7 @@ from safelight.errors.records import (
 )
 from safelight.errors.runtime import (
     BackendError,
+    DeviceBrokenError,
     MemoryBudgetError,
     MemoryExhaustedError,
     PrecisionError,
@@ -224,6 +225,7 @@ __all__ = [
     "DatabaseUrlError",
     "DatabaseVersionError",
     "DeniedError",
+    "DeviceBrokenError",
     "DigestMismatchError",
     "DownloadDeniedError",
     "DownloadError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safelight.errors.base import InputError
+from safelight.errors.base import InputError, SafelightError
 from safelight.errors.generation import RequestError
 
 
@@ -22,6 +22,17 @@ class PrecisionError(BackendError):
     summary = "The precision of the settings does not fit the checkpoint's family or the device."
     default_hint = "With auto each component runs in the precision that its family was published for."
     http_status = 422
+
+
+class DeviceBrokenError(SafelightError):
+    """The device failed while it computed; it cannot be used again by this process."""
+
+    code = "device.broken"
+    summary = "The device failed while it computed."
+    default_hint = (
+        "A server starts its worker anew. With the setting device_fallback the CPU takes the device's place."
+    )
+    http_status = 503
 
 
 class MemoryBudgetError(RequestError):

@@ -25,7 +25,8 @@ class MemoryUse:
 
     Args:
         plan: As it was planned; None where all networks and the picture certainly fitted.
-        measured: The most bytes by stage: text encoders, encode, denoise, decode; empty where they cannot be measured.
+        measured: The most bytes on the denoiser's device by stage: text encoders, encode, denoise, decode; empty where
+            they cannot be measured.
     """
 
     plan: MemoryPlan | None
@@ -34,7 +35,7 @@ class MemoryUse:
     def by_stage(self) -> dict[str, tuple[int | None, int | None]]:
         """The most bytes of each stage as planned and as measured; all text encoders are one stage, as measured."""
         planned: dict[str, int] = {}
-        for stage in () if self.plan is None else self.plan.stages:
+        for stage in () if self.plan is None else self.plan.own_stages:
             name = stage.name if stage.name in _OTHER_STAGES else TEXT_STAGE
             planned[name] = max(planned.get(name, 0), stage.peak)
         names = (TEXT_STAGE, *_OTHER_STAGES)

@@ -63,6 +63,7 @@ class AutoencoderProxy(NetworkProxy):
         self._own, self._outer = component.dtype, dtype
         self._on_latents, self._on_result, self._on_pixels = on_latents, on_result, on_pixels
         self._shortage = shortage
+        self._computes_on = component.key.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -93,7 +94,7 @@ class AutoencoderProxy(NetworkProxy):
             return self.network.decode(latents, *args, **kwargs)
         if not shortage.needs_tiles():
             try:
-                with exhaustion_errors(latents.device):
+                with exhaustion_errors(torch.device(self._computes_on or latents.device)):
                     return self.network.decode(latents, *args, **kwargs)
             except MemoryExhaustedError:
                 if not shortage.make_room():

@@ -255,13 +255,17 @@ class DenoisingPass:
     def _wrap_text_encoders(self, pipeline: Any) -> None:
         """While the pipeline encodes text, keep the modifiers' patches in effect; then convert to the denoiser's dtype.
 
+        A pipeline that gets embeddings gets no encoders: it would convert them to the encoders' precision.
+
         Raises:
             NonFiniteError: An embedding is not finite.
         """
         names, dtype = self.loaded.family.text_encoders, self.loaded.denoiser.dtype
-        patches = [(getattr(pipeline, name, None), component_patches(self.modifiers, name)) for name in names]
         if self.phases:
+            for name in names:
+                setattr(pipeline, name, None)
             return
+        patches = [(getattr(pipeline, name, None), component_patches(self.modifiers, name)) for name in names]
         encode = pipeline.encode_prompt
 
         @functools.wraps(encode)
@@ -298,7 +302,7 @@ class DenoisingPass:
         raise NonFiniteError(
             f"The {' or '.join(components)} of {family.title} returned NaN or infinity in {precision}: "
             "there is no picture.",
-            hint=other_precision(components[0], precision, family, found[0].device),
+            hint=other_precision(components[0], precision, family, found[0].own_device),
         )
 
     def _compute_call(self, call: Call) -> object:

@@ -6,6 +6,7 @@ picture that is computed alone is the same, bit for bit, as when its seed is req
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiling import compile_cache
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
+from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
@@ -70,8 +72,11 @@ from safelight.runtime.compilation.picture_network import Forms, PictureAutoenco
 from safelight.runtime.compilation.speed import known_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
-from safelight.runtime.devices import device_of, find_device
+from safelight.runtime.devices import device_of, fallback_notes, resolve_devices, settle_device
+from safelight.runtime.devices.failure import broken_device_errors
 from safelight.runtime.devices.memory import DeviceMemory
+from safelight.runtime.devices.placement import ComponentDevices
+from safelight.runtime.devices.summary import DeviceSummary, summarize_devices
 from safelight.runtime.executor import Executor
 from safelight.runtime.fifo_lock import FifoLock
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
@@ -81,6 +86,8 @@ from safelight.runtime.memory_plan.phases import Phases, in_memory
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 RELEASED = ("unet", "transformer", "vae")
 """The networks whose weights are released while compiled forms compute everything; pipelines use parts of text
@@ -110,7 +117,7 @@ class Engine:
         compiler: Callable[[Settings, Checkpoint], Convert] = ChildCompiler,
     ) -> None:
         self._settings, self._read_free, self._compiler = settings, read_free, compiler
-        device = find_device(settings.device)
+        device, _ = settle_device(settings, settings.device)
         device.prepare()
         self._device = device.torch_device
         self._precision = default_precision(settings, self._device)
@@ -119,6 +126,9 @@ class Engine:
         check_device(settings.generation_backend, self._device)
         self._pool = pool or ModelPool(0)
         self._pool.budget = device.weights_budget(settings.memory_budget)
+        self._device_notes = fallback_notes(settings)  # a device that is not here is an error now, not later
+        for note in self._device_notes:
+            _log.warning(note)
         self._digests = FileDigests(settings.cache_folder)
         self._parts: dict[_Described, CheckpointParts] = {}
         self._parts_lock = threading.Lock()
@@ -144,6 +154,21 @@ class Engine:
         return self._placer.memory()
 
     @property
+    def device_notes(self) -> tuple[str, ...]:
+        """A sentence on each device of the settings whose place the CPU has taken."""
+        return self._device_notes
+
+    @property
+    def devices(self) -> list[DeviceSummary]:
+        """The devices of this machine, with the memory of those that are in use."""
+        return summarize_devices(self._devices_in(self._settings))
+
+    @property
+    def other_devices(self) -> list[OtherDevice]:
+        """The devices beside the denoiser's, and what may be used of them now."""
+        return self._placer.others(self._devices_in(self._settings))
+
+    @property
     def forms(self) -> FormStore:
         """The compiled forms of networks."""
         return self._forms
@@ -160,7 +185,7 @@ class Engine:
             ModelError: There is none with this name, or it cannot be used.
         """
         parts = self._describe(self.checkpoint(name))
-        if not self._placer.can_be_resident(parts):
+        if not self._placer.can_be_resident(parts, self._devices_in(self._settings)):
             return  # its networks are in memory one after the other
         forms = threading.Thread(target=self._preload_forms, args=(parts,))
         forms.start()  # engines compile without Python's lock, while weights are read
@@ -172,7 +197,7 @@ class Engine:
         """Load the compiled forms that were used last for a checkpoint from the disk."""
         policy = self._policy()
         for component, source in parts.sources.items():
-            if policy.considers(component):
+            if policy.considers(component) and not source.key.device:
                 plan = policy.preferred(component, source.key.dtype)
                 self._forms.preload(source.key, plan)
 
@@ -288,6 +313,7 @@ class Engine:
             ImageError: The initial picture or the mask cannot be read.
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
+            DeviceBrokenError: The device failed; this engine cannot be used any more.
         """
         run = self.start(request, watcher, unbatched=unbatched, recorded=recorded)
         yield from run.artifacts(skip)
@@ -340,12 +366,14 @@ class Engine:
             self._check_before_loading(request, checkpoint, canvas, settings)
         parts = self._describe(checkpoint, settings)
         plan, decoding = self._make_plan(request, parts, canvas, settings)
-        plan = replace(plan, notes=(*plan.notes, *choice_notes(checkpoint.parts)))
+        notes = (*plan.notes, *choice_notes(checkpoint.parts), *self._device_notes)
+        plan = replace(plan, notes=notes)
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
         networks = self._modifier_networks(plan, settings)
         beside = _bytes_beside(parts, _sources_beside(networks, upscaler))
-        placement = self._placer.place(parts, plan, beside, decoding, settings)
+        devices = self._devices_in(settings)
+        placement = self._placer.place(parts, plan, beside, decoding, settings, devices)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
@@ -368,7 +396,7 @@ class Engine:
         settings: Settings,
     ) -> tuple[Plan, int | None]:
         """The plan of a request, and an estimate of the bytes of decoding where the checkpoint could be loaded."""
-        if not self._placer.can_be_resident(parts):
+        if not self._placer.can_be_resident(parts, self._devices_in(settings)):
             return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
         try:
             with self._lease_networks(parts) as components, self._lock, self._memory_errors():
@@ -731,9 +759,10 @@ class Engine:
             settings: The precisions; those of the program when not given.
             forms: How the weights of networks are kept, where that is not whole on the device.
         """
-        precisions = self._precisions_in(settings or self._settings, checkpoint.family)
+        settings = settings or self._settings
+        precisions, devices = self._precisions_in(settings, checkpoint.family), self._devices_in(settings)
         described = _Described(
-            checkpoint, precisions, tuple(sorted((n, form.name) for n, form in forms.items()))
+            checkpoint, precisions, devices, tuple(sorted((n, form.name) for n, form in forms.items()))
         )
         with self._parts_lock:
             if (known := self._parts.get(described)) is not None:
@@ -741,7 +770,7 @@ class Engine:
         parts = describe_parts(
             checkpoint,
             precisions,
-            self._device,
+            devices,
             backend=self._backend,
             cache=self._settings.cache_folder,
             digests=self._digests,
@@ -760,29 +789,43 @@ class Engine:
         Raises:
             PrecisionError: The family or the device does not compute in the precision of the settings.
         """
-        return resolve_precisions(self._settings, family, self._device)
+        return resolve_precisions(self._settings, family, self._devices_in(self._settings))
 
     def _precisions_in(self, settings: Settings, family: Family) -> ComponentPrecisions:
         """The same with the settings of a run."""
         if settings is self._settings:
             return self._precisions(family)
-        return resolve_precisions(settings, family, self._device)
+        return resolve_precisions(settings, family, self._devices_in(settings))
+
+    def _devices_in(self, settings: Settings) -> ComponentDevices:
+        """Where each component is with the settings of a run; what may be kept there is known to the pool.
+
+        Raises:
+            BackendError: This machine does not have one of the devices.
+        """
+        found = resolve_devices(settings, self._device)
+        for name, (device, _) in found.others.items():
+            self._pool.budgets_elsewhere.setdefault(name, device_of(device).weights_budget(0))
+        return found
 
     def _keep_description(self, parts: CheckpointParts) -> None:
         """Keep a description while one of its networks is in memory; others were described since it was made."""
         family = parts.checkpoint.family
         dtypes = {name: source.key.dtype for name, source in parts.sources.items()}
         encoders = {dtype for name, dtype in dtypes.items() if name.startswith("text_encoder")}
-        usual = self._precisions(family)
+        usual, devices = self._precisions(family), self._devices_in(self._settings)
         with self._parts_lock:
             if self._pool.has_any(parts.keys) and all(each is not parts for each in self._parts.values()):
                 is_usual = (
                     dtypes[family.denoiser] == usual.denoiser
                     and encoders <= {usual.text_encoders}
                     and dtypes.get("vae", usual.vae) in (usual.vae, usual.fp16_vae)
+                    and all(
+                        source.key.device == devices.elsewhere(name) for name, source in parts.sources.items()
+                    )
                 )
                 if is_usual:
-                    self._parts.setdefault(_Described(parts.checkpoint, usual), parts)
+                    self._parts.setdefault(_Described(parts.checkpoint, usual, devices), parts)
 
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:
@@ -803,8 +846,8 @@ class Engine:
 
     @contextmanager
     def _memory_errors(self) -> Iterator[None]:
-        """Turn the device's lack of memory into our error."""
-        with exhaustion_errors(self._device):
+        """Turn the device's lack of memory, and its failure, into our errors."""
+        with broken_device_errors(self._device), exhaustion_errors(self._device):
             yield
 
     def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
@@ -838,10 +881,11 @@ def _eager_backend(setting: str, precision: str | None) -> str:
 
 @dataclass(frozen=True)
 class _Described:
-    """What was described: a checkpoint, in some precisions, and in forms that take the place of the usual ones."""
+    """What was described: a checkpoint, in some precisions and places, and in forms in place of the usual ones."""
 
     checkpoint: Checkpoint
     precisions: ComponentPrecisions
+    devices: ComponentDevices
     forms: tuple[tuple[str, str], ...] = ()
 
 

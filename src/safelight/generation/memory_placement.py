@@ -14,7 +14,8 @@ from torch import nn
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.autoencoder import decodes_with_mask
-from safelight.generation.memory_planning import plan_memory, planned_checkpoint
+from safelight.generation.memory_planning import other_devices, plan_memory, planned_checkpoint
+from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_tiling import tiled_call
 from safelight.generation.plan import Plan
 from safelight.generation.record import LESS_PRECISION_NOTE
@@ -25,6 +26,7 @@ from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentSource, parameter_names
 from safelight.runtime.devices import device_of
 from safelight.runtime.devices.memory import DeviceMemory
+from safelight.runtime.devices.placement import ComponentDevices
 from safelight.runtime.memory_plan.attention import SlicedAttention
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.phases import LeasedNetwork, Phases
@@ -68,7 +70,8 @@ class Placement:
         plan: What is generated.
         beside: Bytes of the networks that are leased with the checkpoint.
         parts: The checkpoint's networks.
-        settings: The precisions of the run, and the steps that may be taken.
+        settings: The precisions and devices of the run, and the steps that may be taken.
+        devices: Where the networks are.
         memory: The plan of the memory; None where all certainly fits.
         room: Bytes to keep free beside the networks for a picture, where all networks are in memory.
         notes: For the record.
@@ -81,6 +84,7 @@ class Placement:
     beside: int
     parts: CheckpointParts
     settings: Settings
+    devices: ComponentDevices
     memory: MemoryPlan | None = None
     room: int = 0
     notes: tuple[str, ...] = field(default=())
@@ -94,8 +98,8 @@ class Placement:
 
     @property
     def peak(self) -> int:
-        """Bytes that it takes at most, as planned or estimated."""
-        weights = sum(source.nbytes for source in self.parts.sources.values())
+        """Bytes that it takes of the denoiser's device at most, as planned or estimated."""
+        weights = weights_on(self.parts)
         return self.beside + (weights + self.room if self.memory is None else self.memory.peak)
 
 
@@ -104,7 +108,7 @@ class Placer:
 
     Args:
         settings: The budget.
-        device: The device that generates.
+        device: The denoiser's device.
         pool: The networks in memory.
         describe: Describes checkpoints.
         building: A context in which networks are built without weights: meanwhile no other thread may load one.
@@ -130,13 +134,25 @@ class Placer:
         found = device_of(self._device).usable_memory(self._settings.memory_budget, self._pool.loaded_bytes)
         return DeviceMemory(found.kind, found.total, min(found.usable, self._pool.budget), found.host)
 
-    def can_be_resident(self, parts: CheckpointParts) -> bool:
-        """Whether all networks of a checkpoint may be in memory at once."""
-        weights = sum({source.key: source.nbytes for source in parts.sources.values()}.values())
-        return weights <= self.memory().usable
+    def others(self, devices: ComponentDevices) -> list[OtherDevice]:
+        """The devices beside the denoiser's, and what may be used of them now."""
+        return other_devices(devices, self._pool.bytes_elsewhere)
+
+    def can_be_resident(self, parts: CheckpointParts, devices: ComponentDevices) -> bool:
+        """Whether all networks of a checkpoint may be in memory at once, each on its device."""
+        found = {"": self.memory()} | {
+            name: other.memory for name, other in zip(devices.others, self.others(devices), strict=True)
+        }
+        return all(weights_on(parts, name) <= memory.usable for name, memory in found.items())
 
     def place(
-        self, parts: CheckpointParts, plan: Plan, beside: int, decoding: int | None, settings: Settings
+        self,
+        parts: CheckpointParts,
+        plan: Plan,
+        beside: int,
+        decoding: int | None,
+        settings: Settings,
+        devices: ComponentDevices,
     ) -> Placement:
         """Decide for a run.
 
@@ -146,14 +162,16 @@ class Placer:
             beside: Bytes of the networks that are leased with them.
             decoding: An estimate of the bytes of decoding a picture; None where the networks are not loaded.
             settings: The precisions of the run, and the steps that may be taken.
+            devices: Where its networks are.
 
         Raises:
             MemoryBudgetError: There is no way to fit it.
         """
-        placement = Placement(parts.checkpoint, plan, beside, parts, settings, room=decoding or 0)
+        room = 0 if devices.elsewhere("vae") else decoding or 0
+        placement = Placement(parts.checkpoint, plan, beside, parts, settings, devices, room=room)
         memory = self.memory()
         placement.usable = memory.usable
-        if decoding is not None and placement.peak + int((CERTAIN - 1) * decoding) + SPARE <= memory.usable:
+        if decoding is not None and self._certainly_fits(placement, memory, decoding):
             return placement
         made = self._plan(placement, memory)
         if not made.fits:
@@ -193,11 +211,23 @@ class Placer:
         _log.warning("The memory ran short on %s: going on with %s.", self._device, taken)
         return True
 
+    def _certainly_fits(self, placement: Placement, memory: DeviceMemory, decoding: int) -> bool:
+        """Whether each device has its networks at once, and several times what decoding takes where that is."""
+        more = int(CERTAIN * decoding) + SPARE
+        if placement.peak - placement.room + (more if placement.room else SPARE) > memory.usable:
+            return False
+        names = placement.devices.others
+        return all(
+            weights_on(placement.parts, name) + more <= other.memory.usable
+            for name, other in zip(names, self.others(placement.devices), strict=True)
+        )
+
     def _plan(self, placement: Placement, memory: DeviceMemory) -> MemoryPlan:
         usable = max(0, memory.usable - placement.beside)
         device = DeviceMemory(memory.kind, memory.total, usable, memory.host)
         checkpoint = planned_checkpoint(placement.checkpoint, self._building)
-        return plan_memory(checkpoint, placement.plan, device, placement.settings)
+        others = self.others(placement.devices)
+        return plan_memory(checkpoint, placement.plan, device, placement.settings, others)
 
     def _follow(self, placement: Placement, made: MemoryPlan) -> None:
         """Keep the networks as a plan says."""
@@ -212,9 +242,14 @@ class Placer:
             settings = settings.model_copy(update={"generation_precision": "bf16"})
         placement.parts = self._describe(placement.checkpoint, settings, forms)
         placement.memory = made
-        weights = sum(source.nbytes for source in placement.parts.sources.values())
-        placement.room = max(0, made.peak - weights)
+        placement.room = max(0, made.peak - weights_on(placement.parts))
         placement.notes = tuple(note for step, note in _NOTES.items() if step in made.steps)
+
+
+def weights_on(parts: CheckpointParts, device: str = "") -> int:
+    """Bytes of a checkpoint's networks on a device, by default the denoiser's."""
+    sources = parts.sources.values()
+    return sum({each.key: each.nbytes for each in sources if each.key.device == device}.values())
 
 
 def stand_ins(placement: Placement, phases: Phases, device: torch.device) -> list[Component]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 from safelight.atomic_write import atomic_write
 from safelight.errors import OutputError
 from safelight.generation.memory_costs import count_picture
-from safelight.generation.memory_steps import choose_steps
+from safelight.generation.memory_steps import OtherDevice, choose_steps
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import resolve_precisions
 from safelight.generation.request import GenerationRequest
@@ -33,8 +33,9 @@ from safelight.models.checkpoints.loading import scheduler_config
 from safelight.models.digests import file_version
 from safelight.models.families import FAMILIES, INPAINT, TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
-from safelight.runtime.devices import DEVICES
+from safelight.runtime.devices import DEVICES, device_of
 from safelight.runtime.devices.memory import DeviceMemory
+from safelight.runtime.devices.placement import ComponentDevices
 from safelight.runtime.machine import package_version
 from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
 from safelight.settings import Settings
@@ -141,27 +142,45 @@ def usual_plan(
     return make_plan(request, checkpoint.family, checkpoint.scheduler, native_side=native_side)
 
 
+def other_devices(devices: ComponentDevices, own: Callable[[str], int] = lambda _: 0) -> list[OtherDevice]:
+    """The devices beside the denoiser's, and what may be used of them now.
+
+    Args:
+        devices: Where components are.
+        own: Returns the bytes that networks of this process take on a device already, which may be evicted.
+    """
+    return [
+        OtherDevice(device_of(device).usable_memory(0, own(name)), groups)
+        for name, (device, groups) in devices.others.items()
+    ]
+
+
 def plan_memory(
-    checkpoint: PlannedCheckpoint, plan: Plan, device: DeviceMemory, settings: Settings
+    checkpoint: PlannedCheckpoint,
+    plan: Plan,
+    device: DeviceMemory,
+    settings: Settings,
+    others: Sequence[OtherDevice] = (),
 ) -> MemoryPlan:
     """Plan the memory of a picture.
 
     Args:
         checkpoint: The checkpoint.
         plan: What is generated.
-        device: The device; it need not be in this machine.
+        device: The denoiser's device; it need not be in this machine.
         settings: The precisions, the steps that may be taken, and the cache folder, which keeps what was counted.
+        others: The other devices.
 
     Raises:
         BackendError: There is no such kind of devices.
         PrecisionError: The checkpoint computes wrong pictures in the precision of the settings.
     """
 
-    def cost(precision: str) -> PictureCost:
-        precisions = planned_precisions(settings, checkpoint.family, device.kind, precision)
-        return picture_cost(checkpoint, plan, device.kind, precisions, settings.cache_folder)
+    def cost(kind: str, precision: str) -> PictureCost:
+        precisions = planned_precisions(settings, checkpoint.family, kind, precision)
+        return picture_cost(checkpoint, plan, kind, precisions, settings.cache_folder)
 
-    return choose_steps(cost, checkpoint.family, device, settings)
+    return choose_steps(cost, checkpoint.family, device, settings, others)
 
 
 def planned_precisions(

@@ -39,7 +39,7 @@ class MemoryNeeds:
         plan = placement.memory
         if plan is None:
             return cls(0, int(ESTIMATE_ERROR * placement.room))
-        stages = {stage.name: stage for stage in plan.stages}
+        stages = {stage.name: stage for stage in plan.own_stages}
         denoise, decode = stages.get("denoise"), stages.get("decode")
         calls = denoise.activations if denoise else 0
         if decode is None:

@@ -10,6 +10,7 @@ from safelight.errors import PrecisionError
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions, Precision
 from safelight.runtime.devices import device_of
+from safelight.runtime.devices.placement import ComponentDevices
 from safelight.settings import Settings
 
 AUTO = "auto"
@@ -29,7 +30,10 @@ def default_precision(settings: Settings, device: torch.device) -> str:
 
 
 def resolve_precisions(
-    settings: Settings, family: Family, device: torch.device, halves: Collection[str] | None = None
+    settings: Settings,
+    family: Family,
+    device: torch.device | ComponentDevices,
+    halves: Collection[str] | None = None,
 ) -> ComponentPrecisions:
     """The precision of each component of a family's checkpoints.
 
@@ -41,37 +45,39 @@ def resolve_precisions(
     Args:
         settings: The three precisions.
         family: The family, whose table says what computes right.
-        device: The device that generates.
-        halves: ``Device.halves`` of the device; found out when not given.
+        device: The device that generates, or that of each component.
+        halves: ``Device.halves`` of all of them; found out when not given.
 
     Raises:
         PrecisionError: The denoiser computes wrong in the setting's precision, or the device cannot compute in it.
     """
     table, wanted = family.precision, settings.generation_precision
-    halves = device_of(device).halves if halves is None else halves
+    devices = device if isinstance(device, ComponentDevices) else ComponentDevices.uniform(device)
     if wanted not in (AUTO, "fp32", *table.denoiser):
         right = " or ".join((*table.denoiser, "fp32"))
         raise PrecisionError(
             f"The {family.denoiser} of {family.title} computes wrong pictures in {wanted} ({table.source}).",
             hint=f"Set generation_precision to auto, or to {right}.",
         )
-    for name in {wanted, settings.text_encoder_precision, settings.vae_precision} - {AUTO, "fp32", *halves}:
-        _check_device(name, device)
 
-    def choose(right: tuple[Precision, ...], own: str = AUTO) -> str:
+    def choose(on: torch.device, right: tuple[Precision, ...], own: str = AUTO) -> str:
+        found = device_of(on)
+        computed = found.halves if halves is None else halves
+        if own == AUTO and wanted in (*right, "fp32"):
+            own = wanted
         if own != AUTO:
+            if own not in ("fp32", *computed):
+                _check_device(own, on)
             return own
-        if wanted != AUTO and wanted in (*right, "fp32"):
-            return wanted
-        if wanted == AUTO and device_of(device).fp32_by_default:
+        if wanted == AUTO and found.fp32_by_default:
             return "fp32"
-        return next((name for name in right if name == "fp32" or name in halves), "fp32")
+        return next((name for name in right if name == "fp32" or name in computed), "fp32")
 
     return ComponentPrecisions(
-        denoiser=choose(table.denoiser),
-        text_encoders=choose(table.text_encoders, settings.text_encoder_precision),
-        vae=choose(table.vae, settings.vae_precision),
-        fp16_vae=choose((*table.denoiser, "fp16"), settings.vae_precision),
+        denoiser=choose(devices.denoiser, table.denoiser),
+        text_encoders=choose(devices.text_encoders, table.text_encoders, settings.text_encoder_precision),
+        vae=choose(devices.vae, table.vae, settings.vae_precision),
+        fp16_vae=choose(devices.vae, (*table.denoiser, "fp16"), settings.vae_precision),
     )
 
 

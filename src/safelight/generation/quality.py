@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from safelight.errors import UnsupportedError
+from safelight.runtime.devices import is_here
+from safelight.runtime.devices.placement import group_of
 
 if TYPE_CHECKING:
     from safelight.generation.record import Machine
@@ -163,11 +165,11 @@ def quality_settings(
         settings: Those of the program; they are returned themselves where they need no change.
         quality: The level.
         device: The kind of device that generates: cpu, cuda …
-        recorded: What a picture's record says that it ran on. To reproduce it on such a device, its precisions take
-            the place of those in the settings.
+        recorded: What a picture's record says that it ran on. To reproduce it on such a device, its precisions and
+            its other devices, where this machine has them, take the place of those in the settings.
     """
     if recorded is not None and recorded.device.partition(":")[0] == device:
-        update: dict[str, object] = recorded_precisions(recorded)
+        update: dict[str, object] = recorded_precisions(recorded) | recorded_devices(recorded)
     elif quality == "exact":
         update = dict.fromkeys(_PRECISIONS, "fp32")
     else:
@@ -188,3 +190,10 @@ def recorded_precisions(recorded: Machine) -> dict[str, object]:
     encoders = (precision for name, precision in others.items() if name.startswith("text_encoder"))
     values = (recorded.precision, next(encoders, recorded.precision), others.get("vae", recorded.precision))
     return dict(zip(_PRECISIONS, values, strict=True))
+
+
+def recorded_devices(recorded: Machine) -> dict[str, object]:
+    """The settings of other devices than the denoiser's with which a picture ran, those that this machine has."""
+    found = {group_of(component): name for component, name in recorded.other_devices.items()}
+    names = {"text_encoder_device": found.get("text_encoders", ""), "vae_device": found.get("vae", "")}
+    return {setting: name for setting, name in names.items() if not name or is_here(name)}

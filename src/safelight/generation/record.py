@@ -104,6 +104,9 @@ class Machine(RequestPart):
         description="What ran the networks that this backend did not run, by name; or some of their calls, by name, "
         "method and shapes, as 'unet 1x4x16x16 1x77x256'.",
     )
+    other_devices: Annotated[dict[str, str], RequestField(omitted_at_default=True)] = Field(
+        {}, description="The devices of the networks that ran on another device than the denoiser, by name."
+    )
     threads: int = Field(
         ge=1, description="Threads of the network; sums in another order differ in the last bit."
     )

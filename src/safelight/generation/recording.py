@@ -112,6 +112,7 @@ def machine_of(networks: Mapping[str, Component], denoiser: Component) -> Machin
         other_precisions={name: each for name, each in precisions.items() if each != main.precision},
         backend=main.backend,
         other_backends=_other_backends(ran, main.backend),
+        other_devices={name: each.key.device for name, each in networks.items() if each.key.device},
         threads=torch.get_num_threads(),
     )
 

@@ -38,6 +38,7 @@ class ComponentKey:
         backend: What computes it, such as "eager".
         patches: The identities of the patches in effect, in order.
         form: How its weights are kept, where that is not whole on the device (``runtime.memory_plan.forms``).
+        device: Where it is, if that is not the device of the denoiser, as torch names it.
     """
 
     digest: str
@@ -45,6 +46,7 @@ class ComponentKey:
     backend: str = "eager"
     patches: tuple[str, ...] = ()
     form: str = ""
+    device: str = ""
 
     def patched(self, patches: Iterable[Patch]) -> ComponentKey:
         """The key of the network with more patches in effect."""
@@ -90,6 +92,13 @@ class Component:
     def device(self) -> torch.device:
         """The device of a torch network's input."""
         return self.network.device
+
+    @property
+    def own_device(self) -> torch.device:
+        """The device on which a torch network computes, which may be another one."""
+        import torch
+
+        return torch.device(self.key.device) if self.key.device else self.device
 
 
 def parameter_names(network: torch.nn.Module) -> tuple[str, ...]:

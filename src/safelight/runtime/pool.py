@@ -31,12 +31,29 @@ class _Lease:
 
 @dataclass(eq=False)
 class _PoolEntry:
-    """A component's place in memory: reserved before it is loaded, so that other threads count it."""
+    """A component's place in memory: reserved before it is loaded, so that other threads count it.
+
+    Args:
+        nbytes: Bytes of its weights, as far as they count in the pool's budget.
+        elsewhere: Bytes of its weights on another device.
+    """
 
     nbytes: int
+    elsewhere: int = 0
     leases: list[_Lease] = field(default_factory=list)
     is_loading: bool = False
     component: Component | None = None
+
+    @classmethod
+    def of(cls, source: ComponentSource) -> _PoolEntry:
+        """The place of a component that is not loaded."""
+        entry = cls(0)
+        entry.set_size(source.key, source.nbytes)
+        return entry
+
+    def set_size(self, key: ComponentKey, nbytes: int) -> None:
+        """Note the bytes of the weights."""
+        self.nbytes, self.elsewhere = (0, nbytes) if key.device else (nbytes, 0)
 
     @property
     def used_bytes(self) -> int:
@@ -79,15 +96,20 @@ class ModelPool:
     one get the same object. Threads get memory in the order in which they asked for it; those that need none, because
     all components are in memory, do not wait.
 
+    The budget is that of one device. Components that are elsewhere (``ComponentKey.device``) do not count in it; what
+    all of them on one device may take is in ``budgets_elsewhere``.
+
     Args:
         budget: Bytes that all weights, and the room that is asked for beside them, may take together.
 
     Attributes:
         budget: The same; it may change, and what is in use is not evicted for it.
+        budgets_elsewhere: Bytes that the weights on other devices may take, by device.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
+        self.budgets_elsewhere: dict[str, int] = {}
         self._entries: OrderedDict[ComponentKey, _PoolEntry] = OrderedDict()
         self._reserved: list[_Reserved] = []
         self._condition = threading.Condition()
@@ -157,6 +179,7 @@ class ModelPool:
     def lease_reserved(self, source: ComponentSource, reserved: _Reserved) -> Iterator[Component]:
         """A component within a reservation; afterwards it stays as long as the budget allows. See ``Reservation``."""
         with self._condition:
+            self._make_room_elsewhere({source.key: source})
             entries, leases = self._add_leases({source.key: source}, 0)
             reserved.entries.append(entry := entries[source.key])
             self._evict_surplus()
@@ -232,6 +255,7 @@ class ModelPool:
                 return self._add_leases(sources, room)
         turn = self._acquisition_lock() if wait else nullcontext()
         with turn, self._condition:
+            self._make_room_elsewhere(sources, wait=wait)
             self._evict_for(room, sources, within, wait=wait)
             return self._add_leases(sources, room)
 
@@ -241,7 +265,7 @@ class ModelPool:
         """Lease components, and reserve memory for those that are not loaded; called with the lock held."""
         entries, leases = dict[ComponentKey, _PoolEntry](), list[_Lease]()
         for key, source in sources.items():
-            entry = self._entries.setdefault(key, _PoolEntry(source.nbytes))
+            entry = self._entries.setdefault(key, _PoolEntry.of(source))
             self._entries.move_to_end(key)
             lease = _Lease(0 if leases else room)
             entry.leases.append(lease)
@@ -273,9 +297,9 @@ class ModelPool:
             entry.is_loading = True
         try:
             entry.component = source.load()
-            self._set_size(entry, entry.component.nbytes)
+            self._set_size(source.key, entry, entry.component.nbytes)
         except BaseException:
-            self._drop(entry, source.nbytes)
+            self._drop(source, entry)
             raise
         else:
             return entry.component
@@ -284,9 +308,12 @@ class ModelPool:
                 entry.is_loading = False
                 self._notify_waiters()
 
-    def _set_size(self, entry: _PoolEntry, nbytes: int) -> None:
+    def _set_size(self, key: ComponentKey, entry: _PoolEntry, nbytes: int) -> None:
         """Put the true size in place of the estimate, and evict for the difference."""
         with self._condition:
+            if key.device:
+                entry.set_size(key, nbytes)
+                return
             if any(entry in reserved.entries for reserved in self._reserved):
                 entry.nbytes = nbytes  # the difference is the reservation's
                 self._evict_surplus()
@@ -294,10 +321,11 @@ class ModelPool:
             self._evict_for(nbytes - entry.nbytes)  # the estimate stays reserved meanwhile
             entry.nbytes = nbytes
 
-    def _drop(self, entry: _PoolEntry, nbytes: int) -> None:
+    def _drop(self, source: ComponentSource, entry: _PoolEntry) -> None:
         """Drop what failed to load; its place stays reserved for other threads that lease it, which try again."""
         with self._condition:
-            entry.component, entry.nbytes = None, nbytes
+            entry.component = None
+            entry.set_size(source.key, source.nbytes)
         release_freed_memory()
 
     def _evict_for(
@@ -338,6 +366,39 @@ class ModelPool:
         if evicted:
             release_freed_memory()
 
+    def _make_room_elsewhere(
+        self, sources: Mapping[ComponentKey, ComponentSource], *, wait: bool = True
+    ) -> None:
+        """Evict on other devices what is idle, for components that are to be loaded there; called with the lock held.
+
+        Args:
+            sources: The components.
+            wait: Whether to wait for what other threads use there.
+
+        Raises:
+            MemoryBudgetError: They are too large for one of the devices.
+        """
+        for device in {key.device for key in sources} - {""}:
+            needed = sum(
+                source.nbytes
+                for key, source in sources.items()
+                if key.device == device and key not in self._entries
+            )
+            budget = self.budgets_elsewhere[device]
+            if needed > budget:
+                raise MemoryBudgetError(
+                    f"The networks on {device} need {_format_gigabytes(needed)}, and its budget is "
+                    f"{_format_gigabytes(budget)}."
+                )
+            while needed and needed + self.bytes_elsewhere(device) > budget:
+                if (idle := self._least_recent_idle(sources, device)) is not None:
+                    del self._entries[idle]
+                    release_freed_memory()
+                elif wait:
+                    self._wait(self._waiting_for_memory, needed)
+                else:
+                    raise self._no_memory_left(needed)
+
     def _evict_surplus(self) -> None:
         """Evict what is idle and more than may be in memory, without waiting; called with the lock held."""
         most = min([self.budget, *(reserved.within for reserved in self._reserved)])
@@ -354,6 +415,11 @@ class ModelPool:
         with self._condition:
             return sum(entry.nbytes for entry in self._entries.values() if entry.component is not None)
 
+    def bytes_elsewhere(self, device: str) -> int:
+        """Bytes of the components on another device."""
+        with self._condition:
+            return sum(entry.elsewhere for key, entry in self._entries.items() if key.device == device)
+
     @property
     def idle_bytes(self) -> int:
         """Bytes of the components in memory that nobody uses."""
@@ -366,15 +432,16 @@ class ModelPool:
 
     def _size_of(self, key: ComponentKey, source: ComponentSource) -> int:
         entry = self._entries.get(key)
-        return source.nbytes if entry is None else entry.nbytes
+        return _PoolEntry.of(source).nbytes if entry is None else entry.nbytes
 
     def _missing_bytes(self, sources: Mapping[ComponentKey, ComponentSource]) -> int:
-        return sum(source.nbytes for key, source in sources.items() if key not in self._entries)
+        missing = (source for key, source in sources.items() if key not in self._entries)
+        return sum(_PoolEntry.of(source).nbytes for source in missing)
 
-    def _least_recent_idle(self, exclude: Collection[ComponentKey]) -> ComponentKey | None:
-        """The least recently used component that nobody uses."""
-        idle = (key for key, entry in self._entries.items() if not entry.leases and key not in exclude)
-        return next(idle, None)
+    def _least_recent_idle(self, exclude: Collection[ComponentKey], device: str = "") -> ComponentKey | None:
+        """The least recently used component that nobody uses on a device, by default that of the budget."""
+        entries = ((key, entry) for key, entry in self._entries.items() if key.device == device)
+        return next((key for key, entry in entries if not entry.leases and key not in exclude), None)
 
     def _wait_for_memory(self, nbytes: int) -> None:
         """Wait until other threads release memory, if this thread's own leases leave enough of the budget."""

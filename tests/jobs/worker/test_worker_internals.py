@@ -14,7 +14,7 @@ import pytest
 from tests.jobs.store_helpers import submission
 from tests.times import seconds_ago
 
-from safelight.errors import DatabaseBusyError
+from safelight.errors import DatabaseBusyError, DeviceBrokenError
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import Job, JobKind, JobState, Signal
 from safelight.jobs.queue.claims import LEASE_SECONDS
@@ -552,3 +552,19 @@ def test_the_time_limit_holds_for_each_job(worker: Worker, monkeypatch: pytest.M
     assert (job.state, job.result) == (JobState.FAILED, {"pictures": [1]})
     assert job.error is not None
     assert "longer than 0.001 seconds" in job.error.message
+
+
+def test_a_worker_whose_device_failed_ends(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has the error, and a new process finds out whether the device works."""
+
+    def fail(*_: Any) -> Any:
+        raise DeviceBrokenError("The device cuda failed: CUDA error.")
+
+    monkeypatch.setattr(JobRunner, "_load_request", fail)
+    submit(worker, 1)
+    running = claim_job(worker)
+    worker._run_job(running)
+    job = worker._store.get(running.job.id)
+    assert (job.state, job.error and job.error.code) == (JobState.FAILED, "device.broken")
+    assert worker._claim_loop.stopping
+    assert not worker.replaced

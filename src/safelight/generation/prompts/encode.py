@@ -186,7 +186,8 @@ class CLIPEncoder:
     def _apply_final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
         # The layer norm is in the model itself, or in text_model for models with a projection and older versions.
         inner: Any = getattr(self._encoder, "text_model", self._encoder)
-        return inner.final_layer_norm(hidden)
+        norm: Any = inner.final_layer_norm
+        return norm(hidden.to(norm.weight.device)).to(hidden.device)  # the encoder may be on another device
 
     def _apply_weights(self, hidden: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
         """Multiply each token's embedding by its weight, then all by one factor that restores the mean.

@@ -24,9 +24,14 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
     Raises:
         SafelightError: Generation or moderation cannot be used.
     """
-    machine, classifier = studio.engine.machine, studio.classifier().info
-    reasons = (
-        f"{describe_generation(studio.settings, machine)} {describe_moderation(studio.settings, classifier)}"
+    engine, classifier = studio.engine, studio.classifier().info
+    machine = engine.machine
+    reasons = " ".join(
+        [
+            describe_generation(studio.settings, machine, replaced=bool(engine.device_notes)),
+            *engine.device_notes,
+            describe_moderation(studio.settings, classifier),
+        ]
     )
     return {
         "device": machine.device,
@@ -36,11 +41,17 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
     }
 
 
-def describe_generation(settings: Settings, machine: Machine) -> str:
-    """A sentence on the device, precision and backend of generation."""
+def describe_generation(settings: Settings, machine: Machine, *, replaced: bool = False) -> str:
+    """A sentence on the device, precision and backend of generation.
+
+    Args:
+        settings: All settings.
+        machine: What generates.
+        replaced: Whether the CPU has taken the place of a device, which other sentences explain.
+    """
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
-        f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
+        f"Generates on {machine.device}, {_device_reason(settings, machine, replaced)}, "
         f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(settings, machine)}, "
         f"with {threads}."
     )
@@ -74,7 +85,9 @@ def _runs(settings: Settings, machine: Machine) -> str:
     )
 
 
-def _device_reason(settings: Settings, machine: Machine) -> str:
+def _device_reason(settings: Settings, machine: Machine, replaced: bool) -> str:
+    if replaced and settings.device.partition(":")[0] not in ("auto", machine.device):
+        return "in the place of another device"
     if settings.device != "auto":
         return "as the setting device says"
     return "since no accelerator was found" if machine.device == "cpu" else "the accelerator that was found"

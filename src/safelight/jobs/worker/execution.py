@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from safelight.errors import InternalError, JobTimeoutError, SafelightError
+from safelight.errors import DeviceBrokenError, InternalError, JobTimeoutError, SafelightError
 from safelight.generation.request import GenerationRequest
 from safelight.jobs.job import JsonObject, Signal
 from safelight.jobs.payloads import load_request
@@ -31,10 +32,18 @@ class JobRunner:
         service: The queue and the database.
         context: The services that jobs use.
         running_jobs: The running jobs. A job is in it before it runs, and is removed afterwards.
+        on_broken_device: Called after a job during which the device failed.
     """
 
-    def __init__(self, service: QueueService, context: JobContext, running_jobs: RunningJobs) -> None:
+    def __init__(
+        self,
+        service: QueueService,
+        context: JobContext,
+        running_jobs: RunningJobs,
+        on_broken_device: Callable[[], None] = lambda: None,
+    ) -> None:
         self._service, self._context, self._running_jobs = service, context, running_jobs
+        self._on_broken_device = on_broken_device
         self._log = get_logger(__name__)
 
     def run(self, running: RunningJob) -> None:
@@ -53,7 +62,10 @@ class JobRunner:
             request = running.retry_database(lambda: self._load_request(running))
             result = TASKS[job.kind].run(self._context, running, request).to_dict()
         except Exception as error:  # noqa: BLE001  no error of a job ends the worker
-            self.finish(running, error=to_safelight_error(error))
+            ours = to_safelight_error(error)
+            self.finish(running, error=ours)
+            if isinstance(ours, DeviceBrokenError):
+                self._on_broken_device()
         else:
             self.finish(running, result)
 

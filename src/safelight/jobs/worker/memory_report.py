@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safelight.generation.artifact import MemoryUse
 from safelight.runtime.devices.memory import DeviceMemory
+
+if TYPE_CHECKING:
+    from safelight.generation.memory_steps import OtherDevice
+    from safelight.runtime.devices.summary import DeviceSummary
 
 MAX_FAMILIES = 8
 """Families that are reported, the most recent ones: so the number of metrics is bounded."""
@@ -33,13 +38,27 @@ class MemoryReport:
             if len(self._families) > MAX_FAMILIES:
                 self._families.popitem(last=False)
 
-    def to_dict(self, device: DeviceMemory, shortages: int) -> dict[str, Any]:
+    def to_dict(
+        self,
+        device: DeviceMemory,
+        shortages: int,
+        others: Sequence[OtherDevice] = (),
+        devices: Sequence[DeviceSummary] = (),
+    ) -> dict[str, Any]:
         """The report for JSON.
 
         Args:
-            device: The device, and what may be used of it now.
+            device: The denoiser's device, and what may be used of it now.
+            others: The same of the devices of other networks.
+            devices: All devices of the machine.
             shortages: How often the memory ran short while a picture was generated.
         """
         with self._lock:
             stages = [stage for stages in reversed(self._families.values()) for stage in stages]
-        return {"device": asdict(device), "shortages": shortages, "stages": stages}
+        return {
+            "device": asdict(device),
+            "others": [asdict(other) for other in others],
+            "devices": [each.to_dict() for each in devices],
+            "shortages": shortages,
+            "stages": stages,
+        }

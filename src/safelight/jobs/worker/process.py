@@ -82,7 +82,7 @@ class Worker:
         self._command_reader = CommandReader(self._store, self._running_jobs, self._residency)
         self._digests = BackgroundDigests(settings, lambda: bool(self._running_jobs.jobs))
         self._maintenance = Maintenance(self._service, self._running_jobs)
-        self._job_runner = JobRunner(self._service, self._context, self._running_jobs)
+        self._job_runner = JobRunner(self._service, self._context, self._running_jobs, self._on_broken_device)
         self._claim_loop = ClaimLoop(
             self._store,
             name,
@@ -159,6 +159,11 @@ class Worker:
             if (task := TASKS.get(job.kind)) and task.uses_checkpoint
         )
 
+    def _on_broken_device(self) -> None:
+        """End this process, which cannot use the device any more; other jobs go back to the queue."""
+        self._log.error("the device failed: the worker ends, to be started anew", worker=self.name)
+        self.stop()
+
     def _on_replaced(self) -> None:
         self.replaced = True
         self.stop()
@@ -197,7 +202,9 @@ class Worker:
             return None  # the engine may be loading
         try:
             engine = self._context.studio.engine
-            return self._context.memory.to_dict(engine.memory, engine.shortages)
+            return self._context.memory.to_dict(
+                engine.memory, engine.shortages, engine.other_devices, engine.devices
+            )
         except SafelightError:  # jobs will report it
             return None
 

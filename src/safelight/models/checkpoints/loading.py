@@ -57,6 +57,8 @@ from safelight.runtime.backends import (
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.releasable_weights import ReleasableWeights
 from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.devices.elsewhere import NetworkElsewhere
+from safelight.runtime.devices.placement import ComponentDevices
 from safelight.runtime.mapped_pages import MappedPages
 from safelight.runtime.memory_plan.exhaustion import is_exhaustion
 from safelight.runtime.memory_plan.forms import WHOLE, NetworkForm
@@ -243,7 +245,7 @@ def pixels_per_latent(vae: object) -> int:
 def describe_parts(
     checkpoint: Checkpoint,
     precision: str | ComponentPrecisions = "fp32",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | ComponentDevices = "cpu",
     *,
     backend: str = EAGER,
     cache: Path | None = None,
@@ -259,7 +261,7 @@ def describe_parts(
     Args:
         checkpoint: A checkpoint from ``discovery.find_checkpoint``.
         precision: The weights' precision: fp32, bf16 or fp16, or that of each component.
-        device: The weights' device.
+        device: The weights' device, or that of each component.
         backend: What computes the networks; those that it does not compile stay eager.
         cache: The cache folder of digests and compiled networks; None caches nothing.
         digests: Digests of weights files; by default those in the cache folder.
@@ -274,7 +276,7 @@ def describe_parts(
     silence_libraries()
     loader = _NetworkLoader(
         ComponentPrecisions.uniform(precision) if isinstance(precision, str) else precision,
-        torch.device(device),
+        device if isinstance(device, ComponentDevices) else ComponentDevices.uniform(torch.device(device)),
         checkpoint_backend(backend),
         cache,
         digests or FileDigests(cache),
@@ -325,10 +327,10 @@ def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
 
 @dataclass(frozen=True)
 class _NetworkLoader:
-    """How networks are loaded: their precisions, device and backend, and the context in which they are loaded."""
+    """How networks are loaded: their precisions, devices and backend, and the context in which they are loaded."""
 
     precisions: ComponentPrecisions
-    device: torch.device
+    devices: ComponentDevices
     backend: Backend
     cache: Path | None
     digests: FileDigests
@@ -373,7 +375,9 @@ class _NetworkLoader:
         wanted = self.backend.name if self.backend.computes(name) else EAGER
         backend = checkpoint_backend(wanted, precision)
         form = self.forms.get(name, WHOLE)
-        key = ComponentKey(identify(), precision, backend.name, form=form.name)
+        key = ComponentKey(
+            identify(), precision, backend.name, form=form.name, device=self.devices.elsewhere(name)
+        )
         if form != WHOLE:
             stored = DTYPES.get(main_precision(tensors), DTYPES[precision])
             load = partial(self._load_form, name, key, form, identify, partial(read, stored))
@@ -400,7 +404,7 @@ class _NetworkLoader:
             _copy_mapped_weights(network)
             if backend.name != EAGER:
                 dequantize_network(network)
-            return network.requires_grad_(False).eval().to(self.device)
+            return network.requires_grad_(False).eval().to(self.devices.of(name))
 
         def read_again() -> torch.nn.Module:
             _check_unchanged(name, key, identify)
@@ -417,8 +421,10 @@ class _NetworkLoader:
             plan = BackendPlan(backend.name, key.dtype, torch.get_num_threads())
             compiled = compile_network(network, plan, self.cache)
             is_plain = not any(isinstance(tensor, QuantizedTensor) for tensor in tensors)
-            weights = ReleasableWeights(network, read_again) if compiled is network and is_plain else None
-            component = Component(key, compiled, nbytes, parameters, backend.patchable, weights=weights)
+            is_plain = is_plain and compiled is network and not key.device
+            weights = ReleasableWeights(network, read_again) if is_plain else None
+            reachable = self._reachable(name, compiled)
+            component = Component(key, reachable, nbytes, parameters, backend.patchable, weights=weights)
         _check_unchanged(name, key, identify)
         return component
 
@@ -438,10 +444,17 @@ class _NetworkLoader:
         with self.within(), large_blocks_apart():
             network = read().requires_grad_(False).eval()
             _keep_precision(network)
-            nbytes = form.keep(network, DTYPES[key.dtype], self.device)
-            component = Component(key, network, nbytes, parameter_names(network))
+            parameters = parameter_names(network)
+            nbytes = form.keep(network, DTYPES[key.dtype], self.devices.of(name))
+            component = Component(key, self._reachable(name, network), nbytes, parameters)
         _check_unchanged(name, key, identify)
         return component
+
+    def _reachable(self, name: str, network: Any) -> Any:
+        """A network, or what moves its calls to it where it is not on the denoiser's device."""
+        if not self.devices.elsewhere(name):
+            return network
+        return NetworkElsewhere(network, self.devices.of(name), self.devices.denoiser)
 
 
 def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader) -> CheckpointParts:

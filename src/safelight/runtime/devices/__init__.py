@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from safelight.runtime.devices.device import Device
+    from safelight.runtime.devices.placement import ComponentDevices
+    from safelight.settings import Settings
 
 CPU, AUTO = "cpu", "auto"
 
@@ -74,6 +76,60 @@ def find_device(name: str) -> Device:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise _unusable(name, str(error).splitlines()[0].split(". ")[0].rstrip(".")) from error
     return device
+
+
+def resolve_devices(settings: Settings, device: torch.device) -> ComponentDevices:
+    """Where the components of checkpoints are.
+
+    Args:
+        settings: The devices of text encoders and autoencoder.
+        device: That of the denoiser.
+
+    Raises:
+        BackendError: This machine does not have one of them.
+    """
+    from safelight.runtime.devices.placement import ComponentDevices
+
+    names = settings.text_encoder_device, settings.vae_device
+    apart = (settle_device(settings, name)[0].torch_device if name else device for name in names)
+    return ComponentDevices(device, *apart)
+
+
+def settle_device(settings: Settings, name: str) -> tuple[Device, str]:
+    """The device with a name, or the CPU where it cannot be used and the setting device_fallback permits that.
+
+    Returns:
+        The device, and a sentence on why it is another one; empty where it is not.
+
+    Raises:
+        BackendError: It cannot be used, and nothing may take its place.
+    """
+    try:
+        return find_device(name), ""
+    except BackendError as error:
+        if not settings.device_fallback:
+            raise
+        note = f"{error.message} The CPU takes its place, as the setting device_fallback permits."
+        return find_device(CPU), note
+
+
+def fallback_notes(settings: Settings) -> tuple[str, ...]:
+    """A sentence on each device of the settings whose place the CPU takes.
+
+    Raises:
+        BackendError: As in ``settle_device``.
+    """
+    names = dict.fromkeys((settings.device, settings.text_encoder_device, settings.vae_device))
+    return tuple(note for name in names if name for note in [settle_device(settings, name)[1]] if note)
+
+
+def is_here(name: str) -> bool:
+    """Whether this machine has a device that works."""
+    try:
+        find_device(name)
+    except BackendError:
+        return False
+    return True
 
 
 def _unusable(name: str, reason: str) -> BackendError:

@@ -149,4 +149,6 @@ def _within(context: Context, method: Callable[..., Any]) -> Callable[..., Any]:
 
 def in_memory(network: Any) -> Any:
     """A network itself, for what looks into it or changes it: without a ``StandIn``."""
-    return network.in_memory() if isinstance(network, StandIn) else network
+    while isinstance(network, StandIn):
+        network = network.in_memory()
+    return network

@@ -8,8 +8,8 @@ those that change it, the smallest change first (``STEPS``); and only in the sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from safelight.runtime.devices.memory import DeviceMemory
@@ -108,6 +108,12 @@ class PictureCost:
             stored["slack"],
         )
 
+    def of(self, is_meant: Callable[[str], bool]) -> PictureCost:
+        """What some of the networks take, and the stages that they run."""
+        components = {name: cost for name, cost in self.components.items() if is_meant(name)}
+        stages = tuple(stage for stage in self.stages if is_meant(stage.component))
+        return replace(self, components=components, stages=stages)
+
     @property
     def weights(self) -> int:
         """Bytes of all networks."""
@@ -133,6 +139,7 @@ class StagePlan:
         peak: Bytes of both, and of what the allocator takes beside them.
         steps: The steps that apply to it.
         copied: Bytes that are copied or read for a picture, over all calls.
+        device: The kind of its device, where that is not the denoiser's.
     """
 
     name: str
@@ -143,12 +150,14 @@ class StagePlan:
     peak: int
     steps: tuple[Step, ...] = ()
     copied: int = 0
+    device: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The stage for JSON output."""
         return {
             "name": self.name,
             "component": self.component,
+            "device": self.device,
             "placement": self.placement,
             "weight_bytes": self.weights,
             "activation_bytes": self.activations,
@@ -161,6 +170,8 @@ class StagePlan:
 @dataclass(frozen=True)
 class MemoryPlan:
     """How a picture is generated within the memory there is.
+
+    Where networks are on several devices, its figures are those of the denoiser's, and it fits if it fits all of them.
 
     Args:
         precision: The precision of the weights.
@@ -183,7 +194,29 @@ class MemoryPlan:
     @property
     def peak(self) -> int:
         """Bytes that the stage with the most takes."""
-        return max((stage.peak for stage in self.stages), default=0)
+        return max((stage.peak for stage in self.own_stages), default=0)
+
+    @property
+    def own_stages(self) -> tuple[StagePlan, ...]:
+        """The stages on the denoiser's device."""
+        return tuple(stage for stage in self.stages if not stage.device)
+
+    def joined(self, other: MemoryPlan, device: str, order: Sequence[str]) -> MemoryPlan:
+        """With the plan of networks on another device.
+
+        Args:
+            other: Their plan.
+            device: The device's kind.
+            order: The names of all stages in the order in which they run.
+        """
+        stages = (*self.stages, *(replace(stage, device=device) for stage in other.stages))
+        return replace(
+            self,
+            stages=tuple(sorted(stages, key=lambda stage: order.index(stage.name))),
+            steps=tuple(step for step in STEPS if step in {*self.steps, *other.steps}),
+            phases=self.phases or other.phases,
+            fits=self.fits and other.fits,
+        )
 
     def steps_of(self, component: str) -> frozenset[Step]:
         """The steps that apply to a network in any stage."""

@@ -345,6 +345,7 @@ PLAN = {
         {
             "name": "denoise",
             "component": "unet",
+            "device": "",
             "placement": "device",
             "weight_bytes": 300000000,
             "activation_bytes": 45000000,
@@ -391,6 +392,17 @@ SYSTEM = {
             "shortages": 0,
             "stages": [
                 {"family": "starter", "stage": "denoise", "planned": 410000000, "measured": 420000000},
+            ],
+            "devices": [
+                {
+                    "name": "cpu",
+                    "title": "Intel(R) Xeon(R) Platinum 8481C",
+                    "precisions": ["fp32", "bf16", "fp16"],
+                    "details": "2 physical cores, 2 threads, 1 memory node, huge pages madvise, avx2, avx512f",
+                    "used_for": ["denoiser", "text_encoders", "vae"],
+                    "total": 16777216000,
+                    "free": 9000000000,
+                }
             ],
         }
     ],

@@ -74,6 +74,9 @@ def test_plans_and_figures_of_a_real_worker(server: str) -> None:
         wait_until(lambda: http.get("/v1/system").json()["workers"][0]["stages"])
         (worker,) = http.get("/v1/system").json()["workers"]
         measured = {stage["stage"]: stage["measured"] for stage in worker["stages"]}
+        cpu = worker["devices"][0]
+        assert (cpu["name"], cpu["used_for"]) == ("cpu", ["denoiser", "text_encoders", "vae"])
+        assert 0 < cpu["free"] <= cpu["total"]
         assert measured == picture["memory"]["measured"]
         assert worker["shortages"] == 0
         found = {

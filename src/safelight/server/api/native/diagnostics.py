@@ -18,6 +18,7 @@ from safelight.errors import (
     RoleRequiredError,
     WorkerMissingError,
 )
+from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.request import Side
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.hub.checkpoint_download import hub_lookup
@@ -100,9 +101,9 @@ async def get_memory_plan(
     settings = app_state.service.settings
     if (width or 0) * (height or 0) > settings.max_pixels:
         raise MemoryBudgetError(f"{width} x {height} is more than {settings.max_pixels} pixels.")
-    name, device = await asyncio.to_thread(_planned_device, app_state, worker)
+    name, device, others = await asyncio.to_thread(_planned_devices, app_state, worker)
     found = await asyncio.to_thread(_find_checkpoint, checkpoint, settings)
-    size, plan = await plans.plan(found, (width, height), device)
+    size, plan = await plans.plan(found, (width, height), device, others)
     return MemoryPlanView(
         checkpoint=public_name(found.name),
         family=found.family.name,
@@ -114,8 +115,8 @@ async def get_memory_plan(
     )
 
 
-def _planned_device(app_state: AppState, name: str | None) -> tuple[str, DeviceMemory]:
-    """A worker's name and its device, as it last reported it."""
+def _planned_devices(app_state: AppState, name: str | None) -> tuple[str, DeviceMemory, list[OtherDevice]]:
+    """A worker's name, its denoiser's device, and other devices with what is on them, as it last reported them."""
     reports = {
         worker["name"]: worker["memory_report"]
         for worker in app_state.service.workers()
@@ -128,7 +129,12 @@ def _planned_device(app_state: AppState, name: str | None) -> tuple[str, DeviceM
             f"There is no worker {name!r}.", field="worker", context={"choices": sorted(reports)}
         )
     found = next(iter(reports)) if name is None else name
-    return found, DeviceMemory(**reports[found]["device"])
+    report = reports[found]
+    others = [
+        OtherDevice(DeviceMemory(**other["memory"]), tuple(other["groups"]))
+        for other in report.get("others", ())
+    ]
+    return found, DeviceMemory(**report["device"]), others
 
 
 def _find_checkpoint(name: str | None, settings: Settings) -> Checkpoint:

@@ -67,6 +67,7 @@ def _worker(worker: Mapping[str, Any], principal: Principal) -> WorkerView:
             "loading": None if loading is None else public_name(loading),
             "shortages": report.get("shortages", 0),
             "stages": report.get("stages", []),
+            "devices": report.get("devices", []),
             "last_error": worker["last_error"] if principal.role is Role.ADMIN else None,
         }
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from safelight.generation.memory_cost_child import CountedPicture, count_in_child
-from safelight.generation.memory_steps import choose_steps
+from safelight.generation.memory_steps import OtherDevice, choose_steps
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.runtime.devices.memory import DeviceMemory
 from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
@@ -42,21 +42,22 @@ class MemoryPlans:
         self._counting: asyncio.Task[None] | None = None
 
     async def plan(
-        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
+        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory, others: Sequence[OtherDevice] = ()
     ) -> tuple[tuple[int, int], MemoryPlan]:
         """Width and height in pixels, and the plan of the memory.
 
         Args:
             checkpoint: The checkpoint.
             size: Width and height; None for the checkpoint's default.
-            device: The device, and what is free on it now.
+            device: The denoiser's device, and what is free on it now.
+            others: The devices of other networks.
 
         Raises:
             SafelightError: The checkpoint cannot be used, or not in this size.
         """
         while True:
             try:
-                return self._plan(checkpoint, size, device)
+                return self._plan(checkpoint, size, device, others)
             except _NotCountedError as missing:
                 async with self._one_at_a_time:
                     await self._count_once(missing.key)
@@ -75,20 +76,21 @@ class MemoryPlans:
             await asyncio.shield(self._counting)
 
     def _plan(
-        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory
+        self, checkpoint: Checkpoint, size: Size, device: DeviceMemory, others: Sequence[OtherDevice]
     ) -> tuple[tuple[int, int], MemoryPlan]:
-        def find(precision: str) -> CountedPicture:
-            key = checkpoint, size, device.kind, precision
+        def find(kind: str, precision: str) -> CountedPicture:
+            key = checkpoint, size, kind, precision
             if key not in self._counted:
                 raise _NotCountedError(key)
             self._counted.move_to_end(key)
             return self._counted[key]
 
-        def cost(precision: str) -> PictureCost:
-            return find(precision).cost
+        def cost(kind: str, precision: str) -> PictureCost:
+            return find(kind, precision).cost
 
-        usual = find("")
-        return (usual.width, usual.height), choose_steps(cost, checkpoint.family, device, self._settings)
+        usual = find(device.kind, "")
+        made = choose_steps(cost, checkpoint.family, device, self._settings, others)
+        return (usual.width, usual.height), made
 
     async def _add(self, key: _Key) -> None:
         checkpoint, size, kind, precision = key

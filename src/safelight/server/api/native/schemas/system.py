@@ -27,6 +27,18 @@ class StagePeak(ResponseModel):
     measured: int | None = Field(description="Bytes as measured; null where they cannot be measured.")
 
 
+class DeviceView(ResponseModel):
+    """A device of a worker's machine."""
+
+    name: str = Field(description="As torch names it: cpu, cuda:0 …")
+    title: str = Field(description="Its product name.")
+    precisions: list[str] = Field(description="The precisions that it computes natively and right.")
+    details: str = Field(description="What it has, in plain words.")
+    used_for: list[str] = Field(description="What runs on it: denoiser, text_encoders, vae.")
+    total: int | None = Field(description="Bytes of its memory; null where nothing of the worker runs on it.")
+    free: int | None = Field(description="Bytes of it that the worker can still take; likewise.")
+
+
 class WorkerView(ResponseModel):
     """A worker process."""
 
@@ -53,6 +65,7 @@ class WorkerView(ResponseModel):
     stages: list[StagePeak] = Field(
         [], description="Of the last picture of each family, the most recent family first."
     )
+    devices: list[DeviceView] = Field([], description="The devices of its machine, the CPU first.")
 
 
 class MachineView(ResponseModel):
@@ -109,6 +122,7 @@ class PlannedStage(ResponseModel):
 
     name: str = Field(description="text_encoder, text_encoder_2 …, encode, denoise or decode.")
     component: str = Field(description="The network that it runs.")
+    device: str = Field(description="The kind of its device, where that is not the denoiser's; else empty.")
     placement: Literal["device", "blocks", "disk"] = Field(
         description="Where the network's weights are: on the device; in the host's memory, block by block on the "
         "device; or on the disk, read block by block."
@@ -128,7 +142,7 @@ class MemoryPlanView(ResponseModel):
     width: int
     height: int
     worker: str
-    device: str = Field(description="The kind of the worker's device: cpu, cuda …")
+    device: str = Field(description="The kind of the device of the worker's denoiser: cpu, cuda …")
     fits: bool
     precision: str
     peak_bytes: int = Field(description="Bytes of the stage that takes the most.")
