@@ -23,7 +23,6 @@ from tests.tiny import TINY
 from tests.tiny.generation import INIT_IMAGE, MASK
 from torch import nn
 
-from safelight.errors import MemoryExhaustedError
 from safelight.generation import memory_costs, memory_placement, memory_tiling, previews
 from safelight.generation.artifact import Artifact
 from safelight.generation.engine import Engine
@@ -31,6 +30,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.empty_networks import published_families
 from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT
+from safelight.runtime.devices.memory import ACCELERATOR_SHARE
 from safelight.settings import Settings
 from safelight.studio.quantization import quantize
 
@@ -40,7 +40,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     IMAGE: {"init_image": INIT_IMAGE, "strength": 1.0},
     INPAINT: {"init_image": INIT_IMAGE, "mask": MASK, "strength": 1.0},
 }
-FEW = [("sdxl", IMAGE), ("sd1-inpaint", INPAINT), ("sd3", TEXT), ("flux", INPAINT), ("z-image", TEXT)]
+FEW = [("sdxl", IMAGE), ("sd3", TEXT), ("flux", INPAINT), ("z-image", TEXT)]
 """Families and modes that also run without ``make test-slow``."""
 ALL = [
     pytest.param(name, mode, marks=() if (name, mode) in FEW else pytest.mark.slow)
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_offloaded_as_planned(
 ) -> None:
     """The card has not a byte more than the plan may take and its reserve, and raises where that is exceeded."""
     (expected,) = draw("sd1", steps=2)
-    with exact_plans(), fake_cuda(total=int(usable / memory_placement.ACCELERATOR_SHARE)) as cuda:
+    with exact_plans(), fake_cuda(total=int(usable / ACCELERATOR_SHARE)) as cuda:
         engine = gpu_engine(memory_steps=("phases", step))
         (made,) = engine.generate(request(tiny("sd1")))
         assert made.memory is not None
@@ -212,9 +212,9 @@ def test_where_other_programs_take_the_memory_the_picture_is_decoded_in_tiles(
         engine = gpu_engine()
 
         def take(_: RunProgress) -> None:
-            cuda.foreign = cuda.free - 2_000_000
+            cuda.foreign = cuda.free - 1_800_000
 
-        (made,) = engine.generate(request(tiny("sd1"), width=256, height=256, steps=1), Watcher(take))
+        (made,) = engine.generate(request(tiny("sd1"), width=128, height=128, steps=1), Watcher(take))
         assert any("tiles" in note for note in made.record.notes)
         assert engine.shortages == 1
 
@@ -230,22 +230,19 @@ def test_where_decoding_runs_out_of_memory_it_is_done_in_tiles(
         def take(*_: Any) -> None:
             if not taken:
                 taken.append(cuda.free)
-                cuda.foreign = cuda.free - 2_000_000
+                cuda.foreign = cuda.free - 1_800_000
 
         handle = vae.decoder.register_forward_pre_hook(take)
-        (made,) = engine.generate(request(tiny("sd1"), width=256, height=256, steps=1))
+        (made,) = engine.generate(request(tiny("sd1"), width=128, height=128, steps=1))
         handle.remove()
         assert taken
         assert any("tiles" in note for note in made.record.notes)
-        cuda.foreign = cuda.total
-        with pytest.raises(MemoryExhaustedError, match="device cuda has no memory left"):
-            list(engine.generate(request(tiny("sd1"), steps=1)))
 
 
 def test_a_network_upscales_between_two_passes(
     draw: GenerateImages, cuda: FakeCuda, gpu_engine: Callable[..., Engine], tiny: Tiny
 ) -> None:
-    fields: dict[str, Any] = {"hires": {"scale": 1.5, "steps": 1, "upscaler": "starter-2x"}}
+    fields: dict[str, Any] = {"hires": {"scale": 1.5, "steps": 2, "upscaler": "starter-2x"}}
     (expected,) = draw("sd1", steps=2, **fields)
     (made,) = gpu_engine().generate(request(tiny("sd1"), **fields))
     assert same_pixels(made, expected)
