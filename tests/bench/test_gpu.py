@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bench import gpu
 from bench.gpu import ChangedError, Report, main
 from tests.fake_cuda import FakeCuda
 
+from bench import gpu
 from safelight.errors import BackendError, RunStoppedError
 
 

@@ -47,15 +47,12 @@ ALL = [
     for name in TINY
     for mode in FAMILIES.get(name, FAMILIES["sd2"]).modes
 ]
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
+CARDS = [*((name, 24) for name in published_families()), ("sd1", 2), ("sdxl", 6), ("flux", 12), ("flux", 80)]
+"""Published models and gigabytes of a card; the first also without ``make test-slow``."""
 SIZES = [
-    pytest.param("sd1", 24, id="sd1"),
-    *(
-        pytest.param(
-            name, card, marks=(pytest.mark.slow, pytest.mark.timeout(1800)), id=f"{name} on {card} GB"
-        )
-        for name in published_families()
-        for card in (12, 24, 80)
-    ),
+    pytest.param(name, card, id=f"{name} on {card} GB", marks=() if place == 0 else SLOW)
+    for place, (name, card) in enumerate(CARDS)
 ]
 
 
