@@ -14,7 +14,7 @@ RERUNS ?= 0
 # pytest-timeout ends a test after 300 s; this ends a process which that cannot interrupt, and prints its stacks.
 WATCH  := -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
-.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-compare bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-compare bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood test-gpu fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -29,6 +29,10 @@ test-fast: $(READY)
 # What takes minutes.
 test-slow: $(READY)
 	$(PYTEST) $(SPREAD) -m slow
+
+# On a machine with an accelerator: at most ten minutes, and a report in Markdown. For another limit: GPU="--minutes 5".
+test-gpu: $(READY)
+	$(BIN)/python -m bench.gpu $(GPU)
 
 # What takes half an hour.
 test-exhaustive: $(READY)

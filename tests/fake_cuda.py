@@ -57,6 +57,9 @@ _ONE_TYPE = frozenset(
 """Operations whose floating-point inputs must have one type on CUDA. Some of them take two on CPUs, and torch's fake
 tensors do not check all of them."""
 
+_COMPOSITE = frozenset({_aten.to.dtype_layout, _aten.to.device, _aten.to.dtype, _aten.to.other})
+_PIN = frozenset({_aten.pin_memory.default, _aten._pin_memory.default})
+
 
 class UnknownValueError(AssertionError):
     """The value of something was asked for that was not computed."""
@@ -128,7 +131,7 @@ class FakeCuda:
         )  # as FakeTensorMode does: ``torch.tensor`` makes none on the device
         torch._C._ensureCUDADeviceGuardSet()
         try:
-            with _Attention(self), _Dispatch(self):
+            with _Functions(self), _Dispatch(self):
                 yield
         finally:
             torch._C._set_only_lift_cpu_tensors(lifts)
@@ -247,19 +250,26 @@ class _Dispatch(TorchDispatchMode):
             )  # somebody else's fake tensors, such as those of a plan of the memory
         if QuantizedTensor in types:
             return NotImplemented  # its own operations on the packed parts come here
+        if func in _COMPOSITE:  # from within a tensor class, which is below what takes them apart
+            with self:
+                return func.decompose(*args, **kwargs)
         device = kwargs.get("device")
         on_device = device is not None and torch.device(device).type == "cuda"
         without_values = func is _aten._to_copy.default and args[0].is_meta and device not in (None, META)
+        if func in _PIN:
+            return args[0].clone()
         if on_device or without_values or any(issubclass(kind, FakeTensor) for kind in types):
             with self._cuda._lock:
                 return self._cuda.compute(func, args, kwargs)
-        if func is _aten._pin_memory.default or func is _aten.pin_memory.default:
-            return args[0].clone()
         return func(*args, **kwargs)
 
 
-class _Attention(TorchFunctionMode):
-    """Attention by a fused kernel, without a matrix of scores; which kernel torch chooses depends on a real device."""
+class _Functions(TorchFunctionMode):
+    """Functions that look for the real device.
+
+    Attention is that of a fused kernel, without a matrix of scores: which kernel torch chooses depends on the device.
+    ``torch.tensor`` reads numbers out of tensors without asking the dispatcher.
+    """
 
     def __init__(self, cuda: FakeCuda) -> None:
         super().__init__()
@@ -270,6 +280,8 @@ class _Attention(TorchFunctionMode):
     ) -> Any:
         if func is nn.functional.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
+        if func is torch.tensor and any(isinstance(leaf, FakeTensor) for leaf in tree_leaves(args[0])):
+            args = (tree_map_only(FakeTensor, lambda number: number.item(), args[0]), *args[1:])
         return func(*args, **(kwargs or {}))
 
     def _attend(
@@ -356,6 +368,21 @@ def _item(cuda: FakeCuda, _: Any, tensor: Tensor) -> Any:
     return cuda.value(tensor).item()
 
 
+def _index(
+    cuda: FakeCuda, func: Any, data: Tensor, indices: Sequence[Any], *args: Any, **kwargs: Any
+) -> Tensor:
+    """``tensor[…]``; how many values a mask selects depends on the mask alone."""
+    positions: list[Any] = []
+    for index in indices:
+        if index is not None and index.dtype == torch.bool and not cuda.knows(data) and cuda.knows(index):
+            cuda.note_sync()
+            chosen = cuda.value(index).nonzero(as_tuple=True)
+            positions += [cuda._compute(_aten._to_copy.default, each, device=index.device) for each in chosen]
+        else:
+            positions.append(index)
+    return cuda._compute(func, data, positions, *args, **kwargs)
+
+
 def _equal(cuda: FakeCuda, _: Any, first: Tensor, second: Tensor) -> bool:
     cuda.note_sync()
     if first.device != second.device:
@@ -370,6 +397,9 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
     _aten.copy_.default: _copy_into,
     _aten._local_scalar_dense.default: _item,
     _aten.equal.default: _equal,
+    _aten.index.Tensor: _index,
+    _aten.index_put.default: _index,
+    _aten.index_put_.default: _index,
 }
 """Operations between the device and the host."""
 

@@ -64,14 +64,13 @@ def find_device(name: str) -> Device:
 
     if name == AUTO:
         found = torch.accelerator.current_accelerator(check_available=True)
-        return device_of(found or torch.device(CPU))
+        return device_of(_numbered(found or torch.device(CPU)))
     kind, _, number = name.partition(":")
     found = DEVICES[kind].load()
     if not found.is_built():
         raise _unusable(name, f"this build of torch does not compute on {DEVICES[kind].title}s")
     try:
-        device = found.named(number)
-        torch.empty(1, device=device.torch_device)
+        device = found(_numbered(found.named(number).torch_device))
         device.synchronize()
     except (RuntimeError, AssertionError, ValueError) as error:
         raise _unusable(name, str(error).splitlines()[0].split(". ")[0].rstrip(".")) from error
@@ -130,6 +129,13 @@ def is_here(name: str) -> bool:
     except BackendError:
         return False
     return True
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """A device with its number, as the tensors on it have it: cuda is cuda:0. Records of pictures name it so too."""
+    import torch
+
+    return torch.empty(1, device=device).device
 
 
 def _unusable(name: str, reason: str) -> BackendError:
