@@ -145,7 +145,7 @@ def test_toml_holds_lists_and_environment_json(folder: Path, monkeypatch: pytest
         ({"max_frames": 0}, "max_frames: Input should be greater than or equal to 1 (given: 0)."),
         ({"max_frames": 1001}, "max_frames: Input should be less than or equal to 1000 (given: 1001)."),
         ({"threads": -1}, "threads: Input should be greater than or equal to 0 (given: -1)."),
-        ({"precision": "int8"}, "precision: Input should be 'auto', 'fp32' or 'bf16' (given: 'int8')."),
+        ({"precision": "fp8"}, "precision: Input should be 'auto', 'fp32', 'bf16' or 'int8' (given: 'fp8')."),
         ({"shoe_size": 43}, "There is no setting 'shoe_size'."),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -33,7 +33,7 @@ from safelight.validation import first_problem
 ColorByte = Annotated[int, Field(ge=0, le=255)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 MemoryStep = Literal["phases", "blocks", "sliced-attention", "tiling", "bf16", "int8", "disk"]
-PrecisionName = Literal["auto", "fp32", "bf16"]
+PrecisionName = Literal["auto", "fp32", "bf16", "int8"]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 
 
@@ -361,7 +361,11 @@ class Settings(BaseSettings):
         "auto",
         description="What runs a network: openvino, onnxruntime or auto, where a probe on this machine decides.",
     )
-    precision: PrecisionName = Field("auto", description="Arithmetic of a network; auto: the probe decides.")
+    precision: PrecisionName = Field(
+        "auto",
+        description="Arithmetic of a network; auto: the probe decides between fp32 and bf16. int8 (open-nsfw only): "
+        "clearly harmless pictures in int8, the others in fp32.",
+    )
     threads: int = Field(
         0, ge=0, description="Threads for a network; 0: one for each core this process may use."
     )

@@ -83,7 +83,7 @@ def test_openvino_keeps_compiled_blobs(graph: OnnxGraph, pictures: np.ndarray, t
     ("plan", "complaint"),
     [
         (BackendPlan("onnxruntime", "bf16", 1), "onnxruntime runs a network in fp32 only, not in bf16."),
-        (BackendPlan("openvino", "int8", 1), "openvino runs a network in fp32 or bf16, not in int8."),
+        (BackendPlan("openvino", "fp16", 1), "openvino runs a network in fp32, bf16 or int8, not in fp16."),
         (
             BackendPlan("tensorrt", "fp32", 1),
             "There is no backend 'tensorrt'.",

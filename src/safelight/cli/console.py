@@ -66,7 +66,7 @@ BackendOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto, openvino or onnxruntime.", show_default=False)
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="auto, fp32 or bf16.", show_default=False)
+    str | None, typer.Option(metavar="NAME", help="auto, fp32, bf16 or int8.", show_default=False)
 ]
 
 

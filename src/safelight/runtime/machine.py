@@ -10,7 +10,18 @@ from pathlib import Path
 
 import psutil
 
-_VECTOR_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+_VECTOR_FLAGS = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+)
+INTEGER_UNITS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+"""Those with 8-bit dot products that do not saturate in between."""
 
 
 @dataclass(frozen=True)

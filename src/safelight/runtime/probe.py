@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from safelight.atomic_write import atomic_write
 from safelight.errors import BackendError, OutputError
 from safelight.runtime.backends import (
+    INT8,
+    Backend,
     BackendPlan,
     CompiledNetwork,
     compile_network,
@@ -69,18 +71,26 @@ class Measurement:
 
 
 def candidate_plans(backend: str, precision: str, threads: int) -> list[BackendPlan]:
-    """All plans that match a backend and a precision; "auto" matches any, 0 threads means one per usable core.
+    """All plans that match a backend and a precision; "auto" matches any but int8, 0 threads mean one per usable core.
 
     Raises:
         BackendError: There is no such backend, it does not run classifiers, or it does not offer the precision.
     """
     count = threads or usable_cores()
     backends = graph_backends() if backend == "auto" else [graph_backend(backend)]
-    plans = [BackendPlan(each.name, offered, count) for each in backends for offered in each.precisions]
+    plans = [
+        BackendPlan(each.name, offered, count) for each in backends for offered in _offered(each, precision)
+    ]
     fits = [plan for plan in plans if precision in ("auto", plan.precision)]
     if not fits:
         raise BackendError(f"{backend} does not run a network in {precision}.")
     return fits
+
+
+def _offered(backend: Backend, precision: str) -> tuple[str, ...]:
+    if precision == INT8:
+        return (INT8,) if backend.quantized_graphs else ()
+    return backend.precisions
 
 
 def choose_fastest_plan(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ClassifierUnknownError
+from safelight.moderation.classifiers.cascade import QuantizedForm
 from safelight.moderation.classifiers.preprocess import Preprocessing
 from safelight.moderation.classifiers.probe_images import probe_images
 from safelight.plugins import Registry
@@ -27,6 +28,7 @@ class ClassifierDefinition:
         graph: The network.
         preprocessing: How images are resized and cropped.
         folder: Folder of the timm checkpoint; None for a registered classifier.
+        quantized: Its int8 form; None if it has none.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ClassifierDefinition:
     graph: OnnxGraph
     preprocessing: Preprocessing
     folder: Path | None = None
+    quantized: QuantizedForm | None = None
 
     def probe_inputs(self) -> NDArray[np.uint8]:
         """Return the probe images, preprocessed for this classifier: uint8 [n, side, side, 3]."""

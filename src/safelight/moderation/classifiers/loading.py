@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.atomic_write import path_exists
-from safelight.errors import ClassifierUnknownError, ModelInvalidError, UsageError
+from safelight.errors import BackendError, ClassifierUnknownError, ModelInvalidError, UsageError
 from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
+from safelight.moderation.classifiers.cascade import CascadedNetwork, QuantizedForm
 from safelight.moderation.classifiers.classifier import ClassifierInfo, NetworkClassifier
 from safelight.moderation.classifiers.definition import CLASSIFIERS, ClassifierDefinition
 from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
-from safelight.runtime.backends import BackendPlan, CompiledNetwork, Outputs, compile_network
+from safelight.runtime.backends import INT8, BackendPlan, CompiledNetwork, Outputs, compile_network
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
-from safelight.runtime.machine import usable_cores
+from safelight.runtime.machine import INTEGER_UNITS, inspect_machine, usable_cores
 from safelight.runtime.pool import ModelPool
 from safelight.runtime.probe import candidate_plans, choose_fastest_plan, known_plan
 from safelight.settings import Settings
@@ -61,9 +62,17 @@ def load_classifier(
         digest=definition.digest,
         labels=definition.labels,
         embedding_dim=network.run(blank)[EMBEDDING].shape[1],
-        arithmetic=f"{'exact' if settings.exact else 'fast'}, {plan}",
+        arithmetic=_describe_arithmetic(definition, plan, exact=settings.exact),
     )
     return NetworkClassifier(info, network, definition.preprocessing, settings.exact)
+
+
+def _describe_arithmetic(definition: ClassifierDefinition, plan: BackendPlan, *, exact: bool) -> str:
+    mode = "exact" if exact else "fast"
+    if plan.precision != INT8:
+        return f"{mode}, {plan}"
+    form = _quantized_form(definition)
+    return f"{mode}, {plan} below {form.unsafe_below}, fp32 from there on"
 
 
 @dataclass(frozen=True)
@@ -107,8 +116,39 @@ class _NetworkLoader:
                 f"The files of the classifier {definition.name} were replaced while it was in use.",
                 hint="Start Safelight again.",
             )
-        network = compile_network(definition.graph, self.plan, self.settings.cache_folder)
+        network = _compile(definition, self.plan, self.settings.cache_folder)
         return Component(self.key, network, len(definition.graph.onnx))
+
+
+def _compile(definition: ClassifierDefinition, plan: BackendPlan, cache: Path) -> CompiledNetwork:
+    if plan.precision != INT8:
+        return compile_network(definition.graph, plan, cache)
+    form = _quantized_form(definition)
+    network = CascadedNetwork(
+        compile_network(form.define(), plan, cache),
+        compile_network(definition.graph, replace(plan, precision="fp32"), cache),
+        definition.labels.index(form.safe_label),
+        form.unsafe_below,
+    )
+    network.check(definition.probe_inputs())
+    return network
+
+
+def _quantized_form(definition: ClassifierDefinition) -> QuantizedForm:
+    """Return the int8 form of a classifier that is to run on this machine.
+
+    Raises:
+        BackendError: It has none, or the processor has no instructions for it.
+    """
+    if definition.quantized is None:
+        raise BackendError(
+            f"{definition.name} has no int8 form.", hint="Choose another precision, such as auto."
+        )
+    if not INTEGER_UNITS & set(inspect_machine().vector_units):
+        raise BackendError(
+            "This processor has no integer dot products (VNNI), without which int8 is inexact."
+        )
+    return definition.quantized
 
 
 def choose_plan(

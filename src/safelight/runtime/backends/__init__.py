@@ -66,6 +66,8 @@ class Backend:
             example inputs compiles at the first call.
         package: The distribution whose version decides whether a measurement still counts.
         graphs: Whether it compiles ONNX graphs.
+        quantized_graphs: Whether it computes in integers what is between QuantizeLinear and DequantizeLinear in them;
+            a plan's precision is then ``INT8``.
         components: Patterns of the components of a checkpoint that it compiles, such as ("unet", "text_encoder*").
             The other components stay eager.
         patchable: Whether a ``runtime.component.Patch`` changes what its torch modules compute: it gets the network
@@ -82,6 +84,7 @@ class Backend:
     compile: str
     package: str
     graphs: bool = True
+    quantized_graphs: bool = False
     components: tuple[str, ...] = ()
     patchable: bool = False
     forms: str = ""
@@ -94,6 +97,8 @@ class Backend:
 
 EAGER = "eager"
 """The name of the backend that runs torch modules as they are."""
+INT8 = "int8"
+"""The precision of quantized graphs; automatic choices never take it."""
 AUTO = "auto"
 """The value of settings that lets a measurement decide."""
 

@@ -18,6 +18,7 @@ def register_backends(registry: Registry[Backend]) -> None:
         ("fp32", "bf16"),
         _function("openvino"),
         package="openvino",
+        quantized_graphs=True,
         components=("*",),
         forms="safelight.runtime.backends.openvino_forms:OpenVinoForms",
         devices=("cpu",),

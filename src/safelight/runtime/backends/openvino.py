@@ -14,10 +14,11 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import BackendPlan, Outputs, stack_outputs
+from safelight.runtime.backends import INT8, BackendPlan, Outputs, stack_outputs
 from safelight.runtime.graph import PIXELS, OnnxGraph
 
-_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16", INT8: "f32"}
+"""OpenVINO's names; of a quantized graph, the precision of what is not quantized."""
 
 
 class OpenVinoNetwork:
@@ -72,10 +73,10 @@ def compile_openvino(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = N
     """Compile for the CPU with a static batch size of one.
 
     Raises:
-        BackendError: The precision is neither fp32 nor bf16.
+        BackendError: The precision is none of fp32, bf16 and, of a quantized graph, int8.
     """
     if plan.precision not in _PRECISIONS:
-        raise BackendError(f"openvino runs a network in fp32 or bf16, not in {plan.precision}.")
+        raise BackendError(f"openvino runs a network in fp32, bf16 or int8, not in {plan.precision}.")
     core = ov.Core()
     model = core.read_model(graph.onnx, b"")
     model.reshape({PIXELS: [1, graph.height, graph.width, 3]})
