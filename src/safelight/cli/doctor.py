@@ -161,6 +161,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
     )
     yield Check("drawing", "ok", f"on {machine.device} in {precision}, {threads}")
     yield Check("backend", "ok", f"{runs}; {forms}")
+    for network, reason in cache.refusals.items():
+        yield Check("backend", "warning", f"{network} cannot be compiled: {reason}")
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:
