@@ -1,9 +1,11 @@
-"""Compiled forms beside eager networks: `python bench/compiled_forms.py pictures|batch|first|memory [CHECKPOINT]`.
+"""Compiled forms beside eager networks: `python bench/compiled_forms.py WHAT [CHECKPOINT]`.
 
-``pictures`` alternates between an eager and an OpenVINO engine in one process and prints medians and their ratio;
-``batch`` does so with eight threads; ``first`` starts processes and measures their first picture and the next ones,
-with an empty cache of forms, with a filled one, and eagerly; ``memory`` prints the memory of a process of its own after
-two pictures. --size, --steps and --precision are those of the pictures.
+``call`` measures one call of the denoiser by each of the ``--backends`` in turn, and the seconds that making its form
+took; ``pictures`` alternates between the backends' engines in one process and prints medians and their ratios to
+the first one; ``batch`` does so with eight threads; ``first`` starts processes and measures their first picture and the
+next ones, with an empty cache of forms, with a filled one, and eagerly; ``memory`` prints the memory of a process of
+its own after two pictures. --size, --steps and --precision are those of the pictures; --home keeps the forms, so that a
+second run only measures.
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
+from safelight.generation.compiling import load_network
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
+from safelight.models.checkpoints.parts import NamedParts
+from safelight.runtime.compilation.form import form_engine
+from safelight.runtime.compilation.values import CallModule
 from safelight.settings import Settings
-
-BACKENDS = ("eager", "openvino")
 
 
 def make_engine(home: Path, backend: str, precision: str) -> Any:
@@ -55,9 +61,46 @@ def generate(
     return time.perf_counter() - started, picture.record.machine.backend
 
 
+def compare_calls(home: Path, options: argparse.Namespace) -> None:
+    """One call of the denoiser: the least seconds of each backend in alternating rounds."""
+    runs: dict[str, Callable[[], object]] = {}
+    for backend in options.backends:
+        if backend != "eager":
+            engine = make_engine(home, backend, options.precision)
+            wanted = next(
+                each
+                for each in engine.wanted_forms(request_of(options, 0))
+                if each.name in ("unet", "transformer")
+            )
+            started = time.perf_counter()
+            engine.forms.make(wanted)
+            print(f"{backend:11s} {time.perf_counter() - started:.0f} s until its form was made", flush=True)
+            stored = engine.forms.cache.find(wanted.key)
+            started = time.perf_counter()
+            form = form_engine(backend).load(stored.folder, wanted.plan)
+            print(
+                f"{backend:11s} {time.perf_counter() - started:.2f} s to load it, {form.nbytes / 1e6:.0f} MB"
+            )
+            runs[backend] = partial(form.run, wanted.call.tensors)
+            engine.unload()
+    settings = Settings(home=home, device="cpu")
+    network = load_network(settings, options.checkpoint, NamedParts(), wanted.name, wanted.component)
+    module = CallModule(network, wanted.call.method, wanted.call.structure).eval()
+    runs = {"eager": partial(module, *wanted.call.tensors)} | runs
+    seconds = dict.fromkeys(runs, float("inf"))
+    with torch.no_grad():
+        for _ in range(options.rounds):
+            for backend, run in runs.items():
+                started = time.perf_counter()
+                run()
+                seconds[backend] = min(seconds[backend], time.perf_counter() - started)
+    for backend, least in seconds.items():
+        print(f"{backend:11s} {1000 * least:8.1f} ms, {seconds['eager'] / least:.2f} times as fast as eager")
+
+
 def warm_engines(home: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Both engines, with all forms in memory."""
-    engines = {backend: make_engine(home, backend, options.precision) for backend in BACKENDS}
+    """An engine for each backend, with all forms in memory."""
+    engines = {backend: make_engine(home, backend, options.precision) for backend in options.backends}
     for backend, engine in engines.items():
         for wanted in engine.wanted_forms(request_of(options, 0)):
             engine.forms.make(wanted)
@@ -70,9 +113,9 @@ def warm_engines(home: Path, options: argparse.Namespace) -> dict[str, Any]:
 def compare_pictures(home: Path, options: argparse.Namespace) -> None:
     """One picture at a time."""
     engines = warm_engines(home, options)
-    seconds: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
+    seconds: dict[str, list[float]] = {backend: [] for backend in options.backends}
     for seed in range(options.rounds):
-        for backend in BACKENDS if seed % 2 else reversed(BACKENDS):
+        for backend in options.backends if seed % 2 else reversed(options.backends):
             seconds[backend].append(generate(engines[backend], options, seed)[0])
     print_ratio(seconds, "s a picture")
 
@@ -80,10 +123,10 @@ def compare_pictures(home: Path, options: argparse.Namespace) -> None:
 def compare_batches(home: Path, options: argparse.Namespace, threads: int = 8) -> None:
     """As many pictures as threads at a time."""
     engines = warm_engines(home, options)
-    seconds: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
+    seconds: dict[str, list[float]] = {backend: [] for backend in options.backends}
     with ThreadPoolExecutor(threads) as pool:
         for seed in range(options.rounds):
-            for backend in BACKENDS if seed % 2 else reversed(BACKENDS):
+            for backend in options.backends if seed % 2 else reversed(options.backends):
                 started = time.perf_counter()
                 list(pool.map(partial(generate, engines[backend], options), range(threads)))
                 seconds[backend].append((time.perf_counter() - started) / threads)
@@ -91,11 +134,14 @@ def compare_batches(home: Path, options: argparse.Namespace, threads: int = 8) -
 
 
 def print_ratio(seconds: dict[str, list[float]], unit: str) -> None:
-    """Print medians, and the ratio of the two."""
+    """Print medians, and the ratios to the first backend."""
+    first = next(iter(seconds.values()))
     for backend, values in seconds.items():
-        print(f"{backend:9s} {statistics.median(values):.3f} {unit} ({min(values):.3f} to {max(values):.3f})")
-    ratios = [a / b for a, b in zip(seconds["eager"], seconds["openvino"], strict=True)]
-    print(f"openvino is {statistics.median(ratios):.2f} times as fast (median of {len(ratios)} pairs)")
+        ratios = [a / b for a, b in zip(first, values, strict=True)]
+        print(
+            f"{backend:11s} {statistics.median(values):.3f} {unit} ({min(values):.3f} to {max(values):.3f}), "
+            f"{statistics.median(ratios):.2f} times as fast (median of {len(ratios)} pairs)"
+        )
 
 
 def measure_process(options: argparse.Namespace) -> None:
@@ -142,11 +188,12 @@ def run_process(home: Path, backend: str, options: argparse.Namespace, rounds: i
 
 def compare_first(home: Path, options: argparse.Namespace) -> None:
     """The first pictures of processes: while forms are compiled they must not take more than 30 % longer."""
+    compiled = options.backends[-1]
     for name, backend, folder, wait in (
         ("eager", "eager", "eager", False),
-        ("no forms on disk", "openvino", "forms", False),
-        ("the same, waiting", "openvino", "forms", True),
-        ("forms on disk", "openvino", "forms", False),
+        ("no forms on disk", compiled, "forms", False),
+        ("the same, waiting", compiled, "forms", True),
+        ("forms on disk", compiled, "forms", False),
     ):
         found = run_process(home / folder, backend, options, options.rounds, wait=wait)
         listed = ", ".join(f"{seconds:.2f} ({ran})" for seconds, ran in found["pictures"])
@@ -155,29 +202,35 @@ def compare_first(home: Path, options: argparse.Namespace) -> None:
 
 def compare_memory(home: Path, options: argparse.Namespace) -> None:
     """Print the memory of processes."""
-    run_process(home, "openvino", options, 1, wait=True)
-    for backend in BACKENDS:
+    for backend in options.backends:
+        run_process(home, backend, options, 1, wait=True)
         found = run_process(home, backend, options, 2, wait=True)
-        print(f"{backend:9s} {found['memory'] / 1e6:.0f} MB after two pictures")
+        print(f"{backend:11s} {found['memory'] / 1e6:.0f} MB after two pictures")
 
 
 def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("pictures", "batch", "first", "memory", "child"))
+    parser.add_argument("what", choices=("call", "pictures", "batch", "first", "memory", "child"))
     parser.add_argument("checkpoint", nargs="?", default="starter")
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--home", default="")
-    parser.add_argument("--backend", default="openvino")
+    parser.add_argument("--backends", type=lambda text: text.split(","), default=["eager", "openvino"])
+    parser.add_argument("--backend", default="openvino", help="of the process that measures its own pictures")
     parser.add_argument("--wait", action="store_true")
     options = parser.parse_args()
     if options.what == "child":
         measure_process(options)
         return
-    measures = {"pictures": compare_pictures, "batch": compare_batches, "first": compare_first}
+    measures = {
+        "call": compare_calls,
+        "pictures": compare_pictures,
+        "batch": compare_batches,
+        "first": compare_first,
+    }
     with tempfile.TemporaryDirectory() as folder:
         (measures | {"memory": compare_memory})[options.what](Path(options.home or folder), options)
 

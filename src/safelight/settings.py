@@ -179,8 +179,9 @@ class Settings(BaseSettings):
     )
     generation_backend: str = Field(
         "auto",
-        description="What computes checkpoints: eager, which is PyTorch as it is; openvino, which compiles a form of "
-        "each network for each size; auto, where a measurement on this machine decides; or one of a plug-in.",
+        description="What computes checkpoints: eager, which is PyTorch as it is; openvino, inductor, onnxruntime or "
+        "tensorrt, which compile a form of each network for each size; auto, where a measurement on this machine "
+        "decides; or one of a plug-in.",
     )
     compile_cache_bytes: int = Field(
         16 * 1024**3,

@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.errors import BackendError
 from safelight.generation import compiling
 from safelight.generation.backend_choice import (
     LEAST_SPEEDUP,
     BackendPolicy,
-    choose_plan,
     explain_choice,
+    rank_plans,
 )
-from safelight.generation.compiling import check_worthwhile
+from safelight.generation.compiling import is_worthwhile
 from safelight.generation.record import Machine
 from safelight.runtime.backends import BackendPlan
 from safelight.runtime.compilation.picture_network import Choice
@@ -54,14 +53,37 @@ def policy(backend: str = "auto", speeds: Speeds | None = None, **more: Any) -> 
         ("unet", "fp16", FASTER, "eager"),
         ("unet", "fp32", SAME, "eager"),
         ("unet", "fp32", Speeds({"eager fp32": 200.0}, 20.0, 2), "eager"),
-        ("unet", "fp32", None, "openvino"),  # the process that compiles measures first
+        ("unet", "fp32", None, "onnxruntime"),  # the process that compiles measures first
     ],
 )
 def test_auto_takes_what_is_decisively_faster(
     component: str, precision: str, speeds: Speeds | None, backend: str
 ) -> None:
-    plan = choose_plan(component, precision, CPU, speeds)
-    assert plan == BackendPlan(backend, precision, torch.get_num_threads())
+    assert rank_plans(component, precision, CPU, speeds) == [plan_of(backend, precision)]
+
+
+def plan_of(backend: str, precision: str = "fp32") -> BackendPlan:
+    return BackendPlan(backend, precision, torch.get_num_threads())
+
+
+THREE = Speeds(
+    {"eager fp32": 100.0, "inductor fp32": 160.0, "openvino fp32": 200.0, "onnxruntime fp32": 120.0},
+    20.0,
+    2,
+    {"toy": "toy needs a compiler"},
+)
+
+
+def test_what_cannot_compile_a_network_is_followed_by_the_next_best() -> None:
+    assert rank_plans("unet", "fp32", CPU, THREE) == [
+        plan_of("openvino"),
+        plan_of("inductor"),
+        plan_of("onnxruntime"),
+    ]
+    chosen = choice(policy(speeds=THREE))
+    assert [chosen.plan, *chosen.fallbacks] == rank_plans("unet", "fp32", CPU, THREE)
+    assert policy(speeds=THREE).preferred("unet", "fp32") == [chosen.plan, *chosen.fallbacks]
+    assert choice(policy("openvino", THREE)).fallbacks == ()
 
 
 def test_auto_needs_no_backend_and_a_form_that_is_faster_itself() -> None:
@@ -96,26 +118,32 @@ def test_a_record_is_followed_for_each_component_and_shape() -> None:
 def test_a_form_is_not_compiled_where_the_backend_is_not_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def is_compiled(backend: str) -> bool:
+        return is_worthwhile(Settings(home=tmp_path), "unet", plan_of(backend))
+
     monkeypatch.setattr(compiling, "find_speeds", lambda _: SAME)
-    with pytest.raises(BackendError, match=r"openvino fp32 computes 1\.10 times as fast as PyTorch here"):
-        check_worthwhile(Settings(home=tmp_path), BackendPlan("openvino", "fp32", 2))
-    monkeypatch.setattr(compiling, "find_speeds", lambda _: FASTER)
-    check_worthwhile(Settings(home=tmp_path), BackendPlan("openvino", "fp32", 2))
+    assert not is_compiled("openvino")
+    monkeypatch.setattr(compiling, "find_speeds", lambda _: THREE)
+    assert is_compiled("openvino")
+    assert not is_compiled("inductor")  # measured just now: the next picture asks for the best
+    monkeypatch.setattr(compiling, "known_speeds", lambda _: THREE)
+    assert is_compiled("inductor")
 
 
 @pytest.mark.parametrize(
     ("backend", "device", "speeds", "said"),
     [
         ("eager", "cpu", None, "eager runs the networks, as the setting generation_backend says"),
-        ("auto", "cpu", None, "until it was measured whether openvino is faster"),
+        ("auto", "cpu", None, "until it was measured whether another backend is faster"),
         ("auto", "cpu", FASTER, "since it computes 2.1 times as fast as PyTorch in fp32"),
+        ("auto", "cpu", THREE, "; toy needs a compiler), or inductor or onnxruntime what it cannot compile"),
         (
             "auto",
             "cpu",
             SAME,
             "since no other backend is 1.15 times as fast in fp32 (measured GFLOP/s: eager fp32 400",
         ),
-        ("auto", "meta", FASTER, "since no other backend computes on meta"),
+        ("auto", "meta", FASTER, "since auto takes no other backend on meta"),
     ],
 )
 def test_the_choice_is_explained(backend: str, device: str, speeds: Speeds | None, said: str) -> None:

@@ -35,12 +35,16 @@ class InProcess:
         self.may_begin = Event()
         self.converted: list[str] = []
         self.error: BackendError | None = None
+        self.refusing = ""
+        """A backend that refuses every network."""
 
     def __call__(self, settings: Settings, checkpoint: Checkpoint) -> Callable[[Wanted, bool], None]:
         def convert(wanted: Wanted, _urgent: bool) -> None:
             assert self.may_begin.wait(PATIENCE)
             if self.error is not None:
                 raise self.error
+            if wanted.plan.backend == self.refusing:
+                raise BackendError("It has complex numbers.")
             self.converted.append(wanted.name)
             compile_call(
                 settings,
@@ -313,6 +317,28 @@ def test_the_default_backend_stays_eager_where_a_network_cannot_be_compiled(
     second = generate(engine, request_of())
     assert second.record == first.record
     assert same_pixels(first, second)
+
+
+def test_what_the_best_backend_cannot_compile_the_next_best_computes(
+    compiled: Engine,
+    request_of: RequestOf,
+    engine_of: EngineOf,
+    compiler: InProcess,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speeds = Speeds({"eager fp32": 200.0, "openvino fp32": 420.0, "onnxruntime fp32": 500.0}, 20.0, 2)
+    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: speeds)
+    monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e-9)
+    compiler.refusing = "onnxruntime"
+    engine = engine_of("auto")
+    eager = generate(engine, request_of())
+    assert eager.record.machine.backend == "eager"
+    assert engine.forms.wait(PATIENCE)
+    assert {key.backend for key in engine.forms.problems} == {"onnxruntime"}
+    picture = generate(engine, request_of())
+    assert picture.record.machine.backend == "openvino"
+    assert picture.record.machine.other_backends == {"text_encoder": "eager"}
+    assert psnr(picture, eager) >= 50
 
 
 def test_preloading_loads_the_forms_that_were_used_last(

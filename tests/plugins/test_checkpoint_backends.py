@@ -79,6 +79,7 @@ class Toy:
             toy_backend("patchable", "unet", "text_encoder*", patchable=True),
             toy_backend("toy-decoder", "vae"),
             toy_backend("toy-transformer", "transformer"),
+            toy_backend("toy-classifier"),
         ):
             registry.register(toy.name, toy)
 
@@ -241,9 +242,9 @@ def test_a_backend_without_the_precision_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_backend_for_classifiers_runs_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="onnxruntime does not run checkpoints") as caught:
-        Engine(Settings(home=tmp_path, device="cpu", generation_backend="onnxruntime"))
-    assert "openvino and eager and toy and patchable" in caught.value.hint
+    with pytest.raises(BackendError, match="toy-classifier does not run checkpoints") as caught:
+        Engine(Settings(home=tmp_path, device="cpu", generation_backend="toy-classifier"))
+    assert "openvino and eager and inductor and tensorrt and toy and patchable" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["toy", "eager"])

@@ -166,6 +166,8 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
     detail = "; ".join([f"on {machine.device} in {precision}, {threads}", *engine.device_notes])
     yield Check("drawing", "warning" if engine.device_notes else "ok", detail)
     yield Check("backend", "ok", f"{runs}; {forms}")
+    for network, reason in cache.refusals.items():
+        yield Check("backend", "warning", f"{network} cannot be compiled: {reason}")
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:

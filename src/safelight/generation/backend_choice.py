@@ -52,11 +52,11 @@ class BackendPolicy:
         """What ran all calls of a component, as the record says; None for a new picture."""
         return None if self.recorded is None else self.recorded.ran(component, "")[0]
 
-    def preferred(self, component: str, precision: str) -> BackendPlan:
-        """What computes a component whose forms are on disk."""
+    def preferred(self, component: str, precision: str) -> list[BackendPlan]:
+        """What may compute a component whose forms are on disk, best first."""
         if self.backend == AUTO:
-            return choose_plan(component, precision, self.device, self.speeds())
-        return _plan(self.backend, precision)
+            return rank_plans(component, precision, self.device, self.speeds())
+        return [_plan(self.backend, precision, self.device)]
 
     def choose(self, name: str, component: Component, call: NetworkCall) -> Choice:
         """What is to compute a call; called once for each shape of a picture's calls.
@@ -70,20 +70,23 @@ class BackendPolicy:
         if self.recorded is not None:
             backend, precision = self.recorded.ran(name, call.place)
             usable = backend if compiles(backend, name, self.device) else EAGER
-            return Choice(_plan(usable, precision), required=True, wait=True)
+            return Choice(_plan(usable, precision, self.device), required=True, wait=True)
         if self.backend != AUTO:
             offered = compiles(self.backend, name, self.device)
-            offered = offered and precision in BACKENDS[self.backend].precisions
-            return Choice(_plan(self.backend if offered else EAGER, precision), required=True)
-        return Choice(choose_plan(name, precision, self.device, self.speeds()), least_speedup=LEAST_SPEEDUP)
+            offered = offered and precision in BACKENDS[self.backend].form_precisions(str(self.device))
+            return Choice(_plan(self.backend if offered else EAGER, precision, self.device), required=True)
+        best, *others = rank_plans(name, precision, self.device, self.speeds())
+        return Choice(best, least_speedup=LEAST_SPEEDUP, fallbacks=tuple(others))
 
 
-def choose_plan(component: str, precision: str, device: torch.device, speeds: Speeds | None) -> BackendPlan:
-    """What is to compute a component in a precision, if the user leaves it open.
+def rank_plans(
+    component: str, precision: str, device: torch.device, speeds: Speeds | None
+) -> list[BackendPlan]:
+    """What is to compute a component in a precision, if the user leaves it open: at least one plan, the best first.
 
-    The fastest backend that is worth compiling for, as far as was measured; before that the first one, since the
-    process that compiles measures first. Whether a form of a certain shape is used then depends on its own time beside
-    the eager network's (``StoredForm.speedup``).
+    The backends that are worth compiling for, as far as was measured; before that the first one, since the process
+    that compiles measures first. Eager alone if there are none. Whether a form of a certain shape is used then depends
+    on its own time beside the eager network's (``StoredForm.speedup``).
 
     Args:
         component: The component's name.
@@ -91,13 +94,19 @@ def choose_plan(component: str, precision: str, device: torch.device, speeds: Sp
         device: The device that generates.
         speeds: What was measured on this machine, None if nothing was yet.
     """
-    offered = [each.name for each in _candidates(component, device) if precision in each.precisions]
-    if component not in AUTOMATIC or not offered:
-        return _plan(EAGER, precision)
+    offered = [
+        each.name for each in _candidates(component, device) if precision in each.form_precisions(str(device))
+    ]
+    if component not in AUTOMATIC:
+        offered = []
     if speeds is None:
-        return _plan(offered[0], precision)
-    best = max(offered, key=lambda name: speeds.speedup(name, precision))
-    return _plan(best if speeds.speedup(best, precision) >= WORTHWHILE else EAGER, precision)
+        offered = offered[:1]
+    else:
+        measured = {name: speeds.speedup(name, precision) for name in offered}
+        offered = sorted(
+            (name for name in offered if measured[name] >= WORTHWHILE), key=lambda name: -measured[name]
+        )
+    return [_plan(name, precision, device) for name in offered or [EAGER]]
 
 
 def explain_choice(backend: str, precision: str, device: torch.device, speeds: Speeds | None) -> str:
@@ -105,20 +114,21 @@ def explain_choice(backend: str, precision: str, device: torch.device, speeds: S
     if backend != AUTO:
         return f"{backend} runs the networks, as the setting generation_backend says"
     name = "fp32" if precision == AUTO else precision
-    plan = choose_plan(AUTOMATIC[0], name, device, speeds)
+    plan, *others = rank_plans(AUTOMATIC[0], name, device, speeds)
     eager = "PyTorch runs the networks as they are (eager)"
     if not any(_candidates(AUTOMATIC[0], device)):
-        return f"{eager}, since no other backend computes on {device.type}"
+        return f"{eager}, since auto takes no other backend on {device.type}"
     if speeds is None:
-        return f"{eager} until it was measured whether {plan.backend} is faster, after the first picture"
+        return f"{eager} until it was measured whether another backend is faster, after the first picture"
     measured = ", ".join(f"{name} {value:g}" for name, value in sorted(speeds.gflops.items()))
-    ratios = f"measured GFLOP/s: {measured}"
+    ratios = "; ".join((f"measured GFLOP/s: {measured}", *speeds.problems.values()))
     if plan.backend == EAGER:
         return f"{eager}, since no other backend is {WORTHWHILE} times as fast in {name} ({ratios})"
     ratio = speeds.speedup(plan.backend, name)
+    instead = f", or {' or '.join(each.backend for each in others)} what it cannot compile" if others else ""
     return (
         f"{plan.backend} runs denoisers and autoencoders once they are compiled for a size, "
-        f"since it computes {ratio:.1f} times as fast as PyTorch in {name} ({ratios})"
+        f"since it computes {ratio:.1f} times as fast as PyTorch in {name} ({ratios}){instead}"
     )
 
 
@@ -134,7 +144,7 @@ def check_device(backend: str, device: torch.device) -> None:
     if found.forms and device.type not in found.devices:
         raise BackendError(
             f"{backend} runs checkpoints on {' and '.join(found.devices)}, not on {device}.",
-            hint=f"Set device to {found.devices[0]}, or generation_backend to {AUTO}.",
+            hint=f"Set device to {next(iter(found.devices))}, or generation_backend to {AUTO}.",
         )
 
 
@@ -147,8 +157,11 @@ def compiles(backend: str, component: str, device: torch.device) -> bool:
 
 
 def _candidates(component: str, device: torch.device) -> Iterator[Backend]:
+    """What auto may choose from: on accelerators nothing, where compiling would take their memory from the picture."""
+    if device.type != "cpu":
+        return iter(())
     return (each for each in BACKENDS.values() if compiles(each.name, component, device))
 
 
-def _plan(backend: str, precision: str) -> BackendPlan:
-    return BackendPlan(backend, precision, torch.get_num_threads())
+def _plan(backend: str, precision: str, device: torch.device) -> BackendPlan:
+    return BackendPlan(backend, precision, torch.get_num_threads(), str(device))

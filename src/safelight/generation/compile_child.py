@@ -111,7 +111,7 @@ def compile_form(body: Mapping[str, Any]) -> None:
     import torch
     from safetensors.torch import load
 
-    from safelight.generation.compiling import check_worthwhile, compile_call
+    from safelight.generation.compiling import compile_call, is_worthwhile
     from safelight.models.checkpoints.parts import NamedParts
     from safelight.runtime.backends import BackendPlan
     from safelight.runtime.compilation.values import NetworkCall
@@ -120,8 +120,8 @@ def compile_form(body: Mapping[str, Any]) -> None:
     settings = Settings.model_validate(body["settings"])
     plan = BackendPlan(**body["plan"])
     torch.set_num_threads(plan.threads)
-    if body["least_speedup"]:
-        check_worthwhile(settings, plan)
+    if body["least_speedup"] and not is_worthwhile(settings, body["component"], plan):
+        return  # it was measured only now, and the next picture asks for the form of another backend
     tensors = load(base64.b64decode(body["tensors"]))
     call = NetworkCall(
         body["method"], body["structure"], tuple(tensors[str(index)] for index in range(len(tensors)))

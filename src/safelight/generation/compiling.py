@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from safelight.errors import BackendError, CheckpointInvalidError
+from safelight.errors import CheckpointInvalidError
+from safelight.generation.backend_choice import rank_plans
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.checkpoints.loading import describe_parts
 from safelight.models.checkpoints.parts import NamedParts
@@ -14,7 +17,7 @@ from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import BackendPlan
 from safelight.runtime.compilation.form import make_form
-from safelight.runtime.compilation.speed import WORTHWHILE, find_speeds
+from safelight.runtime.compilation.speed import find_speeds, known_speeds
 from safelight.runtime.compilation.values import NetworkCall
 from safelight.runtime.compile_cache import CompileCache, StoredForm
 from safelight.runtime.component import ComponentKey
@@ -31,15 +34,18 @@ def compiled_folder(cache: Path) -> Path:
     return cache / "compiled"
 
 
-def check_worthwhile(settings: Settings, plan: BackendPlan) -> None:
-    """Refuse to compile for a backend that is hardly faster than PyTorch here; it is measured if it was not yet.
+def is_worthwhile(settings: Settings, component: str, plan: BackendPlan) -> bool:
+    """Whether auto would use a plan here. If no backend was measured yet, all are now, and only the best plan counts.
 
-    Raises:
-        BackendError: It is not faster.
+    Args:
+        settings: The folder in which measurements are kept.
+        component: The component's name.
+        plan: What may compute it.
     """
-    speeds = find_speeds(settings.cache_folder)
-    if (speedup := speeds.speedup(plan.backend, plan.precision)) < WORTHWHILE:
-        raise BackendError(f"{plan} computes {speedup:.2f} times as fast as PyTorch here.")
+    known = known_speeds(settings.cache_folder)
+    speeds = known or find_speeds(settings.cache_folder)
+    plans = rank_plans(component, plan.precision, torch.device(plan.device), speeds)
+    return plan in (plans if known else plans[:1])
 
 
 def compile_call(
@@ -66,13 +72,27 @@ def compile_call(
         CheckpointInvalidError: The network on disk is another one by now.
         SafelightError: The checkpoint cannot be used, or the engine cannot convert the network.
     """
-    network = _load(settings, checkpoint, named, component, key)
+    network = load_network(settings, checkpoint, named, component, key).to(plan.device)
+    call = replace(call, tensors=tuple(tensor.to(plan.device) for tensor in call.tensors))
     return make_form(network, key, call, plan, compile_cache(settings))
 
 
-def _load(
+def load_network(
     settings: Settings, checkpoint: str, named: NamedParts, component: str, key: ComponentKey
 ) -> nn.Module:
+    """Load a network of a checkpoint, eager and on the CPU.
+
+    Args:
+        settings: The data directory and the folders of models.
+        checkpoint: The checkpoint's name.
+        named: Files that are used in place of its own networks.
+        component: The network's name.
+        key: What identifies it.
+
+    Raises:
+        CheckpointInvalidError: The network on disk is another one by now.
+        SafelightError: The checkpoint cannot be used.
+    """
     found = find_checkpoint(
         checkpoint,
         settings.home,

@@ -69,7 +69,7 @@ from safelight.runtime.backends import AUTO as AUTO_BACKEND
 from safelight.runtime.backends import BACKENDS, EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
-from safelight.runtime.compilation.speed import known_speeds
+from safelight.runtime.compilation.speed import find_speeds, known_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.devices import device_of, fallback_notes, resolve_devices, settle_device
@@ -198,8 +198,7 @@ class Engine:
         policy = self._policy()
         for component, source in parts.sources.items():
             if policy.considers(component) and not source.key.device:
-                plan = policy.preferred(component, source.key.dtype)
-                self._forms.preload(source.key, plan)
+                self._forms.preload(source.key, policy.preferred(component, source.key.dtype))
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
@@ -317,6 +316,11 @@ class Engine:
         """
         run = self.start(request, watcher, unbatched=unbatched, recorded=recorded)
         yield from run.artifacts(skip)
+
+    def measure_backends(self) -> None:
+        """Measure the backends if one is to be chosen and they were not measured yet; that takes up to a minute."""
+        if self._settings.generation_backend == AUTO_BACKEND and self._device.type == "cpu":
+            find_speeds(self._settings.cache_folder)
 
     def wanted_forms(self, request: GenerationRequest) -> list[Wanted]:
         """The compiled forms that a request's pictures use: those of all calls of one step, which is computed eagerly.

@@ -26,9 +26,12 @@ from safelight.runtime.machine import package_version
 
 ABANDONED_AFTER = 86_400
 """Seconds after which an unfinished form is deleted: nobody is making it any more."""
+REFUSED_FOR = 7 * 86_400
+"""Seconds for which it is remembered that a form could not be made; what was wrong may be mended by then."""
 LAYOUT = 1
 """Counted up when forms are made in another way: older ones are not found any more, and are pruned in time."""
 _FORM = "form.json"
+_REFUSALS = ".refused"
 _LIBRARIES = ("torch", "diffusers", "transformers")
 """The libraries whose code is traced; the engine's own comes in addition."""
 
@@ -46,6 +49,7 @@ class FormKey:
         signature: The method, and the structure of its arguments with the tensors' shapes (``NetworkCall.signature``).
         backend: The engine.
         package: The distribution whose version counts.
+        machine: The kind of processor or accelerator, for machine code; empty for files that any machine can use.
     """
 
     digest: str
@@ -54,6 +58,7 @@ class FormKey:
     signature: str
     backend: str
     package: str
+    machine: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -147,6 +152,7 @@ class CompileCache:
                 if (found := self.find(key)) is not None:
                     return found
                 self._make(key, make)
+                self._refusal_path(key).unlink(missing_ok=True)
         except OSError as error:
             raise BackendError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
         self.prune(keep=key.name)
@@ -154,6 +160,29 @@ class CompileCache:
         if found is None:
             raise BackendError(f"The compiled form in {self.folder / key.name} was deleted as it was made.")
         return found
+
+    def refuse(self, key: FormKey, about: str, reason: str) -> None:
+        """Remember that a form cannot be made: by all processes, for some days or until a library is another version.
+
+        Args:
+            key: The form.
+            about: What it was to compute, for messages.
+            reason: Why it cannot be made.
+        """
+        path = self._refusal_path(key)
+        with suppress(OSError):  # else it is tried again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"about": about, "reason": reason}), encoding="utf-8")
+
+    def refusal(self, key: FormKey) -> str:
+        """Why a form cannot be made; empty if that is not known."""
+        return _read_refusal(self._refusal_path(key)).get("reason", "")
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """What cannot be made, and why."""
+        found = map(_read_refusal, sorted((self.folder / _REFUSALS).glob("*.json")))
+        return {each["about"]: each["reason"] for each in found if each}
 
     def recent(self, digest: str, dtype: str) -> list[FormKey]:
         """The forms of a network, the most recently used first."""
@@ -181,6 +210,9 @@ class CompileCache:
             with suppress(OSError):
                 if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER:
                     shutil.rmtree(temporary, ignore_errors=True)
+        for refusal in (self.folder / _REFUSALS).glob("*.json"):
+            if not _read_refusal(refusal):
+                refusal.unlink(missing_ok=True)
         forms = []
         for folder in self._folders():
             try:
@@ -210,6 +242,9 @@ class CompileCache:
             for folder in self.folder.iterdir():
                 if folder.is_dir() and not folder.name.startswith("."):
                     yield folder
+
+    def _refusal_path(self, key: FormKey) -> Path:
+        return self.folder / _REFUSALS / f"{key.name}.json"
 
     def _make(self, key: FormKey, make: Callable[[Path], tuple[Any, dict[str, Any]]]) -> None:
         temporary = self.folder / f".{key.name}.{uuid4().hex}.tmp"
@@ -260,6 +295,17 @@ def _check_file(path: Path, written: dict[str, Any]) -> None:
         raise ValueError(f"{path.name} has {found.st_size} bytes instead of {written['size']}")
     if found.st_mtime_ns != written["mtime_ns"] and sha256_of(path) != written["sha256"]:
         raise ValueError(f"{path.name} was changed")
+
+
+def _read_refusal(path: Path) -> dict[str, str]:
+    """What was refused and why; empty if nothing was, or too long ago."""
+    try:
+        if time.time() - path.stat().st_mtime > REFUSED_FOR:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(found[name]) for name in ("about", "reason")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -63,11 +64,31 @@ class MappedPages:
 
 def release_file(path: Path) -> None:
     """Give back the pages of a file that is mapped, and that nobody will read again soon (Linux; else nothing)."""
+    for begin, end, _ in _mappings(path):
+        _give_back(begin, end)
+
+
+def release_appended(path: Path) -> None:
+    """As ``release_file``, for weights that are appended to a shared library: the mapping that begins last in the file.
+
+    The others are the library itself, whose written pages would be lost.
+    """
+    mappings = sorted(_mappings(path), key=lambda mapping: mapping[2])
+    if len(mappings) > 1:
+        _give_back(*mappings[-1][:2])
+
+
+def _mappings(path: Path) -> Iterator[tuple[int, int, int]]:
+    """The mappings of a file into this process: first and last address, and the offset in the file."""
     if not _MAPS.exists() or not hasattr(mmap, "MADV_DONTNEED"):
         return
-    libc = ctypes.CDLL(None, use_errno=True)
     for line in _MAPS.read_text(errors="replace").splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and fields[5] == str(path.resolve()):
             begin, end = (int(address, 16) for address in fields[0].split("-"))
-            libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+            yield begin, end, int(fields[2], 16)
+
+
+def _give_back(begin: int, end: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)

@@ -12,6 +12,7 @@ from safelight.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
     from safelight.generation.engine import Engine
+    from safelight.runtime.compilation.store import Wanted
 
 _POLL_INTERVAL = 0.2
 
@@ -62,6 +63,7 @@ def compile_ahead(
         BackendError: The engine's backend compiles none of the checkpoint's networks.
         SafelightError: The request or the checkpoint cannot be used.
     """
+    engine.measure_backends()
     wanted = engine.wanted_forms(request)
     if not wanted:
         raise BackendError("This backend compiles none of the checkpoint's networks here.")
@@ -78,7 +80,16 @@ def compile_ahead(
     return found
 
 
-def _compile(engine: Engine, wanted: Any) -> CompiledNetwork:
+def _compile(engine: Engine, wanted: Wanted) -> CompiledNetwork:
+    """Compile a form by the first plan that can."""
+    for each in wanted.plans():
+        found = _compile_plan(engine, each)
+        if not found.problem:
+            break
+    return found
+
+
+def _compile_plan(engine: Engine, wanted: Wanted) -> CompiledNetwork:
     try:
         engine.forms.make(wanted)
     except BackendError as error:

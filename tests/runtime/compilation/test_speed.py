@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from safelight.plugins import PLUGINS, Registry, hookimpl
+from safelight.runtime.backends import BACKENDS, Backend
 from safelight.runtime.compilation import speed
 from safelight.runtime.compilation.speed import Speeds, find_speeds, known_speeds, measure_speeds
 
 
-def test_all_backends_are_measured_in_the_precisions_that_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+class WithBackend:
+    """A plug-in with a backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @hookimpl
+    def register_backends(self, registry: Registry[Backend]) -> None:
+        registry.register(self.backend.name, self.backend)
+
+
+def test_backends_are_measured_in_the_precisions_that_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_ROUNDS", 1)
-    measured = measure_speeds()
+    missing = replace(BACKENDS["inductor"], name="missing", forms="safelight.no_such_module:Forms")
+    with PLUGINS.registered(WithBackend(missing), "missing"):
+        measured = measure_speeds([BACKENDS["openvino"], BACKENDS["tensorrt"], missing])
     assert measured.gflops.keys() == {"eager fp32", "eager bf16", "openvino fp32", "openvino bf16"}
+    assert measured.problems == {
+        "missing": "missing cannot be imported: No module named 'safelight.no_such_module'."
+    }
     assert all(value > 0 for value in measured.gflops.values())
     assert measured.gigabytes > 0
     assert measured.speedup("openvino", "fp32") == pytest.approx(
         measured.gflops["openvino fp32"] / measured.gflops["eager fp32"]
     )
+
+
+@pytest.mark.slow
+def test_all_backends_that_are_installed_are_measured() -> None:
+    names = {"eager", "openvino", "inductor", "onnxruntime"}
+    assert {name.partition(" ")[0] for name in measure_speeds().gflops} == names
 
 
 def test_it_is_measured_once_and_again_with_another_engine(

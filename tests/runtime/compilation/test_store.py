@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from safelight.errors import BackendError, MemoryBudgetError
+from safelight.runtime import compile_cache
 from safelight.runtime.backends import BackendPlan
-from safelight.runtime.compilation.store import MADE_AT_ONCE, FormStore, Wanted
+from safelight.runtime.compilation.store import MADE_AT_ONCE, Convert, FormStore, Wanted
 from safelight.runtime.compilation.values import NetworkCall
 from safelight.runtime.compile_cache import CompileCache
 from safelight.runtime.component import ComponentKey
@@ -37,9 +38,50 @@ def store(tmp_path: Path) -> FormStore:
     return FormStore(ModelPool(10**9), CompileCache(tmp_path, 10**9))
 
 
-def wanted(convert: Recorded, rows: int = 1) -> Wanted:
+FP32 = BackendPlan("openvino", "fp32", 1)
+
+
+def wanted(convert: Convert, rows: int = 1, fallbacks: tuple[BackendPlan, ...] = ()) -> Wanted:
     call = NetworkCall.of(nn.Linear(4, 4), "forward", (torch.zeros(rows, 4),), {})
-    return Wanted("unet", ComponentKey("0" * 64, "fp32"), call, BackendPlan("openvino", "fp32", 1), convert)
+    return Wanted("unet", ComponentKey("0" * 64, "fp32"), call, FP32, convert, fallbacks=fallbacks)
+
+
+OTHERS = (BackendPlan("onnxruntime", "fp32", 1), BackendPlan("inductor", "fp32", 1))
+
+
+def test_what_one_backend_refuses_the_next_is_asked_for(store: FormStore) -> None:
+    asked: list[str] = []
+
+    def convert(form: Wanted, _urgent: bool) -> None:
+        asked.append(form.plan.backend)
+        if form.plan.backend != "inductor":
+            raise BackendError(f"{form.plan.backend} cannot convert it")
+
+    for _ in range(2):
+        store.request(wanted(convert, fallbacks=OTHERS))
+        assert store.wait(30)
+    assert asked == ["openvino", "onnxruntime", "inductor"]
+    problems = [store.problem(each) for each in wanted(convert, fallbacks=OTHERS).plans()]
+    assert problems == ["openvino cannot convert it", "onnxruntime cannot convert it", ""]
+
+
+def test_a_refusal_on_disk_counts_in_a_new_process_until_it_is_old(
+    store: FormStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form, convert = wanted(Recorded()), Recorded()
+    store.cache.refuse(form.key, "Linear 1x4 (openvino fp32)", "complex numbers")
+    fresh = FormStore(ModelPool(10**9), CompileCache(tmp_path, 10**9))
+    assert fresh.problem(form) == "complex numbers"
+    assert fresh.problem(wanted(convert, 2)) == ""
+    fresh.request(wanted(convert))
+    assert fresh.wait(30)
+    assert convert.shapes == []
+    assert fresh.cache.refusals == {"Linear 1x4 (openvino fp32)": "complex numbers"}
+    monkeypatch.setattr(compile_cache, "REFUSED_FOR", -1)
+    assert fresh.problem(form) == ""
+    fresh.cache.prune()
+    monkeypatch.undo()
+    assert fresh.cache.refusals == {}
 
 
 def test_a_form_that_could_not_be_made_is_not_tried_again(store: FormStore) -> None:

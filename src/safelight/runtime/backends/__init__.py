@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from pkgutil import resolve_name
@@ -37,11 +38,13 @@ class BackendPlan:
         precision: One of the backend's, for example "fp32".
         threads: Threads for the network, at least 1. On OpenVINO each thread is a stream of its own: as many pictures
             are computed at once, and a picture's result does not depend on the others, to the last bit.
+        device: Where a form computes, in torch's syntax.
     """
 
     backend: str
     precision: str
     threads: int
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return f"{self.backend} {self.precision}"
@@ -57,13 +60,13 @@ class Backend:
 
     Args:
         name: Its name in settings.
-        precisions: The arithmetic it offers, as "fp32" or "bf16".
+        precisions: The arithmetic it offers, as "fp32" or "bf16". That of forms depends on the device.
         compile: Module and function, as in "package.module:function". The function takes an ``OnnxGraph`` or a torch
             module, a plan, and a cache folder or None. It is imported when a network is compiled, since engines take
             a quarter of a second. For a graph it returns a ``CompiledNetwork``; for a module, which is on its device
             in its precision and in evaluation mode, something with the same attributes and results, which takes its
             place in diffusers' pipelines (``runtime.proxy.NetworkProxy`` is a base for it). A backend that needs
-            example inputs compiles at the first call.
+            example inputs compiles at the first call. Empty for a backend that has nothing but forms.
         package: The distribution whose version decides whether a measurement still counts.
         graphs: Whether it compiles ONNX graphs.
         quantized_graphs: Whether it computes in integers what is between QuantizeLinear and DequantizeLinear in them;
@@ -76,7 +79,10 @@ class Backend:
             patch is computed by the eager network.
         forms: Module and class of its ``runtime.compilation.form.FormEngine``, as in "package.module:Class"; empty for
             an engine that compiles whole modules.
-        devices: The kinds of devices that its forms compute on, as torch names them.
+        devices: The kinds of devices that its forms compute on, as torch names them, with the precisions there.
+        native: Whether its forms are machine code, for processors or accelerators of one kind only.
+        programs: Programs that it may need. Which of them are installed decides, beside the version of the package,
+            whether a measurement still counts.
     """
 
     name: str
@@ -88,7 +94,18 @@ class Backend:
     components: tuple[str, ...] = ()
     patchable: bool = False
     forms: str = ""
-    devices: tuple[str, ...] = ()
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    native: bool = False
+    programs: tuple[str, ...] = ()
+
+    def form_precisions(self, device: str) -> tuple[str, ...]:
+        """The precisions of its forms on a device in torch's syntax; none if it has no forms there."""
+        return self.devices.get(device.partition(":")[0], ())
+
+    def runs_in(self, precision: str) -> bool:
+        """Whether it runs networks of checkpoints in a precision, on whatever device."""
+        offered = self.devices.values() if self.forms else [self.precisions]
+        return any(precision in each for each in offered)
 
     def computes(self, component: str) -> bool:
         """Whether it compiles the component of a checkpoint with this name."""
@@ -140,7 +157,7 @@ def checkpoint_backend(name: str, precision: str | None = None) -> Backend:
     if not backend.components:
         names = " and ".join(each.name for each in BACKENDS.values() if each.components)
         raise BackendError(f"{name} does not run checkpoints.", hint=f"Those that do: {names}.")
-    if precision is not None and precision not in backend.precisions:
+    if precision is not None and not backend.runs_in(precision):
         raise BackendError(f"{name} does not run checkpoints in {precision}.")
     return backend
 

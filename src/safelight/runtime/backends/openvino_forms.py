@@ -16,6 +16,7 @@ from torch import Tensor
 
 from safelight.errors import BackendError
 from safelight.runtime.backends import BackendPlan
+from safelight.runtime.compilation.form import last_line
 from safelight.runtime.compilation.real_rotary import real_rotary
 from safelight.runtime.compilation.values import CallModule
 from safelight.runtime.mapped_pages import release_file
@@ -53,6 +54,9 @@ class OpenVinoForm:
 
 class OpenVinoForms:
     """Converts a network's call to OpenVINO's own files, and loads them."""
+
+    def check(self) -> None:
+        """OpenVINO needs nothing beside its package. See ``FormEngine.check``."""
 
     def convert(self, call: CallModule, example: tuple[Tensor, ...], folder: Path) -> None:
         """Trace the call, and write graph and weights. See ``FormEngine.convert``.
@@ -107,7 +111,7 @@ def _trace(call: CallModule, example: tuple[Tensor, ...]) -> Any:
         try:
             return ov.convert_model(torch.export.export(call, example))
         except Exception:  # noqa: BLE001  the first error says more
-            raise BackendError(f"openvino cannot convert it: {_last_line(error)}") from error
+            raise BackendError(f"openvino cannot convert it: {last_line(error)}") from error
 
 
 def _with_float_interface(model: Any) -> Any:
@@ -134,8 +138,3 @@ def ov_size(shape: Sequence[int]) -> int:
     for length in shape:
         count *= length
     return count
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -17,6 +17,7 @@ from safelight.runtime.backends import BACKENDS, BackendPlan
 from safelight.runtime.compilation.values import CallModule, NetworkCall, Structure, flatten, unflatten
 from safelight.runtime.compile_cache import CompileCache, FormKey, StoredForm
 from safelight.runtime.component import ComponentKey
+from safelight.runtime.machine import inspect_machine
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}
 """Largest difference of a form's results from the eager network's, as a share of their norm: one that exceeds it
@@ -36,6 +37,13 @@ class CompiledForm(Protocol):
 
 class FormEngine(Protocol):
     """An engine that compiles networks with static shapes."""
+
+    def check(self) -> None:
+        """Refuse a machine that lacks what ``convert`` needs, beside the packages.
+
+        Raises:
+            BackendError: What is missing.
+        """
 
     def convert(self, call: CallModule, example: tuple[Tensor, ...], folder: Path) -> None:
         """Write what is needed to load the form to an empty folder.
@@ -65,15 +73,17 @@ def form_engine(backend: str) -> FormEngine:
     return engine
 
 
-def form_key(component: ComponentKey, call: NetworkCall, backend: str) -> FormKey:
+def form_key(component: ComponentKey, call: NetworkCall, plan: BackendPlan) -> FormKey:
     """What identifies a form of a component's call."""
+    backend = BACKENDS[plan.backend]
     return FormKey(
         component.digest,
         component.dtype,
         component.patches,
         call.signature,
-        backend,
-        BACKENDS[backend].package,
+        plan.backend,
+        backend.package,
+        _machine(plan.device) if backend.native else "",
     )
 
 
@@ -82,33 +92,37 @@ def make_form(
 ) -> StoredForm:
     """Convert a network's call, compare the result with the eager network's, and keep the form on disk.
 
+    That an engine refuses a call is kept as well.
+
     Args:
-        network: The eager network, on the CPU.
+        network: The eager network, on the plan's device, as the call's tensors are.
         component: What identifies it.
         call: A call, whose tensors are the example.
         plan: The engine and its precision.
         cache: Where it is kept.
 
     Raises:
-        BackendError: The engine cannot convert it, or computes something else.
+        BackendError: The machine lacks what the engine needs, or the engine cannot convert it, or computes something
+            else.
     """
-    engine = form_engine(plan.backend)
+    engine, key = form_engine(plan.backend), form_key(component, call, plan)
+    engine.check()
 
     def make(folder: Path) -> tuple[Structure, dict[str, Any]]:
         module = CallModule(network, call.method, call.structure).eval()
         with torch.no_grad():
             result, expected = flatten(module.call(call.tensors))
-            engine.convert(module, call.tensors, folder)
             try:
-                form = engine.load(folder, plan)
-                computed = form.run(call.tensors)
-            except (RuntimeError, OSError, ValueError) as error:
-                raise BackendError(f"{plan} cannot run it: {_first_line(error)}") from error
-            _compare(computed, expected, plan)
-            seconds = _alternate(lambda: module.call(call.tensors), lambda: form.run(call.tensors))
+                form = _convert(engine, module, call.tensors, expected, folder, plan)
+            except BackendError as error:
+                cache.refuse(key, f"{type(network).__name__} {call.place} ({plan})", error.message)
+                raise
+            seconds = _alternate(
+                lambda: module.call(call.tensors), lambda: form.run(call.tensors), device=plan.device
+            )
         return result, {"plan": str(plan), "eager_seconds": seconds[0], "form_seconds": seconds[1]}
 
-    return cache.write(form_key(component, call, plan.backend), make)
+    return cache.write(key, make)
 
 
 @dataclass(frozen=True)
@@ -136,13 +150,46 @@ class FormNetwork:
         return unflatten(self.result, iter(self.form.run(call.tensors)))
 
 
-def _alternate(*runs: Callable[[], object]) -> list[float]:
+def _convert(
+    engine: FormEngine,
+    module: CallModule,
+    example: tuple[Tensor, ...],
+    expected: Sequence[Tensor],
+    folder: Path,
+    plan: BackendPlan,
+) -> CompiledForm:
+    """The form of a call, whose result is the expected one.
+
+    Raises:
+        BackendError: The engine cannot convert it, or computes something else.
+    """
+    engine.convert(module, example, folder)
+    try:
+        form = engine.load(folder, plan)
+        computed = form.run(example)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise BackendError(f"{plan} cannot run it: {_first_line(error)}") from error
+    _compare(computed, expected, plan)
+    return form
+
+
+def _machine(device: str) -> str:
+    """What machine code for a device depends on."""
+    if device == "cpu":
+        machine = inspect_machine()
+        return " ".join((machine.system, machine.processor, *machine.vector_units))
+    return str(torch.get_device_module(device).get_device_name(device))
+
+
+def _alternate(*runs: Callable[[], object], device: str) -> list[float]:
     """The least seconds of each run, in alternating rounds: one for slow ones, three for others."""
     seconds = [float("inf")] * len(runs)
     for _ in range(3):
         for index, run in enumerate(runs):
             started = time.perf_counter()
             run()
+            if device != "cpu":
+                torch.accelerator.synchronize(device)
             seconds[index] = min(seconds[index], time.perf_counter() - started)
         if max(seconds) > 1:
             break
@@ -169,6 +216,12 @@ def _compare(computed: Sequence[Tensor], expected: Sequence[Tensor], plan: Backe
                 f"{plan} differs from the eager network by {error:.1%} of the result, "
                 f"and {TOLERANCE[plan.precision]:.1%} are allowed."
             )
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an error's message, where engines say what was wrong; the error's name if there is none."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _first_line(error: Exception) -> str:

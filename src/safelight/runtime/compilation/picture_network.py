@@ -33,14 +33,14 @@ class Choice:
         required: Whether the user named the backend, so that it is an error if it cannot be used.
         wait: Whether to wait until the form is made, instead of computing eagerly meanwhile.
         least_speedup: How many times as fast as the eager network a form has to be.
-        reason: Why, for messages.
+        fallbacks: What is used, the first one first, where the plan cannot be.
     """
 
     plan: BackendPlan
     required: bool = False
     wait: bool = False
     least_speedup: float = 0.0
-    reason: str = ""
+    fallbacks: tuple[BackendPlan, ...] = ()
 
 
 Choose = Callable[[str, Component, NetworkCall], Choice]
@@ -158,28 +158,39 @@ class PictureNetwork(NetworkProxy):
             self._forms.convert,
             choice.least_speedup,
             self._component.nbytes,
+            choice.fallbacks,
         )
         if self._forms.collect is not None:
             self._forms.collect(wanted)
             self._note_eager(place)
             return self._eager(call.method)
-        store = self._forms.store
-        loaded = store.lease(wanted, self._forms.until) if self._may_run else None
-        if loaded is None and self._may_run and choice.wait:
-            with self._forms.waiting():
-                store.make(wanted)
-            loaded = store.lease(wanted, self._forms.until)
-        if loaded is not None:
-            self.ran.setdefault(place, choice.plan)
-            return self._form_component(wanted, loaded)
-        if (problem := store.problem(wanted)) and choice.required:
-            raise BackendError(
-                f"{choice.plan.backend} cannot run the {self._name}: {problem}",
-                hint=f"Set generation_backend to auto or {EAGER}.",
-            )
-        self._forms.until.callback(store.request, wanted)  # it is made after this picture
+        for each in wanted.plans():
+            if (loaded := self._lease(each, wait=choice.wait)) is not None:
+                self.ran.setdefault(place, each.plan)
+                return self._form_component(each, loaded)
+            problem = self._forms.store.problem(each)
+            if problem and choice.required:
+                raise BackendError(
+                    f"{each.plan.backend} cannot run the {self._name}: {problem}",
+                    hint=f"Set generation_backend to auto or {EAGER}.",
+                )
+            if not problem:
+                self._forms.until.callback(self._forms.store.request, each)  # it is made after this picture
+                break
         self._note_eager(place)
         return self._eager(call.method)
+
+    def _lease(self, wanted: Wanted, *, wait: bool) -> LoadedForm | None:
+        """A form for this picture; None if there is none."""
+        if not self._may_run:
+            return None
+        store, until = self._forms.store, self._forms.until
+        loaded = store.lease(wanted, until)
+        if loaded is None and wait:
+            with self._forms.waiting():
+                store.make(wanted)
+            loaded = store.lease(wanted, until)
+        return loaded
 
     def _form_component(self, wanted: Wanted, loaded: LoadedForm) -> Component:
         network = FormNetwork(self.network, wanted.call.method, loaded.form, loaded.result)

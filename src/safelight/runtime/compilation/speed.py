@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import BackendError, OutputError
-from safelight.runtime.backends import BACKENDS, EAGER, BackendPlan
+from safelight.runtime.backends import BACKENDS, EAGER, Backend, BackendPlan
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.form import form_engine
 from safelight.runtime.compilation.values import CallModule, NetworkCall
@@ -44,11 +45,13 @@ class Speeds:
         gflops: Arithmetic by backend and precision, as {"openvino fp32": 420.0}, in 10⁹ operations a second.
         gigabytes: Bytes copied in memory, in 10⁹ a second.
         threads: The threads that computed.
+        problems: Why a backend could not be measured, by its name.
     """
 
     gflops: Mapping[str, float]
     gigabytes: float
     threads: int
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     def speedup(self, backend: str, precision: str, over: str = "") -> float:
         """How many times as fast as the eager network a backend computes; 0 if it could not.
@@ -71,7 +74,7 @@ def known_speeds(cache: Path) -> Speeds | None:
 
 
 def find_speeds(cache: Path) -> Speeds:
-    """What was measured before, or is measured now, which takes seconds."""
+    """What was measured before, or is measured now, which takes up to a minute where a C++ compiler is at work."""
     if (known := known_speeds(cache)) is not None:
         return known
     measured = measure_speeds()
@@ -83,22 +86,29 @@ def find_speeds(cache: Path) -> Speeds:
     return measured
 
 
-def measure_speeds() -> Speeds:
-    """Measure all backends that compute on processors, in alternating rounds; the best round counts."""
+def measure_speeds(backends: Sequence[Backend] = ()) -> Speeds:
+    """Measure backends that compute on processors, in alternating rounds; the best round counts.
+
+    Args:
+        backends: Which, beside eager; all of them if none is given.
+    """
     threads = torch.get_num_threads()
     runs: dict[str, Callable[[], object]] = {}
+    problems: dict[str, str] = {}
     sample = _Sample().eval().requires_grad_(False)
     with torch.no_grad(), TemporaryDirectory() as folder:
         for precision in _PRECISIONS:
             network = _Sample().eval().requires_grad_(False).to(DTYPES[precision])
             tensors = tuple(tensor.to(DTYPES[precision]) for tensor in sample.example())
             runs[f"{EAGER} {precision}"] = partial(network, *tensors)
-        for backend in BACKENDS.values():
+        for backend in backends or BACKENDS.values():
             if backend.forms and "cpu" in backend.devices:
-                for precision in set(_PRECISIONS).intersection(backend.precisions):
+                for precision in set(_PRECISIONS).intersection(backend.form_precisions("cpu")):
                     plan = BackendPlan(backend.name, precision, threads)
-                    with suppress(BackendError, RuntimeError):  # not installed, or not here
+                    try:
                         runs[str(plan)] = _form_run(sample, plan, Path(folder) / str(plan))
+                    except (BackendError, RuntimeError) as error:  # not installed, or not here
+                        problems[backend.name] = str(error).splitlines()[0]
         seconds = dict.fromkeys(runs, float("inf"))
         for _ in range(_ROUNDS):
             for name, run in runs.items():
@@ -106,7 +116,7 @@ def measure_speeds() -> Speeds:
                 run()
                 seconds[name] = min(seconds[name], time.perf_counter() - started)
     gflops = {name: round(sample.operations / best / 1e9, 1) for name, best in seconds.items()}
-    return Speeds(gflops, round(_copied_bytes_per_second() / 1e9, 1), threads)
+    return Speeds(gflops, round(_copied_bytes_per_second() / 1e9, 1), threads, problems)
 
 
 class _Sample(nn.Module):
@@ -136,6 +146,7 @@ def _form_run(sample: _Sample, plan: BackendPlan, folder: Path) -> Callable[[], 
     call = NetworkCall.of(sample, "forward", sample.example(), {})
     folder.mkdir()
     engine = form_engine(plan.backend)
+    engine.check()
     engine.convert(CallModule(sample, call.method, call.structure).eval(), call.tensors, folder)
     form = engine.load(folder, plan)
     return lambda: form.run(call.tensors)
@@ -154,7 +165,9 @@ def _copied_bytes_per_second() -> float:
 
 def _path(cache: Path) -> Path:
     machine = inspect_machine()
-    packages = {backend.package: package_version(backend.package) for backend in BACKENDS.values()}
-    facts = [machine.processor, machine.vector_units, torch.get_num_threads(), packages]
+    backends = BACKENDS.values()
+    packages = {backend.package: package_version(backend.package) for backend in backends}
+    programs = [name for backend in backends for name in backend.programs if shutil.which(name)]
+    facts = [machine.processor, machine.vector_units, torch.get_num_threads(), packages, programs]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache / "probe" / f"generation-{name}.json"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.logs import get_logger
@@ -42,6 +42,7 @@ class Wanted:
         convert: Converts it.
         least_speedup: How many times as fast as the eager network it has to be.
         nbytes: Bytes of the eager network's weights.
+        fallbacks: What is tried, one after the other, if this plan cannot be used.
     """
 
     name: str
@@ -51,11 +52,18 @@ class Wanted:
     convert: Convert
     least_speedup: float = 0.0
     nbytes: int = 0
+    fallbacks: tuple[BackendPlan, ...] = ()
+
+    def plans(self) -> Iterator[Wanted]:
+        """The form by this plan, and by each that is tried after it."""
+        yield self
+        for index, plan in enumerate(self.fallbacks):
+            yield replace(self, plan=plan, fallbacks=self.fallbacks[index + 1 :])
 
     @property
     def key(self) -> FormKey:
         """What identifies its files."""
-        return form_key(self.component, self.call, self.plan.backend)
+        return form_key(self.component, self.call, self.plan)
 
     @property
     def pool_key(self) -> ComponentKey:
@@ -134,12 +142,14 @@ class FormStore:
     def request(self, wanted: Wanted) -> None:
         """Make a form in the background, unless it is being made or could not be made.
 
+        If it cannot be made, or is too slow, those by its fallbacks are tried.
         After some forms of a network others are only made if they are asked for again: where each prompt has its own
         shape, most of them never are.
         """
+        is_known = bool(self.problem(wanted))
         with self._lock:
             key = wanted.pool_key
-            if key in self._pending or key in self._problems or self._is_stopped:
+            if is_known or key in self._pending or self._is_stopped:
                 return
             self._requests[key] += 1
             forms = self._shapes[wanted.component]
@@ -153,7 +163,7 @@ class FormStore:
                 self._thread.start()
 
     def make(self, wanted: Wanted) -> None:
-        """Make a form now, and wait for it.
+        """Make a form now, and wait for it. Its fallbacks are not tried.
 
         Raises:
             BackendError: It cannot be made; the error names the component.
@@ -164,25 +174,33 @@ class FormStore:
             raise BackendError(f"{wanted.plan.backend} cannot run the {wanted.name}: {error}") from error
 
     def problem(self, wanted: Wanted) -> str:
-        """Why a form could not be made or loaded; empty if that is not known."""
+        """Why a form could not be made or loaded, in this process or before; empty if that is not known."""
         with self._lock:
-            return self._problems.get(wanted.pool_key, "")
+            found = self._problems.get(wanted.pool_key, "")
+        return found or ("" if self._pool.has_any([wanted.pool_key]) else self.cache.refusal(wanted.key))
 
     def wait(self, timeout: float) -> bool:
         """Wait until nothing is being made; returns whether that is so."""
         with self._lock:
             return self._lock.wait_for(lambda: not self._pending, timeout)
 
-    def preload(self, component: ComponentKey, plan: BackendPlan, count: int = 2) -> None:
-        """Load the most recently used forms of a component from the disk, as far as there is room."""
+    def preload(self, component: ComponentKey, plans: Sequence[BackendPlan], count: int = 2) -> None:
+        """Load the most recently used forms of a component from the disk, as far as there is room.
+
+        Args:
+            component: The component.
+            plans: What may run it, each on a backend of its own.
+            count: How many forms.
+        """
+        by_backend = {plan.backend: plan for plan in plans}
         forms = [
             key
             for key in self.cache.recent(component.digest, component.dtype)
-            if key.backend == plan.backend and key.patches == component.patches
+            if key.backend in by_backend and key.patches == component.patches
         ]
         for key in forms[:count]:
             stored = self.cache.find(key)
-            source = None if stored is None else self._stored_source(key, plan, stored)
+            source = None if stored is None else self._stored_source(key, by_backend[key.backend], stored)
             if source is not None:
                 try:
                     self._pool.load(source, wait=False)
@@ -249,7 +267,7 @@ class FormStore:
         self._note_problem(wanted, f"it is {speedup:.2f} times as fast as the eager network")
 
     def _note_problem(self, wanted: Wanted, problem: str) -> None:
-        _log.warning("%s stays eager: %s", wanted, problem)
+        _log.warning("%s is not used: %s", wanted, problem)
         with self._lock:
             self._problems[wanted.pool_key] = problem
 
@@ -262,7 +280,11 @@ class FormStore:
                     return
                 wanted = self._queue.popleft()
             try:
-                self._make_and_load(wanted)
+                for each in wanted.plans():
+                    if not self.problem(each):
+                        self._make_and_load(each)
+                    if not self.problem(each):
+                        break
             finally:
                 with self._lock:
                     self._pending.pop(wanted.pool_key, None)
@@ -288,6 +310,6 @@ class FormStore:
 
 def _pool_key(key: FormKey, plan: BackendPlan) -> ComponentKey:
     """What identifies a form in memory: its precision and its threads count too."""
-    facts = f"{plan.precision} {plan.threads} {key.signature}"
+    facts = f"{plan.precision} {plan.threads} {plan.device} {key.signature}"
     form = hashlib.sha256(facts.encode()).hexdigest()[:16]
     return ComponentKey(key.digest, key.dtype, plan.backend, key.patches, form)
