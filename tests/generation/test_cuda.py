@@ -308,7 +308,7 @@ def test_a_published_model_runs_at_its_real_size(
     family = FAMILIES[name]
     folder = write_real_size(name, tiny(name), tmp_path / name)
     side = family.side
-    white = {} if TEXT in family.modes else {"init_image": INIT_IMAGE.resize((side, side))}
+    white = {} if TEXT in family.modes else {"init_image": INIT_IMAGE.resize((side, side)), "strength": 1.0}
     wanted = request(folder, steps=1, width=side, height=side, **white)
     with fake_cuda(total=card * GB) as cuda, without_weights():
         engine = gpu_engine(generation_precision="auto")
