@@ -2,10 +2,10 @@
 
 ``call`` measures one call of the denoiser by each of the ``--backends`` in turn, and the seconds that making its form
 took; ``pictures`` alternates between the backends' engines in one process and prints medians and their ratios to
-the first one; ``batch`` does so with eight threads; ``first`` starts processes and measures their first picture and the
-next ones, with an empty cache of forms, with a filled one, and eagerly; ``memory`` prints the memory of a process of
-its own after two pictures. --size, --steps and --precision are those of the pictures; --home keeps the forms, so that a
-second run only measures.
+the first one; ``batch`` does so with eight threads, and says when the first picture is finished; ``first`` starts
+processes and measures their first picture and the next ones, with an empty cache of forms, with a filled one, and
+eagerly; ``memory`` prints the memory of a process of its own after two pictures. --size, --steps and --precision are
+those of the pictures; --home keeps the forms, so that a second run only measures.
 """
 
 from __future__ import annotations
@@ -124,13 +124,16 @@ def compare_batches(home: Path, options: argparse.Namespace, threads: int = 8) -
     """As many pictures as threads at a time."""
     engines = warm_engines(home, options)
     seconds: dict[str, list[float]] = {backend: [] for backend in options.backends}
+    firsts: dict[str, list[float]] = {backend: [] for backend in options.backends}
     with ThreadPoolExecutor(threads) as pool:
         for seed in range(options.rounds):
             for backend in options.backends if seed % 2 else reversed(options.backends):
-                started = time.perf_counter()
-                list(pool.map(partial(generate, engines[backend], options), range(threads)))
-                seconds[backend].append((time.perf_counter() - started) / threads)
+                found = list(pool.map(partial(generate, engines[backend], options), range(threads)))
+                ends = [each for each, _ in found]
+                seconds[backend].append(max(ends) / threads)
+                firsts[backend].append(min(ends))
     print_ratio(seconds, f"s a picture, {threads} threads")
+    print_ratio(firsts, "s until the first picture is finished")
 
 
 def print_ratio(seconds: dict[str, list[float]], unit: str) -> None:

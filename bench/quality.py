@@ -1,11 +1,12 @@
 """What quality levels and each of their parts cost in pictures, and what they save in seconds.
 
-    python bench/quality.py starter [--steps N] [--captions N] [NAME ...]
+    python bench/quality.py starter [--steps N] [--captions N] [--backend NAME] [NAME ...]
     python bench/quality.py sd1 [--steps N] [--side N] [--captions N] [NAME ...]     random weights of SD 1.5's size
 
 A row has the seconds as a share of the level exact's (the median of pictures, each variant in turn, so that what else
 the machine does concerns all), PSNR against exact (mean and least), and for the starter the judge's scores of one
-picture for each caption. With random weights a PSNR says nothing about pictures and is left out.
+picture for each caption. --backend is eager, or one whose forms are compiled before; exact is eager either way. With
+random weights a PSNR says nothing about pictures and is left out.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "balanced": {"quality": "balanced"},
     "fast": {"quality": "fast"},
     "bf16": {"precision": "bf16"},
+    "bf16-denoiser": {"precision": "bf16", "text_encoder_precision": "fp32", "vae_precision": "fp32"},
+    "fast-bf16": {"quality": "fast", "precision": "bf16"},
     "deep-2": {"step_cache": "deep", "step_cache_interval": 2},
     "deep-3": {"step_cache": "deep", "step_cache_interval": 3},
     "deep-4": {"step_cache": "deep", "step_cache_interval": 4},
@@ -43,27 +46,40 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "merging-0.25": {"token_merging": 0.25},
     "merging-0.5": {"token_merging": 0.5},
 }
-"""Fields of a request; precision is the setting generation_precision."""
+"""Fields of a request; those that end with precision are settings."""
 
 
 def measure(
-    checkpoint: str, home: Path, prompts: list[str], fields: dict[str, Any], names: list[str]
+    checkpoint: str, home: Path, prompts: list[str], fields: dict[str, Any], names: list[str], backend: str
 ) -> None:
     """Generate a picture of each prompt with each variant and print the table."""
     judge = StarterJudge() if checkpoint == "starter" else None
-    usual = Settings(home=home, device="cpu")
-    engines = {"": Engine(usual)}
+    engines: dict[str, Engine] = {}
+    compiled: set[str] = set()
     seconds, pictures = defaultdict(list), defaultdict(list)
     for seed, prompt in enumerate([prompts[0], *prompts]):  # the first one loads
         for name in names if seed % 2 else names[::-1]:
             variant = dict(VARIANTS[name])
-            precision = variant.pop("precision", "")
-            if precision not in engines:
-                engines[precision] = Engine(usual.model_copy(update={"generation_precision": precision}))
+            precisions = {key: variant.pop(key) for key in list(variant) if key.endswith("precision")}
+            settings = Settings(
+                home=home,
+                device="cpu",
+                generation_backend="eager" if name == "exact" else backend,
+                generation_precision=precisions.pop("precision", "fp32"),
+                **precisions,
+            )
+            key = settings.model_dump_json()
+            if key not in engines:
+                engines[key] = Engine(settings)
+            engine = engines[key]
             request = GenerationRequest.parse(
                 prompt=prompt, seed=seed, checkpoint=checkpoint, **fields, **variant
             )
-            (artifact,) = engines[precision].generate(request, unbatched=True)
+            if settings.generation_backend != "eager" and name not in compiled:
+                for wanted in engine.wanted_forms(request):
+                    engine.forms.make(wanted)
+                compiled.add(name)
+            (artifact,) = engine.generate(request, unbatched=True)
             if seed:
                 seconds[name].append(artifact.seconds)
                 pictures[name].append(np.asarray(artifact.image))
@@ -89,17 +105,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--captions", type=int, default=32)
+    parser.add_argument("--backend", default="eager")
     given = parser.parse_intermixed_args()
     names = ["exact", *(name for name in given.names or VARIANTS if name != "exact")]
     fields: dict[str, Any] = {"steps": given.steps, "guidance_scale": 4.0}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if given.what == "starter":
-            measure("starter", home, StarterJudge().captions[: given.captions], fields, names)
+            measure("starter", home, StarterJudge().captions[: given.captions], fields, names, given.backend)
         else:
             checkpoint = write_random(home / "random")
             size = {"width": given.side, "height": given.side}
-            measure(str(checkpoint), home, ["a red apple"] * min(3, given.captions), fields | size, names)
+            prompts = ["a red apple"] * min(3, given.captions)
+            measure(str(checkpoint), home, prompts, fields | size, names, given.backend)
 
 
 if __name__ == "__main__":

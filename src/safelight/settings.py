@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Arithmetic of the denoiser, and of the components that compute right in it; "
-        "auto: fp32 on CPUs, the family's elsewhere.",
+        "auto: fp32 on CPUs, or bf16 where it is faster there and the quality is not exact; the family's elsewhere.",
     )
     text_encoder_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",

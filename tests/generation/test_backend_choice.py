@@ -13,7 +13,9 @@ from safelight.generation import compiling
 from safelight.generation.backend_choice import (
     LEAST_SPEEDUP,
     BackendPolicy,
+    bf16_pays,
     explain_choice,
+    explain_precision,
     rank_plans,
 )
 from safelight.generation.compiling import is_worthwhile
@@ -148,3 +150,51 @@ def test_a_form_is_not_compiled_where_the_backend_is_not_faster(
 )
 def test_the_choice_is_explained(backend: str, device: str, speeds: Speeds | None, said: str) -> None:
     assert said in explain_choice(backend, "fp32", torch.device(device), speeds)
+
+
+def speeds_of(eager_fp32: float, openvino_fp32: float, eager_bf16: float, openvino_bf16: float) -> Speeds:
+    measured = {"eager fp32": eager_fp32, "openvino fp32": openvino_fp32}
+    return Speeds(measured | {"eager bf16": eager_bf16, "openvino bf16": openvino_bf16}, 20.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("backend", "speeds", "pays"),
+    [
+        ("auto", speeds_of(169, 404, 457, 722), True),  # two cores of a Zen 5
+        ("auto", speeds_of(200, 400, 430, 440), False),  # hardly faster than the best choice in fp32
+        ("eager", speeds_of(200, 400, 430, 440), True),
+        ("openvino", speeds_of(200, 400, 430, 440), False),
+        ("auto", speeds_of(200, 220, 110, 900), False),  # what is not compiled would be slower
+        ("auto", speeds_of(200, 220, 110, 100), False),
+        ("auto", Speeds({"eager fp32": 200.0, "openvino fp32": 420.0}, 20.0, 2), False),
+        ("auto", None, False),
+    ],
+)
+def test_bf16_pays_where_it_is_decisively_faster_than_the_best_choice_in_fp32(
+    backend: str, speeds: Speeds | None, pays: bool
+) -> None:
+    assert bf16_pays(backend, "unet", CPU, speeds) is pays
+    assert not bf16_pays(backend, "unet", torch.device("meta"), speeds)
+
+
+@pytest.mark.parametrize(
+    ("precision", "backend", "device", "speeds", "said"),
+    [
+        ("bf16", "auto", "cpu", None, "bf16, as the setting generation_precision says"),
+        ("auto", "auto", "meta", None, "each family's precisions"),
+        ("auto", "auto", "cpu", None, "fp32, since nothing was measured yet (it is measured after the first"),
+        ("auto", "eager", "cpu", None, "fp32, since nothing was measured yet (only auto measures)"),
+        ("auto", "auto", "cpu", speeds_of(169, 404, 457, 722), "since it computes 1.8 times as fast as fp32"),
+        (
+            "auto",
+            "auto",
+            "cpu",
+            speeds_of(200, 400, 110, 100),
+            "fp32, since bf16 computes 0.28 times as fast",
+        ),
+    ],
+)
+def test_the_precision_is_explained(
+    precision: str, backend: str, device: str, speeds: Speeds | None, said: str
+) -> None:
+    assert said in explain_precision(precision, backend, torch.device(device), speeds)

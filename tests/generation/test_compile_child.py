@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +44,15 @@ def test_a_network_that_was_replaced_meanwhile_is_refused(settings: Settings, wa
     body["key"]["digest"] = "1" * 64
     with pytest.raises(CheckpointInvalidError, match=r"vae of .* was replaced on the disk"):
         compile_form(body)
+
+
+def test_the_network_is_compiled_with_its_patches(settings: Settings, tiny: Callable[[str], Path]) -> None:
+    engine = Engine(settings)
+    request = GenerationRequest(
+        prompt="red", checkpoint=str(tiny("sd1")), width=64, height=64, quality="fast"
+    )
+    wanted = next(each for each in engine.wanted_forms(request) if each.key.patches == ("deep-features:use",))
+    convert = wanted.convert
+    assert isinstance(convert, ChildCompiler)
+    compile_form(json.loads(json.dumps(convert._body(wanted))))
+    assert compile_cache(settings).find(wanted.key) is not None

@@ -217,6 +217,33 @@ def test_what_patches_the_network_is_computed_eagerly_and_the_record_says_so(
     assert same_pixels(again, picture)
 
 
+@pytest.mark.parametrize(
+    ("fields", "patches"),
+    [
+        ({"quality": "fast", "steps": 6}, {"deep-features:return", "deep-features:use"}),
+        ({"token_merging": 0.5}, {"token-merging:0.5"}),
+    ],
+)
+def test_patches_without_a_state_are_compiled_with_the_network(
+    compiled: Engine, request_of: RequestOf, fields: dict[str, Any], patches: set[str]
+) -> None:
+    request = request_of(**fields)
+    wanted = [each for each in compiled.wanted_forms(request) if each.name == "unet"]
+    assert {identity for each in wanted for identity in each.key.patches} == patches
+    eager = generate(compiled, request)
+    assert eager.record.machine.backend == "eager"
+    assert compiled.forms.wait(PATIENCE)
+    assert compiled.forms.problems == {}
+    picture = generate(compiled, request)
+    assert (picture.record.machine.backend, picture.record.machine.other_backends) == ("openvino", {})
+    assert patches <= {identity for key in compiled._pool.keys for identity in key.patches}
+    assert psnr(eager, picture) >= 50
+    for each in (eager, picture):
+        again = generate(compiled, request, recorded=each.record.machine, unbatched=True)
+        assert same_pixels(again, each)
+        assert again.record == each.record
+
+
 def test_a_network_that_cannot_be_compiled_is_an_error_that_names_it(
     engine_of: EngineOf, request_of: RequestOf, compiler: InProcess, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ def _check_classifier(settings: Settings) -> Check:
 def _check_generation(settings: Settings) -> Iterator[Check]:
     """The device and the precision that generation uses here, and the backends with the reasons for them."""
     from safelight.errors import SafelightError
-    from safelight.generation.backend_choice import explain_choice
+    from safelight.generation.backend_choice import bf16_pays, explain_choice, explain_precision
     from safelight.generation.compiling import compile_cache
     from safelight.runtime.compilation.speed import known_speeds
     from safelight.runtime.devices import find_device
@@ -156,15 +156,19 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         yield _broken_check("drawing", error)
         return
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
-    precision = "each family's precisions" if machine.precision == "auto" else machine.precision
-    device = find_device(machine.device).torch_device
-    runs = explain_choice(machine.backend, machine.precision, device, known_speeds(settings.cache_folder))
+    device, speeds = find_device(machine.device).torch_device, known_speeds(settings.cache_folder)
+    is_open = settings.generation_precision == "auto"
+    used = "bf16" if is_open and bf16_pays(machine.backend, "unet", device, speeds) else machine.precision
+    precision = "each family's precisions" if used == "auto" else used
+    runs = explain_choice(machine.backend, used, device, speeds)
+    why = explain_precision(settings.generation_precision, machine.backend, device, speeds)
     cache = compile_cache(settings)
     forms = (
         f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
     )
     detail = "; ".join([f"on {machine.device} in {precision}, {threads}", *engine.device_notes])
     yield Check("drawing", "warning" if engine.device_notes else "ok", detail)
+    yield Check("precision", "ok", why)
     yield Check("backend", "ok", f"{runs}; {forms}")
     for network, reason in cache.refusals.items():
         yield Check("backend", "warning", f"{network} cannot be compiled: {reason}")

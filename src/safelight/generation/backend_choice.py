@@ -109,6 +109,57 @@ def rank_plans(
     return [_plan(name, precision, device) for name in offered or [EAGER]]
 
 
+def bf16_pays(backend: str, component: str, device: torch.device, speeds: Speeds | None) -> bool:
+    """Whether bf16 is decisively faster than fp32, each on the backend that computes a component in it.
+
+    PyTorch must not be slower in bf16 either: it computes what is not compiled.
+
+    Args:
+        backend: The setting generation_backend.
+        component: The component's name.
+        device: The device that generates.
+        speeds: What was measured on this machine, None if nothing was yet.
+    """
+    if device.type != "cpu" or speeds is None or speeds.speedup(EAGER, "bf16", over="fp32") < 1:
+        return False
+    return _bf16_speedup(backend, component, device, speeds) >= WORTHWHILE
+
+
+def explain_precision(precision: str, backend: str, device: torch.device, speeds: Speeds | None) -> str:
+    """In which precision denoisers and autoencoders compute at the levels balanced and fast, and why.
+
+    Args:
+        precision: The setting generation_precision.
+        backend: The setting generation_backend.
+        device: The device that generates.
+        speeds: What was measured on this machine, None if nothing was yet.
+    """
+    if precision != AUTO:
+        return f"{precision}, as the setting generation_precision says"
+    if device.type != "cpu":
+        return "each family's precisions"
+    if speeds is None:
+        measured = "it is measured after the first picture" if backend == AUTO else "only auto measures"
+        return f"fp32, since nothing was measured yet ({measured})"
+    ratio = _bf16_speedup(backend, AUTOMATIC[0], device, speeds)
+    if bf16_pays(backend, AUTOMATIC[0], device, speeds):
+        return f"bf16 where the family allows it, since it computes {ratio:.1f} times as fast as fp32"
+    eager = speeds.speedup(EAGER, "bf16", over="fp32")
+    return f"fp32, since bf16 computes {ratio:.2f} times as fast ({eager:.2f} times by PyTorch)"
+
+
+def _bf16_speedup(backend: str, component: str, device: torch.device, speeds: Speeds) -> float:
+    """How many times as fast as the best choice in fp32 the best one in bf16 computes; 0 if that is not known."""
+
+    def gflops(precision: str) -> float:
+        ranked = rank_plans(component, precision, device, speeds)
+        plan = ranked[0] if backend == AUTO else _plan(backend, precision, device)
+        return speeds.gflops.get(f"{plan.backend} {precision}", 0.0)
+
+    exact = gflops("fp32")
+    return gflops("bf16") / exact if exact else 0.0
+
+
 def explain_choice(backend: str, precision: str, device: torch.device, speeds: Speeds | None) -> str:
     """What computes denoisers and autoencoders, and why, as the end of a sentence."""
     if backend != AUTO:

@@ -86,6 +86,8 @@ class ChildCompiler:
     def _body(self, wanted: Wanted) -> dict[str, Any]:
         from safetensors.torch import save
 
+        from safelight.runtime.patching import describe_patch
+
         tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(wanted.call.tensors)}
         return {
             "settings": self._settings.model_dump(mode="json"),
@@ -95,6 +97,7 @@ class ChildCompiler:
             "key": asdict(wanted.component),
             "method": wanted.call.method,
             "structure": wanted.call.structure,
+            "patches": [describe_patch(patch) for patch in wanted.call.patches],
             "tensors": base64.b64encode(save(tensors)).decode(),
             "plan": asdict(wanted.plan),
             "least_speedup": wanted.least_speedup,
@@ -116,6 +119,7 @@ def compile_form(body: Mapping[str, Any]) -> None:
     from safelight.runtime.backends import BackendPlan
     from safelight.runtime.compilation.values import NetworkCall
     from safelight.runtime.component import ComponentKey
+    from safelight.runtime.patching import make_patch
 
     settings = Settings.model_validate(body["settings"])
     plan = BackendPlan(**body["plan"])
@@ -124,7 +128,10 @@ def compile_form(body: Mapping[str, Any]) -> None:
         return  # it was measured only now, and the next picture asks for the form of another backend
     tensors = load(base64.b64decode(body["tensors"]))
     call = NetworkCall(
-        body["method"], body["structure"], tuple(tensors[str(index)] for index in range(len(tensors)))
+        body["method"],
+        body["structure"],
+        tuple(tensors[str(index)] for index in range(len(tensors))),
+        tuple(map(make_patch, body["patches"])),
     )
     key, named = body["key"], dict(body["parts"])
     compile_call(

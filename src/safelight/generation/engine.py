@@ -28,7 +28,7 @@ from safelight.errors import (
 )
 from safelight.generation.artifact import Artifact
 from safelight.generation.autoencoder import decodes_with_mask
-from safelight.generation.backend_choice import BackendPolicy, check_device
+from safelight.generation.backend_choice import BackendPolicy, bf16_pays, check_device
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiling import compile_cache
@@ -44,7 +44,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
-from safelight.generation.quality import quality_settings, with_quality
+from safelight.generation.quality import MIN_CACHED_STEPS, Patching, Quality, quality_settings, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
@@ -69,7 +69,7 @@ from safelight.runtime.backends import AUTO as AUTO_BACKEND
 from safelight.runtime.backends import BACKENDS, EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
-from safelight.runtime.compilation.speed import find_speeds, known_speeds
+from safelight.runtime.compilation.speed import Speeds, find_speeds, known_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.devices import device_of, fallback_notes, resolve_devices, settle_device
@@ -142,6 +142,7 @@ class Engine:
         self._release_threads = thread_team_releaser()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
         self._forms = FormStore(self._pool, compile_cache(settings))
+        self._speeds: Speeds | None = None
 
     @property
     def memory_budget(self) -> int:
@@ -184,8 +185,10 @@ class Engine:
         Raises:
             ModelError: There is none with this name, or it cannot be used.
         """
-        parts = self._describe(self.checkpoint(name))
-        if not self._placer.can_be_resident(parts, self._devices_in(self._settings)):
+        checkpoint = self.checkpoint(name)
+        usual = self._settings_at(self._settings.generation_quality, checkpoint.family)
+        parts = self._describe(checkpoint, usual)
+        if not self._placer.can_be_resident(parts, self._devices_in(usual)):
             return  # its networks are in memory one after the other
         forms = threading.Thread(target=self._preload_forms, args=(parts,))
         forms.start()  # engines compile without Python's lock, while weights are read
@@ -323,7 +326,9 @@ class Engine:
             find_speeds(self._settings.cache_folder)
 
     def wanted_forms(self, request: GenerationRequest) -> list[Wanted]:
-        """The compiled forms that a request's pictures use: those of all calls of one step, which is computed eagerly.
+        """The compiled forms that a request's pictures use: those of the calls of one step, which is computed eagerly.
+
+        With a step cache these are several steps.
 
         Raises:
             SafelightError: As in ``generate``.
@@ -333,9 +338,16 @@ class Engine:
         def collect(wanted: Wanted) -> None:
             found.setdefault(wanted.pool_key, wanted)
 
-        one_step = request.model_copy(update={"steps": 1, "count": 1})
         policy = replace(self._policy(), collect=collect)
-        self._start(one_step, Watcher(), unbatched=True, policy=policy).generate(0)
+
+        def start(steps: int) -> Run:
+            short = request.model_copy(update={"steps": steps, "count": 1})
+            return self._start(short, Watcher(), unbatched=True, policy=policy)
+
+        run = start(1)
+        if run.plan.step_cache is not None:
+            run = start(MIN_CACHED_STEPS)
+        run.generate(0)
         return list(found.values())
 
     def start(
@@ -358,8 +370,8 @@ class Engine:
     ) -> Run:
         watcher = self._release_lock_around(watcher)
         request = with_quality(request, self._settings)
-        settings = quality_settings(self._settings, request.quality, self._device.type, policy.recorded)
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
+        settings = self._settings_at(request.quality, checkpoint.family, policy.recorded)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
         upscaler = self._upscaler(request)
@@ -411,7 +423,7 @@ class Engine:
                     loaded.scheduler_config,
                     native_side=loaded.default_side,
                     canvas=canvas,
-                    patchable=self._can_patch(loaded.family),
+                    patching=self._patching(loaded.family),
                 )
         except MemoryExhaustedError:  # all at once were too many; the run steps down where it has to
             return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
@@ -538,10 +550,7 @@ class Engine:
                 self._release_threads()
 
     def _policy(self, recorded: Machine | None = None) -> BackendPolicy:
-        cache = self._settings.cache_folder
-        return BackendPolicy(
-            self._settings.generation_backend, self._device, recorded, lambda: known_speeds(cache)
-        )
+        return BackendPolicy(self._settings.generation_backend, self._device, recorded, self._known_speeds)
 
     def _with_forms(
         self, loaded: LoadedCheckpoint, policy: BackendPolicy, until: ExitStack
@@ -700,21 +709,19 @@ class Engine:
             scheduler,
             native_side=checkpoint.default_side(),
             canvas=canvas,
-            patchable=self._can_patch(checkpoint.family),
+            patching=self._patching(checkpoint.family),
         )
         check_compatible(plan.sampler_choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
         return plan
 
-    def _can_patch(self, family: Family) -> bool:
-        """Whether modifiers can change the denoisers of a family, and what computes these then still does."""
-        backend = BACKENDS[self._backend]
+    def _patching(self, family: Family) -> Patching:
+        """With which patches the denoisers of a family are computed by what computes them without."""
         if self._policy().considers(family.denoiser):
-            return (
-                False  # a compiled form does not have the change: calls would go to the slower eager network
-            )
-        return backend.patchable or not backend.computes(family.denoiser)
+            return "pure"  # with others, calls go to the slower eager network
+        backend = BACKENDS[self._backend]
+        return "any" if backend.patchable or not backend.computes(family.denoiser) else "none"
 
     def _check_prompts(self, plan: Plan) -> None:
         """Expand the prompts of all pictures: only the last one may choose a wildcard whose file is missing."""
@@ -787,6 +794,19 @@ class Engine:
                     del self._parts[each]
             return self._parts.setdefault(described, parts)
 
+    def _settings_at(
+        self, quality: Quality | None, family: Family, recorded: Machine | None = None
+    ) -> Settings:
+        """The settings of a run at a quality level; its precisions depend on what was measured on this machine."""
+        backend, device = self._settings.generation_backend, self._device
+        pays = bf16_pays(backend, family.denoiser, device, self._known_speeds())
+        return quality_settings(self._settings, quality, family, device.type, recorded, bf16_pays=pays)
+
+    def _known_speeds(self) -> Speeds | None:
+        if self._speeds is None:
+            self._speeds = known_speeds(self._settings.cache_folder)
+        return self._speeds
+
     def _precisions(self, family: Family) -> ComponentPrecisions:
         """The precision of each component of a family's checkpoints.
 
@@ -817,19 +837,23 @@ class Engine:
         family = parts.checkpoint.family
         dtypes = {name: source.key.dtype for name, source in parts.sources.items()}
         encoders = {dtype for name, dtype in dtypes.items() if name.startswith("text_encoder")}
-        usual, devices = self._precisions(family), self._devices_in(self._settings)
+        levels: tuple[Quality, ...] = ("exact", "balanced")
+        found = [self._settings_at(level, family) for level in levels]
         with self._parts_lock:
             if self._pool.has_any(parts.keys) and all(each is not parts for each in self._parts.values()):
-                is_usual = (
-                    dtypes[family.denoiser] == usual.denoiser
-                    and encoders <= {usual.text_encoders}
-                    and dtypes.get("vae", usual.vae) in (usual.vae, usual.fp16_vae)
-                    and all(
-                        source.key.device == devices.elsewhere(name) for name, source in parts.sources.items()
+                for settings in found:
+                    precisions, devices = self._precisions_in(settings, family), self._devices_in(settings)
+                    is_described = (
+                        dtypes[family.denoiser] == precisions.denoiser
+                        and encoders <= {precisions.text_encoders}
+                        and dtypes.get("vae", precisions.vae) in (precisions.vae, precisions.fp16_vae)
+                        and all(
+                            source.key.device == devices.elsewhere(name)
+                            for name, source in parts.sources.items()
+                        )
                     )
-                )
-                if is_usual:
-                    self._parts.setdefault(_Described(parts.checkpoint, usual, devices), parts)
+                    if is_described:
+                        self._parts.setdefault(_Described(parts.checkpoint, precisions, devices), parts)
 
     def _descriptions(self) -> list[CheckpointParts]:
         with self._parts_lock:

@@ -25,7 +25,7 @@ from safelight.generation.prompts.unsupported import (
     find_unsupported,
     remove_unsupported,
 )
-from safelight.generation.quality import StepCache, resolve_step_cache, step_cache_notes
+from safelight.generation.quality import Patching, StepCache, resolve_step_cache, step_cache_notes
 from safelight.generation.request import (
     DEFAULT_STRENGTH,
     MAX_PROMPT_LENGTH,
@@ -155,7 +155,7 @@ def make_plan(
     *,
     native_side: int,
     canvas: tuple[int, int] | None = None,
-    patchable: bool = True,
+    patching: Patching = "any",
 ) -> Plan:
     """Choose every open value of a request, and check all values.
 
@@ -165,7 +165,7 @@ def make_plan(
         scheduler: The checkpoint's own scheduler configuration.
         native_side: Width and height on which the checkpoint was trained, in pixels.
         canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
-        patchable: Whether the denoiser's backend lets modifiers change the network.
+        patching: Which patches of the denoiser its backend computes.
 
     Raises:
         RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint does not support
@@ -178,7 +178,7 @@ def make_plan(
         error.field = "mask" if request.mask is not None else "init_image"
         raise
     _check_guidance(request, family)
-    step_cache = _resolve_shortcuts(request, family, patchable)
+    step_cache = _resolve_shortcuts(request, family, patching)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
     sampler_choice = _resolve_sampler_choice(request.sampler, request.schedule, family, process)
@@ -346,7 +346,7 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
         )
 
 
-def _resolve_shortcuts(request: GenerationRequest, family: Family, patchable: bool) -> StepCache | None:
+def _resolve_shortcuts(request: GenerationRequest, family: Family, patching: Patching) -> StepCache | None:
     """The step cache, if the family's denoiser supports what is asked for."""
     if request.token_merging > 0 and family.denoiser != "unet":
         raise UnsupportedError(
@@ -354,7 +354,7 @@ def _resolve_shortcuts(request: GenerationRequest, family: Family, patchable: bo
             hint="Leave token_merging at 0.",
             field="token_merging",
         )
-    return resolve_step_cache(request, family, patchable=patchable)
+    return resolve_step_cache(request, family, patching)
 
 
 def _special_guidance(request: GenerationRequest) -> list[str]:

@@ -1,7 +1,8 @@
 """Quality levels: what a picture may give up for speed, and which step cache that means for a family.
 
-*exact* gives up nothing: fp32 in every network. *balanced* permits faster arithmetic, where the settings and the
-machine have it. *fast* also permits a step cache. What was used is in the picture's record.
+*exact* gives up nothing: fp32 in every network. *balanced* permits faster arithmetic, where the settings have it or
+it was measured to be faster on this machine. *fast* also permits a step cache. What was used is in the picture's
+record.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Quality = Literal["exact", "balanced", "fast"]
 StepCacheKind = Literal["none", "deep", "extrapolate", "first-block", "magcache", "taylorseer"]
+Patching = Literal["any", "pure", "none"]
+"""Which patches of a denoiser its backend computes: any; those that can be compiled with it; or none."""
 
 DEFAULT_QUALITY: Quality = "balanced"
 """What a record without a level was generated in."""
@@ -66,29 +69,31 @@ class StepCache:
     threshold: float | None = None
 
 
-def step_caches(family: Family, *, patchable: bool = True) -> tuple[StepCacheKind, ...]:
-    """The step caches that work with a family's denoiser.
+def step_caches(family: Family, patching: Patching = "any") -> tuple[StepCacheKind, ...]:
+    """The step caches that work with a family's denoiser, as its backend computes it.
 
     Args:
         family: The family.
-        patchable: Whether modifiers can change the network; a backend that compiled it may not let them.
+        patching: Which patches the backend computes. Those of the cache deep are pure; diffusers' caches for
+            transformers keep a state in the network.
     """
-    if not patchable:
-        return _OTHER_CACHES
-    if family.denoiser == "unet":
+    if family.denoiser == "unet" and patching != "none":
         return _UNET_CACHES
+    if family.denoiser == "unet" or patching != "any":
+        return _OTHER_CACHES
     return _TRANSFORMER_CACHES.get(family.key, _OTHER_CACHES)
 
 
 def resolve_step_cache(
-    request: GenerationRequest, family: Family, *, patchable: bool = True
+    request: GenerationRequest, family: Family, patching: Patching = "any"
 ) -> StepCache | None:
     """The step cache of a request: the one it names, else that of its level; None for none.
 
     Args:
         request: The request.
         family: The checkpoint's family.
-        patchable: As in ``step_caches``; a cache that the request names is then refused when the network is called.
+        patching: As in ``step_caches``, for the choice of the level. Where calls with the patches of a cache that the
+            request names cannot be computed, the modifier is refused.
 
     Raises:
         UnsupportedError: It names one that the family's denoiser does not have or that its level does not permit, or a
@@ -107,7 +112,7 @@ def resolve_step_cache(
             )
     known, kind = step_caches(family), request.step_cache
     if kind is None and request.quality == "fast":
-        usable = step_caches(family, patchable=patchable)
+        usable = step_caches(family, patching)
         kind = next(each for each in _FAST if each in usable)
     if kind is None or kind == "none":
         return None
@@ -157,21 +162,34 @@ def with_quality(request: GenerationRequest, settings: Settings) -> GenerationRe
 
 
 def quality_settings(
-    settings: Settings, quality: Quality | None, device: str = "", recorded: Machine | None = None
+    settings: Settings,
+    quality: Quality | None,
+    family: Family,
+    device: str = "",
+    recorded: Machine | None = None,
+    *,
+    bf16_pays: bool = False,
 ) -> Settings:
     """The settings of a run, with the precisions that its level permits.
 
     Args:
         settings: Those of the program; they are returned themselves where they need no change.
         quality: The level.
+        family: The checkpoint's family.
         device: The kind of device that generates: cpu, cuda …
         recorded: What a picture's record says that it ran on. To reproduce it on such a device, its precisions and
             its other devices, where this machine has them, take the place of those in the settings.
+        bf16_pays: Whether a processor computes decisively faster in bf16. Denoiser and autoencoder then do, as far as
+            the family allows it, unless the level is exact or the settings have a precision.
     """
     if recorded is not None and recorded.device.partition(":")[0] == device:
         update: dict[str, object] = recorded_precisions(recorded) | recorded_devices(recorded)
     elif quality == "exact":
         update = dict.fromkeys(_PRECISIONS, "fp32")
+    elif bf16_pays and settings.generation_precision == "auto" and "bf16" in family.precision.denoiser:
+        update = {"generation_precision": "bf16"}
+        if settings.text_encoder_precision == "auto":
+            update["text_encoder_precision"] = "fp32"  # they take little time, and their results are kept
     else:
         return settings
     if quality == "exact":

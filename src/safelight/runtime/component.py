@@ -28,6 +28,15 @@ class Patch(Protocol):
         """Change the network within the block; called by one thread at a time, with nothing else being computed."""
 
 
+class PurePatch:
+    """Base of patches, dataclasses, that can be compiled together with a network.
+
+    What the patched network computes depends on the patch's fields and on the call, and on nothing else: such a patch
+    has no state, and reads no values of tensors. Another process makes it from its class and its fields, which are
+    plain data. It may let the network take more arguments, by name.
+    """
+
+
 @dataclass(frozen=True)
 class ComponentKey:
     """What identifies a network: in the pool, in batches, in caches of its results, and in records.

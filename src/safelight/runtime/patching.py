@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 from safelight.errors import BackendError
-from safelight.runtime.component import Component, Patch
+from safelight.runtime.component import Component, Patch, PurePatch
 from safelight.runtime.memory_plan.phases import in_memory
 
 
@@ -29,6 +31,27 @@ def patched(network: Any, patches: Iterable[Patch]) -> Iterator[None]:
         for patch in patches:
             stack.enter_context(patch.apply(in_memory(network)))
         yield
+
+
+def describe_patch(patch: Any) -> dict[str, Any]:
+    """A ``PurePatch`` as plain data, for another process."""
+    kind = type(patch)
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "fields": asdict(patch)}
+
+
+def make_patch(description: Mapping[str, Any]) -> Any:
+    """The patch of a description.
+
+    Raises:
+        BackendError: It describes none.
+    """
+    try:
+        kind = resolve_name(description["class"])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BackendError(f"There is no patch {description['class']}: {error}.") from error
+    if not isinstance(kind, type) or not issubclass(kind, PurePatch):
+        raise BackendError(f"{description['class']} is no patch that can be compiled.")
+    return kind(**description["fields"])
 
 
 def check_patchable(component: Component) -> None:

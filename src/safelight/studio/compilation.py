@@ -50,7 +50,8 @@ def compile_ahead(
 ) -> list[CompiledNetwork]:
     """Compile the networks of a request's checkpoint for its size.
 
-    One step of a picture is generated, which tells the shapes of all calls; then the form of each is compiled.
+    The machine is measured, if it was not yet. One step of a picture is generated, which tells the shapes of all calls;
+    then the form of each is compiled.
 
     Args:
         engine: An engine whose backend compiles forms.

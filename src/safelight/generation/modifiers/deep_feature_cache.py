@@ -15,6 +15,7 @@ from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
 from safelight.generation.modifiers.modifier import Modifier, Predict
 from safelight.generation.modifiers.registry import Layer, ModifierFactory, PassContext
 from safelight.plugins import Registry, hookimpl
+from safelight.runtime.component import PurePatch
 
 FEATURES = "deep_features"
 """The argument that a patched U-Net takes in place of computing its deep layers."""
@@ -22,7 +23,7 @@ _BLOCKS = frozenset({"DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossA
 
 
 @dataclass(frozen=True)
-class ReturnFeatures:
+class ReturnFeatures(PurePatch):
     """A patch: the U-Net also returns the features that enter its last layer.
 
     It has no state, so calls of several pictures with it are computed as one.
@@ -53,7 +54,7 @@ class ReturnFeatures:
 
 
 @dataclass(frozen=True)
-class UseFeatures:
+class UseFeatures(PurePatch):
     """A patch: the U-Net takes these features as an argument, and computes nothing but its first and last layers."""
 
     identity: str = "deep-features:use"

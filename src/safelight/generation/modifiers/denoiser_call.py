@@ -87,13 +87,14 @@ class DenoiserCall:
         Args:
             conditionings: One for each row.
         """
+        dtype = self.latents.dtype  # text encoders may compute in another precision
         changed: dict[str, object] = {
-            "encoder_hidden_states": torch.cat([part.embeddings for part in conditionings])
+            "encoder_hidden_states": torch.cat([part.embeddings for part in conditionings]).to(dtype)
         }
         added = self.arguments.get("added_cond_kwargs")
         pooled = [part.pooled for part in conditionings if part.pooled is not None]
         if isinstance(added, dict) and "text_embeds" in added and pooled:
-            changed["added_cond_kwargs"] = added | {"text_embeds": torch.cat(pooled)}
+            changed["added_cond_kwargs"] = added | {"text_embeds": torch.cat(pooled).to(dtype)}
         return self.add(**changed)
 
 

@@ -15,13 +15,14 @@ from safelight.errors import UnsupportedError
 from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.modifiers.registry import Layer, ModifierFactory, PassContext
 from safelight.plugins import Registry, hookimpl
+from safelight.runtime.component import PurePatch
 
 MAX_MERGED = 0.75
 """The largest fraction of tokens that can be merged: of each square of two by two, one stays."""
 
 
 @dataclass(frozen=True)
-class MergedTokens:
+class MergedTokens(PurePatch):
     """A patch: the self-attention layers at a U-Net's largest size work on merged tokens.
 
     It has no state, and merges the tokens of each row by themselves, so calls of several pictures are computed as one.

@@ -18,6 +18,7 @@ from safelight.runtime.compilation.values import CallModule, NetworkCall, Struct
 from safelight.runtime.compile_cache import CompileCache, FormKey, StoredForm
 from safelight.runtime.component import ComponentKey
 from safelight.runtime.machine import inspect_machine
+from safelight.runtime.patching import patched
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}
 """Largest difference of a form's results from the eager network's, as a share of their norm: one that exceeds it
@@ -79,7 +80,7 @@ def form_key(component: ComponentKey, call: NetworkCall, plan: BackendPlan) -> F
     return FormKey(
         component.digest,
         component.dtype,
-        component.patches,
+        (*component.patches, *call.patch_identities),
         call.signature,
         plan.backend,
         backend.package,
@@ -110,7 +111,7 @@ def make_form(
 
     def make(folder: Path) -> tuple[Structure, dict[str, Any]]:
         module = CallModule(network, call.method, call.structure).eval()
-        with torch.no_grad():
+        with torch.no_grad(), patched(network, call.patches):
             result, expected = flatten(module.call(call.tensors))
             try:
                 form = _convert(engine, module, call.tensors, expected, folder, plan)

@@ -20,7 +20,7 @@ from safelight.runtime.calls import Call
 from safelight.runtime.compilation.form import FormNetwork
 from safelight.runtime.compilation.store import Convert, FormStore, LoadedForm, Wanted
 from safelight.runtime.compilation.values import NetworkCall, UnsupportedValueError
-from safelight.runtime.component import Component
+from safelight.runtime.component import Component, Patch, PurePatch
 from safelight.runtime.proxy import NetworkProxy
 
 
@@ -96,10 +96,11 @@ class PictureNetwork(NetworkProxy):
 
     def dispatch(self, call: Call) -> Call:
         """A call of this network as a call of the component that computes it."""
-        if call.patches:
+        if not all(isinstance(patch, PurePatch) for patch in call.patches):
             self._note_eager(_shape_of(call))
             return replace(call, component=self._eager("forward"))
-        return replace(call, component=self._component_for("forward", call.args, call.kwargs))
+        component = self._component_for("forward", call.args, call.kwargs, call.patches)
+        return replace(call, component=component, patches=call.patches if component.patchable else ())
 
     def in_memory(self) -> nn.Module:
         """The eager network with its weights, for what looks into it or changes it."""
@@ -128,11 +129,18 @@ class PictureNetwork(NetworkProxy):
         return self._component_for(method, args, kwargs).network(*args, **kwargs)
 
     def _component_for(
-        self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object]
+        self,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        patches: tuple[Patch, ...] = (),
     ) -> Component:
-        """What computes a call: the same for all calls of a shape within the picture."""
+        """What computes a call: the same for all calls of a shape, with the same patches, within the picture.
+
+        The patches are compiled into a form, which is not patchable itself.
+        """
         try:
-            call = NetworkCall.of(self.network, method, args, kwargs)
+            call = NetworkCall.of(self.network, method, args, kwargs, patches)
         except UnsupportedValueError:
             self._note_eager(method)
             return self._eager(method)
@@ -169,7 +177,7 @@ class PictureNetwork(NetworkProxy):
                 self.ran.setdefault(place, each.plan)
                 return self._form_component(each, loaded)
             problem = self._forms.store.problem(each)
-            if problem and choice.required:
+            if problem and choice.required and not call.patches:
                 raise BackendError(
                     f"{each.plan.backend} cannot run the {self._name}: {problem}",
                     hint=f"Set generation_backend to auto or {EAGER}.",

@@ -193,11 +193,8 @@ class FormStore:
             count: How many forms.
         """
         by_backend = {plan.backend: plan for plan in plans}
-        forms = [
-            key
-            for key in self.cache.recent(component.digest, component.dtype)
-            if key.backend in by_backend and key.patches == component.patches
-        ]
+        recent = self.cache.recent(component.digest, component.dtype)
+        forms = [key for key in recent if key.backend in by_backend]
         for key in forms[:count]:
             stored = self.cache.find(key)
             source = None if stored is None else self._stored_source(key, by_backend[key.backend], stored)

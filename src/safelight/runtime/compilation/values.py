@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.utils import ModelOutput
 
+from safelight.runtime.component import Patch
+
 Structure = Any
 """JSON: scalars as they are; one-entry objects for tensors ({"tensor": [dtype, shape]}), lists and the like."""
 
@@ -42,17 +44,24 @@ class NetworkCall:
         method: forward, encode or decode.
         structure: The structure of its arguments by name.
         tensors: The tensors among them, in order.
+        patches: The patches of the network that are in effect; each is a ``PurePatch``.
     """
 
     method: str
     structure: Structure
     tensors: tuple[Tensor, ...]
+    patches: tuple[Patch, ...] = ()
 
     @classmethod
     def of(
-        cls, network: nn.Module, method: str, args: tuple[object, ...], kwargs: Mapping[str, object]
+        cls,
+        network: nn.Module,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        patches: tuple[Patch, ...] = (),
     ) -> NetworkCall:
-        """The plain form of a call.
+        """The plain form of a call; patches may let the network take more arguments, by name.
 
         Arguments with their default values are left out, and timesteps are floats, as networks convert them anyway:
         so calls that give the same result have the same structure.
@@ -64,18 +73,27 @@ class NetworkCall:
         if isinstance(network, _WITHOUT_NOISE):
             arguments.pop("generator", None)
         structure, tensors = flatten(arguments)
-        return cls(method, structure, tuple(tensors))
+        return cls(method, structure, tuple(tensors), patches)
 
     @property
     def signature(self) -> str:
         """Equal for calls that the same form can compute."""
-        return json.dumps([self.method, self.structure], sort_keys=True)
+        return json.dumps([self.method, self.structure, *self.patch_identities], sort_keys=True)
 
     @property
     def place(self) -> str:
-        """The method, where it is not forward, and the shapes of its first tensors, as "2x4x64x64 2x77x768"."""
+        """The method, where it is not forward, the shapes of its first tensors, and the patches.
+
+        As "2x4x64x64 2x77x768", or "decode 1x4x64x64".
+        """
         shapes = ["x".join(map(str, tensor.shape)) for tensor in self.tensors if tensor.ndim > 1]
-        return " ".join([*([] if self.method == "forward" else [self.method]), *shapes[:3]])
+        method = [] if self.method == "forward" else [self.method]
+        return " ".join([*method, *shapes[:3], *self.patch_identities])
+
+    @property
+    def patch_identities(self) -> tuple[str, ...]:
+        """The identities of the patches, in order."""
+        return tuple(patch.identity for patch in self.patches)
 
 
 class CallModule(nn.Module):
@@ -97,7 +115,9 @@ class CallModule(nn.Module):
 
     def call(self, tensors: tuple[Tensor, ...]) -> Any:
         """The method's result."""
-        return getattr(self.network, self.method)(**unflatten(self.structure, iter(tensors)))
+        # The network itself, where it can be called: patches may have put hooks on it.
+        method = self.network if self.method == "forward" else getattr(self.network, self.method)
+        return method(**unflatten(self.structure, iter(tensors)))
 
 
 def flatten(value: Any) -> tuple[Structure, list[Tensor]]:
@@ -168,8 +188,10 @@ def _named_arguments(
     method: Any, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> dict[str, object]:
     signature = inspect.signature(method)
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values())
+    known = {name: value for name, value in kwargs.items() if takes_all or name in signature.parameters}
     found: dict[str, object] = {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
+    for name, value in signature.bind(*args, **known).arguments.items():
         parameter = signature.parameters[name]
         if parameter.kind is parameter.VAR_POSITIONAL:
             raise UnsupportedValueError("arguments without names")
@@ -177,6 +199,7 @@ def _named_arguments(
             found |= value
         elif isinstance(value, Tensor) or value is not parameter.default:
             found[name] = value
+    found |= {name: value for name, value in kwargs.items() if name not in known}  # a patch takes them
     timestep = found.get(_TIMESTEP)
     if isinstance(timestep, Tensor) and not timestep.is_floating_point():
         found[_TIMESTEP] = timestep.float()
