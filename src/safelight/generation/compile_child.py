@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
+from safelight.runtime.devices import device_of
 from safelight.runtime.devices.memory import host_memory
 from safelight.settings import Settings
 
@@ -56,7 +57,10 @@ class ChildCompiler:
             MemoryBudgetError: The memory that is free now is too small.
             SafelightError: The checkpoint was replaced, the engine cannot convert the network, or the child failed.
         """
-        needed, free = int(COPIES * wanted.nbytes) + LIBRARY_BYTES, host_memory().free
+        import torch
+
+        on_device = device_of(torch.device(wanted.plan.device)).memory().free
+        needed, free = int(COPIES * wanted.nbytes) + LIBRARY_BYTES, min(host_memory().free, on_device)
         if needed > free:
             raise MemoryBudgetError(
                 f"Compiling the {wanted.name} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."

@@ -16,6 +16,7 @@ from diffusers import ControlNetModel
 from spandrel.architectures.ESRGAN import ESRGAN
 from tests.runtime.compilation.layouts import CALLS, Arguments, network, random, sd_unet
 from torch import Tensor, nn
+from torch._inductor import config as inductor_config
 
 from safelight.errors import BackendError
 from safelight.runtime.backends import BACKENDS, BackendPlan
@@ -111,19 +112,19 @@ def test_machine_code_is_kept_for_processors_of_its_kind(monkeypatch: pytest.Mon
     _, call = small_call()
     plans = [BackendPlan(name, "fp32", 1) for name in ("inductor", "openvino")]
     before = [form_key(KEY, call, plan).name for plan in plans]
-    other = SimpleNamespace(system="Linux", processor="another", vector_units=())
+    other = SimpleNamespace(processor="another", vector_units=())
     monkeypatch.setattr("safelight.runtime.compilation.form.inspect_machine", lambda: other)
     after = [form_key(KEY, call, plan).name for plan in plans]
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 def test_without_a_compiler_the_error_names_it_and_it_is_tried_again(
-    store: CompileCache, monkeypatch: pytest.MonkeyPatch
+    store: CompileCache,
 ) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     module, call = small_call()
     plan = BackendPlan("inductor", "fp32", 1)
-    with pytest.raises(BackendError, match=r"inductor needs a C\+\+ compiler") as caught:
+    without = inductor_config.patch({"cpp.cxx": ("no-such-compiler",)})
+    with without, pytest.raises(BackendError, match=r"inductor needs a C\+\+ compiler") as caught:
         make_form(module, KEY, call, plan, store)
     assert "g++" in caught.value.hint
     assert store.refusals == {}

@@ -17,6 +17,7 @@ from safelight.runtime.backends import BACKENDS, BackendPlan
 from safelight.runtime.compilation.values import CallModule, NetworkCall, Structure, flatten, unflatten
 from safelight.runtime.compile_cache import CompileCache, FormKey, StoredForm
 from safelight.runtime.component import ComponentKey
+from safelight.runtime.devices import device_of
 from safelight.runtime.machine import inspect_machine
 from safelight.runtime.patching import patched
 
@@ -178,8 +179,8 @@ def _machine(device: str) -> str:
     """What machine code for a device depends on."""
     if device == "cpu":
         machine = inspect_machine()
-        return " ".join((machine.system, machine.processor, *machine.vector_units))
-    return str(torch.get_device_module(device).get_device_name(device))
+        return " ".join((machine.processor, *machine.vector_units))
+    return device_of(torch.device(device)).title
 
 
 def _alternate(*runs: Callable[[], object], device: str) -> list[float]:
@@ -189,8 +190,7 @@ def _alternate(*runs: Callable[[], object], device: str) -> list[float]:
         for index, run in enumerate(runs):
             started = time.perf_counter()
             run()
-            if device != "cpu":
-                torch.accelerator.synchronize(device)
+            device_of(torch.device(device)).synchronize()
             seconds[index] = min(seconds[index], time.perf_counter() - started)
         if max(seconds) > 1:
             break
