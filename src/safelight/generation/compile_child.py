@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
+from safelight.runtime.backends import BACKENDS
 from safelight.runtime.devices import device_of
 from safelight.runtime.devices.memory import host_memory
 from safelight.settings import Settings
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 LOW_PRIORITY = 10
 """The niceness of a child that nobody waits for: it takes a tenth of a core's time where a picture needs all of it."""
-COPIES = 2.5
-"""The child has the weights twice: in the eager network, and packed for the engine."""
 LIBRARY_BYTES = 2**30
 
 
@@ -60,7 +59,10 @@ class ChildCompiler:
         import torch
 
         on_device = device_of(torch.device(wanted.plan.device)).memory().free
-        needed, free = int(COPIES * wanted.nbytes) + LIBRARY_BYTES, min(host_memory().free, on_device)
+        needed, free = (
+            int(BACKENDS[wanted.plan.backend].copies * wanted.nbytes) + LIBRARY_BYTES,
+            min(host_memory().free, on_device),
+        )
         if needed > free:
             raise MemoryBudgetError(
                 f"Compiling the {wanted.name} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."

@@ -81,6 +81,7 @@ class Backend:
             an engine that compiles whole modules.
         devices: The kinds of devices that its forms compute on, as torch names them, with the precisions there.
         native: Whether its forms are machine code, for processors or accelerators of one kind only.
+        copies: How many times a process that makes a form has the network's weights in memory.
         programs: Programs that it may need. Which of them are installed decides, beside the version of the package,
             whether a measurement still counts.
     """
@@ -96,6 +97,7 @@ class Backend:
     forms: str = ""
     devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     native: bool = False
+    copies: float = 2.5
     programs: tuple[str, ...] = ()
 
     def form_precisions(self, device: str) -> tuple[str, ...]:

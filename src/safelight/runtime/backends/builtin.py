@@ -65,6 +65,7 @@ def register_backends(registry: Registry[Backend]) -> None:
             "xpu": ("fp32", "bf16", "fp16"),
         },
         native=True,
+        copies=3.5,  # eager, packed, and as bytes that are written
         programs=("c++", "g++", "clang++", "cl"),
     )
     registry.register("inductor", inductor)
