@@ -37,12 +37,12 @@ pipeline(
 
 def write_checkpoint(folder: Path, *, half: bool) -> Path:
     """Write a checkpoint of Stable Diffusion 1.5's size, in a process of its own, and read it once."""
-    code = "import sys, pathlib, random_checkpoint as r; r.write_random(pathlib.Path(sys.argv[1]), half=bool(sys.argv[2]))"
+    call = f"write_random(pathlib.Path({str(folder)!r}), half={half})"
+    code = f"import pathlib; from random_checkpoint import write_random; {call}"
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     }
-    command = [sys.executable, "-c", code, str(folder), "half" if half else ""]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
     return folder
 
 
