@@ -11,8 +11,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from safelight.models.checkpoints.discovery import STARTER_PATH
 
 
-def write_random(folder: Path) -> Path:
-    """Write a checkpoint of Stable Diffusion 1.5's size with random weights, and the starter's tokenizer."""
+def write_random(folder: Path, *, half: bool = False) -> Path:
+    """Write a checkpoint of Stable Diffusion 1.5's size with random weights, and the starter's tokenizer.
+
+    Args:
+        folder: Where.
+        half: Whether the weights are stored in fp16 instead of fp32.
+    """
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         cross_attention_dim=768,
@@ -42,5 +47,7 @@ def write_random(folder: Path) -> Path:
         safety_checker=None,
         feature_extractor=None,
     )
+    if half:
+        pipeline.to(torch.float16)
     pipeline.save_pretrained(folder)
     return folder

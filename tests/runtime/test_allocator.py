@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-from safelight.runtime.allocator import collection_paused, large_blocks_apart, trim
+from safelight.runtime.allocator import (
+    collection_paused,
+    keep_freed_memory,
+    large_blocks_apart,
+    trim,
+    trim_excess,
+)
 
 PROGRAM = """
 import psutil
@@ -54,9 +60,48 @@ def test_large_blocks_leave_no_holes() -> None:
     assert usual < 30_000_000 < 60_000_000 < apart
 
 
+KEPT_BLOCKS = """
+import resource, threading
+import psutil
+from safelight.runtime.allocator import keep_freed_memory, large_blocks_apart, trim_excess
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def compute():
+    for _ in range(2):
+        before = faults()
+        blocks = [bytearray(b"1") * 40_000_000 for _ in range(10)]
+        del blocks
+        again.append(faults() - before)
+for is_kept in (False, True):
+    with large_blocks_apart():
+        pass
+    if is_kept:
+        keep_freed_memory()
+    again = []
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    print(again[1])
+full = psutil.Process().memory_info().rss
+print(trim_excess(), full - psutil.Process().memory_info().rss, trim_excess())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_freed_large_blocks_are_used_again_until_they_are_trimmed() -> None:
+    """400 MB in ten blocks, allocated and freed by a thread that is not the main one, for the second time."""
+    ran = subprocess.run([sys.executable, "-c", KEPT_BLOCKS], capture_output=True, text=True, check=True)
+    usual, kept, trimmed, returned, again = ran.stdout.split()
+    assert int(usual) > 50_000 > 1_000 > int(kept)
+    assert (trimmed, again) == ("True", "False")
+    assert int(returned) > 350_000_000
+
+
 def test_other_platforms_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert not trim()
+    assert not trim_excess()
+    keep_freed_memory()
     with large_blocks_apart():
         pass
 

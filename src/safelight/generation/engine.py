@@ -65,6 +65,7 @@ from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.runtime.allocator import keep_freed_memory, trim_excess
 from safelight.runtime.backends import AUTO as AUTO_BACKEND
 from safelight.runtime.backends import BACKENDS, EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
@@ -140,6 +141,7 @@ class Engine:
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
+        keep_freed_memory()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
         self._forms = FormStore(self._pool, compile_cache(settings))
         self._speeds: Speeds | None = None
@@ -535,6 +537,7 @@ class Engine:
             loaded = replace(loaded, networks=self._with_forms(loaded, policy, stack))
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
+            keep_freed_memory()
             try:
                 yield Components(
                     loaded,
@@ -548,6 +551,7 @@ class Engine:
                 )
             finally:
                 self._release_threads()
+                trim_excess()
 
     def _policy(self, recorded: Machine | None = None) -> BackendPolicy:
         return BackendPolicy(self._settings.generation_backend, self._device, recorded, self._known_speeds)
@@ -615,6 +619,7 @@ class Engine:
             loaded = placement.parts.assemble(stand_ins(placement, phases, self._device))
             previewer = self._previewer(loaded)  # now, before the denoiser would have to make room for it
             prompts = make_conditioning(loaded, self._embeddings)
+            keep_freed_memory()
             try:
                 yield Components(
                     loaded,
@@ -629,6 +634,7 @@ class Engine:
                 )
             finally:
                 self._release_threads()
+                trim_excess()
 
     @contextmanager
     def _changing_networks(self, meter: StageMeter) -> Iterator[None]:
