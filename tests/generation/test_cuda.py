@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers.models.embeddings import Timesteps
 from tests.fake_cuda import GB, FakeCuda, fake_cuda
 from tests.generation.conftest import SIDE, GenerateImages, loaded_checkpoint, same_pixels, to_array
 from tests.real_size import without_weights, write_real_size
@@ -110,10 +109,12 @@ def test_a_picture_is_that_of_the_cpu_to_the_bit(
         assert {tensor.device.type for tensor in tensors} == {"cuda"}
     waits = {line: count for line, count in cuda.syncs.items() if "isfinite" not in line}
     assert max(waits.values()) <= 5, waits  # the five photographs of the map of previews
-    cuda.syncs.clear()
-    steps = 12
-    list(engine.generate(request(tiny("sd1"), steps=steps)))
-    assert sum(cuda.syncs.values()) < steps, cuda.syncs
+    counts = []
+    for steps in (2, 4):
+        cuda.syncs.clear()
+        list(engine.generate(request(tiny("sd1"), steps=steps)))
+        counts.append(dict(cuda.syncs))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(("name", "mode"), ALL)
@@ -175,7 +176,7 @@ def exact_plans() -> Iterator[None]:
     [
         ("phases", 1_050_000, True),
         ("blocks", 920_000, True),
-        ("disk", 920_000, True),
+        pytest.param("disk", 920_000, True, marks=pytest.mark.slow),
         ("int8", 920_000, False),
     ],
 )
@@ -293,7 +294,6 @@ def test_a_planted_defect_raises(
     with pytest.raises(RuntimeError, match=message):
         list(engine.generate(request(tiny("sd1"))))
     handle.remove()
-    assert isinstance(unet.time_proj, Timesteps)
 
 
 @pytest.mark.parametrize(("name", "card"), SIZES)
