@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
 def trim_excess() -> bool:
     """Give back what the C library keeps of freed memory if that is more than ``KEPT_BYTES``; returns whether it was.
 
-    To be called between pictures.
+    To be called between pictures. Free blocks below used ones count still after they were given back.
     """
     libc = _libc()
     if libc is None or not hasattr(libc, "mallinfo2"):
