@@ -93,6 +93,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "key": SecretStr(""),
         "backend": "auto",
         "precision": "auto",
+        "moderation_device": "cpu",
         "threads": 0,
     }
     assert (settings.home, settings.models_folder, settings.cache_folder) == (

@@ -367,6 +367,12 @@ class Settings(BaseSettings):
         description="Arithmetic of a network; auto: the probe decides between fp32 and bf16. int8 (open-nsfw only): "
         "clearly harmless pictures in int8, the others in fp32.",
     )
+    moderation_device: str = Field(
+        "cpu",
+        pattern=r"^\w+(:\d+)?$",
+        description="Device of the classifier, named as in device: cpu, or an accelerator for which ONNX Runtime has "
+        "an execution provider (docs/devices.md).",
+    )
     threads: int = Field(
         0, ge=0, description="Threads for a network; 0: one for each core this process may use."
     )

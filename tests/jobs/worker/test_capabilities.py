@@ -45,6 +45,7 @@ def test_reasons_of_the_generation_settings(
         ({"exact": True}, "as the setting exact says"),
         ({"backend": "onnxruntime"}, "as the settings backend and precision say"),
         ({"precision": "bf16"}, "as the settings backend and precision say"),
+        ({"moderation_device": "cuda"}, "as the setting moderation_device says"),
     ],
 )
 def test_reasons_of_the_classifiers_backend(settings: dict[str, object], said: str) -> None:

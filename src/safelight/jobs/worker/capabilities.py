@@ -106,6 +106,8 @@ def _precision_reason(settings: Settings, machine: Machine) -> str:
 
 
 def _backend_reason(settings: Settings) -> str:
+    if settings.moderation_device != "cpu":
+        return "as the setting moderation_device says"
     if settings.exact:
         return "in reference arithmetic, as the setting exact says"
     if len(candidate_plans(settings.backend, settings.precision, settings.threads)) > 1:

@@ -20,6 +20,7 @@ from safelight.moderation.classifiers.timm_config import read_timm_config
 from safelight.moderation.classifiers.timm_convert import is_converted, load_converted
 from safelight.runtime.backends import INT8, BackendPlan, CompiledNetwork, Outputs, compile_network
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.devices import DEVICES
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import INTEGER_UNITS, inspect_machine, usable_cores
 from safelight.runtime.pool import ModelPool
@@ -158,6 +159,8 @@ def choose_plan(
     on_message: Callable[[str], None] = lambda _: None,
 ) -> BackendPlan:
     """Choose backend, precision and threads: as requested, reference arithmetic, or the probe's fastest."""
+    if settings.moderation_device != "cpu":
+        return _accelerator_plan(settings)
     if settings.exact:
         return _reference_plan(settings)
     plans = candidate_plans(settings.backend, settings.precision, settings.threads)
@@ -176,6 +179,27 @@ def _reference_plan(settings: Settings) -> BackendPlan:
         )
     backend = "onnxruntime" if settings.backend == "auto" else settings.backend
     return BackendPlan(backend, "fp32", settings.threads or usable_cores())
+
+
+def _accelerator_plan(settings: Settings) -> BackendPlan:
+    """Return the plan on an accelerator: fp32, on ONNX Runtime.
+
+    Raises:
+        BackendError: There is no such kind of devices.
+        UsageError: Another setting asks for something else.
+    """
+    kind, colon, number = settings.moderation_device.partition(":")
+    device = f"{DEVICES[kind].torch_type}{colon}{number}"
+    asked = {"backend": settings.backend, "precision": settings.precision, "exact": settings.exact}
+    right = {"backend": ("auto", "onnxruntime"), "precision": ("auto", "fp32"), "exact": (False,)}
+    for name, value in asked.items():
+        if value not in right[name]:
+            raise UsageError(
+                f"On {settings.moderation_device} classifiers run on onnxruntime in fp32, and {name} is {value}.",
+                hint="Set moderation_device to cpu, or leave out the other setting.",
+            )
+    threads = settings.threads or usable_cores()
+    return BackendPlan("onnxruntime", "fp32", threads, device)
 
 
 def load_definition(

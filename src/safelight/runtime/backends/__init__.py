@@ -38,7 +38,7 @@ class BackendPlan:
         precision: One of the backend's, for example "fp32".
         threads: Threads for the network, at least 1. On OpenVINO each thread is a stream of its own: as many pictures
             are computed at once, and a picture's result does not depend on the others, to the last bit.
-        device: Where a form computes, in torch's syntax.
+        device: Where a form or a graph computes, in torch's syntax.
     """
 
     backend: str
@@ -47,7 +47,7 @@ class BackendPlan:
     device: str = "cpu"
 
     def __str__(self) -> str:
-        return f"{self.backend} {self.precision}"
+        return f"{self.backend} {self.precision}" + ("" if self.device == "cpu" else f" on {self.device}")
 
 
 @dataclass(frozen=True)
