@@ -304,20 +304,20 @@ def _batch(bench: Bench) -> Sequence[object]:
 
 def placement(bench: Bench) -> None:
     """Components on the CPU while the denoiser is on the accelerator."""
-    names = [name for name in ("text_encoder_device", "vae_device") if name in Settings.model_fields]
+    names = ("text_encoder_device", "vae_device")
     rows: Rows = [(f"{name}={CPU}", partial(_picture, bench, "fp32", {}, **{name: CPU})) for name in names]
     bench.report.table("Components on the CPU", "seconds | on the CPU | PSNR | peak MB", rows)
 
 
 def backends(bench: Bench) -> None:
-    """Every backend that computes checkpoints on the accelerator."""
+    """Every installed backend that computes checkpoints on the accelerator."""
     kind = bench.device.torch_device.type
-    found = [each for each in BACKENDS.values() if each.name != EAGER and each.components]
+    installed = [each for each in BACKENDS.values() if package_version(each.package) is not None]
+    found = [each for each in installed if each.name != EAGER and each.components]
     rows: Rows = [
         (f"{each.name} {precision}", partial(_backend, bench, each.name, precision))
         for each in found
-        if not each.forms or kind in each.devices
-        for precision in each.precisions
+        for precision in (each.form_precisions(kind) if each.forms else each.precisions)
         if precision in bench.precisions
     ]
     bench.report.table("Other backends, starter", "ran | seconds | PSNR | peak MB", rows)
