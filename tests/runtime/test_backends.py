@@ -85,8 +85,8 @@ def test_openvino_keeps_compiled_blobs(graph: OnnxGraph, pictures: np.ndarray, t
         (BackendPlan("onnxruntime", "bf16", 1), "onnxruntime runs a network in fp32 only, not in bf16."),
         (BackendPlan("openvino", "fp16", 1), "openvino runs a network in fp32, bf16 or int8, not in fp16."),
         (
-            BackendPlan("tensorrt", "fp32", 1),
-            "There is no backend 'tensorrt'.",
+            BackendPlan("mxnet", "fp32", 1),
+            "There is no backend 'mxnet'.",
         ),
     ],
     ids=str,
