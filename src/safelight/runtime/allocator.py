@@ -35,7 +35,8 @@ def keep_freed_memory() -> None:
 
     Else each block of 32 MiB or more comes from the system and goes back to it, thousands of pages that the system
     clears one by one: a fifth of the time of decoding a picture. All threads share one heap, since others are too small
-    for such blocks. It is the whole process's setting; threads that have allocated memory before keep their heaps.
+    for such blocks. It is the whole process's setting; heaps that other threads have got before stay in use, so it is
+    best called early.
     """
     if (mallopt := _mallopt()) is not None:
         mallopt(_M_MMAP_MAX, 0)

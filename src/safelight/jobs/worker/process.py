@@ -35,7 +35,7 @@ from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 from safelight.models.background_digests import BackgroundDigests
-from safelight.runtime.allocator import trim
+from safelight.runtime.allocator import keep_freed_memory, trim
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -237,6 +237,7 @@ def run_worker(settings: Settings, name: str, *, name_timeout: float = 0.0) -> N
     """
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    keep_freed_memory()  # before threads get heaps of their own
     lease = create_named_lock(settings, f"worker {name}")
     if not lease.acquire(name_timeout):
         raise WorkerNameError(f"{lease.holder()} is the worker {name!r}.")
