@@ -77,7 +77,7 @@ def test_only_the_autoencoder_is_elsewhere(tiny: Tiny, drawing_home: Path) -> No
         assert {name: (str(each.device), str(each.own_device)) for name, each in loaded.networks.items()} == {
             "text_encoder": ("cuda:0", "cuda:0"),
             "unet": ("cuda:0", "cuda:0"),
-            "vae": ("cuda", "cpu"),
+            "vae": ("cuda:0", "cpu"),
         }
         assert engine._pool.bytes_elsewhere("cpu") == loaded.vae.nbytes > 0
         assert engine._pool.loaded_bytes == loaded.nbytes - loaded.vae.nbytes <= cuda.allocated
