@@ -619,7 +619,6 @@ class Engine:
             loaded = placement.parts.assemble(stand_ins(placement, phases, self._device))
             previewer = self._previewer(loaded)  # now, before the denoiser would have to make room for it
             prompts = make_conditioning(loaded, self._embeddings)
-            keep_freed_memory()
             try:
                 yield Components(
                     loaded,

@@ -26,6 +26,11 @@ def trim() -> bool:
     keeps most of it for later. To be called once everything is loaded: generating soon needs its memory again.
     """
     gc.collect()
+    return give_back_freed_memory()
+
+
+def give_back_freed_memory() -> bool:
+    """Give back what the C library keeps of freed memory; returns whether there was any."""
     libc = _libc()
     return libc is not None and libc.malloc_trim(0) == 1
 

@@ -6,9 +6,6 @@ those with equal keys are one in memory, whatever they belong to.
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from safelight.errors import MemoryBudgetError
+from safelight.runtime.allocator import trim
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.devices import release_cached_memory
 from safelight.runtime.devices.memory import HOST_SHARE, host_memory
@@ -522,12 +520,8 @@ def host_budget(setting: int) -> int:
 
 def release_freed_memory() -> None:
     """Return freed memory to the operating system (with glibc) and to the driver of the accelerator."""
-    gc.collect()
+    trim()  # and collects garbage, so that torch has tensors to give back
     release_cached_memory()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
-        if trim is not None:
-            trim(0)
 
 
 def _format_gigabytes(nbytes: int) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import psutil
 import torch
 
+from safelight.runtime.allocator import give_back_freed_memory
 from safelight.runtime.devices.device import HALVES, WithoutStreams
 from safelight.runtime.devices.memory import HOST_SHARE, DeviceMemory, MemoryInfo, host_memory
 from safelight.runtime.machine import inspect_machine, usable_cores
@@ -97,7 +98,8 @@ class CpuDevice(WithoutStreams):
         return _status("VmHWM") - _status("RssFile")
 
     def reset_peak(self) -> bool:
-        """See ``Device``."""
+        """See ``Device``. Freed memory that the C library keeps would count."""
+        give_back_freed_memory()
         try:
             _CLEAR.write_text("5")  # the peak of resident memory counts from now on
         except OSError:
