@@ -104,7 +104,7 @@ def start(name: str, given: argparse.Namespace, checkpoint: Path, folder: Path) 
     genai = name.startswith("genai")
     command = [given.genai if genai else sys.executable, __file__, "child", "--contestant", name]
     command += ["--side", str(given.side), "--steps", str(given.steps)]
-    command += ["--folder", str(folder / "genai" if genai else checkpoint), "--home", str(folder / name)]
+    command += ["--folder", str(folder / "genai" if genai else checkpoint), "--home", str(folder / "home")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     print(f"{name}: ready after {ask(process, 1000)['seconds']:.0f} s", file=sys.stderr, flush=True)
     ask(process, 1001)
