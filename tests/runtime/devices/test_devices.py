@@ -252,15 +252,16 @@ def test_there_are_no_tensors_on_what_is_not_here() -> None:
     assert not CpuDevice(torch.device("cpu")).holds("fp8")
 
 
-def test_fp32_on_a_gpu_is_fp32(monkeypatch: Patch) -> None:
-    convolutions: Any = torch.backends.cudnn.conv
-    before = torch.backends.cuda.matmul.fp32_precision, convolutions.fp32_precision
+def test_fp32_on_a_gpu_is_fp32() -> None:
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
     try:
         CudaDevice(torch.device("cuda")).prepare()
-        assert not torch.backends.cuda.matmul.allow_tf32
-        assert convolutions.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert not products.allow_tf32
+        assert not convolutions.allow_tf32  # as torch.export asks, too
+        assert "tf32" not in (convolutions.conv.fp32_precision, products.fp32_precision)
     finally:
-        torch.backends.cuda.matmul.fp32_precision, convolutions.fp32_precision = before
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu", "mps", "directml"])

@@ -49,10 +49,11 @@ class CudaDevice(TorchAccelerator):
     def prepare(self) -> None:
         """Compute fp32 as fp32: TF32, with ten bits after the point, would be used in convolutions.
 
-        fp32 is what exact pictures are generated in, and what networks run in that compute wrong in less.
+        fp32 is what exact pictures are generated in, and what networks run in that compute wrong in less. By torch's
+        older names: ``torch.export`` reads them, an error once only some operations were set by the newer ones.
         """
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
 
 
 class RocmDevice(CudaDevice):
