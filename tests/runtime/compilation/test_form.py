@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -95,5 +96,8 @@ def test_a_network_that_cannot_be_traced_is_an_error_that_says_why(store: Compil
 
     module = Complex()
     call = NetworkCall.of(module, "forward", (torch.eye(3),), {})
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
     with pytest.raises(BackendError, match="openvino cannot convert it"):
         make_form(module, ComponentKey("0" * 64, "fp32"), call, FP32, store)
+    assert (root.level, root.filters, root.handlers) == before  # which OpenVINO sets

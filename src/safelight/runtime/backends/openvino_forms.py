@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,11 @@ class OpenVinoForms:
         """
         try:
             is_complex = isinstance(call.network, ZImageTransformer2DModel)
-            with warnings.catch_warnings(action="ignore"), real_rotary() if is_complex else nullcontext():
+            with (
+                _root_logger_kept(),
+                warnings.catch_warnings(action="ignore"),
+                real_rotary() if is_complex else nullcontext(),
+            ):
                 call(*example)  # tables that networks compute at their first call are constants then
                 model = _trace(call, example)
             if len(model.inputs) != len(example):
@@ -100,6 +105,18 @@ class OpenVinoForms:
         del model
         release_file((folder / _MODEL).with_suffix(".bin"))
         return OpenVinoForm(compiled, nbytes)
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Leave the root logger as it is: converting sets its level to errors, and adds a filter and a handler."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def _trace(call: CallModule, example: tuple[Tensor, ...]) -> Any:
