@@ -58,7 +58,7 @@ NETWORKS = {name: of_checkpoint(name) for name in CALLS} | {
 
 @pytest.fixture
 def store(tmp_path: Path) -> CompileCache:
-    return CompileCache(tmp_path, 10**9)
+    return CompileCache(tmp_path / "a folder with spaces", 10**9)
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,6 +26,15 @@ from safelight.runtime.compilation.values import CallModule
 from safelight.runtime.mapped_pages import release_appended
 
 _LIBRARY = "model.so"
+
+
+@contextmanager
+def _without_spaces(folder: Path) -> Iterator[Path]:
+    """A path of the folder, by a link: torch gives paths with spaces to the compiler in pieces."""
+    with TemporaryDirectory() as links:
+        link = Path(links) / "form"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
 
 
 class InductorForm:
@@ -68,10 +78,9 @@ class InductorForms:
         self.check()
         example = tuple(tensor.contiguous() for tensor in example)
         on_cpu = all(tensor.device.type == "cpu" for tensor in call.parameters())
-        options = {
+        options: dict[str, Any] = {
             "freezing": on_cpu,  # weights are packed for oneDNN's kernels, which pays on CPUs only
             "cpp.dynamic_threads": True,
-            "aot_inductor.output_path": str(folder / _LIBRARY),
             "aot_inductor.force_mmap_weights": True,
             "aot_inductor.package": False,
         }
@@ -81,7 +90,9 @@ class InductorForms:
                 warnings.catch_warnings(action="ignore"),
                 torch.no_grad(),
                 real_rotary() if is_complex else nullcontext(),
+                _without_spaces(folder) as path,
             ):
+                options["aot_inductor.output_path"] = str(path / _LIBRARY)
                 call(*example)  # tables that networks compute at their first call are constants then
                 program = torch.export.export(call, example)
                 aot_compile(program.module(), example, options=options)

@@ -1,4 +1,4 @@
-"""How fast each backend computes on this machine, by precision: measured once, with a network of two layers.
+"""How fast each backend computes on this machine, by precision: measured once, with a network of three layers.
 
 Whether bf16 is faster than fp32, and whether an engine is faster than PyTorch, depends on the processor, so nothing is
 assumed. The measurement says whether compiling a form is worth trying; the form itself is timed beside the eager
@@ -120,26 +120,34 @@ def measure_speeds(backends: Sequence[Backend] = ()) -> Speeds:
 
 
 class _Sample(nn.Module):
-    """A convolution and a linear layer as in the middle of a U-Net, which take most of its time."""
+    """Three layers of a U-Net.
+
+    A convolution and a linear layer are of its middle, where most of the arithmetic is. The convolution of its bottom
+    has many channels and few pixels: engines differ most there, since they put the weights into the order of the
+    processor's kernels at each call, or once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.convolution, self.linear = nn.Conv2d(640, 640, 3, padding=1), nn.Linear(640, 2560)
+        self.bottom = nn.Conv2d(1280, 1280, 3, padding=1)
 
-    def forward(self, picture: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Both layers' results."""
-        return self.convolution(picture), self.linear(tokens)
+    def forward(self, picture: Tensor, tokens: Tensor, bottom: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The layers' results."""
+        return self.convolution(picture), self.linear(tokens), self.bottom(bottom)
 
     @staticmethod
-    def example() -> tuple[Tensor, Tensor]:
+    def example() -> tuple[Tensor, Tensor, Tensor]:
         """Inputs."""
+        shapes = ((2, 640, 16, 16), (2, 256, 640), (2, 1280, 4, 4))
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(2, 640, 16, 16, generator=generator), torch.randn(2, 256, 640, generator=generator)
+        picture, tokens, bottom = (torch.randn(shape, generator=generator) for shape in shapes)
+        return picture, tokens, bottom
 
     @property
     def operations(self) -> int:
         """Multiplications and additions of a call with the example."""
-        return 2 * 2 * 256 * (640 * 640 * 9 + 640 * 2560)
+        return 2 * 2 * (256 * (640 * 640 * 9 + 640 * 2560) + 16 * 1280 * 1280 * 9)
 
 
 def _form_run(sample: _Sample, plan: BackendPlan, folder: Path) -> Callable[[], object]:
