@@ -31,6 +31,7 @@ ROWS: dict[str, tuple[str, str, dict[str, str]]] = {
     "eager": ("generate", "eager", {}),
     "eager, spinning": ("generate", "eager", {"GOMP_SPINCOUNT": "300000"}),  # GNU's default
     "eager, 10,000 spins": ("generate", "eager", {"GOMP_SPINCOUNT": "10000"}),
+    "eager, 30,000 spins": ("generate", "eager", {"GOMP_SPINCOUNT": "30000"}),
     "eager, 1,000 spins": ("generate", "eager", {"GOMP_SPINCOUNT": "1000"}),
     "eager, one thread": ("generate", "eager", {"OMP_NUM_THREADS": "1"}),
     "openvino": ("generate", "openvino", {}),

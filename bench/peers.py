@@ -15,6 +15,7 @@ import argparse
 import io
 import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,8 @@ GUIDANCE = 4.0
 CONTESTANTS = ("diffusers", "diffusers-bf16", "exact", "balanced", "fast", "genai-f32", "genai-bf16")
 REFERENCE = "diffusers"
 """The others' ratios are to this one."""
-SAMPLER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+ENVIRONMENT = dict(os.environ)
+"""The contestants', as it is before Safelight is imported here: it sets how OpenMP's threads wait."""
 
 
 def main() -> None:
@@ -105,7 +107,9 @@ def start(name: str, given: argparse.Namespace, checkpoint: Path, folder: Path) 
     command = [given.genai if genai else sys.executable, __file__, "child", "--contestant", name]
     command += ["--side", str(given.side), "--steps", str(given.steps)]
     command += ["--folder", str(folder / "genai" if genai else checkpoint), "--home", str(folder / "home")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
     print(f"{name}: ready after {ask(process, 1000)['seconds']:.0f} s", file=sys.stderr, flush=True)
     ask(process, 1001)
     return process
