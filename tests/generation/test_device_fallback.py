@@ -43,7 +43,7 @@ def test_the_cpu_takes_the_place_of_a_missing_device_only_if_it_may(
     (made,) = engine.generate(request(tiny("sd1")))
     assert note in made.record.notes
     assert made.record.machine.device == "cpu"
-    told = describe_generation(settings, engine.machine, replaced=True)
+    told = describe_generation(settings, engine.machine)
     assert "on cpu, in the place of another device" in told
     assert Engine(Settings(home=drawing_home, device="cpu", device_fallback=True)).device_notes == ()
 

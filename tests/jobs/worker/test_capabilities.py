@@ -27,6 +27,12 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
             ],
         ),
         ({"device": "cpu"}, CPU, ["on cpu, as the setting device says", "2 threads."]),
+        (
+            {"device": "cuda"},
+            CUDA.model_copy(update={"device": "cuda:0"}),
+            ["on cuda:0, as the setting device says"],
+        ),
+        ({"device": "cuda"}, CPU, ["on cpu, in the place of another device"]),
         ({"generation_precision": "fp32"}, CPU, ["in fp32, as the setting generation_precision says"]),
     ],
 )

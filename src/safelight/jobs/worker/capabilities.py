@@ -28,7 +28,7 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
     machine = engine.machine
     reasons = " ".join(
         [
-            describe_generation(studio.settings, machine, replaced=bool(engine.device_notes)),
+            describe_generation(studio.settings, machine),
             *engine.device_notes,
             describe_moderation(studio.settings, classifier),
         ]
@@ -41,17 +41,16 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
     }
 
 
-def describe_generation(settings: Settings, machine: Machine, *, replaced: bool = False) -> str:
+def describe_generation(settings: Settings, machine: Machine) -> str:
     """A sentence on the device, precision and backend of generation.
 
     Args:
         settings: All settings.
-        machine: What generates.
-        replaced: Whether the CPU has taken the place of a device, which other sentences explain.
+        machine: What generates: another device than the setting's where the CPU has taken its place.
     """
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
-        f"Generates on {machine.device}, {_device_reason(settings, machine, replaced)}, "
+        f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
         f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(settings, machine)}, "
         f"with {threads}."
     )
@@ -85,8 +84,8 @@ def _runs(settings: Settings, machine: Machine) -> str:
     )
 
 
-def _device_reason(settings: Settings, machine: Machine, replaced: bool) -> str:
-    if replaced and settings.device.partition(":")[0] not in ("auto", machine.device):
+def _device_reason(settings: Settings, machine: Machine) -> str:
+    if settings.device.partition(":")[0] not in ("auto", machine.device.partition(":")[0]):
         return "in the place of another device"
     if settings.device != "auto":
         return "as the setting device says"

@@ -34,6 +34,8 @@ WORTHWHILE = 1.15
 measurement is off by."""
 _PRECISIONS = ("fp32", "bf16")
 _ROUNDS = 7
+_SHAPES = ((2, 640, 16, 16), (2, 256, 640), (2, 1280, 4, 4))
+"""The sample's inputs; what was measured with others does not count any more."""
 _COPIED_BYTES = 64 * 2**20
 
 
@@ -139,9 +141,8 @@ class _Sample(nn.Module):
     @staticmethod
     def example() -> tuple[Tensor, Tensor, Tensor]:
         """Inputs."""
-        shapes = ((2, 640, 16, 16), (2, 256, 640), (2, 1280, 4, 4))
         generator = torch.Generator().manual_seed(0)
-        picture, tokens, bottom = (torch.randn(shape, generator=generator) for shape in shapes)
+        picture, tokens, bottom = (torch.randn(shape, generator=generator) for shape in _SHAPES)
         return picture, tokens, bottom
 
     @property
@@ -176,6 +177,6 @@ def _path(cache: Path) -> Path:
     backends = BACKENDS.values()
     packages = {backend.package: package_version(backend.package) for backend in backends}
     programs = [name for backend in backends for name in backend.programs if shutil.which(name)]
-    facts = [machine.processor, machine.vector_units, torch.get_num_threads(), packages, programs]
+    facts = [machine.processor, machine.vector_units, torch.get_num_threads(), packages, programs, _SHAPES]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache / "probe" / f"generation-{name}.json"
