@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.openmp_waiting import let_waiting_threads_sleep
 from safelight.telemetry_off import turn_off_telemetry
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ _HOME = {
 
 
 turn_off_telemetry()
-let_waiting_threads_sleep()
 
 
 def __getattr__(name: str) -> Any:

@@ -70,6 +70,8 @@ class ChildCompiler:
         body = json.dumps(self._body(wanted) | {"nice": 0 if urgent else LOW_PRIORITY})
         child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", __name__],
+            # Threads that keep a core busy while they wait would slow down what is generated meanwhile.
+            env={"OMP_WAIT_POLICY": "passive"} | os.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

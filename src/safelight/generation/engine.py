@@ -84,7 +84,7 @@ from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
 from safelight.runtime.memory_plan.forms import NetworkForm
 from safelight.runtime.memory_plan.meter import StageMeter
 from safelight.runtime.memory_plan.phases import Phases, in_memory
-from safelight.runtime.openmp import thread_team_releaser
+from safelight.runtime.openmp import WaitPolicy, thread_team_releaser
 from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
 
@@ -141,6 +141,7 @@ class Engine:
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
+        self._wait_policy = WaitPolicy()
         keep_freed_memory()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
         self._forms = FormStore(self._pool, compile_cache(settings))
@@ -538,6 +539,7 @@ class Engine:
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             keep_freed_memory()
+            self._wait_policy.adjust()
             try:
                 yield Components(
                     loaded,
@@ -619,6 +621,7 @@ class Engine:
             loaded = placement.parts.assemble(stand_ins(placement, phases, self._device))
             previewer = self._previewer(loaded)  # now, before the denoiser would have to make room for it
             prompts = make_conditioning(loaded, self._embeddings)
+            self._wait_policy.adjust()
             try:
                 yield Components(
                     loaded,
@@ -690,6 +693,7 @@ class Engine:
                 return progress.preview()
 
         def on_progress(progress: RunProgress) -> None:
+            self._wait_policy.adjust()
             with self._lock.released():
                 watcher.on_progress(replace(progress, preview=lambda: preview(progress)))
 
