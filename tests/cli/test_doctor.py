@@ -7,6 +7,7 @@ import pytest
 
 from safelight.jobs.queue_service import QueueService, prepare_database
 from safelight.models.checkpoints import discovery
+from safelight.runtime.compilation.speed import Speeds
 from safelight.settings import Settings
 
 
@@ -106,6 +107,23 @@ def test_the_generation_device_and_precision(inside, tiny):
     found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
     assert found["drawing"].startswith("on cpu in bf16, ")
     assert found[f"checkpoint {tiny('sd1')}"].endswith(str(tiny("sd1")))
+
+
+@pytest.mark.parametrize(
+    ("level", "precision", "why"),
+    [("balanced", "bf16", "2.5 times as fast"), ("exact", "fp32", "exact says")],
+)
+def test_the_precision_is_that_of_a_picture_of_the_level(
+    level: str, precision: str, why: str, inside, monkeypatch: pytest.MonkeyPatch
+):
+    measured = Speeds({"eager fp32": 200.0, "eager bf16": 500.0}, 20.0, 2)
+    monkeypatch.setattr("safelight.runtime.compilation.speed.known_speeds", lambda _: measured)
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_GENERATION_QUALITY=level)
+    found = {check["name"]: check["detail"] for check in ran.json_body["checks"]}
+    assert found["drawing"].startswith(f"on cpu in {precision}, ")
+    assert why in found["precision"]
+    assert f" on cpu in {precision}; all networks" in found["memory"]
+    assert ran.json_body["plan"]["precision"] == precision
 
 
 def test_a_missing_device_or_checkpoint_is_broken(inside, tmp_path, monkeypatch):

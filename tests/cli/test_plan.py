@@ -9,6 +9,7 @@ import typer
 
 from safelight.cli.plan import plan
 from safelight.errors import UsageError
+from safelight.runtime.compilation.speed import Speeds
 
 
 def test_the_starter_fits_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +38,16 @@ def test_what_cannot_be_given_together_is_refused() -> None:
         plan("starter", family="sd1")
     with pytest.raises(UsageError):
         plan(device="cuda")
+
+
+@pytest.mark.parametrize(("quality", "precision"), [(None, "bf16"), ("exact", "fp32")])
+def test_a_plan_is_in_the_precision_in_which_a_picture_would_be_computed(
+    quality: str | None,
+    precision: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = Speeds({"eager fp32": 200.0, "eager bf16": 500.0}, 20.0, 2)
+    monkeypatch.setattr("safelight.runtime.compilation.speed.known_speeds", lambda _: measured)
+    plan(size="64x64", quality=quality, json=True)
+    assert json.loads(capsys.readouterr().out)["precision"] == precision

@@ -18,14 +18,17 @@ from torch._subclasses import FakeTensorMode
 from safelight.errors import NonFiniteError, PrecisionError
 from safelight.generation.autoencoder import AutoencoderProxy
 from safelight.generation.engine import Engine
-from safelight.generation.precision import other_precision, resolve_precisions
+from safelight.generation.precision import other_precision, resolve_precisions, settings_of_run
+from safelight.generation.quality import Quality
 from safelight.generation.request import GenerationRequest
 from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family
+from safelight.runtime.compilation.speed import Speeds
 from safelight.runtime.component import Component, ComponentKey
 from safelight.runtime.devices.cuda import CudaDevice
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
+FAST_BF16 = Speeds({"eager fp32": 200.0, "eager bf16": 500.0}, 20.0, 2)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 NEW, OLD, NONE = {"bf16", "fp16"}, {"fp16"}, set[Any]()
 """What GPUs compute: since Ampere, before it, and those with wrong fp16."""
@@ -34,6 +37,29 @@ NEW, OLD, NONE = {"bf16", "fp16"}, {"fp16"}, set[Any]()
 def chosen(family: str, halves: set[Any], **settings: Any) -> tuple[str, str, str]:
     found = resolve_precisions(Settings(**settings), FAMILIES[family], CUDA, halves)
     return found.denoiser, found.text_encoders, found.vae
+
+
+@pytest.mark.parametrize(
+    ("level", "device", "speeds", "expected"),
+    [
+        ("balanced", CPU, None, "fp32"),
+        ("balanced", CPU, FAST_BF16, "bf16"),
+        ("fast", CPU, FAST_BF16, "bf16"),
+        ("exact", CPU, FAST_BF16, "fp32"),
+        ("exact", CUDA, FAST_BF16, "fp32"),
+        ("balanced", CUDA, FAST_BF16, "fp16"),
+    ],
+)
+def test_a_run_computes_in_what_its_level_permits_and_was_measured_to_be_faster(
+    level: Quality, device: torch.device, speeds: Speeds | None, expected: str
+) -> None:
+    family = FAMILIES["sd1"]
+    asked, set_so = Settings(generation_quality="fast"), Settings(generation_quality=level)
+    found = [
+        settings_of_run(asked, level, family, device, speeds),
+        settings_of_run(set_so, None, family, device, speeds),
+    ]
+    assert [resolve_precisions(each, family, device, NEW).denoiser for each in found] == [expected] * 2
 
 
 @pytest.mark.parametrize(

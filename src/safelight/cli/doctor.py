@@ -16,7 +16,11 @@ from safelight.cli.console import JsonOption, print_json, print_stderr
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from safelight.errors import SafelightError
+    from safelight.models.checkpoints.discovery import Checkpoint
+    from safelight.runtime.compilation.speed import Speeds
     from safelight.runtime.devices.summary import DeviceSummary
     from safelight.runtime.memory_plan.planner import MemoryPlan
     from safelight.settings import Settings
@@ -143,7 +147,7 @@ def _check_classifier(settings: Settings) -> Check:
 def _check_generation(settings: Settings) -> Iterator[Check]:
     """The device and the precision that generation uses here, and the backends with the reasons for them."""
     from safelight.errors import SafelightError
-    from safelight.generation.backend_choice import bf16_pays, explain_choice, explain_precision
+    from safelight.generation.backend_choice import explain_choice, explain_precision
     from safelight.generation.compiling import compile_cache
     from safelight.runtime.compilation.speed import known_speeds
     from safelight.runtime.devices import find_device
@@ -157,11 +161,11 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         return
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     device, speeds = find_device(machine.device).torch_device, known_speeds(settings.cache_folder)
-    is_open = settings.generation_precision == "auto"
-    used = "bf16" if is_open and bf16_pays(machine.backend, "unet", device, speeds) else machine.precision
+    used = _run_precision(settings, device, speeds) or machine.precision
     precision = "each family's precisions" if used == "auto" else used
     runs = explain_choice(machine.backend, used, device, speeds)
-    why = explain_precision(settings.generation_precision, machine.backend, device, speeds)
+    quality, wanted = settings.generation_quality, settings.generation_precision
+    why = explain_precision(quality, wanted, machine.backend, device, speeds)
     cache = compile_cache(settings)
     forms = (
         f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
@@ -174,17 +178,36 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         yield Check("backend", "warning", f"{network} cannot be compiled: {reason}")
 
 
+def _run_precision(settings: Settings, device: torch.device, speeds: Speeds | None) -> str | None:
+    """In which precision the denoiser of the settings' checkpoint computes; None if it cannot be used."""
+    from safelight.errors import SafelightError
+    from safelight.generation.precision import resolve_precisions, settings_of_run
+
+    try:
+        family = _find_checkpoint(settings, settings.checkpoint).family
+        run = settings_of_run(settings, None, family, device, speeds)
+        return resolve_precisions(run, family, device).denoiser
+    except SafelightError:  # the checks of the checkpoint and of the memory say why
+        return None
+
+
+def _find_checkpoint(settings: Settings, name: str) -> Checkpoint:
+    from safelight.models.checkpoints.discovery import find_checkpoint
+    from safelight.models.hub.checkpoint_download import hub_lookup
+
+    return find_checkpoint(
+        name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
+    )
+
+
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:
     """The starter, and the checkpoint of the settings where that is another."""
     from safelight.errors import SafelightError
-    from safelight.models.checkpoints.discovery import STARTER, find_checkpoint
-    from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.models.checkpoints.discovery import STARTER
 
     for name in dict.fromkeys((STARTER, settings.checkpoint)):
         try:
-            found = find_checkpoint(
-                name, settings.home, folders=settings.current_model_folders, hub_lookup=hub_lookup()
-            )
+            found = _find_checkpoint(settings, name)
         except SafelightError as error:
             yield _broken_check(f"checkpoint {name}", error)
         else:
@@ -201,23 +224,20 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         planned_checkpoint,
         usual_plan,
     )
-    from safelight.models.checkpoints.discovery import find_checkpoint
-    from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.generation.precision import settings_of_run
+    from safelight.runtime.compilation.speed import known_speeds
     from safelight.runtime.devices import resolve_devices, settle_device
 
     try:
-        found = find_checkpoint(
-            settings.checkpoint,
-            settings.home,
-            folders=settings.current_model_folders,
-            hub_lookup=hub_lookup(),
-        )
+        found = _find_checkpoint(settings, settings.checkpoint)
         checkpoint = planned_checkpoint(found)
         usual = usual_plan(checkpoint, found.default_side())
         place, _ = settle_device(settings, settings.device)
         device = place.usable_memory(settings.memory_budget)
         others = other_devices(resolve_devices(settings, place.torch_device))
-        plan = plan_memory(checkpoint, usual, device, settings, others)
+        speeds = known_speeds(settings.cache_folder)
+        run = settings_of_run(settings, None, found.family, place.torch_device, speeds)
+        plan = plan_memory(checkpoint, usual, device, run, others)
     except SafelightError:
         return None, None  # the checks of the device and of the checkpoint say why
     does = "fits" if plan.fits else "does not fit"

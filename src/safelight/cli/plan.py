@@ -44,6 +44,13 @@ def plan(
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", help="fp32, bf16 or fp16; as generation_precision.")
     ] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="exact, balanced or fast, which decide the precision; as generation_quality.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show what a picture takes of the memory, and what is done to make it fit. Nothing is loaded.
@@ -56,7 +63,7 @@ def plan(
 
     if checkpoint is not None and family is not None:
         raise UsageError("A checkpoint and --family cannot be given together.")
-    settings = Settings.load(generation_precision=precision)
+    settings = Settings.load(generation_precision=precision, generation_quality=quality)
     place, others = _find_devices(settings, device, memory, host_memory)
     made = _make_plan(settings, checkpoint, family, size, steps, place, others)
     if json:
@@ -129,11 +136,17 @@ def _make_plan(
     device: DeviceMemory,
     others: list[OtherDevice],
 ) -> MemoryPlan:
+    import torch
+
     from safelight.generation.memory_planning import plan_memory, usual_plan
+    from safelight.generation.precision import settings_of_run
+    from safelight.runtime.compilation.speed import known_speeds
 
     found, side = _find_checkpoint(settings, checkpoint, family)
     usual = usual_plan(found, side, **parse_size(size), steps=steps)
-    return plan_memory(found, usual, device, settings, others)
+    speeds = known_speeds(settings.cache_folder)
+    of_run = settings_of_run(settings, None, found.family, torch.device(device.kind), speeds)
+    return plan_memory(found, usual, device, of_run, others)
 
 
 def _find_checkpoint(

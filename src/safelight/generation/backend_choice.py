@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from safelight.errors import BackendError
+from safelight.generation.quality import Quality
 from safelight.generation.record import Machine
 from safelight.runtime.backends import AUTO, BACKENDS, EAGER, Backend, BackendPlan
 from safelight.runtime.compilation.picture_network import Choice
@@ -125,15 +126,20 @@ def bf16_pays(backend: str, component: str, device: torch.device, speeds: Speeds
     return _bf16_speedup(backend, component, device, speeds) >= WORTHWHILE
 
 
-def explain_precision(precision: str, backend: str, device: torch.device, speeds: Speeds | None) -> str:
-    """In which precision denoisers and autoencoders compute at the levels balanced and fast, and why.
+def explain_precision(
+    quality: Quality, precision: str, backend: str, device: torch.device, speeds: Speeds | None
+) -> str:
+    """In which precision denoisers and autoencoders compute, and why.
 
     Args:
+        quality: The level, as the setting generation_quality.
         precision: The setting generation_precision.
         backend: The setting generation_backend.
         device: The device that generates.
         speeds: What was measured on this machine, None if nothing was yet.
     """
+    if quality == "exact":
+        return "fp32, as the quality exact says"
     if precision != AUTO:
         return f"{precision}, as the setting generation_precision says"
     if device.type != "cpu":

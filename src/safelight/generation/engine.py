@@ -28,7 +28,7 @@ from safelight.errors import (
 )
 from safelight.generation.artifact import Artifact
 from safelight.generation.autoencoder import decodes_with_mask
-from safelight.generation.backend_choice import BackendPolicy, bf16_pays, check_device
+from safelight.generation.backend_choice import BackendPolicy, check_device
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiling import compile_cache
@@ -38,13 +38,13 @@ from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
 from safelight.generation.plan import Plan, make_plan
-from safelight.generation.precision import AUTO, default_precision, resolve_precisions
+from safelight.generation.precision import AUTO, default_precision, resolve_precisions, settings_of_run
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
-from safelight.generation.quality import MIN_CACHED_STEPS, Patching, Quality, quality_settings, with_quality
+from safelight.generation.quality import MIN_CACHED_STEPS, Patching, Quality, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
@@ -807,9 +807,7 @@ class Engine:
         self, quality: Quality | None, family: Family, recorded: Machine | None = None
     ) -> Settings:
         """The settings of a run at a quality level; its precisions depend on what was measured on this machine."""
-        backend, device = self._settings.generation_backend, self._device
-        pays = bf16_pays(backend, family.denoiser, device, self._known_speeds())
-        return quality_settings(self._settings, quality, family, device.type, recorded, bf16_pays=pays)
+        return settings_of_run(self._settings, quality, family, self._device, self._known_speeds(), recorded)
 
     def _known_speeds(self) -> Speeds | None:
         if self._speeds is None:

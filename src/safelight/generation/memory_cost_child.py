@@ -2,7 +2,7 @@
 
 ``python -m safelight.generation.memory_cost_child`` reads a JSON object from standard input: the settings, the
 checkpoint's name, width and height (null: its default), the kind of device and the precision. Its last line on
-standard output is one too: width, height and the cost; or an error.
+standard output is one too: width, height, the cost and the precision; or an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from safelight.errors import InternalError, SafelightError
 from safelight.errors.lookup import error_of
@@ -30,11 +30,13 @@ class CountedPicture:
         width: Its width in pixels.
         height: Its height in pixels.
         cost: What it takes.
+        generation_precision: The setting of this name with which such a picture runs on this machine.
     """
 
     width: int
     height: int
     cost: PictureCost
+    generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
 
 def count_in_child(
@@ -47,7 +49,7 @@ def count_in_child(
         checkpoint: The checkpoint's name.
         size: Width and height in pixels; None for its default.
         kind: The kind of device.
-        precision: One that takes the place of the setting generation_precision; empty for that setting.
+        precision: One that takes the place of that of the setting; empty for what a run computes in.
 
     Raises:
         SafelightError: The checkpoint cannot be used, or not in this size or precision.
@@ -74,19 +76,23 @@ def count_in_child(
         raise InternalError(f"Counting the memory of {checkpoint} failed: {last}") from None
     if error := found.get("error"):
         raise error_of(error["code"], error["message"], error.get("hint", ""))
-    return CountedPicture(found["width"], found["height"], PictureCost.from_dict(found["cost"]))
+    return CountedPicture(**found | {"cost": PictureCost.from_dict(found["cost"])})
 
 
 def _count(body: dict[str, Any]) -> dict[str, Any]:
     """The child's answer."""
+    import torch
+
     from safelight.generation.memory_planning import (
         picture_cost,
         planned_checkpoint,
         planned_precisions,
         usual_plan,
     )
+    from safelight.generation.precision import settings_of_run
     from safelight.models.checkpoints.discovery import find_checkpoint
     from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.runtime.compilation.speed import known_speeds
 
     settings = Settings.model_validate(body["settings"])
     found = find_checkpoint(
@@ -95,9 +101,16 @@ def _count(body: dict[str, Any]) -> dict[str, Any]:
     planned = planned_checkpoint(found)
     width, height = body["size"]
     plan = usual_plan(planned, found.default_side(), width=width, height=height)
+    device, speeds = torch.device(body["kind"]), known_speeds(settings.cache_folder)
+    settings = settings_of_run(settings, None, planned.family, device, speeds)
     precisions = planned_precisions(settings, planned.family, body["kind"], body["precision"])
     cost = picture_cost(planned, plan, body["kind"], precisions, settings.cache_folder)
-    return {"width": plan.width, "height": plan.height, "cost": asdict(cost)}
+    return {
+        "width": plan.width,
+        "height": plan.height,
+        "cost": asdict(cost),
+        "generation_precision": settings.generation_precision,
+    }
 
 
 def main() -> None:

@@ -168,7 +168,8 @@ def plan_memory(
         checkpoint: The checkpoint.
         plan: What is generated.
         device: The denoiser's device; it need not be in this machine.
-        settings: The precisions, the steps that may be taken, and the cache folder, which keeps what was counted.
+        settings: Those of the run (``settings_of_run``): the precisions, the steps that may be taken, and the cache
+            folder, which keeps what was counted.
         others: The other devices.
 
     Raises:
@@ -189,7 +190,7 @@ def planned_precisions(
     """The precision of each component on a device that need not be in this machine, and computes in bf16 and fp16.
 
     Args:
-        settings: The precisions that were asked for.
+        settings: Those of the run.
         family: The family.
         kind: The kind of device.
         precision: One that takes the place of the setting generation_precision; empty for that setting.

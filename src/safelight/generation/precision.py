@@ -1,17 +1,24 @@
-"""In which precision each component of a checkpoint runs on a device: what settings, family and device say."""
+"""In which precision each component of a checkpoint runs: what settings, level, speed, family and device say."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 
 from safelight.errors import PrecisionError
+from safelight.generation.backend_choice import bf16_pays
+from safelight.generation.quality import Quality, quality_settings
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions, Precision
 from safelight.runtime.devices import device_of
 from safelight.runtime.devices.placement import ComponentDevices
 from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.generation.record import Machine
+    from safelight.runtime.compilation.speed import Speeds
 
 AUTO = "auto"
 
@@ -27,6 +34,29 @@ def default_precision(settings: Settings, device: torch.device) -> str:
         return "fp32" if device_of(device).fp32_by_default else AUTO
     _check_device(wanted, device)
     return wanted
+
+
+def settings_of_run(
+    settings: Settings,
+    quality: Quality | None,
+    family: Family,
+    device: torch.device,
+    speeds: Speeds | None,
+    recorded: Machine | None = None,
+) -> Settings:
+    """The settings of a run: those of the program, with the precisions of its quality level on this machine.
+
+    Args:
+        settings: Those of the program; they are returned themselves where they need no change.
+        quality: The level; that of the settings when not given.
+        family: The checkpoint's family.
+        device: The device that generates; it need not be in this machine.
+        speeds: What was measured on this machine, None if nothing was yet.
+        recorded: What a picture's record says that it ran on, to reproduce it.
+    """
+    pays = bf16_pays(settings.generation_backend, family.denoiser, device, speeds)
+    level = quality or settings.generation_quality
+    return quality_settings(settings, level, family, device.type, recorded, bf16_pays=pays)
 
 
 def resolve_precisions(

@@ -16,7 +16,7 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
 @pytest.mark.parametrize(
     ("settings", "machine", "said"),
     [
-        ({}, CPU, ["on cpu, since no accelerator was found", "in fp32, in which a seed gives the same"]),
+        ({}, CPU, ["on cpu, since no accelerator was found", "in fp32, since nothing was measured yet"]),
         (
             {},
             CUDA,
@@ -34,6 +34,7 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
         ),
         ({"device": "cuda"}, CPU, ["on cpu, in the place of another device"]),
         ({"generation_precision": "fp32"}, CPU, ["in fp32, as the setting generation_precision says"]),
+        ({"generation_quality": "exact"}, CUDA, ["in fp32, as the quality exact says"]),
     ],
 )
 def test_reasons_of_the_generation_settings(

@@ -51,7 +51,7 @@ def describe_generation(settings: Settings, machine: Machine) -> str:
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
         f"Generates on {machine.device}, {_device_reason(settings, machine)}, "
-        f"in {_precision(machine)}, {_precision_reason(settings, machine)}; {_runs(settings, machine)}, "
+        f"in {_precision(settings, machine)}; {_runs(settings, machine)}, "
         f"with {threads}."
     )
 
@@ -92,16 +92,22 @@ def _device_reason(settings: Settings, machine: Machine) -> str:
     return "since no accelerator was found" if machine.device == "cpu" else "the accelerator that was found"
 
 
-def _precision(machine: Machine) -> str:
-    return "bf16, fp16 or fp32" if machine.precision == "auto" else machine.precision
+def _precision(settings: Settings, machine: Machine) -> str:
+    """In which precision denoisers compute, and why."""
+    if machine.precision == "auto" and settings.generation_quality != "exact":
+        return "bf16, fp16 or fp32, as each component of a checkpoint's family computes right"
+    import torch
 
+    from safelight.generation.backend_choice import explain_precision
+    from safelight.runtime.compilation.speed import known_speeds
 
-def _precision_reason(settings: Settings, machine: Machine) -> str:
-    if settings.generation_precision != "auto":
-        return "as the setting generation_precision says"
-    if machine.device == "cpu":
-        return "in which a seed gives the same picture everywhere"
-    return "as each component of a checkpoint's family computes right"
+    return explain_precision(
+        settings.generation_quality,
+        settings.generation_precision,
+        machine.backend,
+        torch.device(machine.device),
+        known_speeds(settings.cache_folder),
+    )
 
 
 def _backend_reason(settings: Settings) -> str:

@@ -383,9 +383,9 @@ SYSTEM = {
             "device": "cpu",
             "precision": "fp32",
             "backend": "eager",
-            "why": "Generates on cpu, since no accelerator was found, in fp32, in which a seed gives the same picture "
-            "everywhere; PyTorch runs the networks as they are (eager), with 2 threads. Judges with open-nsfw "
-            "(fast, openvino bf16), the fastest of what was measured here and keeps to the reference.",
+            "why": "Generates on cpu, since no accelerator was found, in fp32, since nothing was measured yet "
+            "(only auto measures); PyTorch runs the networks as they are (eager), with 2 threads. Judges with "
+            "open-nsfw (fast, openvino bf16), the fastest of what was measured here and keeps to the reference.",
             "state": "idle",
             "checkpoints": ["starter"],
             "memory": 1.2e9,

@@ -67,3 +67,24 @@ def test_a_count_goes_on_when_its_request_is_cancelled(tmp_path: Path) -> None:
         assert len(counted) == 1
 
     asyncio.run(run())
+
+
+def test_a_plan_follows_what_was_measured_of_the_machine(tmp_path: Path) -> None:
+    counted: list[str] = []
+
+    def count(settings: Settings, *what: Any) -> CountedPicture:
+        counted.append(what[-1])
+        measured = (settings.cache_folder / "probe").exists()
+        return CountedPicture(64, 32, COST, "bf16" if measured else "auto")
+
+    async def run() -> None:
+        settings = Settings(home=tmp_path)
+        plans, starter = MemoryPlans(settings, count), find_checkpoint("starter", tmp_path)
+        little = DeviceMemory("cpu", 2000, 100, 2000)
+        await plans.plan(starter, (None, None), little)
+        assert counted == ["", "bf16"]  # less precision is a step to fit the memory
+        (settings.cache_folder / "probe").mkdir(parents=True)
+        await plans.plan(starter, (None, None), little)
+        assert counted == ["", "bf16", ""]  # it is in bf16 already
+
+    asyncio.run(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from safelight.generation.memory_cost_child import CountedPicture, count_in_child
 from safelight.generation.memory_steps import OtherDevice, choose_steps
@@ -14,9 +15,11 @@ from safelight.runtime.memory_plan.planner import MemoryPlan, PictureCost
 from safelight.settings import Settings
 
 MAX_COUNTED = 64
-"""Costs that are kept: of a checkpoint as its files are now, in a size, on a kind of device, in a precision."""
+"""Costs that are kept: of a checkpoint as its files are now, in a size, on a kind of device, in a precision, with what
+the precision of a run depends on."""
 Size = tuple[int | None, int | None]
-_Key = tuple[Checkpoint, Size, str, str]
+_Basis = tuple[str, int]
+_Key = tuple[Checkpoint, Size, str, str, _Basis]
 
 
 class _NotCountedError(Exception):
@@ -78,8 +81,10 @@ class MemoryPlans:
     def _plan(
         self, checkpoint: Checkpoint, size: Size, device: DeviceMemory, others: Sequence[OtherDevice]
     ) -> tuple[tuple[int, int], MemoryPlan]:
+        basis = self._settings.generation_quality, _last_measured(self._settings.cache_folder)
+
         def find(kind: str, precision: str) -> CountedPicture:
-            key = checkpoint, size, kind, precision
+            key = checkpoint, size, kind, precision, basis
             if key not in self._counted:
                 raise _NotCountedError(key)
             self._counted.move_to_end(key)
@@ -89,13 +94,22 @@ class MemoryPlans:
             return find(kind, precision).cost
 
         usual = find(device.kind, "")
-        made = choose_steps(cost, checkpoint.family, device, self._settings, others)
+        run = self._settings.model_copy(update={"generation_precision": usual.generation_precision})
+        made = choose_steps(cost, checkpoint.family, device, run, others)
         return (usual.width, usual.height), made
 
     async def _add(self, key: _Key) -> None:
-        checkpoint, size, kind, precision = key
+        checkpoint, size, kind, precision, _ = key
         self._counted[key] = await asyncio.to_thread(
             self._count, self._settings, checkpoint.name, size, kind, precision
         )
         if len(self._counted) > MAX_COUNTED:
             self._counted.popitem(last=False)
+
+
+def _last_measured(cache: Path) -> int:
+    """When a measurement of this machine's arithmetic was last written, in nanoseconds; 0 if there is none."""
+    try:
+        return (cache / "probe").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
