@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from safelight.file_permissions import (
     create_private_file,
@@ -60,16 +59,18 @@ def home_of(folder: Path) -> Path:
     return folder
 
 
-def test_open_permissions_are_restricted_with_one_notice(tmp_path: Path) -> None:
+def test_open_permissions_are_restricted_with_one_notice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     home, elsewhere = home_of(tmp_path / "home"), tmp_path / "elsewhere.db"
     elsewhere.touch()
     (home / "gallery" / "link").symlink_to(home / "mine" / "notes.txt")
     (home / "gallery" / "2026" / "run").touch(0o777)
-    with structlog.testing.capture_logs() as lines:
-        closed = remove_others_permissions(home, elsewhere, tmp_path / "not there")
+    closed = remove_others_permissions(home, elsewhere, tmp_path / "not there")
     assert closed == 11
-    assert [line["event"] for line in lines] == ["others could read the data directory"]
-    assert lines[0]["closed"] == 11
+    (record,) = caplog.records
+    assert record.getMessage() == "others could read the data directory"
+    assert record.fields["closed"] == 11  # type: ignore[attr-defined]
     for path in (home, home / "gallery" / "2026" / "01" / "02", home / "gallery"):
         assert mode(path) == 0o700
     for path in (
@@ -81,9 +82,8 @@ def test_open_permissions_are_restricted_with_one_notice(tmp_path: Path) -> None
         assert mode(path) == 0o600
     assert mode(home / "gallery" / "2026" / "run") == 0o700  # the owner's permissions stay
     assert [mode(home / "mine"), mode(home / "mine" / "notes.txt")] == [0o777, 0o666]  # not Safelight's file
-    with structlog.testing.capture_logs() as lines:
-        assert remove_others_permissions(home, elsewhere) == 0
-    assert lines == []
+    assert remove_others_permissions(home, elsewhere) == 0
+    assert caplog.records == [record]
 
 
 def test_files_inside_a_private_folder_are_not_all_checked(tmp_path: Path) -> None:
@@ -94,13 +94,12 @@ def test_files_inside_a_private_folder_are_not_all_checked(tmp_path: Path) -> No
 
 
 def test_permissions_that_cannot_be_changed_are_reported_and_not_fatal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
     home = home_of(tmp_path / "home")
     monkeypatch.setattr(Path, "chmod", refuse)
-    with structlog.testing.capture_logs() as lines:
-        assert remove_others_permissions(home) == 0
-    assert lines[0]["still_open"] == 9
+    assert remove_others_permissions(home) == 0
+    assert caplog.records[0].fields["still_open"] == 9  # type: ignore[attr-defined]

@@ -25,22 +25,19 @@ def configure_logging(level: str = "info") -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_common_processors(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
 def json_formatter() -> logging.Formatter:
     """The formatter that turns our log records and those of libraries into JSON objects."""
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_common_processors(),
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_fields,
+            structlog.processors.format_exc_info,
+        ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer(),
@@ -48,21 +45,33 @@ def json_formatter() -> logging.Formatter:
     )
 
 
-def _common_processors() -> list[structlog.typing.Processor]:
-    """Processors that add the common fields of all lines."""
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-
-
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of a module."""
-    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    """The logger of a module, which takes fields as keyword arguments.
+
+    It writes through Python's ``logging``: a program that imports Safelight decides what becomes of its lines.
+    """
+    bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            _to_record,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
     return bound
+
+
+def _to_record(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The arguments of logging's methods; the fields are kept apart, since a record has attributes such as ``name``."""
+    message, error = event.pop("event"), event.pop("exc_info", None)
+    return {"msg": message, "exc_info": error, "extra": {"fields": event}}
+
+
+def _add_fields(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add the fields of one of our records to the line."""
+    record = event.get("_record")
+    return event | getattr(record, "fields", {})
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 from PIL import Image
 from sqlalchemy import Connection, Engine, delete, select, text
 from tests.gallery.conftest import NOON, make_image_file, make_record, new_entry
@@ -99,7 +98,9 @@ def gif() -> bytes:
     return buffer.getvalue()
 
 
-def test_unexpected_files_are_ignored_and_block_nothing(gallery: Gallery, folder: Path):
+def test_unexpected_files_are_ignored_and_block_nothing(
+    gallery: Gallery, folder: Path, caplog: pytest.LogCaptureFixture
+):
     """Invalid images, other formats, wrong places, a folder, and a loop of links."""
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
@@ -118,9 +119,8 @@ def test_unexpected_files_are_ignored_and_block_nothing(gallery: Gallery, folder
         make_image_file(None)
     )  # the last in order
     before = files(folder)
-    with structlog.testing.capture_logs() as lines:
-        assert gallery.repair() == RepairReport(adopted=1, unrecognized=6)
-    assert [line["files"] for line in lines] == [6]
+    assert gallery.repair() == RepairReport(adopted=1, unrecognized=6)
+    assert [record.fields["files"] for record in caplog.records] == [6]  # type: ignore[attr-defined]
     assert files(folder) == before
     assert gallery.repair() == RepairReport(unrecognized=6)
 

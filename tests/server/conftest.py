@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import structlog
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.free_port import free_port
@@ -96,7 +95,6 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[s
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @contextmanager
