@@ -1,0 +1,1 @@
+"""The weights of HED in OpenVINO's format: hed.xml and hed.bin."""
