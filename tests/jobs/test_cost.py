@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from safelight.errors import ImageError, JobTooLargeError
+from safelight.errors import ImageError, InputError, JobTooLargeError
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.images.types import DecodeLimits
 from safelight.jobs.cost import NETWORK_COST, JobSize, check_size
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
 from safelight.jobs.task import TASKS
 
 
@@ -74,6 +74,19 @@ def test_upscaling_costs_by_the_size_of_its_result() -> None:
     assert enlarging(500, 8, "a-network") == pytest.approx(16 * NETWORK_COST)
     assert enlarging(1000, 2, "a-network") == pytest.approx(4 * NETWORK_COST)
     assert 0 < enlarging(1000, 8, "lanczos") < enlarging(1000, 8, "a-network")
+
+
+def test_preprocessing_costs_by_its_resolution_and_needs_known_parameters() -> None:
+    picture = image_file(1000, 500)
+    whole = estimate_size(PreprocessRequest(image=picture, preprocessor="canny"), DecodeLimits())
+    assert (whole.pictures, whole.pixels) == (1, 500_000)
+    small = PreprocessRequest(image=picture, preprocessor="canny", resolution=250)
+    assert cost(small) == pytest.approx(whole.cost / 4)
+    network = PreprocessRequest(image=picture, preprocessor="depth", resolution=250)
+    assert cost(network) == pytest.approx(NETWORK_COST * 0.125)
+    for fields in ({"preprocessor": "canyn"}, {"preprocessor": "canny", "parameters": {"blob": "x"}}):
+        with pytest.raises(InputError):
+            cost(PreprocessRequest(image=picture, **fields))
 
 
 def test_a_scan_costs_by_its_pictures_and_their_pixels() -> None:

@@ -27,10 +27,10 @@ from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.jobs import retry
 from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest, store_request
+from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest, store_request
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.result import JobResult
-from safelight.jobs.tasks import JobContext, generate, scan, upscale
+from safelight.jobs.tasks import JobContext, generate, preprocess, scan, upscale
 from safelight.jobs.worker.running_job import RunningJob
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
@@ -97,6 +97,28 @@ def test_upscaling(context: JobContext, running: RunningJob, picture: UpscaleReq
     assert not running.partial
     assert upscale(context, running, picture).pictures
     assert running.partial  # it was in the gallery
+
+
+def test_preprocessing(context: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
+    request = PreprocessRequest(image=picture.image, preprocessor="invert")
+    (shown,) = preprocess(context, running, request).pictures
+    assert (shown.width, shown.height, shown.relation) == (32, 32, None)
+    (found,) = context.gallery.search(Search()).entries
+    assert (found.id, found.mode) == (shown.id, "preprocess: invert")
+    with Image.open(BytesIO(context.gallery.read(shown.id))) as made:
+        assert made.convert("RGB").getpixel((3, 3)) == (255, 127, 255)
+    assert preprocess(context, running, request).pictures
+    assert running.partial  # it was in the gallery
+
+
+def test_a_preprocessing_that_is_cancelled_leaves_nothing(
+    context: JobContext, running: RunningJob, picture: UpscaleRequest
+) -> None:
+    running.signal = Signal.CANCEL
+    request = PreprocessRequest(image=picture.image, preprocessor="invert")
+    assert preprocess(context, running, request) == JobResult.from_pictures([])
+    assert running.interrupted
+    assert not count_entries(context, running)
 
 
 def test_an_embedding_is_stored_with_its_classifier(

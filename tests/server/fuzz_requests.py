@@ -60,6 +60,12 @@ EXAMPLES: dict[str, Any] = {
     },
     "/v1/moderate": {"image": PICTURE},
     "/v1/moderate/heat": {"image": PICTURE},
+    "/v1/preprocess": {
+        "image": PICTURE,
+        "preprocessor": "canny",
+        "parameters": {"low": 50},
+        "resolution": 64,
+    },
     "/v1/recall": {"image": PICTURE},
     "/v1/prompts/explain": {"prompt": "a (red:1.2) [fox|wolf], __animal__", "steps": 20},
     "/v1/images/generations": {

@@ -86,6 +86,21 @@ def test_pictures_from_a_prompt(afar: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing-here").exists()
 
 
+def test_a_preprocessed_picture(afar: Command, tmp_path: Path, photographs: list[Path]) -> None:
+    status, rows, _ = afar(
+        "preprocess", photographs[1], "--with", "canny", "--resolution", 128, "--out", "edges.png"
+    )
+    assert status == 0
+    (row,) = rows
+    assert row["verdict"].keys() == JUDGED
+    assert (row["path"], row["width"], row["height"]) == ("edges.png", 192, 128)
+    with Image.open(tmp_path / "edges.png") as written:
+        assert written.size == (192, 128)
+    for name, code in (("canyn", "preprocessor.unknown"), ("depth", "preprocessor.model")):
+        status, rows, _ = afar("preprocess", photographs[1], "--with", name)
+        assert (status, rows[0]["error"]["code"]) == (2, code)
+
+
 def test_set_takes_precedence_over_an_option_as_without_a_server(afar: Command) -> None:
     options = ("--checkpoint", "nowhere", "--set", "checkpoint=starter")
     status, (row,), _ = afar("generate", "x", *SMALL, *options)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight.atomic_write import atomic_write
 from safelight.cli.console import exit_with_status, print_json, print_line, print_stderr, printable
 from safelight.cli.generation import OutputTarget, StepProgress, StopRequest
 from safelight.errors import JobEndedError, ResultMissingError, SafelightError, UsageError
@@ -123,6 +125,42 @@ def upscale_and_write(
     exit_with_status(flagged)
 
 
+def preprocess_and_write(
+    settings: Settings,
+    image: Path,
+    preprocessor: str,
+    parameters: Mapping[str, Any],
+    resolution: int | None,
+    target: OutputTarget,
+    *,
+    json: bool,
+) -> None:
+    """Have a picture preprocessed, write the result, and exit with the contract's status."""
+    from safelight.images import decode
+    from safelight.images.encoding import encode_image
+
+    started = time.perf_counter()
+    with connect(settings) as client:
+        data = client.preprocess(image, preprocessor, parameters, resolution=resolution)
+        seconds = time.perf_counter() - started
+        (verdict,) = client.moderate(data)
+    made = decode(data).image
+    path = target.free_path(f"{image.stem} {preprocessor}", None)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encode_image(made, target.file_format, quality=target.quality))
+    row = {
+        "path": str(path),
+        "width": made.width,
+        "height": made.height,
+        "preprocessor": preprocessor,
+        "parameters": dict(parameters),
+        "seconds": round(seconds, 3),
+        "verdict": verdict.model_dump(mode="json", exclude={"index", "embedding"}),
+    }
+    _print_row(row, f"{made.width} x {made.height}", json=json)
+    exit_with_status(verdict.decision != "allow")
+
+
 def follow(client: Client, job: Job, stop: StopRequest, *, keep_partial: bool) -> Job:
     """Show a job's progress until it has ended; when asked to stop, cancel it, or finish it early."""
     import queue
@@ -214,8 +252,6 @@ def _download(
     client: Client, job: Job, picture: GeneratedImage, target: OutputTarget, text: str
 ) -> Path | None:
     """Write a picture; None where the policy blocks it."""
-    from safelight.atomic_write import atomic_write
-
     if picture.url is None:
         return None
     data = client.picture(job.id, picture.index, target.file_format, quality=target.quality)

@@ -37,6 +37,9 @@ from safelight.client.models import (
     ModelList,
     PictureVerdict,
     PreferencesView,
+    PreprocessJob,
+    PreprocessorList,
+    PreprocessorView,
     QueueView,
     SamplerList,
     SamplerView,
@@ -52,7 +55,7 @@ from safelight.client.models import (
 from safelight.errors import FileMissingError, ResultMissingError, error_of, field_error
 from safelight.validation import first_problem
 
-AnyJob = GenerateJob | UpscaleJob | ScanJob
+AnyJob = GenerateJob | UpscaleJob | PreprocessJob | ScanJob
 ImageFile = bytes | str | PathLike[str]
 """The content of an image file, or its path."""
 FileFormat = Literal["png", "jpeg", "webp"]
@@ -282,6 +285,34 @@ class Client:
         params = {name: value for name, value in query.items() if value is not None}
         files = [("images", ("picture", _read_content(picture))) for picture in pictures]
         return self._connection.send("POST", "/v1/moderate", Verdicts, params=params, files=files).verdicts
+
+    def preprocess(
+        self,
+        picture: ImageFile,
+        preprocessor: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        resolution: int | None = None,
+    ) -> bytes:
+        """The picture that a preprocessor makes of another, as a PNG.
+
+        Args:
+            picture: The file.
+            preprocessor: Its name.
+            parameters: Its parameters by name.
+            resolution: The result's shorter side, in pixels; None: as large as the picture.
+        """
+        body = {
+            "image": encode_file(picture),
+            "preprocessor": preprocessor,
+            "parameters": dict(parameters or {}),
+            "resolution": resolution,
+        }
+        return self._connection.request("POST", "/v1/preprocess", json=body).content
+
+    def preprocessors(self) -> list[PreprocessorView]:
+        """The preprocessors with their parameters."""
+        return self._connection.get("/v1/preprocessors", PreprocessorList).preprocessors
 
     def models(self, kind: str | None = None) -> list[Model]:
         """The models that requests may name: checkpoints, classifiers, upscalers, or one kind of them."""

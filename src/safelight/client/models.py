@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class BulkMarks(BaseModel):
@@ -491,7 +491,7 @@ class Job(BaseModel):
     owner: str
     """Owner of the key it was submitted with; local without keys."""
     kind: str
-    """generate, upscale, scan, or one of a plug-in."""
+    """generate, upscale, preprocess, scan, or one of a plug-in."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     """The state of a job; the last three states are final."""
     request: dict[str, Any]
@@ -536,7 +536,7 @@ class JobPage(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The result of a job: the pictures of generate and upscale, the verdicts of scan."""
+    """The result of a job: the pictures of generate, upscale and preprocess, the verdicts of scan."""
 
     pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
@@ -692,6 +692,18 @@ class Outpaint(BaseModel):
     """Extend beyond the bottom edge."""
 
 
+class ParameterView(BaseModel):
+    """A parameter of a preprocessor."""
+
+    name: str
+    type: str
+    """integer, number, boolean or string."""
+    default: bool | int | float | str
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str
+
+
 class PictureMemory(BaseModel):
     """The memory that a picture took while it was generated."""
 
@@ -769,6 +781,68 @@ class PreferencesView(BaseModel):
     """The checkpoint that the form begins with, by a name that GET /v1/models lists."""
     languages: list[str]
     """The languages that the server offers."""
+
+
+class PreprocessBody(BaseModel):
+    """A picture, and what is to be made of it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    image: str
+    """A picture in base64 or as a data URI, or gallery: and the id of a picture in the gallery; a part of its own in multipart/form-data."""
+    preprocessor: str
+    """Its name, or an alias; GET /v1/preprocessors lists them."""
+    parameters: dict[Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")], bool | int | float | str] = {}
+    """By name; those that are not given have their defaults."""
+    resolution: int | None = None
+    """The result's shorter side, in pixels; null: as large as the picture."""
+
+
+class PreprocessJob(BaseModel):
+    """Make the picture that steers a generation from another; the gallery keeps it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    image: str
+    """A picture in base64 or as a data URI, or gallery: and the id of a picture in the gallery; a part of its own in multipart/form-data."""
+    preprocessor: str
+    """Its name, or an alias; GET /v1/preprocessors lists them."""
+    parameters: dict[Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")], bool | int | float | str] = {}
+    """By name; those that are not given have their defaults."""
+    resolution: int | None = None
+    """The result's shorter side, in pixels; null: as large as the picture."""
+    priority: int = 0
+    """Larger goes first; above 0 for administrators only."""
+    timeout: float | None = None
+    """Seconds it may run, pauses not counted; then it fails."""
+    kind: Literal["preprocess"] = "preprocess"
+
+
+class PreprocessorList(BaseModel):
+    """All preprocessors."""
+
+    preprocessors: list[PreprocessorView]
+
+
+class PreprocessorView(BaseModel):
+    """A preprocessor."""
+
+    name: str
+    title: str
+    description: str
+    control_type: str
+    """A1111's group of the control models that its result steers."""
+    aliases: list[str]
+    """Other names for it, as clients of A1111 have them."""
+    available: bool
+    """Whether the weights that it needs are on this machine."""
+    extra: str
+    """The optional extra of Safelight that has its weights; empty: none."""
+    runs_in_worker: bool
+    """Whether it runs as a job, whose picture the gallery keeps; the others answer at once."""
+    parameters: list[ParameterView]
 
 
 class Progress(BaseModel):

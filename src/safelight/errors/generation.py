@@ -93,6 +93,40 @@ class UpscalerUnknownError(RequestError):
     http_status = 404
 
 
+class PreprocessorUnknownError(RequestError):
+    """There is no such preprocessor."""
+
+    code = "preprocessor.unknown"
+    default_field = "preprocessor"
+    summary = "There is no preprocessor of that name."
+    default_hint = "GET /v1/preprocessors and safelight preprocess --list name all of them."
+    http_status = 404
+
+
+class ExtraMissingError(InputError):
+    """An optional extra of Safelight is not installed."""
+
+    code = "extra.missing"
+    summary = "What was asked for needs an optional extra of Safelight that is not installed."
+    http_status = 422
+
+
+class ControlModelMissingError(InputError):
+    """A preprocessor needs a model that is not on this machine."""
+
+    code = "preprocessor.model"
+    summary = "The preprocessor needs a model that is not on this machine."
+    http_status = 422
+
+
+class PersonMissingError(InputError):
+    """Nobody is to be seen in a picture whose pose is wanted."""
+
+    code = "preprocessor.nobody"
+    summary = "There is nobody in the picture whose pose could be drawn."
+    http_status = 422
+
+
 class RunStoppedError(SafelightError):
     """The run was cancelled."""
 

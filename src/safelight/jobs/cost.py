@@ -10,11 +10,13 @@ import math
 from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
+from safelight.generation.control.preprocessors import find_preprocessor
+from safelight.generation.control.preprocessors.resolution import working_size
 from safelight.generation.request import DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_STRENGTH, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
 from safelight.images.types import DecodeLimits
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
 
 MIN_COST = 0.001
 """Cost of the smallest job."""
@@ -49,6 +51,22 @@ def upscale_size(request: UpscaleRequest, limits: DecodeLimits) -> JobSize:
     pixels = int(header.width * header.height * request.by**2)
     rate = RESAMPLING_COST if request.upscaler in UPSCALERS else NETWORK_COST
     return JobSize(1, pixels, max(MIN_COST, rate * pixels / 1e6))
+
+
+def preprocess_size(request: PreprocessRequest, limits: DecodeLimits) -> JobSize:
+    """Estimate the size of a preprocessing without decoding the picture, and check its parameters.
+
+    Raises:
+        ImageError: The picture cannot be read, or is too large.
+        PreprocessorUnknownError: There is no such preprocessor.
+        FieldError: A parameter or the resolution cannot be used.
+    """
+    preprocessor = find_preprocessor(request.preprocessor)
+    preprocessor.parse(request.parameters)
+    header = read_header(request.image, limits=limits)
+    width, height = working_size((header.width, header.height), request.resolution)
+    rate = NETWORK_COST if preprocessor.uses_torch else RESAMPLING_COST
+    return JobSize(1, width * height, max(MIN_COST, rate * width * height / 1e6))
 
 
 def scan_size(request: ScanRequest, limits: DecodeLimits) -> JobSize:

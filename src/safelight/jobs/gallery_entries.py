@@ -14,6 +14,7 @@ from safelight.jobs.result import GeneratedImage, JobResult, PictureMemory, Verd
 if TYPE_CHECKING:
     from safelight.moderation.verdict import Verdict
     from safelight.studio import Picture
+    from safelight.studio.preprocessed import Preprocessed
     from safelight.studio.upscaled import Upscaled
 
 INHERITED_FIELDS = (
@@ -65,7 +66,20 @@ def upscaled_entry(job: Job, upscaled: Upscaled, parent: Entry | None) -> NewEnt
     )
 
 
-def image_result(entry: Entry, generated: Picture | Upscaled | None = None) -> GeneratedImage:
+def preprocessed_entry(job: Job, made: Preprocessed) -> NewEntry:
+    """The entry of a preprocessed picture; a blocked one has no pixels."""
+    width, height = (0, 0) if made.image is None else made.image.size
+    return NewEntry(
+        **_verdict_fields(made.verdict),
+        **_job_fields(job),
+        data=None if made.image is None else made.encode("png"),
+        width=width,
+        height=height,
+        mode=f"preprocess: {made.preprocessor}",
+    )
+
+
+def image_result(entry: Entry, generated: Picture | Upscaled | Preprocessed | None = None) -> GeneratedImage:
     """A picture in a job's result, without its pixels.
 
     Args:

@@ -19,6 +19,7 @@ class JobKind(StrEnum):
 
     GENERATE = "generate"
     UPSCALE = "upscale"
+    PREPROCESS = "preprocess"
     SCAN = "scan"
 
 
@@ -105,7 +106,7 @@ class Job(FrozenModel):
 
     id: str
     owner: str = Field(description="Owner of the key it was submitted with; local without keys.")
-    kind: str = Field(description="generate, upscale, scan, or one of a plug-in.")
+    kind: str = Field(description="generate, upscale, preprocess, scan, or one of a plug-in.")
     state: JobState
     request: JsonObject = Field(description="The request, with every picture as {blob: SHA-256}.")
     priority: Priority = 0

@@ -8,11 +8,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 from sqlalchemy import Connection
 
 from safelight.database import blobs
 from safelight.errors import field_error
+from safelight.generation.control.preprocessors.resolution import MAX_RESOLUTION, MIN_RESOLUTION
 from safelight.generation.request import MAX_UPSCALE, GenerationRequest, Name, RequestPart
 from safelight.images.fields import FoundImage, ImageField, replace_images
 from safelight.jobs.job import JsonObject
@@ -20,6 +21,9 @@ from safelight.jobs.task import TASKS
 from safelight.validation import first_problem
 
 JudgedImage = Annotated[bytes, ImageField()]
+ParameterValue = StrictBool | StrictInt | StrictFloat | StrictStr
+"""A value of a preprocessor's parameter."""
+MAX_PARAMETERS = 100
 
 
 class UpscaleRequest(RequestPart):
@@ -30,6 +34,22 @@ class UpscaleRequest(RequestPart):
         2.0, ge=1, le=MAX_UPSCALE, allow_inf_nan=False, description="Factor on width and height."
     )
     upscaler: Name = Field("lanczos", description="Its name; GET /v1/models?kind=upscaler lists them.")
+
+
+class PreprocessRequest(RequestPart):
+    """A picture, and what is to be made of it to steer a generation."""
+
+    image: JudgedImage
+    preprocessor: Name = Field(description="Its name, or an alias; GET /v1/preprocessors lists them.")
+    parameters: dict[Name, ParameterValue] = Field(
+        {}, max_length=MAX_PARAMETERS, description="By name; those that are not given have their defaults."
+    )
+    resolution: int | None = Field(
+        None,
+        ge=MIN_RESOLUTION,
+        le=MAX_RESOLUTION,
+        description="The result's shorter side, in pixels; null: as large as the picture.",
+    )
 
 
 class ScanRequest(RequestPart):

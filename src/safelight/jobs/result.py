@@ -107,7 +107,7 @@ class GeneratedImage(ResultPart):
 
 
 class JobResult(ResultPart):
-    """The result of a job: the pictures of generate and upscale, the verdicts of scan."""
+    """The result of a job: the pictures of generate, upscale and preprocess, the verdicts of scan."""
 
     version: Literal[1, 2] = Field(
         1,

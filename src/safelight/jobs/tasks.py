@@ -13,10 +13,10 @@ from safelight.errors import EntryMissingError, RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
-from safelight.jobs.cost import generation_size, scan_size, upscale_size
-from safelight.jobs.gallery_entries import generated_entry, image_result, upscaled_entry
+from safelight.jobs.cost import generation_size, preprocess_size, scan_size, upscale_size
+from safelight.jobs.gallery_entries import generated_entry, image_result, preprocessed_entry, upscaled_entry
 from safelight.jobs.job import JobKind, JobStage, Progress, Signal
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
 from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
 from safelight.jobs.task import Task
 from safelight.jobs.worker.memory_report import MemoryReport
@@ -154,6 +154,30 @@ def upscale(context: JobContext, running: RunningJob, request: UpscaleRequest) -
     return JobResult.from_pictures([])
 
 
+def preprocess(context: JobContext, running: RunningJob, request: PreprocessRequest) -> JobResult:
+    """Preprocess one picture. The job has no partial result, so FINISH lets it continue."""
+    if earlier := _find_earlier(context, running, 0):
+        return JobResult.from_pictures([earlier])
+
+    def should_stop() -> bool:
+        running.pause()
+        return running.should_abort
+
+    with suppress(RunStoppedError):
+        made = context.studio.preprocess(
+            request.image,
+            request.preprocessor,
+            request.parameters,
+            resolution=request.resolution,
+            should_stop=should_stop,
+        )
+        if not running.should_abort:
+            entry = _add_entry(context, running, preprocessed_entry(running.job, made))
+            return JobResult.from_pictures([image_result(entry, made)])
+    running.interrupted = True
+    return JobResult.from_pictures([])
+
+
 def _find_parent(context: JobContext, running: RunningJob) -> Entry | None:
     """The entry of the picture that a job starts from; None if it is not in the gallery, or no longer."""
     if running.job.parent is None:
@@ -195,6 +219,7 @@ def register_tasks(registry: Registry[Task[Any]]) -> None:
             skippable=True,
         ),
         Task(JobKind.UPSCALE, UpscaleRequest, upscale_size, upscale),
+        Task(JobKind.PREPROCESS, PreprocessRequest, preprocess_size, preprocess),
         Task(JobKind.SCAN, ScanRequest, scan_size, scan),
     ):
         registry.register(task.kind, task)

@@ -44,6 +44,11 @@ def register_upscalers(registry: Registry[Any]) -> None:
 
 
 @hookspec
+def register_preprocessors(registry: Registry[Any]) -> None:
+    """Register preprocessors: ``generation.control.preprocessors.Preprocessor``."""
+
+
+@hookspec
 def register_classifiers(registry: Registry[Any]) -> None:
     """Register classifiers with weights in a package: ``moderation.classifiers.definition.PackagedClassifier``."""
 

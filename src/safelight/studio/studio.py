@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
+from safelight.generation.control.preprocessors import PreprocessContext, find_preprocessor
 from safelight.generation.defaults import with_checkpoint_defaults
 from safelight.generation.request import MAX_UPSCALE, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
@@ -35,6 +37,7 @@ from safelight.runtime.pool import ModelPool, host_budget
 from safelight.settings import Settings
 from safelight.studio.judged_run import JudgedRun
 from safelight.studio.picture import Picture, is_blocked
+from safelight.studio.preprocessed import Preprocessed
 from safelight.studio.reproduction import Original, Reproduction, compare
 from safelight.studio.upscaled import Upscaled, add_upscaling
 
@@ -233,6 +236,52 @@ class Studio:
         return Upscaled(
             None if is_blocked(verdict) else upscaled, verdict, network.name, by, new_infotext, seconds
         )
+
+    def preprocess(
+        self,
+        image: ImageSource,
+        preprocessor: str,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        resolution: int | None = None,
+        policy: str | Path | Policy | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Preprocessed:
+        """Make the picture that steers a generation from another: its edges, lines, pose, colours and so on.
+
+        The picture is judged before, and the result too.
+
+        Args:
+            image: The picture.
+            preprocessor: Its name or an alias; see ``generation.control.preprocessors``.
+            parameters: Its parameters by name.
+            resolution: The result's shorter side, in pixels; None: as large as the picture.
+            policy: Replaces the policy of the settings.
+            should_stop: Called between parts of the work; True stops it.
+
+        Raises:
+            PreprocessorUnknownError: There is no such preprocessor.
+            FieldError: A parameter or the resolution cannot be used.
+            RunStoppedError: ``should_stop`` returned True.
+            BlockedError: The policy blocks the picture.
+            SafelightError: The picture, the preprocessor's model or the policy cannot be used.
+        """
+        found = find_preprocessor(preprocessor)
+        checked = found.parse(parameters)
+        moderator = self.moderator(policy=policy)
+        pixels = self._judge_input(image, moderator, "picture to preprocess")
+        started = time.perf_counter()
+        result = found.run(
+            pixels, parameters, resolution=resolution, context=self.preprocess_context(should_stop)
+        )
+        seconds = time.perf_counter() - started
+        verdict = moderator.judge(result)
+        shown = None if is_blocked(verdict) else result
+        return Preprocessed(shown, verdict, found.name, checked.model_dump(), seconds)
+
+    def preprocess_context(self, should_stop: Callable[[], bool] | None = None) -> PreprocessContext:
+        """What preprocessors need: the settings, and the pool that networks share."""
+        return PreprocessContext(self.settings, self._pool, should_stop)
 
     def reproduce(
         self,

@@ -27,6 +27,7 @@ SUBMISSIONS: Mapping[str, Example] = MappingProxyType(
             strength=0.6,
         ),
         "upscale": _example("A larger picture", kind="upscale", image=ONE_PIXEL_PNG, by=2),
+        "edges": _example("Canny edges", kind="preprocess", image=ONE_PIXEL_PNG, preprocessor="canny"),
         "scan": _example("Verdicts on pictures", kind="scan", images=[ONE_PIXEL_PNG]),
     }
 )
@@ -34,6 +35,18 @@ MODERATION: Mapping[str, Example] = MappingProxyType(
     {
         "one": _example("One picture", image=ONE_PIXEL_PNG),
         "several": _example("Several", images=[ONE_PIXEL_PNG, ONE_PIXEL_PNG]),
+    }
+)
+PREPROCESSING: Mapping[str, Example] = MappingProxyType(
+    {
+        "edges": _example(
+            "Canny edges",
+            image=ONE_PIXEL_PNG,
+            preprocessor="canny",
+            parameters={"low": 100, "high": 200},
+            resolution=512,
+        ),
+        "colours": _example("A grid of colours", image=ONE_PIXEL_PNG, preprocessor="color_grid"),
     }
 )
 PROMPTS: Mapping[str, Example] = MappingProxyType(
@@ -415,4 +428,29 @@ SYSTEM = {
         "queue_capacity": 10000,
         "job_retention": 604800.0,
     },
+}
+
+PREPROCESSOR_LIST = {
+    "preprocessors": [
+        {
+            "name": "tile",
+            "title": "Tile",
+            "description": "The picture itself, with as much detail as is asked for.",
+            "control_type": "Tile",
+            "aliases": ["tile_resample"],
+            "available": True,
+            "runs_in_worker": False,
+            "extra": "",
+            "parameters": [
+                {
+                    "name": "downsampling",
+                    "type": "number",
+                    "default": 1.0,
+                    "minimum": 1,
+                    "maximum": 8,
+                    "description": "Detail smaller than so many pixels is lost.",
+                }
+            ],
+        }
+    ]
 }

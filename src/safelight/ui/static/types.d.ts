@@ -51,7 +51,7 @@ export type Relation = "upscale" | "edit" | "variation" | "again";
 export interface Job {
   id: string;
   owner: string;
-  kind: "generate" | "upscale" | "scan";
+  kind: "generate" | "upscale" | "preprocess" | "scan";
   state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   request: Record<string, any>;
   /** The gallery entry that its pictures are made from. */

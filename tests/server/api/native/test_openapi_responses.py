@@ -26,6 +26,7 @@ from safelight.server.api.native import (
     models,
     moderation,
     policies,
+    preprocessing,
     prompts,
     recall,
     session,
@@ -34,7 +35,13 @@ from safelight.server.api.native import (
 from safelight.server.api.native.openapi_responses import COMMON_ERRORS, error_responses
 from safelight.server.api.native.schemas.jobs import JobBody
 from safelight.server.api.native.schemas.moderation import ModerationRequest
-from safelight.server.api.openapi_examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
+from safelight.server.api.openapi_examples import (
+    MODERATION,
+    PREPROCESSING,
+    PROMPTS,
+    RECALLS,
+    SUBMISSIONS,
+)
 from safelight.server.app import create_app
 
 OWN_FILES = (
@@ -47,6 +54,7 @@ OWN_FILES = (
     hub,
     diagnostics,
     session,
+    preprocessing,
     prompts,
     recall,
 )
@@ -60,6 +68,7 @@ NO_JSON = {
     "delete_entry",
     "close_session",
     "explain_picture",
+    "preprocess",
     "delete_collection",
     "download_entries",
 }
@@ -124,7 +133,11 @@ def test_request_examples_are_accepted(service: QueueService) -> None:
             assert client.post("/v1/jobs", json=example["value"]).status_code == 202
         for example in MODERATION.values():
             assert client.post("/v1/moderate", json=example["value"]).status_code == 200
-        for path, examples in (("/v1/prompts/explain", PROMPTS), ("/v1/recall", RECALLS)):
+        for path, examples in (
+            ("/v1/prompts/explain", PROMPTS),
+            ("/v1/recall", RECALLS),
+            ("/v1/preprocess", PREPROCESSING),
+        ):
             for example in examples.values():
                 assert client.post(path, json=example["value"]).status_code == 200
 

@@ -9,7 +9,7 @@ import { withErrorToast } from "../core/toast.js";
 
 /** What a job is called: its prompt, or what it does. @param {Job} job */
 export function jobTitle(job) {
-  if (job.kind === "scan") return t("system.kind.scan");
+  if (job.kind === "scan" || job.kind === "preprocess") return t(`system.kind.${job.kind}`);
   if (job.kind !== "upscale") return job.request.prompt || t("jobs.no_prompt");
   const prompt = promptOf(job.result?.pictures?.[0]?.infotext ?? "");
   return prompt ? t("jobs.upscaled", { prompt }) : t("jobs.upscale");

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from safelight.generation.request import GenerationRequest, RequestPart
 from safelight.jobs.job import Job, Priority, Timeout
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
 from safelight.server.api.native.schemas.base import EntryIdText, JobImage, ListedName, ResponseModel
 from safelight.server.core.request_bodies.image_inputs import GALLERY_PREFIX
 
@@ -77,6 +77,13 @@ class UpscaleJob(DerivedJob, UpscaleRequest):
         return given | {"image": f"{GALLERY_PREFIX}{given['parent']}"}
 
 
+class PreprocessJob(JobOptions, PreprocessRequest):
+    """Make the picture that steers a generation from another; the gallery keeps it."""
+
+    kind: Literal["preprocess"]
+    image: JobImage  # type: ignore[assignment]  # likewise
+
+
 class ScanJob(JobOptions, ScanRequest):
     """Judge many pictures."""
 
@@ -84,7 +91,7 @@ class ScanJob(JobOptions, ScanRequest):
     images: tuple[JobImage, ...] = Field(min_length=1, max_length=10_000)  # type: ignore[assignment]  # likewise
 
 
-JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kind")]
+JobBody = Annotated[GenerateJob | UpscaleJob | PreprocessJob | ScanJob, Field(discriminator="kind")]
 
 
 class JobPage(ResponseModel):
