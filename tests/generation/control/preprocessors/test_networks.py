@@ -81,7 +81,7 @@ def test_without_its_extra_the_error_names_it(cat: Image.Image, context: Preproc
     assert not item.available(context.settings)
     with pytest.raises(ExtraMissingError) as caught:
         item.run(cat, context=replace(context, pool=None))
-    assert caught.value.hint == "pip install 'safelight[soft-edge]'"
+    assert caught.value.hint == "pip install 'safelight[soft-edge]', or its package in packages/ of a clone."
 
 
 def test_straight_lines_stand_where_the_gantries_are(photographs: list[Path], preprocess: Preprocess) -> None:

@@ -129,7 +129,7 @@ class NetworkFile:
             if self.extra:
                 raise ExtraMissingError(
                     f"{self.title} is not installed: its weights are an optional extra.",
-                    hint=f"pip install 'safelight[{self.extra}]'",
+                    hint=f"pip install 'safelight[{self.extra}]', or its package in packages/ of a clone.",
                 ) from error
             raise ModelInvalidError(
                 f"The files of {self.title} are not where Safelight keeps them.",
