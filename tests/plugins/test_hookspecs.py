@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from safelight.cli.commands import COMMANDS
+from safelight.generation.control.preprocessors import PREPROCESSORS
 from safelight.generation.modifiers.registry import MODIFIERS
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.generation.upscaling import UPSCALERS
@@ -30,6 +31,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "register_backends": BACKENDS,
     "register_devices": DEVICES,
     "register_upscalers": UPSCALERS,
+    "register_preprocessors": PREPROCESSORS,
     "register_classifiers": CLASSIFIERS,
     "register_commands": COMMANDS,
     "register_api_families": API_FAMILIES,

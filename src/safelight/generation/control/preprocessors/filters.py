@@ -33,4 +33,5 @@ def brightness(pixels: NDArray[np.uint8]) -> Floats:
 
 def to_bytes(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Numbers as uint8: rounded, and limited to 0..255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    found: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return found
