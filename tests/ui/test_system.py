@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,27 @@ HARNESS = """<!doctype html><html lang="en"><title>System</title>
   window.over = () => window.tell({ type: "job", job: { ...jobs[2], state: "succeeded" } });
   mount(document.querySelector("#root"), { me: { role: location.hash.slice(1) || "admin" }, jobStore });
 </script></html>"""
+DEVICES = [
+    {
+        "name": "cpu",
+        "title": "A processor",
+        "precisions": ["fp32", "bf16"],
+        "details": "2 threads",
+        "used_for": ["denoiser", "vae"],
+        "total": 16_000_000_000,
+        "free": 12_000_000_000,
+    },
+    {
+        "name": "cuda:0",
+        "title": "A card with a name that is as long as those of many graphics cards are, (R) (TM)",
+        "precisions": ["fp32"],
+        "details": "",
+        "used_for": [],
+        "total": None,
+        "free": None,
+    },
+]
+NOTE = "The device 'xpu' cannot be used. The CPU takes its place, as the setting device_fallback permits."
 WORKER = {
     "name": "w",
     "device": "cpu",
@@ -38,6 +60,8 @@ WORKER = {
         {"family": "sdxl", "stage": "text encoders", "planned": 2_000_000_000, "measured": 1_900_000_000},
         {"family": "sdxl", "stage": "denoise", "planned": None, "measured": 5_000_000_000},
     ],
+    "devices": DEVICES,
+    "device_notes": [NOTE],
 }
 STAGE = {
     "name": "denoise",
@@ -165,6 +189,40 @@ def test_workers_reasons_and_limits(shown: Page) -> None:
         expect(worker).to_contain_text(text)
     expect(shown.get_by_text("not installed")).to_be_visible()
     expect(shown.get_by_text("64 megapixels")).to_be_visible()
+
+
+def test_devices_their_memory_what_runs_on_them_and_a_fallback(shown: Page) -> None:
+    worker = shown.get_by_role("article")
+    expect(worker).to_contain_text(NOTE)
+    cpu, card = worker.get_by_role("list", name="Devices").get_by_role("listitem").all()
+    for text in (
+        "cpu A processor",
+        "4 GB of 16 GB are used, 12 GB are free",
+        "Runs the denoiser, the autoencoder",
+    ):
+        expect(cpu).to_contain_text(text)
+    expect(cpu.locator(".sl-plan-bar i")).to_have_css("width", re.compile(r"\d+(\.\d+)?px"))
+    bar, filled = (cpu.locator(place).bounding_box() for place in (".sl-plan-bar", ".sl-plan-bar i"))
+    assert bar is not None
+    assert filled is not None
+    assert filled["width"] / bar["width"] == pytest.approx(0.25, abs=0.02)
+    expect(card).to_contain_text("Nothing runs on it")
+    expect(card).not_to_contain_text("null")
+
+
+@pytest.mark.parametrize(
+    ("language", "note"), [("en", NOTE), ("de", "Der Prozessor nimmt"), ("fr", "Le processeur prend")]
+)
+def test_devices_fit_a_phone_in_every_language(language: str, note: str, shown: Page) -> None:
+    shown.set_viewport_size({"width": 375, "height": 800})
+    shown.evaluate("(name) => localStorage.setItem('safelight.language', name)", language)
+    shown.reload()
+    worker = shown.get_by_role("article")
+    expect(worker).to_contain_text(note)
+    expect(worker.get_by_role("listitem")).to_have_count(2)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 375
+    for text in ("{", "undefined", "system."):
+        expect(worker).not_to_contain_text(text)
 
 
 def test_the_queue_and_cancelling(shown: Page, server: Server) -> None:

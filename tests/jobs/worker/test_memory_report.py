@@ -32,7 +32,8 @@ def test_stages_as_planned_and_as_measured() -> None:
 def test_other_devices_and_what_is_on_them() -> None:
     vae = OtherDevice(DeviceMemory("cpu", 4, 3, 3), ("vae",))
     cpu = DeviceSummary("cpu", "Xeon", ("fp32",), "2 threads", ("vae",), 4, 3)
-    found = MemoryReport().to_dict(DEVICE, 0, [vae], [cpu])
+    found = MemoryReport().to_dict(DEVICE, 0, [vae], [cpu], ("Another device was named.",))
+    assert found["notes"] == ["Another device was named."]
     assert found["others"] == [
         {"memory": {"kind": "cpu", "total": 4, "usable": 3, "host": 3}, "groups": ("vae",)}
     ]

@@ -26,18 +26,15 @@ def describe_worker(studio: Studio) -> Mapping[str, str]:
     """
     engine, classifier = studio.engine, studio.classifier().info
     machine = engine.machine
-    reasons = " ".join(
-        [
-            describe_generation(studio.settings, machine),
-            *engine.device_notes,
-            describe_moderation(studio.settings, classifier),
-        ]
-    )
+    reasons = [
+        describe_generation(studio.settings, machine),
+        describe_moderation(studio.settings, classifier),
+    ]
     return {
         "device": machine.device,
         "precision": machine.precision,
         "backend": machine.backend,
-        "why": reasons,
+        "why": " ".join(reasons),
     }
 
 

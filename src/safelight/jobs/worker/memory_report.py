@@ -44,6 +44,7 @@ class MemoryReport:
         shortages: int,
         others: Sequence[OtherDevice] = (),
         devices: Sequence[DeviceSummary] = (),
+        notes: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The report for JSON.
 
@@ -51,6 +52,7 @@ class MemoryReport:
             device: The denoiser's device, and what may be used of it now.
             others: The same of the devices of other networks.
             devices: All devices of the machine.
+            notes: A sentence on each device whose place the CPU has taken.
             shortages: How often the memory ran short while a picture was generated.
         """
         with self._lock:
@@ -59,6 +61,7 @@ class MemoryReport:
             "device": asdict(device),
             "others": [asdict(other) for other in others],
             "devices": [each.to_dict() for each in devices],
+            "notes": list(notes),
             "shortages": shortages,
             "stages": stages,
         }

@@ -203,7 +203,11 @@ class Worker:
         try:
             engine = self._context.studio.engine
             return self._context.memory.to_dict(
-                engine.memory, engine.shortages, engine.other_devices, engine.devices
+                engine.memory,
+                engine.shortages,
+                engine.other_devices,
+                engine.devices,
+                engine.device_notes,
             )
         except SafelightError:  # jobs will report it
             return None

@@ -417,6 +417,7 @@ SYSTEM = {
                     "free": 9000000000,
                 }
             ],
+            "device_notes": [],
         }
     ],
     "jobs": {"queued": 0, "running": 1, "succeeded": 7, "failed": 0, "cancelled": 0},

@@ -101,7 +101,12 @@ function showMachine(element, { machine }) {
 
 /** @param {HTMLElement} element @param {System} system */
 function showWorkers(element, { workers }) {
-  renderIfChanged(element, workers.map((worker) => ({ ...worker, memory: Math.round(worker.memory / 1e7) })), () => [
+  const rounded = workers.map(({ memory, devices, ...others }) => ({
+    ...others,
+    memory: Math.round(memory / 1e7),
+    devices: devices?.map(({ free, ...each }) => ({ ...each, free: free && Math.round(free / 1e8) })),
+  }));
+  renderIfChanged(element, rounded, () => [
     h("h2", { id: "sl-system-workers" }, t("system.workers")),
     workers.length
       ? h("div", { class: "sl-system-workers" }, workers.map(workerCard))

@@ -77,6 +77,7 @@ def test_plans_and_figures_of_a_real_worker(server: str) -> None:
         cpu = worker["devices"][0]
         assert (cpu["name"], cpu["used_for"]) == ("cpu", ["denoiser", "text_encoders", "vae"])
         assert 0 < cpu["free"] <= cpu["total"]
+        assert worker["device_notes"] == []
         assert measured == picture["memory"]["measured"]
         assert worker["shortages"] == 0
         found = {

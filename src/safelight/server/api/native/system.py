@@ -68,6 +68,7 @@ def _worker(worker: Mapping[str, Any], principal: Principal) -> WorkerView:
             "shortages": report.get("shortages", 0),
             "stages": report.get("stages", []),
             "devices": report.get("devices", []),
+            "device_notes": report.get("notes", []),
             "last_error": worker["last_error"] if principal.role is Role.ADMIN else None,
         }
     )

@@ -66,6 +66,9 @@ class WorkerView(ResponseModel):
         [], description="Of the last picture of each family, the most recent family first."
     )
     devices: list[DeviceView] = Field([], description="The devices of its machine, the CPU first.")
+    device_notes: list[str] = Field(
+        [], description="A sentence on each device of the settings whose place the CPU has taken."
+    )
 
 
 class MachineView(ResponseModel):
