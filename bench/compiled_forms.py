@@ -4,14 +4,19 @@
 took; ``pictures`` alternates between the backends' engines in one process and prints medians and their ratios to
 the first one; ``batch`` does so with eight threads, and says when the first picture is finished; ``first`` starts
 processes and measures their first picture and the next ones, with an empty cache of forms, with a filled one, and
-eagerly; ``memory`` prints the memory of a process of its own after two pictures. --size, --steps and --precision are
-those of the pictures; --home keeps the forms, so that a second run only measures.
+eagerly; ``memory`` prints the memory of a process of its own after two pictures.
+
+``components`` measures one call of each network by each backend, and its share of what a large matrix product reaches
+here. ``upscale`` measures a tile of an upscaler, by default of an RRDB network with 23 blocks and random weights.
+
+--size, --steps and --precision are those of the pictures; --home keeps the forms, so that a second run only measures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -25,13 +30,17 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from safelight.generation.compiling import load_network
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
+from safelight.generation.upscaling import UpscalerFile
 from safelight.models.checkpoints.parts import NamedParts
+from safelight.runtime.backends import BackendPlan
 from safelight.runtime.compilation.form import form_engine
-from safelight.runtime.compilation.values import CallModule
+from safelight.runtime.compilation.values import CallModule, NetworkCall
 from safelight.settings import Settings
 
 
@@ -87,15 +96,102 @@ def compare_calls(home: Path, options: argparse.Namespace) -> None:
     network = load_network(settings, options.checkpoint, NamedParts(), wanted.name, wanted.component)
     module = CallModule(network, wanted.call.method, wanted.call.structure).eval()
     runs = {"eager": partial(module, *wanted.call.tensors)} | runs
-    seconds = dict.fromkeys(runs, float("inf"))
-    with torch.no_grad():
-        for _ in range(options.rounds):
-            for backend, run in runs.items():
-                started = time.perf_counter()
-                run()
-                seconds[backend] = min(seconds[backend], time.perf_counter() - started)
+    seconds = least_seconds(runs, options.rounds)
     for backend, least in seconds.items():
         print(f"{backend:11s} {1000 * least:8.1f} ms, {seconds['eager'] / least:.2f} times as fast as eager")
+
+
+def peak_gflops(side: int = 2048) -> float:
+    """What a product of two large matrices reaches in fp32, in 10⁹ operations a second."""
+    first, second = torch.randn(side, side), torch.randn(side, side)
+    best = least_seconds({"product": partial(torch.mm, first, second)}, 5)["product"]
+    return 2 * side**3 / best / 1e9
+
+
+def least_seconds(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least seconds of each run in alternating rounds."""
+    seconds = dict.fromkeys(runs, float("inf"))
+    with torch.no_grad():
+        for _ in range(rounds):
+            for name, run in runs.items():
+                started = time.perf_counter()
+                run()
+                seconds[name] = min(seconds[name], time.perf_counter() - started)
+    return seconds
+
+
+def print_call(
+    name: str, module: Callable[..., object], tensors: Any, runs: dict[str, Any], rounds: int
+) -> None:
+    """Rows of a table: a network's call by each backend."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(*tensors)
+    gflop, peak = counter.get_total_flops() / 1e9, peak_gflops()
+    for backend, least in least_seconds({"eager": partial(module, *tensors)} | runs, rounds).items():
+        rate = gflop / least
+        print(
+            f"| {name} | {gflop:.1f} | {backend} | {1000 * least:.0f} | {rate:.0f} | {rate / peak:.0%} |",
+            flush=True,
+        )
+
+
+TABLE = (
+    "| network and shapes | GFLOP | backend | ms | GFLOP/s | of a matrix product |\n|---|---|---|---|---|---|"
+)
+
+
+def compare_components(home: Path, options: argparse.Namespace) -> None:
+    """One call of each network of a checkpoint."""
+    print(TABLE)
+    found: dict[str, tuple[Any, dict[str, Callable[[], object]]]] = {}
+    for backend in options.backends:
+        if backend == "eager":
+            continue
+        engine = make_engine(home, backend, options.precision)
+        for wanted in engine.wanted_forms(request_of(options, 0)):
+            engine.forms.make(wanted)
+            stored = engine.forms.cache.find(wanted.key)
+            form = form_engine(backend).load(stored.folder, wanted.plan)
+            name = f"{wanted.name} {wanted.call.place}"
+            found.setdefault(name, (wanted, {}))[1][backend] = partial(form.run, wanted.call.tensors)
+        engine.unload()
+    settings = Settings(home=home, device="cpu")
+    for name, (wanted, runs) in found.items():
+        network = load_network(settings, options.checkpoint, NamedParts(), wanted.name, wanted.component)
+        module = CallModule(network, wanted.call.method, wanted.call.structure).eval()
+        print_call(name, module, wanted.call.tensors, runs, options.rounds)
+
+
+def compare_upscaler(home: Path, options: argparse.Namespace) -> None:
+    """One tile of an upscaler, and the PSNR of each form's result against PyTorch's."""
+    from spandrel.architectures.ESRGAN import ESRGAN
+
+    path = Path(options.checkpoint)
+    if options.checkpoint == "starter":
+        torch.manual_seed(0)
+        path = home / "rrdb-4x.safetensors"
+        save_file(ESRGAN(num_filters=64, num_blocks=23, scale=4).state_dict(), path)
+    upscaler = UpscalerFile.at(path).load(home / "cache")
+    side = options.size or 128
+    tile = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    call = NetworkCall.of(upscaler.module, "forward", (tile,), {})
+    module = CallModule(upscaler.module, call.method, call.structure).eval()
+    runs: dict[str, Callable[[], object]] = {}
+    for backend in options.backends:
+        if backend != "eager":
+            folder = home / backend
+            folder.mkdir(exist_ok=True)
+            engine, started = form_engine(backend), time.perf_counter()
+            engine.convert(module, call.tensors, folder)
+            form = engine.load(folder, BackendPlan(backend, "fp32", torch.get_num_threads()))
+            with torch.no_grad():
+                error = float((form.run(call.tensors)[0] - module(tile)[0]).square().mean())
+            psnr = -10 * math.log10(max(error, 1e-12))
+            print(f"{backend}: {time.perf_counter() - started:.0f} s until its form is loaded, {psnr:.0f} dB")
+            runs[backend] = partial(form.run, call.tensors)
+    print(TABLE)
+    print_call(f"{path.stem} {side}x{side}", module, call.tensors, runs, options.rounds)
 
 
 def warm_engines(home: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -211,10 +307,21 @@ def compare_memory(home: Path, options: argparse.Namespace) -> None:
         print(f"{backend:11s} {found['memory'] / 1e6:.0f} MB after two pictures")
 
 
+MEASURES = {
+    "call": compare_calls,
+    "pictures": compare_pictures,
+    "batch": compare_batches,
+    "first": compare_first,
+    "memory": compare_memory,
+    "components": compare_components,
+    "upscale": compare_upscaler,
+}
+
+
 def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("call", "pictures", "batch", "first", "memory", "child"))
+    parser.add_argument("what", choices=(*MEASURES, "child"))
     parser.add_argument("checkpoint", nargs="?", default="starter")
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--steps", type=int, default=20)
@@ -228,14 +335,8 @@ def main() -> None:
     if options.what == "child":
         measure_process(options)
         return
-    measures = {
-        "call": compare_calls,
-        "pictures": compare_pictures,
-        "batch": compare_batches,
-        "first": compare_first,
-    }
     with tempfile.TemporaryDirectory() as folder:
-        (measures | {"memory": compare_memory})[options.what](Path(options.home or folder), options)
+        MEASURES[options.what](Path(options.home or folder), options)
 
 
 if __name__ == "__main__":

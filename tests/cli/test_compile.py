@@ -10,7 +10,7 @@ from tests.cli.conftest import RunCommand
 
 from safelight.errors import BackendError
 from safelight.generation.compile_child import ChildCompiler
-from safelight.generation.compiling import compile_cache, compile_call
+from safelight.generation.compiling import compile_cache, compile_call, load_network
 from safelight.models.checkpoints.parts import NamedParts
 from safelight.runtime.compilation.store import Wanted
 from safelight.settings import Settings
@@ -27,7 +27,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         if wanted.name == "text_encoder":
             raise BackendError("It has complex numbers.")
         key, call, plan = wanted.component, wanted.call, wanted.plan
-        compile_call(self._settings, self._checkpoint.name, NamedParts(), wanted.name, key, call, plan)
+        network = load_network(self._settings, self._model.name, NamedParts(), wanted.name, key)
+        compile_call(self._settings, network, key, call, plan)
 
     monkeypatch.setattr(ChildCompiler, "__call__", convert)
 

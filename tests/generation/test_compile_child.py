@@ -7,13 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from tests.generation.test_upscaling import compact, save
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import CheckpointInvalidError, ModelInvalidError
 from safelight.generation.compile_child import ChildCompiler, compile_form
 from safelight.generation.compiling import compile_cache
 from safelight.generation.engine import Engine
 from safelight.generation.request import GenerationRequest
+from safelight.generation.upscaling import UpscalerFile
+from safelight.generation.upscaling.registry import upscaler_folder
+from safelight.runtime.backends import BackendPlan
 from safelight.runtime.compilation.store import Wanted
+from safelight.runtime.compilation.values import NetworkCall
+from safelight.runtime.component import ComponentKey
 from safelight.settings import Settings
 
 
@@ -56,3 +63,19 @@ def test_the_network_is_compiled_with_its_patches(settings: Settings, tiny: Call
     assert isinstance(convert, ChildCompiler)
     compile_form(json.loads(json.dumps(convert._body(wanted))))
     assert compile_cache(settings).find(wanted.key) is not None
+
+
+def test_an_upscaler_is_compiled_from_its_file_unless_that_was_replaced(settings: Settings) -> None:
+    path = save(compact(), upscaler_folder(settings.home) / "small.safetensors")
+    file = UpscalerFile.at(path)
+    upscaler = file.load(settings.cache_folder)
+    call = NetworkCall.of(upscaler.module, "forward", (torch.rand(1, 3, 16, 16),), {})
+    key, plan = ComponentKey(upscaler.digest, "fp32"), BackendPlan("openvino", "fp32", 1)
+    convert = ChildCompiler(settings, file)
+    wanted = Wanted("upscaler", key, call, plan, convert)
+    body = json.loads(json.dumps(convert._body(wanted)))
+    compile_form(body)
+    assert compile_cache(settings).find(wanted.key) is not None
+    save(compact(seed=1), path)
+    with pytest.raises(ModelInvalidError, match="small was replaced on the disk"):
+        compile_form(body)

@@ -16,10 +16,16 @@ from tests.generation.conftest import SIDE, same_pixels, to_array
 from safelight.errors import BackendError
 from safelight.generation.artifact import Artifact
 from safelight.generation.backend_choice import check_device
-from safelight.generation.compiling import compile_cache, compile_call
+from safelight.generation.compiling import (
+    compile_cache,
+    compile_call,
+    load_network,
+    load_upscaler_network,
+)
 from safelight.generation.engine import Engine
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
+from safelight.generation.upscaling import UpscalerFile
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import NamedParts
 from safelight.runtime.compilation.speed import Speeds
@@ -40,7 +46,9 @@ class InProcess:
         self.refusing = ""
         """A backend that refuses every network."""
 
-    def __call__(self, settings: Settings, checkpoint: Checkpoint) -> Callable[[Wanted, bool], None]:
+    def __call__(
+        self, settings: Settings, model: Checkpoint | UpscalerFile
+    ) -> Callable[[Wanted, bool], None]:
         def convert(wanted: Wanted, _urgent: bool) -> None:
             assert self.may_begin.wait(PATIENCE)
             if self.error is not None:
@@ -48,15 +56,12 @@ class InProcess:
             if wanted.plan.backend == self.refusing:
                 raise BackendError("It has complex numbers.")
             self.converted.append(wanted.name)
-            compile_call(
-                settings,
-                checkpoint.name,
-                NamedParts(),
-                wanted.name,
-                wanted.component,
-                wanted.call,
-                wanted.plan,
-            )
+            key = wanted.component
+            if isinstance(model, UpscalerFile):
+                network = load_upscaler_network(settings, model, key)
+            else:
+                network = load_network(settings, model.name, NamedParts(), wanted.name, key)
+            compile_call(settings, network, key, wanted.call, wanted.plan)
 
         return convert
 

@@ -17,7 +17,7 @@ from safelight.runtime.compilation.store import Wanted
 from safelight.runtime.compilation.values import NetworkCall
 from safelight.runtime.component import Component
 
-AUTOMATIC = ("unet", "transformer", "vae")
+AUTOMATIC = ("unet", "transformer", "vae", "upscaler")
 """The components that auto compiles; text encoders take a hundredth of a picture's time, and their results are kept."""
 LEAST_SPEEDUP = 1.05
 """A form is used by auto if it was so many times as fast as the eager network when it was made."""
@@ -167,7 +167,7 @@ def _bf16_speedup(backend: str, component: str, device: torch.device, speeds: Sp
 
 
 def explain_choice(backend: str, precision: str, device: torch.device, speeds: Speeds | None) -> str:
-    """What computes denoisers and autoencoders, and why, as the end of a sentence."""
+    """What computes denoisers, autoencoders and upscalers, and why, as the end of a sentence."""
     if backend != AUTO:
         return f"{backend} runs the networks, as the setting generation_backend says"
     name = "fp32" if precision == AUTO else precision
@@ -184,7 +184,7 @@ def explain_choice(backend: str, precision: str, device: torch.device, speeds: S
     ratio = speeds.speedup(plan.backend, name)
     instead = f", or {' or '.join(each.backend for each in others)} what it cannot compile" if others else ""
     return (
-        f"{plan.backend} runs denoisers and autoencoders once they are compiled for a size, "
+        f"{plan.backend} runs denoisers, autoencoders and upscalers once they are compiled for a size, "
         f"since it computes {ratio:.1f} times as fast as PyTorch in {name} ({ratios}){instead}"
     )
 

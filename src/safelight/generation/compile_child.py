@@ -1,4 +1,4 @@
-"""Compile a form of a checkpoint's network in a process of its own, at a low priority.
+"""Compile a form of a checkpoint's or an upscaler's network in a process of its own, at a low priority.
 
 Tracing takes as much time as several steps and holds Python's lock all the while, so a thread would stop the pictures
 that are generated meanwhile. ``python -m safelight.generation.compile_child`` reads a JSON object from standard input
@@ -16,34 +16,43 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
+from safelight.generation.upscaling import UpscalerFile
+from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.runtime.backends import BACKENDS
 from safelight.runtime.devices import device_of
 from safelight.runtime.devices.memory import host_memory
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.runtime.compilation.store import Wanted
+    from safelight.runtime.component import ComponentKey
 
 LOW_PRIORITY = 10
 """The niceness of a child that nobody waits for: it takes a tenth of a core's time where a picture needs all of it."""
 LIBRARY_BYTES = 2**30
+UPSCALED_PIXEL_BYTES = 8192
+"""What the networks of upscalers take for a pixel of a tile's result, eagerly and in a form: 2.2 GB were measured for
+512 x 512 pixels of an RRDB network, and other tensors are small beside those of its last layers."""
 
 
 class ChildCompiler:
-    """Converts forms of a checkpoint's networks in child processes, which end when this process ends.
+    """Converts forms of networks in child processes, which end when this process ends.
 
     Args:
         settings: The data directory, the folders of models, the precisions.
-        checkpoint: The checkpoint.
+        model: What the networks are of.
     """
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
-        self._settings, self._checkpoint = settings, checkpoint
+    def __init__(self, settings: Settings, model: Checkpoint | UpscalerFile) -> None:
+        self._settings, self._model = settings, model
 
     def __call__(self, wanted: Wanted, urgent: bool) -> None:
         """Convert a form and leave it on disk.
@@ -54,13 +63,15 @@ class ChildCompiler:
 
         Raises:
             MemoryBudgetError: The memory that is free now is too small.
-            SafelightError: The checkpoint was replaced, the engine cannot convert the network, or the child failed.
+            SafelightError: The model was replaced, the engine cannot convert the network, or the child failed.
         """
         import torch
 
         on_device = device_of(torch.device(wanted.plan.device)).memory().free
         needed, free = (
-            int(BACKENDS[wanted.plan.backend].copies * wanted.nbytes) + LIBRARY_BYTES,
+            int(BACKENDS[wanted.plan.backend].copies * wanted.nbytes)
+            + self._activation_bytes(wanted)
+            + LIBRARY_BYTES,
             min(host_memory().free, on_device),
         )
         if needed > free:
@@ -91,6 +102,14 @@ class ChildCompiler:
         if error := answer.get("error"):
             raise error_of(error["code"], error["message"], error.get("hint", ""))
 
+    def _activation_bytes(self, wanted: Wanted) -> int:
+        """What the values within a network take; those of a checkpoint's are small beside its weights."""
+        if not isinstance(self._model, UpscalerFile):
+            return 0
+        *_, height, width = wanted.call.tensors[0].shape
+        scale = read_scale_factor(self._model.path) or 4
+        return int(height * width * scale**2 * UPSCALED_PIXEL_BYTES)
+
     def _body(self, wanted: Wanted) -> dict[str, Any]:
         from safetensors.torch import save
 
@@ -99,8 +118,7 @@ class ChildCompiler:
         tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(wanted.call.tensors)}
         return {
             "settings": self._settings.model_dump(mode="json"),
-            "checkpoint": self._checkpoint.name,
-            "parts": {p.component: str(p.path) for p in self._checkpoint.parts if p.chosen == "named"},
+            "model": _describe(self._model),
             "component": wanted.name,
             "key": asdict(wanted.component),
             "method": wanted.call.method,
@@ -113,17 +131,24 @@ class ChildCompiler:
         }
 
 
+def _describe(model: Checkpoint | UpscalerFile) -> dict[str, Any]:
+    """What another process finds a model by."""
+    if isinstance(model, UpscalerFile):
+        return {"upscaler": str(model.path)}
+    named = {part.component: str(part.path) for part in model.parts if part.chosen == "named"}
+    return {"checkpoint": model.name, "parts": named}
+
+
 def compile_form(body: Mapping[str, Any]) -> None:
-    """Load one network of a checkpoint, and compile a form of it.
+    """Load one network, and compile a form of it.
 
     Raises:
-        SafelightError: The checkpoint or the component cannot be used, or the engine cannot convert it.
+        SafelightError: The model or the component cannot be used, or the engine cannot convert it.
     """
     import torch
     from safetensors.torch import load
 
     from safelight.generation.compiling import compile_call, is_worthwhile
-    from safelight.models.checkpoints.parts import NamedParts
     from safelight.runtime.backends import BackendPlan
     from safelight.runtime.compilation.values import NetworkCall
     from safelight.runtime.component import ComponentKey
@@ -141,16 +166,22 @@ def compile_form(body: Mapping[str, Any]) -> None:
         tuple(tensors[str(index)] for index in range(len(tensors))),
         tuple(map(make_patch, body["patches"])),
     )
-    key, named = body["key"], dict(body["parts"])
-    compile_call(
-        settings,
-        body["checkpoint"],
-        NamedParts(named.pop("vae", None), tuple(named.values())),
-        body["component"],
-        ComponentKey(**{**key, "patches": tuple(key["patches"])}),
-        call,
-        plan,
-    )
+    key = ComponentKey(**{**body["key"], "patches": tuple(body["key"]["patches"])})
+    network = _load_network(settings, body["model"], body["component"], key)
+    compile_call(settings, network, key, call, plan)
+
+
+def _load_network(
+    settings: Settings, model: Mapping[str, Any], component: str, key: ComponentKey
+) -> nn.Module:
+    from safelight.generation.compiling import load_network, load_upscaler_network
+    from safelight.models.checkpoints.parts import NamedParts
+
+    if "upscaler" in model:
+        return load_upscaler_network(settings, UpscalerFile.at(Path(model["upscaler"])), key)
+    named = dict(model["parts"])
+    parts = NamedParts(named.pop("vae", None), tuple(named.values()))
+    return load_network(settings, model["checkpoint"], parts, component, key)
 
 
 def _follow_parent(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""Compile forms of a checkpoint's networks: load one network eagerly, and convert a call of it."""
+"""Compile forms of networks: load one eagerly, and convert a call of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from safelight.errors import CheckpointInvalidError
+from safelight.errors import CheckpointInvalidError, ModelInvalidError
 from safelight.generation.backend_choice import rank_plans
+from safelight.generation.upscaling import UpscalerFile
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.checkpoints.loading import describe_parts
 from safelight.models.checkpoints.parts import NamedParts
@@ -49,32 +50,22 @@ def is_worthwhile(settings: Settings, component: str, plan: BackendPlan) -> bool
 
 
 def compile_call(
-    settings: Settings,
-    checkpoint: str,
-    named: NamedParts,
-    component: str,
-    key: ComponentKey,
-    call: NetworkCall,
-    plan: BackendPlan,
+    settings: Settings, network: nn.Module, key: ComponentKey, call: NetworkCall, plan: BackendPlan
 ) -> StoredForm:
-    """Load a network of a checkpoint, and compile a form of a call.
+    """Compile a form of a network's call, and keep it on disk.
 
     Args:
-        settings: The data directory and the folders of models.
-        checkpoint: The checkpoint's name.
-        named: Files that are used in place of its own networks.
-        component: The network's name.
+        settings: The folder in which forms are kept.
+        network: The network, eager and on the CPU.
         key: What identifies it.
         call: The call, whose tensors are the example.
         plan: The engine and its precision.
 
     Raises:
-        CheckpointInvalidError: The network on disk is another one by now.
-        SafelightError: The checkpoint cannot be used, or the engine cannot convert the network.
+        SafelightError: The engine cannot convert the network.
     """
-    network = load_network(settings, checkpoint, named, component, key).to(plan.device)
     call = replace(call, tensors=tuple(tensor.to(plan.device) for tensor in call.tensors))
-    return make_form(network, key, call, plan, compile_cache(settings))
+    return make_form(network.to(plan.device), key, call, plan, compile_cache(settings))
 
 
 def load_network(
@@ -106,3 +97,21 @@ def load_network(
         raise CheckpointInvalidError(f"The {component} of {checkpoint} was replaced on the disk meanwhile.")
     network: nn.Module = source.load().network
     return network
+
+
+def load_upscaler_network(settings: Settings, file: UpscalerFile, key: ComponentKey) -> nn.Module:
+    """Load the network of an upscaler, eager and on the CPU.
+
+    Args:
+        settings: The cache folder.
+        file: The upscaler's file.
+        key: What identifies the network.
+
+    Raises:
+        ModelInvalidError: The file has other weights by now, or cannot be used.
+        FileMissingError: It is not there any more.
+    """
+    upscaler = file.load(settings.cache_folder)
+    if upscaler.digest != key.digest:
+        raise ModelInvalidError(f"The upscaler {file.name} was replaced on the disk meanwhile.")
+    return upscaler.module

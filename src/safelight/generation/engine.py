@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -72,7 +73,7 @@ from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
 from safelight.runtime.compilation.speed import Speeds, find_speeds, known_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
-from safelight.runtime.component import Component, ComponentKey, ComponentSource
+from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
 from safelight.runtime.devices import device_of, fallback_notes, resolve_devices, settle_device
 from safelight.runtime.devices.failure import broken_device_errors
 from safelight.runtime.devices.memory import DeviceMemory
@@ -104,7 +105,7 @@ class Engine:
         settings: Device, precision, backend, memory budget, data directory.
         pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
         read_free: Returns the bytes that are free on a device now.
-        compiler: Makes what converts compiled forms of a checkpoint's networks.
+        compiler: Makes what converts compiled forms of the networks of a checkpoint or an upscaler.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
@@ -115,7 +116,7 @@ class Engine:
         settings: Settings,
         pool: ModelPool | None = None,
         read_free: Callable[[torch.device], int] = lambda device: device_of(device).memory().free,
-        compiler: Callable[[Settings, Checkpoint], Convert] = ChildCompiler,
+        compiler: Callable[[Settings, Checkpoint | UpscalerFile], Convert] = ChildCompiler,
     ) -> None:
         self._settings, self._read_free, self._compiler = settings, read_free, compiler
         device, _ = settle_device(settings, settings.device)
@@ -433,8 +434,15 @@ class Engine:
         return plan, decoding_bytes(loaded, *plan.hires_size)
 
     @contextmanager
-    def lease_upscaler(self, name: str) -> Iterator[Upscaler]:
+    def lease_upscaler(self, name: str, tiles: Counter[str] | None = None) -> Iterator[Upscaler]:
         """An upscaler for use within the block; a network stays in memory as long as the budget allows.
+
+        Its network's tiles are computed by a compiled form as soon as there is one: it is made while other tiles are
+        computed eagerly.
+
+        Args:
+            name: Its name, or a file.
+            tiles: Gets how many tiles each backend computed, for networks.
 
         Raises:
             UpscalerUnknownError, FileMissingError, PickleRefusedError, ModelInvalidError: It cannot be used.
@@ -444,8 +452,14 @@ class Engine:
         if not isinstance(found, UpscalerFile):
             yield found
             return
-        with self._pool.lease([self._upscaler_source(found)]) as (component,):
-            yield found.named(component)
+        with self._pool.lease([self._upscaler_source(found)]) as (component,), ExitStack() as until:
+            forms = self._forms_of(found, self._policy(), until, nullcontext, at_once=True)
+            network = PictureNetwork("upscaler", _module_of(component), forms)
+            try:
+                yield replace(found.named(component), module=network)
+            finally:
+                if tiles is not None:
+                    tiles.update(network.calls)
 
     def explain(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How the prompts of a request's first picture are parsed: "prompt" and, where there is one, "negative prompt".
@@ -531,8 +545,13 @@ class Engine:
             self._memory_errors(),
             ExitStack() as stack,
         ):
+            others = {}
             if isinstance(upscaler, _UpscalerNetwork):
-                upscaler = upscaler.file.named(components.pop())
+                component, file = components.pop(), upscaler.file
+                forms = self._forms_of(file, policy, stack)
+                network = PictureNetwork("upscaler", _module_of(component), forms)
+                upscaler = replace(file.named(component), module=network)
+                others["upscaler"] = replace(component, network=network)
             leased = iter(components)
             loaded = parts.assemble([next(leased) for _ in parts.sources])
             loaded = replace(loaded, networks=self._with_forms(loaded, policy, stack))
@@ -550,6 +569,7 @@ class Engine:
                     placement,
                     self._meter(),
                     self._watch(placement),
+                    others=others,
                 )
             finally:
                 self._release_threads()
@@ -557,6 +577,20 @@ class Engine:
 
     def _policy(self, recorded: Machine | None = None) -> BackendPolicy:
         return BackendPolicy(self._settings.generation_backend, self._device, recorded, self._known_speeds)
+
+    def _forms_of(
+        self,
+        model: Checkpoint | UpscalerFile,
+        policy: BackendPolicy,
+        until: ExitStack,
+        waiting: Callable[[], AbstractContextManager[object]] | None = None,
+        *,
+        at_once: bool = False,
+    ) -> Forms:
+        """How the networks of a model get compiled forms; the arguments are those of ``Forms``."""
+        convert = self._compiler(self._settings, model)
+        waiting = waiting or self._lock.released
+        return Forms(self._forms, policy.choose, convert, until, waiting, policy.collect, at_once)
 
     def _with_forms(
         self, loaded: LoadedCheckpoint, policy: BackendPolicy, until: ExitStack
@@ -568,8 +602,7 @@ class Engine:
             policy: Decides.
             until: Closes when the picture ends.
         """
-        convert = self._compiler(self._settings, loaded.checkpoint)
-        forms = Forms(self._forms, policy.choose, convert, until, self._lock.released, policy.collect)
+        forms = self._forms_of(loaded.checkpoint, policy, until)
 
         def picture_network(name: str, component: Component) -> Component:
             weights = component.weights
@@ -930,6 +963,12 @@ class _UpscalerNetwork:
 
     file: UpscalerFile
     source: ComponentSource
+
+
+def _module_of(upscaler: Component) -> Component:
+    """The torch module of an upscaler in memory, as a component."""
+    module: torch.nn.Module = upscaler.network.module
+    return replace(upscaler, network=module, parameters=parameter_names(module))
 
 
 def _sources_beside(

@@ -100,7 +100,7 @@ def machine_of(networks: Mapping[str, Component], denoiser: Component) -> Machin
     """What a checkpoint's networks ran on: device, backend and precision of the denoiser, other precisions, threads.
 
     Args:
-        networks: The checkpoint's networks by name.
+        networks: The checkpoint's networks by name, and others.
         denoiser: The denoiser among them.
     """
     ran = {name: _plans_of(component) for name, component in networks.items()}

@@ -7,7 +7,7 @@ are leased for one picture at a time (see ``engine.py``), so that other runs can
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -39,6 +39,7 @@ from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
+from safelight.runtime.component import Component
 from safelight.runtime.executor import BatchMember, Executor
 from safelight.runtime.memory_plan.meter import StageMeter
 
@@ -57,6 +58,7 @@ class Components:
         meter: Measures the memory of each stage.
         watch: Watches the free memory.
         batched: Whether calls may be batched with those of other runs.
+        others: Networks beside the checkpoint's, by the names under which the record says what computed them.
     """
 
     loaded: LoadedCheckpoint
@@ -68,6 +70,7 @@ class Components:
     meter: StageMeter
     watch: MemoryWatch
     batched: bool = True
+    others: Mapping[str, Component] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,7 +364,7 @@ class _PictureGeneration:
             self.index,
             self._prompts,
             run.checkpoint,
-            machine_of(loaded.networks, loaded.denoiser),
+            machine_of({**loaded.networks, **self.components.others}, loaded.denoiser),
             (
                 *self.components.prompts.notes(self._prompts),
                 *notes,

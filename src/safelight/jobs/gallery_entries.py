@@ -111,6 +111,7 @@ def image_result(entry: Entry, generated: Picture | Upscaled | Preprocessed | No
     details = {
         "seconds": round(generated.seconds, 3),
         "stopped_at": getattr(generated, "stopped_at", None),  # upscaling has no steps
+        "notes": result.notes or list(getattr(generated, "notes", ())),  # upscaling has no record
         "memory": None if memory is None else PictureMemory.model_validate(memory.to_dict()),
         "verdict": VerdictView.model_validate(generated.verdict.to_dict()),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -225,8 +226,8 @@ class Studio:
         )
         pixels = self._judge_input(data, moderator)
         infotext = read_metadata(data, limits=self.limits).infotext if isinstance(data, bytes) else None
-        started = time.perf_counter()
-        with self._upscaler(upscaler) as network:
+        started, tiles = time.perf_counter(), Counter[str]()
+        with self._upscaler(upscaler, tiles) as network:
             upscaled = network.upscale(
                 pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop
             )
@@ -234,7 +235,7 @@ class Studio:
         verdict = moderator.judge(upscaled)
         new_infotext = add_upscaling(infotext, by, network.name)
         return Upscaled(
-            None if is_blocked(verdict) else upscaled, verdict, network.name, by, new_infotext, seconds
+            None if is_blocked(verdict) else upscaled, verdict, network.name, by, new_infotext, seconds, tiles
         )
 
     def preprocess(
@@ -373,11 +374,11 @@ class Studio:
         engine = self._engine
         return frozenset() if engine is None else engine.loaded_checkpoints
 
-    def _upscaler(self, name: str) -> AbstractContextManager[Upscaler]:
-        """The upscaler with a name; one with a network is leased from the engine."""
+    def _upscaler(self, name: str, tiles: Counter[str]) -> AbstractContextManager[Upscaler]:
+        """The upscaler with a name; one with a network is leased from the engine, and counts its tiles."""
         if name in UPSCALERS:  # without the engine, whose libraries take seconds to import
             return nullcontext(UPSCALERS[name])
-        return self.engine.lease_upscaler(name)
+        return self.engine.lease_upscaler(name, tiles)
 
     def _judge_inputs(self, request: GenerationRequest, moderator: Moderator) -> GenerationRequest:
         """The request with its input pictures judged and decoded.

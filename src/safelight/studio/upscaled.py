@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from safelight.generation.infotext import format_infotext, parse_infotext
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.verdict import Verdict
+from safelight.runtime.backends import EAGER
 from safelight.studio.picture import format_of_suffix, write_image
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Upscaled:
         infotext: The source's infotext with the upscaling added; None if it had none. The source's reproduction
             record is dropped: it describes another picture.
         seconds: The time to upscale it.
+        tiles: How many parts of the picture each backend computed; empty without a network.
     """
 
     image: Image.Image | None
@@ -38,6 +41,17 @@ class Upscaled:
     factor: float
     infotext: str | None
     seconds: float
+    tiles: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else than PyTorch computed it, as sentences."""
+        total = sum(self.tiles.values())
+        return tuple(
+            f"{backend} computed {count} of {total} {'part' if total == 1 else 'parts'} of the picture."
+            for backend, count in self.tiles.items()
+            if backend != EAGER
+        )
 
     @property
     def block_reason(self) -> str:
@@ -79,6 +93,7 @@ class Upscaled:
             "upscaler": self.upscaler,
             "factor": self.factor,
             "seconds": round(self.seconds, 3),
+            "tiles": dict(self.tiles),
             "verdict": self.verdict.to_dict(),
         }
 

@@ -39,6 +39,23 @@ MAX_INTERMEDIATE_RATIO = 4
 """Limit of intermediate images, as a multiple of max_pixels: a 4x network makes a 4x image to reach a factor of 2."""
 
 
+class UpscalerModule(torch.nn.Module):
+    """What spandrel's description of a network computes, as a module: float pictures [1, channels, height, width].
+
+    Args:
+        described: The network with its description.
+    """
+
+    def __init__(self, described: ImageModelDescriptor[torch.nn.Module]) -> None:
+        super().__init__()
+        self.network = described.model
+        self._described = described
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The enlarged picture, 0 to 1."""
+        return self._described(image)
+
+
 @dataclass
 class TileProgress:
     """Checks for cancellation before each tile and reports progress after it."""
@@ -67,12 +84,14 @@ class NetworkUpscaler:
         digest: SHA-256 of its file.
         network: The network on its device, with spandrel's description of it.
         tiling: How images are split into tiles for it.
+        module: What computes a tile: the network, or a stand-in that has compiled forms of it.
     """
 
     name: str
     digest: str
     network: ImageModelDescriptor[torch.nn.Module]
     tiling: Tiling
+    module: torch.nn.Module
     _computing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -100,7 +119,7 @@ class NetworkUpscaler:
             )
         network.to(device, wanted).eval()
         tiling = replace(tiling, multiple=network.size_requirements.multiple_of)
-        return cls(path.stem, digest, network, tiling)
+        return cls(path.stem, digest, network, tiling, UpscalerModule(network))
 
     @property
     def factor(self) -> int:
@@ -192,7 +211,7 @@ class NetworkUpscaler:
         return (values,)
 
     def _apply(self, planes: torch.Tensor) -> torch.Tensor:
-        enlarged = self.network(planes[None].contiguous())[0]
+        enlarged = self.module(planes[None].contiguous())[0]
         expected = tuple(side * self.factor for side in planes.shape[1:])
         if tuple(enlarged.shape[1:]) != expected:
             raise ModelInvalidError(

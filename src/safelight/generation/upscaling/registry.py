@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PACKAGED_FOLDER = BUNDLED / "upscalers"
 """Folder of the networks that ship with Safelight; it need not exist."""
+CPU_TILE = 288
+"""Side of tiles on the CPU in pixels. An RRDB network that enlarges four times takes 2.5 GB for one, and 8 GB for one
+of 512, and compiling a form computes several; 512 pixels are two tiles with an eighth of work in common."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class UpscalerFile:
         key = ComponentKey(digest, "fp32")
 
         def load() -> Component:
-            network = NetworkUpscaler.load(self.path, digest, device, None, Tiling())
+            tiling = Tiling(CPU_TILE) if device.type == "cpu" else Tiling()
+            network = NetworkUpscaler.load(self.path, digest, device, None, tiling)
             return Component(key, network, network.nbytes)
 
         return ComponentSource(key, self.size, load)

@@ -1,11 +1,13 @@
 """A network within one picture: its calls are computed by compiled forms where there are some, else eagerly.
 
 For each shape of its calls a picture decides once, so that it can be reproduced: a form that gets ready meanwhile is
-used from the next picture on. What ran is kept for the record.
+used from the next picture on. Only a picture without a record may change within it (``Forms.at_once``). What ran is
+kept for the record.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -58,6 +60,7 @@ class Forms:
         until: Closes when the picture ends, and ends the leases of its forms.
         waiting: Surrounds waiting for a form: other pictures may be computed meanwhile.
         collect: Gets the forms that the picture would use, which is computed eagerly; None for a usual picture.
+        at_once: Whether a form is made as soon as a second call of its shape comes, and used once it is ready.
     """
 
     store: FormStore
@@ -66,6 +69,7 @@ class Forms:
     until: ExitStack
     waiting: Callable[[], AbstractContextManager[object]] = nullcontext
     collect: Callable[[Wanted], None] | None = None
+    at_once: bool = False
 
 
 class PictureNetwork(NetworkProxy):
@@ -79,6 +83,7 @@ class PictureNetwork(NetworkProxy):
 
     Attributes:
         ran: What computed its calls, by method and shapes (``NetworkCall.place``).
+        calls: How many of its calls each backend computed.
         was_eager: Whether the eager network was used, and not compiled forms alone.
     """
 
@@ -86,8 +91,10 @@ class PictureNetwork(NetworkProxy):
         super().__init__(component.network)
         self._name, self._component, self._forms, self._may_run = name, component, forms, may_run
         self._chosen: dict[str, Component] = {}
+        self._asked: set[str] = set()
         self._is_patched = False
         self.ran: dict[str, BackendPlan] = {}
+        self.calls: Counter[str] = Counter()
         self.was_eager = False
 
     def forward(self, *args: object, **kwargs: object) -> object:
@@ -135,10 +142,22 @@ class PictureNetwork(NetworkProxy):
         kwargs: Mapping[str, object],
         patches: tuple[Patch, ...] = (),
     ) -> Component:
-        """What computes a call: the same for all calls of a shape, with the same patches, within the picture.
+        """What computes a call.
 
         The patches are compiled into a form, which is not patchable itself.
         """
+        found = self._find_component(method, args, kwargs, patches)
+        self.calls[found.key.backend] += 1
+        return found
+
+    def _find_component(
+        self,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        patches: tuple[Patch, ...],
+    ) -> Component:
+        """The same for all calls of a shape, with the same patches, within the picture."""
         try:
             call = NetworkCall.of(self.network, method, args, kwargs, patches)
         except UnsupportedValueError:
@@ -148,16 +167,20 @@ class PictureNetwork(NetworkProxy):
             self._note_eager(call.place)
             return self._eager(method)
         signature = call.signature
-        if signature not in self._chosen:
-            self._chosen[signature] = self._decide(call)
-        return self._chosen[signature]
+        if signature in self._chosen:
+            return self._chosen[signature]
+        component, is_final = self._decide(call)
+        if is_final:
+            self._chosen[signature] = component
+        return component
 
-    def _decide(self, call: NetworkCall) -> Component:
+    def _decide(self, call: NetworkCall) -> tuple[Component, bool]:
+        """What computes a call, and whether it computes all others of this shape too."""
         place = call.place
         choice = self._forms.choose(self._name, self._component, call)
         if choice.plan.backend == EAGER:
             self._note_eager(place)
-            return self._eager(call.method)
+            return self._eager(call.method), True
         wanted = Wanted(
             self._name,
             self._component.key,
@@ -171,11 +194,12 @@ class PictureNetwork(NetworkProxy):
         if self._forms.collect is not None:
             self._forms.collect(wanted)
             self._note_eager(place)
-            return self._eager(call.method)
+            return self._eager(call.method), True
+        is_final = True
         for each in wanted.plans():
             if (loaded := self._lease(each, wait=choice.wait)) is not None:
                 self.ran.setdefault(place, each.plan)
-                return self._form_component(each, loaded)
+                return self._form_component(each, loaded), True
             problem = self._forms.store.problem(each)
             if problem and choice.required and not call.patches:
                 raise BackendError(
@@ -183,10 +207,20 @@ class PictureNetwork(NetworkProxy):
                     hint=f"Set generation_backend to auto or {EAGER}.",
                 )
             if not problem:
-                self._forms.until.callback(self._forms.store.request, each)  # it is made after this picture
+                is_final = not self._forms.at_once
+                self._request(each)
                 break
         self._note_eager(place)
-        return self._eager(call.method)
+        return self._eager(call.method), is_final
+
+    def _request(self, wanted: Wanted) -> None:
+        """Have a form made: after this picture, or now if it is of use within it."""
+        signature = wanted.call.signature
+        if signature in self._asked:
+            self._forms.store.request(wanted)
+        else:
+            self._asked.add(signature)
+            self._forms.until.callback(self._forms.store.request, wanted)
 
     def _lease(self, wanted: Wanted, *, wait: bool) -> LoadedForm | None:
         """A form for this picture; None if there is none."""
