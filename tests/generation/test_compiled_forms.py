@@ -303,7 +303,7 @@ FASTER = Speeds({"eager fp32": 200.0, "openvino fp32": 420.0}, 20.0, 2)
 @pytest.fixture
 def measured_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which OpenVINO is faster, and its forms are used however fast they are on a busy one."""
-    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: FASTER)
+    monkeypatch.setattr("safelight.generation.compiled_networks.known_speeds", lambda _: FASTER)
     monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e-9)
 
 
@@ -327,7 +327,7 @@ def test_the_starters_pictures_by_the_default_backend_are_exact(
 def test_the_default_backend_uses_no_form_that_is_hardly_faster(
     compiled: Engine, request_of: RequestOf, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: FASTER)
+    monkeypatch.setattr("safelight.generation.compiled_networks.known_speeds", lambda _: FASTER)
     monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e9)
     for preloaded in (False, True):
         engine = engine_of("auto")
@@ -361,7 +361,7 @@ def test_what_the_best_backend_cannot_compile_the_next_best_computes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     speeds = Speeds({"eager fp32": 200.0, "openvino fp32": 420.0, "onnxruntime fp32": 500.0}, 20.0, 2)
-    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: speeds)
+    monkeypatch.setattr("safelight.generation.compiled_networks.known_speeds", lambda _: speeds)
     monkeypatch.setattr("safelight.generation.backend_choice.LEAST_SPEEDUP", 1e-9)
     compiler.refusing = "onnxruntime"
     engine = engine_of("auto")

@@ -253,7 +253,7 @@ def test_balanced_computes_in_bf16_once_it_was_measured_to_be_faster_and_exact_i
     measured: list[Speeds] = []
     monkeypatch.setattr("safelight.generation.memory_costs.CPU_SLACK", 0)
     monkeypatch.setattr(
-        "safelight.generation.engine.known_speeds", lambda _: measured[0] if measured else None
+        "safelight.generation.compiled_networks.known_speeds", lambda _: measured[0] if measured else None
     )
     engine = Engine(Settings(home=drawing_home, device="cpu", generation_backend="auto"), compiler=NoCompiler)
     first = generate(engine, tiny)  # nothing was measured yet
@@ -297,7 +297,7 @@ def test_text_encoders_may_compute_in_another_precision_than_the_denoiser(
 def test_a_worker_loads_the_networks_of_its_level_beforehand(
     drawing_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.generation.engine.known_speeds", lambda _: FAST_BF16)
+    monkeypatch.setattr("safelight.generation.compiled_networks.known_speeds", lambda _: FAST_BF16)
     engine = Engine(Settings(home=drawing_home, device="cpu", generation_backend="auto"), compiler=NoCompiler)
     engine.preload(name := str(tiny("sd1")))
     assert sorted(key.dtype for key in engine._pool.keys) == ["bf16", "bf16", "fp32"]

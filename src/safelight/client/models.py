@@ -1105,3 +1105,5 @@ class WorkerView(BaseModel):
     """Of the last picture of each family, the most recent family first."""
     devices: Annotated[list[DeviceView], Field(validate_default=True)] = []
     """The devices of its machine, the CPU first."""
+    device_notes: list[str] = []
+    """A sentence on each device of the settings whose place the CPU has taken."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -28,11 +28,10 @@ from safelight.errors import (
     RunStoppedError,
 )
 from safelight.generation.artifact import Artifact
-from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.backend_choice import BackendPolicy, check_device
 from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.compile_child import ChildCompiler
-from safelight.generation.compiling import compile_cache
+from safelight.generation.compiled_networks import CompiledNetworks
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.memory_steps import OtherDevice
@@ -45,7 +44,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.prompts import PromptExplanation, explain_prompt
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
-from safelight.generation.quality import MIN_CACHED_STEPS, Patching, Quality, with_quality
+from safelight.generation.quality import MIN_CACHED_STEPS, Quality, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
@@ -68,12 +67,11 @@ from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.allocator import keep_freed_memory, trim_excess
 from safelight.runtime.backends import AUTO as AUTO_BACKEND
-from safelight.runtime.backends import BACKENDS, EAGER, checkpoint_backend
+from safelight.runtime.backends import EAGER, checkpoint_backend
 from safelight.runtime.backends.eager import DTYPES
-from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
-from safelight.runtime.compilation.speed import Speeds, find_speeds, known_speeds
+from safelight.runtime.compilation.speed import find_speeds
 from safelight.runtime.compilation.store import Convert, FormStore, Wanted
-from safelight.runtime.component import Component, ComponentKey, ComponentSource, parameter_names
+from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.runtime.devices import device_of, fallback_notes, resolve_devices, settle_device
 from safelight.runtime.devices.failure import broken_device_errors
 from safelight.runtime.devices.memory import DeviceMemory
@@ -91,9 +89,6 @@ from safelight.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-RELEASED = ("unet", "transformer", "vae")
-"""The networks whose weights are released while compiled forms compute everything; pipelines use parts of text
-encoders by themselves."""
 PAUSE_POLL_INTERVAL = 0.05
 """Seconds between two checks whether a paused picture may go on."""
 
@@ -118,7 +113,7 @@ class Engine:
         read_free: Callable[[torch.device], int] = lambda device: device_of(device).memory().free,
         compiler: Callable[[Settings, Checkpoint | UpscalerFile], Convert] = ChildCompiler,
     ) -> None:
-        self._settings, self._read_free, self._compiler = settings, read_free, compiler
+        self._settings, self._read_free = settings, read_free
         device, _ = settle_device(settings, settings.device)
         device.prepare()
         self._device = device.torch_device
@@ -145,8 +140,7 @@ class Engine:
         self._wait_policy = WaitPolicy()
         keep_freed_memory()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
-        self._forms = FormStore(self._pool, compile_cache(settings))
-        self._speeds: Speeds | None = None
+        self._compiled = CompiledNetworks(settings, self._device, self._pool, compiler, self._lock.released)
 
     @property
     def memory_budget(self) -> int:
@@ -176,7 +170,7 @@ class Engine:
     @property
     def forms(self) -> FormStore:
         """The compiled forms of networks."""
-        return self._forms
+        return self._compiled.store
 
     @property
     def shortages(self) -> int:
@@ -194,18 +188,11 @@ class Engine:
         parts = self._describe(checkpoint, usual)
         if not self._placer.can_be_resident(parts, self._devices_in(usual)):
             return  # its networks are in memory one after the other
-        forms = threading.Thread(target=self._preload_forms, args=(parts,))
+        forms = threading.Thread(target=self._compiled.preload, args=(parts,))
         forms.start()  # engines compile without Python's lock, while weights are read
         with self._lease_networks(parts):
             pass  # loaded; the lease ends, and they stay in memory
         forms.join()
-
-    def _preload_forms(self, parts: CheckpointParts) -> None:
-        """Load the compiled forms that were used last for a checkpoint from the disk."""
-        policy = self._policy()
-        for component, source in parts.sources.items():
-            if policy.considers(component) and not source.key.device:
-                self._forms.preload(source.key, policy.preferred(component, source.key.dtype))
 
     def unload(self, name: str | None = None) -> None:
         """Free the memory of unused networks; they are loaded again when they are needed.
@@ -342,7 +329,7 @@ class Engine:
         def collect(wanted: Wanted) -> None:
             found.setdefault(wanted.pool_key, wanted)
 
-        policy = replace(self._policy(), collect=collect)
+        policy = replace(self._compiled.policy(), collect=collect)
 
         def start(steps: int) -> Run:
             short = request.model_copy(update={"steps": steps, "count": 1})
@@ -367,7 +354,9 @@ class Engine:
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
         """
-        return self._start(request, watcher or Watcher(), unbatched=unbatched, policy=self._policy(recorded))
+        return self._start(
+            request, watcher or Watcher(), unbatched=unbatched, policy=self._compiled.policy(recorded)
+        )
 
     def _start(
         self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy
@@ -427,7 +416,7 @@ class Engine:
                     loaded.scheduler_config,
                     native_side=loaded.default_side,
                     canvas=canvas,
-                    patching=self._patching(loaded.family),
+                    patching=self._compiled.patching(loaded.family, self._backend),
                 )
         except MemoryExhaustedError:  # all at once were too many; the run steps down where it has to
             return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
@@ -453,10 +442,9 @@ class Engine:
             yield found
             return
         with self._pool.lease([self._upscaler_source(found)]) as (component,), ExitStack() as until:
-            forms = self._forms_of(found, self._policy(), until, nullcontext, at_once=True)
-            network = PictureNetwork("upscaler", _module_of(component), forms)
+            upscaler, network = self._compiled.upscaler(found, component, until)
             try:
-                yield replace(found.named(component), module=network)
+                yield upscaler
             finally:
                 if tiles is not None:
                     tiles.update(network.calls)
@@ -545,16 +533,14 @@ class Engine:
             self._memory_errors(),
             ExitStack() as stack,
         ):
-            others = {}
+            others: dict[str, Component] = {}
             if isinstance(upscaler, _UpscalerNetwork):
-                component, file = components.pop(), upscaler.file
-                forms = self._forms_of(file, policy, stack)
-                network = PictureNetwork("upscaler", _module_of(component), forms)
-                upscaler = replace(file.named(component), module=network)
+                component = components.pop()
+                upscaler, network = self._compiled.upscaler(upscaler.file, component, stack, policy)
                 others["upscaler"] = replace(component, network=network)
             leased = iter(components)
             loaded = parts.assemble([next(leased) for _ in parts.sources])
-            loaded = replace(loaded, networks=self._with_forms(loaded, policy, stack))
+            loaded = replace(loaded, networks=self._compiled.networks(loaded, policy, stack))
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
             prompts = make_conditioning(loaded, self._embeddings)
             keep_freed_memory()
@@ -574,59 +560,6 @@ class Engine:
             finally:
                 self._release_threads()
                 trim_excess()
-
-    def _policy(self, recorded: Machine | None = None) -> BackendPolicy:
-        return BackendPolicy(self._settings.generation_backend, self._device, recorded, self._known_speeds)
-
-    def _forms_of(
-        self,
-        model: Checkpoint | UpscalerFile,
-        policy: BackendPolicy,
-        until: ExitStack,
-        waiting: Callable[[], AbstractContextManager[object]] | None = None,
-        *,
-        at_once: bool = False,
-    ) -> Forms:
-        """How the networks of a model get compiled forms; the arguments are those of ``Forms``."""
-        convert = self._compiler(self._settings, model)
-        waiting = waiting or self._lock.released
-        return Forms(self._forms, policy.choose, convert, until, waiting, policy.collect, at_once)
-
-    def _with_forms(
-        self, loaded: LoadedCheckpoint, policy: BackendPolicy, until: ExitStack
-    ) -> dict[str, Component]:
-        """A checkpoint's networks for one picture, with compiled forms where the policy considers them.
-
-        Args:
-            loaded: The checkpoint.
-            policy: Decides.
-            until: Closes when the picture ends.
-        """
-        forms = self._forms_of(loaded.checkpoint, policy, until)
-
-        def picture_network(name: str, component: Component) -> Component:
-            weights = component.weights
-            if weights is None:
-                return component
-            if not policy.considers(name) or decodes_with_mask(component.network):
-                until.enter_context(
-                    weights.in_use()
-                )  # the network itself: pipelines know some by their class
-                return component
-            key, may_run = component.key, True
-            if name in loaded.family.text_encoders:
-                # Embeddings are cached by this key, so all of a picture's calls run on the same backend.
-                backend = policy.recorded_backend(name) or self._forms.backend_of(key) or EAGER
-                key, may_run = replace(key, backend=backend), backend != EAGER
-            kind = PictureAutoencoder if hasattr(component.network, "decode") else PictureNetwork
-            network = kind(name, component, forms, may_run=may_run)
-
-            weights.on_resize = partial(self._pool.resize, component.key)
-            if name in RELEASED:
-                until.callback(network.release_weights)
-            return replace(component, key=key, network=network)
-
-        return {name: picture_network(name, component) for name, component in loaded.networks.items()}
 
     @contextmanager
     def _lease_phases(
@@ -751,19 +684,12 @@ class Engine:
             scheduler,
             native_side=checkpoint.default_side(),
             canvas=canvas,
-            patching=self._patching(checkpoint.family),
+            patching=self._compiled.patching(checkpoint.family, self._backend),
         )
         check_compatible(plan.sampler_choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
         return plan
-
-    def _patching(self, family: Family) -> Patching:
-        """With which patches the denoisers of a family are computed by what computes them without."""
-        if self._policy().considers(family.denoiser):
-            return "pure"  # with others, calls go to the slower eager network
-        backend = BACKENDS[self._backend]
-        return "any" if backend.patchable or not backend.computes(family.denoiser) else "none"
 
     def _check_prompts(self, plan: Plan) -> None:
         """Expand the prompts of all pictures: only the last one may choose a wildcard whose file is missing."""
@@ -840,12 +766,9 @@ class Engine:
         self, quality: Quality | None, family: Family, recorded: Machine | None = None
     ) -> Settings:
         """The settings of a run at a quality level; its precisions depend on what was measured on this machine."""
-        return settings_of_run(self._settings, quality, family, self._device, self._known_speeds(), recorded)
-
-    def _known_speeds(self) -> Speeds | None:
-        if self._speeds is None:
-            self._speeds = known_speeds(self._settings.cache_folder)
-        return self._speeds
+        return settings_of_run(
+            self._settings, quality, family, self._device, self._compiled.speeds(), recorded
+        )
 
     def _precisions(self, family: Family) -> ComponentPrecisions:
         """The precision of each component of a family's checkpoints.
@@ -963,12 +886,6 @@ class _UpscalerNetwork:
 
     file: UpscalerFile
     source: ComponentSource
-
-
-def _module_of(upscaler: Component) -> Component:
-    """The torch module of an upscaler in memory, as a component."""
-    module: torch.nn.Module = upscaler.network.module
-    return replace(upscaler, network=module, parameters=parameter_names(module))
 
 
 def _sources_beside(
