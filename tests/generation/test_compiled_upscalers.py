@@ -94,7 +94,7 @@ def test_between_two_passes_the_record_says_what_ran_and_it_is_reproduced(
     engine_of: EngineOf, request_of: RequestOf, compiler: InProcess
 ) -> None:
     engine = engine_of("openvino")
-    request = request_of(hires={"scale": 2, "upscaler": NAME, "steps": 1})
+    request = request_of(hires={"scale": 2, "upscaler": NAME, "steps": 2})
     first = generate(engine, request)
     assert first.record.machine.all_backends == {"eager"}
     compiler.may_begin.set()
