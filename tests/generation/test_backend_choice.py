@@ -197,6 +197,6 @@ def test_bf16_pays_where_it_is_decisively_faster_than_the_best_choice_in_fp32(
 def test_the_precision_is_explained(
     precision: str, backend: str, device: str, speeds: Speeds | None, said: str
 ) -> None:
-    assert said in explain_precision("balanced", precision, backend, torch.device(device), speeds)
-    exact = explain_precision("exact", precision, backend, torch.device(device), speeds)
+    assert said in explain_precision("balanced", precision, backend, device, speeds)
+    exact = explain_precision("exact", precision, backend, device, speeds)
     assert exact == "fp32, as the quality exact says"

@@ -56,8 +56,8 @@ def test_a_run_computes_in_what_its_level_permits_and_was_measured_to_be_faster(
     family = FAMILIES["sd1"]
     asked, set_so = Settings(generation_quality="fast"), Settings(generation_quality=level)
     found = [
-        settings_of_run(asked, level, family, device, speeds),
-        settings_of_run(set_so, None, family, device, speeds),
+        settings_of_run(asked, level, family, str(device), speeds),
+        settings_of_run(set_so, None, family, str(device), speeds),
     ]
     assert [resolve_precisions(each, family, device, NEW).denoiser for each in found] == [expected] * 2
 

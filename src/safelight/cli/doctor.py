@@ -16,11 +16,10 @@ from safelight.cli.console import JsonOption, print_json, print_stderr
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from safelight.errors import SafelightError
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.runtime.compilation.speed import Speeds
+    from safelight.runtime.devices.device import Device
     from safelight.runtime.devices.summary import DeviceSummary
     from safelight.runtime.memory_plan.planner import MemoryPlan
     from safelight.settings import Settings
@@ -160,12 +159,12 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         yield _broken_check("drawing", error)
         return
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
-    device, speeds = find_device(machine.device).torch_device, known_speeds(settings.cache_folder)
+    device, speeds = find_device(machine.device), known_speeds(settings.cache_folder)
     used = _run_precision(settings, device, speeds) or machine.precision
     precision = "each family's precisions" if used == "auto" else used
-    runs = explain_choice(machine.backend, used, device, speeds)
+    runs = explain_choice(machine.backend, used, device.torch_device, speeds)
     quality, wanted = settings.generation_quality, settings.generation_precision
-    why = explain_precision(quality, wanted, machine.backend, device, speeds)
+    why = explain_precision(quality, wanted, machine.backend, machine.device, speeds)
     cache = compile_cache(settings)
     forms = (
         f"{cache.count} compiled form{'' if cache.count == 1 else 's'} on disk, {cache.nbytes / 1e9:.2f} GB"
@@ -178,15 +177,15 @@ def _check_generation(settings: Settings) -> Iterator[Check]:
         yield Check("backend", "warning", f"{network} cannot be compiled: {reason}")
 
 
-def _run_precision(settings: Settings, device: torch.device, speeds: Speeds | None) -> str | None:
+def _run_precision(settings: Settings, device: Device, speeds: Speeds | None) -> str | None:
     """In which precision the denoiser of the settings' checkpoint computes; None if it cannot be used."""
     from safelight.errors import SafelightError
     from safelight.generation.precision import resolve_precisions, settings_of_run
 
     try:
         family = _find_checkpoint(settings, settings.checkpoint).family
-        run = settings_of_run(settings, None, family, device, speeds)
-        return resolve_precisions(run, family, device).denoiser
+        run = settings_of_run(settings, None, family, str(device.torch_device), speeds)
+        return resolve_precisions(run, family, device.torch_device).denoiser
     except SafelightError:  # the checks of the checkpoint and of the memory say why
         return None
 
@@ -236,7 +235,7 @@ def _check_memory(settings: Settings) -> tuple[MemoryPlan | None, Check | None]:
         device = place.usable_memory(settings.memory_budget)
         others = other_devices(resolve_devices(settings, place.torch_device))
         speeds = known_speeds(settings.cache_folder)
-        run = settings_of_run(settings, None, found.family, place.torch_device, speeds)
+        run = settings_of_run(settings, None, found.family, str(place.torch_device), speeds)
         plan = plan_memory(checkpoint, usual, device, run, others)
     except SafelightError:
         return None, None  # the checks of the device and of the checkpoint say why

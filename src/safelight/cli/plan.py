@@ -136,8 +136,6 @@ def _make_plan(
     device: DeviceMemory,
     others: list[OtherDevice],
 ) -> MemoryPlan:
-    import torch
-
     from safelight.generation.memory_planning import plan_memory, usual_plan
     from safelight.generation.precision import settings_of_run
     from safelight.runtime.compilation.speed import known_speeds
@@ -145,7 +143,7 @@ def _make_plan(
     found, side = _find_checkpoint(settings, checkpoint, family)
     usual = usual_plan(found, side, **parse_size(size), steps=steps)
     speeds = known_speeds(settings.cache_folder)
-    of_run = settings_of_run(settings, None, found.family, torch.device(device.kind), speeds)
+    of_run = settings_of_run(settings, None, found.family, device.kind, speeds)
     return plan_memory(found, usual, device, of_run, others)
 
 

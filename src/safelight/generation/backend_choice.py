@@ -127,7 +127,7 @@ def bf16_pays(backend: str, component: str, device: torch.device, speeds: Speeds
 
 
 def explain_precision(
-    quality: Quality, precision: str, backend: str, device: torch.device, speeds: Speeds | None
+    quality: Quality, precision: str, backend: str, device: str, speeds: Speeds | None
 ) -> str:
     """In which precision denoisers and autoencoders compute, and why.
 
@@ -135,20 +135,21 @@ def explain_precision(
         quality: The level, as the setting generation_quality.
         precision: The setting generation_precision.
         backend: The setting generation_backend.
-        device: The device that generates.
+        device: The device that generates, as torch names it.
         speeds: What was measured on this machine, None if nothing was yet.
     """
     if quality == "exact":
         return "fp32, as the quality exact says"
     if precision != AUTO:
         return f"{precision}, as the setting generation_precision says"
-    if device.type != "cpu":
+    on = torch.device(device)
+    if on.type != "cpu":
         return "each family's precisions"
     if speeds is None:
         measured = "it is measured after the first picture" if backend == AUTO else "only auto measures"
         return f"fp32, since nothing was measured yet ({measured})"
-    ratio = _bf16_speedup(backend, AUTOMATIC[0], device, speeds)
-    if bf16_pays(backend, AUTOMATIC[0], device, speeds):
+    ratio = _bf16_speedup(backend, AUTOMATIC[0], on, speeds)
+    if bf16_pays(backend, AUTOMATIC[0], on, speeds):
         return f"bf16 where the family allows it, since it computes {ratio:.1f} times as fast as fp32"
     eager = speeds.speedup(EAGER, "bf16", over="fp32")
     return f"fp32, since bf16 computes {ratio:.2f} times as fast ({eager:.2f} times by PyTorch)"

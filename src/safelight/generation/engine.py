@@ -767,7 +767,7 @@ class Engine:
     ) -> Settings:
         """The settings of a run at a quality level; its precisions depend on what was measured on this machine."""
         return settings_of_run(
-            self._settings, quality, family, self._device, self._compiled.speeds(), recorded
+            self._settings, quality, family, str(self._device), self._compiled.speeds(), recorded
         )
 
     def _precisions(self, family: Family) -> ComponentPrecisions:

@@ -81,8 +81,6 @@ def count_in_child(
 
 def _count(body: dict[str, Any]) -> dict[str, Any]:
     """The child's answer."""
-    import torch
-
     from safelight.generation.memory_planning import (
         picture_cost,
         planned_checkpoint,
@@ -101,8 +99,8 @@ def _count(body: dict[str, Any]) -> dict[str, Any]:
     planned = planned_checkpoint(found)
     width, height = body["size"]
     plan = usual_plan(planned, found.default_side(), width=width, height=height)
-    device, speeds = torch.device(body["kind"]), known_speeds(settings.cache_folder)
-    settings = settings_of_run(settings, None, planned.family, device, speeds)
+    speeds = known_speeds(settings.cache_folder)
+    settings = settings_of_run(settings, None, planned.family, body["kind"], speeds)
     precisions = planned_precisions(settings, planned.family, body["kind"], body["precision"])
     cost = picture_cost(planned, plan, body["kind"], precisions, settings.cache_folder)
     return {

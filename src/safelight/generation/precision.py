@@ -40,7 +40,7 @@ def settings_of_run(
     settings: Settings,
     quality: Quality | None,
     family: Family,
-    device: torch.device,
+    device: str,
     speeds: Speeds | None,
     recorded: Machine | None = None,
 ) -> Settings:
@@ -50,13 +50,14 @@ def settings_of_run(
         settings: Those of the program; they are returned themselves where they need no change.
         quality: The level; that of the settings when not given.
         family: The checkpoint's family.
-        device: The device that generates; it need not be in this machine.
+        device: The device that generates, as torch names it; it need not be in this machine.
         speeds: What was measured on this machine, None if nothing was yet.
         recorded: What a picture's record says that it ran on, to reproduce it.
     """
-    pays = bf16_pays(settings.generation_backend, family.denoiser, device, speeds)
+    found = torch.device(device)
+    pays = bf16_pays(settings.generation_backend, family.denoiser, found, speeds)
     level = quality or settings.generation_quality
-    return quality_settings(settings, level, family, device.type, recorded, bf16_pays=pays)
+    return quality_settings(settings, level, family, found.type, recorded, bf16_pays=pays)
 
 
 def resolve_precisions(

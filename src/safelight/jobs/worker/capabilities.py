@@ -93,8 +93,6 @@ def _precision(settings: Settings, machine: Machine) -> str:
     """In which precision denoisers compute, and why."""
     if machine.precision == "auto" and settings.generation_quality != "exact":
         return "bf16, fp16 or fp32, as each component of a checkpoint's family computes right"
-    import torch
-
     from safelight.generation.backend_choice import explain_precision
     from safelight.runtime.compilation.speed import known_speeds
 
@@ -102,7 +100,7 @@ def _precision(settings: Settings, machine: Machine) -> str:
         settings.generation_quality,
         settings.generation_precision,
         machine.backend,
-        torch.device(machine.device),
+        machine.device,
         known_speeds(settings.cache_folder),
     )
 
