@@ -99,6 +99,15 @@ def test_upscaling(context: JobContext, running: RunningJob, picture: UpscaleReq
     assert running.partial  # it was in the gallery
 
 
+def test_what_computed_an_upscaled_picture_is_in_its_notes(
+    context: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "openvino computed 1 of 1 part of the picture."
+    monkeypatch.setattr(Upscaled, "notes", (note,))
+    (shown,) = upscale(context, running, picture).pictures
+    assert shown.notes == [note]
+
+
 def test_preprocessing(context: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
     request = PreprocessRequest(image=picture.image, preprocessor="invert")
     (shown,) = preprocess(context, running, request).pictures

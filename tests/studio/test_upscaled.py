@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def test_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
     assert (body["width"], body["height"], body["upscaler"], body["factor"]) == (128, 128, "lanczos", 2)
     assert body["path"] == str(tmp_path / "a.png")
     assert body["verdict"]["decision"] == "allow"
+    assert body["tiles"] == {}
+
+
+def test_what_computed_the_tiles_of_a_network_is_said(drawing_studio: Studio) -> None:
+    enlarged = drawing_studio.upscale(INIT_IMAGE, by=2, upscaler="starter-2x")
+    assert enlarged.to_dict()["tiles"] == {"eager": 1}
+    assert enlarged.notes == ()
+    both = replace(enlarged, tiles={"eager": 2, "openvino": 7})
+    assert both.notes == ("openvino computed 7 of 9 parts of the picture.",)
 
 
 def test_paths_that_cannot_be_written(drawing_studio: Studio, tmp_path: Path) -> None:
