@@ -71,7 +71,7 @@ def _to_record(_: object, __: str, event: structlog.typing.EventDict) -> structl
 def _add_fields(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Add the fields of one of our records to the line."""
     record = event.get("_record")
-    return event | getattr(record, "fields", {})
+    return {**event, **getattr(record, "fields", {})}
 
 
 @contextmanager
