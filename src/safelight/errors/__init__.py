@@ -127,6 +127,10 @@ from safelight.errors.lookup import (
     error_of,
 )
 from safelight.errors.models import (
+    AdapterAmbiguousError,
+    AdapterFamilyError,
+    AdapterInvalidError,
+    AdapterMissingError,
     CheckpointFamilyError,
     CheckpointInvalidError,
     CheckpointMissingError,
@@ -205,6 +209,10 @@ from safelight.errors.server import (
 
 __all__ = [
     "AboveMaximumError",
+    "AdapterAmbiguousError",
+    "AdapterFamilyError",
+    "AdapterInvalidError",
+    "AdapterMissingError",
     "BackendError",
     "BelowMinimumError",
     "BlobMissingError",

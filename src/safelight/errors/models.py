@@ -157,3 +157,43 @@ class ModelMissingError(ModelError):
     summary = "There is no model of that name on this server."
     default_hint = "GET /v1/models lists them."
     http_status = 404
+
+
+class AdapterMissingError(ModelError):
+    """There is no such LoRA or embedding."""
+
+    code = "adapter.missing"
+    default_field = "adapters"
+    summary = "There is no LoRA or embedding of that name on this machine."
+    default_hint = "Put the file into loras/ or embeddings/, or into one of the model_folders."
+    http_status = 404
+
+
+class AdapterAmbiguousError(ModelError):
+    """Several LoRAs or embeddings have the name."""
+
+    code = "adapter.ambiguous"
+    default_field = "adapters"
+    summary = "Several LoRAs or embeddings have that name."
+    default_hint = "Give the sub-folder too, as in style/name, or the path of one of them."
+    http_status = 422
+
+
+class AdapterInvalidError(ModelError):
+    """The LoRA or embedding is damaged, or of a kind that is not known."""
+
+    code = "adapter.invalid"
+    default_field = "adapters"
+    summary = "The LoRA or embedding is damaged, or does not fit the checkpoint."
+    default_hint = "safelight models show FILE says what a file holds."
+    http_status = 422
+
+
+class AdapterFamilyError(ModelError):
+    """The LoRA or embedding is for another family of checkpoints."""
+
+    code = "adapter.family"
+    default_field = "adapters"
+    summary = "The LoRA or embedding is for another family of checkpoints."
+    default_hint = "Use it with a checkpoint of its family."
+    http_status = 422
