@@ -30,6 +30,7 @@ _BLOCK = re.compile(r"(?<=blocks\.|layers\.|_refiner\.|\.norms\.)\d+(?=\.)")
 
 
 def main() -> int:
+    """Write the file, or check it."""
     text = render()
     if "--check" in sys.argv[1:]:
         return int(TARGET.read_text(encoding="utf-8") != text)
@@ -86,7 +87,9 @@ def _trace(layout: NetworkLayout, tensors: Mapping[str, torch.Tensor]) -> Names:
         mark = " swapped" if swapped and not ascending else ""
         parts.setdefault(own, []).append((first, name.removesuffix(".weight") + mark))
     names: Names = {}
-    last = str(max((int(found[0]) for name in tensors if (found := re.search(r"(?<=blocks\.)\d+", name))), default=0))
+    last = str(
+        max((int(found[0]) for name in tensors if (found := re.search(r"(?<=blocks\.)\d+", name))), default=0)
+    )
     for own, targets in parts.items():
         module = own.rpartition(".")[0]
         ordered = [target for _, target in sorted(targets)]

@@ -10,6 +10,7 @@ DoRA (arXiv:2402.09353); GLoRA (arXiv:2306.07967); OFT (arXiv:2306.07280); BOFT 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -51,6 +52,13 @@ class WeightChange(Protocol):
     def is_local(self, start: int, stop: int) -> bool:
         """Whether the delta of some rows depends on those rows of the weight alone."""
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Check that it fits a parameter of a shape, without computing.
+
+        Raises:
+            ValueError, RuntimeError, IndexError: It does not.
+        """
+
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """What is added to the weight.
 
@@ -89,6 +97,14 @@ class _Factors:
         """True: most kinds change each row by itself."""
         return True
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Compute the delta of a weight without data."""
+        self.delta(torch.empty(shape, device="meta"), 1.0)
+
+    def delta(self, weight: Tensor, strength: float) -> Tensor:
+        """What is added to the weight."""
+        raise NotImplementedError
+
 
 def _on(tensor: Tensor, weight: Tensor) -> Tensor:
     """A factor where the weight is, in fp32."""
@@ -122,6 +138,14 @@ class LowRankChange(_Factors):
     def low_rank(self) -> LowRank | None:
         """The product, unless there is a third factor."""
         return LowRank(self.down, self.up, self.scale) if self.mid is None else None
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See ``WeightChange``."""
+        inputs = self.down[0].numel() if self.mid is None else self.down[0].numel() * self.mid[0, 0].numel()
+        if self.up[0].numel() != self.down.shape[0] or len(shape) < 2:
+            raise ValueError(f"its factors have the shapes {list(self.down.shape)} and {list(self.up.shape)}")
+        if (self.up.shape[0], inputs) != (shape[0], math.prod(shape[1:])):
+            raise ValueError(f"its shape is {[self.up.shape[0], inputs]}, the layer's {list(shape)}")
 
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """See ``WeightChange``."""
@@ -236,11 +260,13 @@ class DecomposedChange(_Factors):
 
     Args:
         change: The change of the direction.
-        magnitude: [out, 1 …]: the lengths of rows; or [1, in, 1 …]: those of columns, as older files have it.
+        magnitude: [out] or [in]: the lengths of rows or of columns.
+        axis: 0 for rows; 1 for columns, as older files have it.
     """
 
     change: WeightChange
     magnitude: Tensor
+    axis: int
 
     @property
     def nbytes(self) -> int:
@@ -254,16 +280,15 @@ class DecomposedChange(_Factors):
 
     def is_local(self, start: int, stop: int) -> bool:
         """Whether the lengths are those of rows."""
-        return self.magnitude.shape[0] > 1 and self.change.is_local(start, stop)
+        return self.axis == 0 and self.change.is_local(start, stop)
 
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """See ``WeightChange``."""
         magnitude = _on(self.magnitude, weight)
-        kept = 0 if magnitude.shape[0] == weight.shape[0] > 1 or weight.shape[1] == 1 else 1
-        if magnitude.numel() != weight.shape[kept]:
-            raise ValueError(f"it has {magnitude.numel()} magnitudes, the layer the shape {list(weight.shape)}")
+        if weight.ndim < 2 or len(magnitude) != weight.shape[self.axis]:
+            raise ValueError(f"it has {len(magnitude)} magnitudes, the layer the shape {list(weight.shape)}")
         changed = weight + self.change.delta(weight, 1.0)
-        others = [axis for axis in range(weight.ndim) if axis != kept]
+        others = [axis for axis in range(weight.ndim) if axis != self.axis]
         lengths = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
         changed *= magnitude.reshape(lengths.shape) / lengths.clamp(min=torch.finfo(torch.float32).tiny)
         return (changed - weight) * strength
@@ -340,7 +365,9 @@ class OutputRotation(_Factors):
         number, size, _ = rotations.shape
         if number * size != weight.shape[0]:
             raise ValueError(f"it rotates {number * size} rows, the layer has {weight.shape[0]}")
-        rotated = torch.einsum("kij,ki...->kj...", rotations, weight.unflatten(0, (number, size))).flatten(0, 1)
+        rotated = torch.einsum("kij,ki...->kj...", rotations, weight.unflatten(0, (number, size))).flatten(
+            0, 1
+        )
         return (_rescaled(rotated, self.rescale) - weight) * strength
 
     def _rotations(self, weight: Tensor) -> Tensor:

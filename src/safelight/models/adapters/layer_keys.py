@@ -32,9 +32,8 @@ _ENDINGS: Mapping[str, str] = {
     "alpha": "alpha",
     # DoRA
     "dora_scale": "magnitude",
-    "lora_magnitude_vector.weight": "magnitude",
-    "lora_magnitude_vector": "magnitude",
-    "lora.dora_scale": "magnitude",
+    "lora_magnitude_vector.weight": "row magnitude",
+    "lora_magnitude_vector": "row magnitude",
     # LyCORIS' other kinds, under the same names in peft
     **{f"hada_{part}": part for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
     **{f"lokr_{part}": f"kron {part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
@@ -57,7 +56,9 @@ _ENDINGS: Mapping[str, str] = {
 _OLD_PROCESSOR = re.compile(r"^(.*)\.processor\.(\w+?)_lora(\d?)\.(down|up)\.weight$")
 """diffusers' attention processors, and XLabs' of Flux: the layer's name is within that of a processor."""
 _OLD_LINEAR = re.compile(r"^(.*?)_lora\.(down|up)\.weight$")
-_ADAPTER_NAME = re.compile(r"\.(lora_A|lora_B|lora_magnitude_vector)\.(?!weight$|bias$)[^.]+(\.weight|\.bias|)$")
+_ADAPTER_NAME = re.compile(
+    r"\.(lora_A|lora_B|lora_magnitude_vector)\.(?!weight$|bias$)[^.]+(\.weight|\.bias|)$"
+)
 """peft puts the name of the adapter among them, which diffusers leaves out."""
 
 _KIND_BY_PART: Mapping[str, LayerKind] = {
@@ -98,6 +99,11 @@ class LayerKeys:
     def kind(self) -> LayerKind | None:
         """How the layer is changed; None if its tensors do not say."""
         return next((kind for part, kind in _KIND_BY_PART.items() if part in self.parts), None)
+
+    @property
+    def is_decomposed(self) -> bool:
+        """Whether it is a DoRA."""
+        return "magnitude" in self.parts or "row magnitude" in self.parts
 
 
 def split_key(key: str) -> tuple[str, str] | None:

@@ -116,7 +116,11 @@ class LayerNames:
     def _bare(self, layer: str) -> str:
         prefix = next((each for each in _DENOISER if layer.startswith(each)), "")
         name = flat(layer.removeprefix(prefix))
-        return name if name in self._own or name in self._library else flat(_without_processor(layer.removeprefix(prefix)))
+        return (
+            name
+            if name in self._own or name in self._library
+            else flat(_without_processor(layer.removeprefix(prefix)))
+        )
 
     def _find_denoiser(self, name: str, *, prefer_own: bool) -> Place | None:
         if name in self._own and (prefer_own or name not in self._library):
@@ -166,7 +170,9 @@ def _modules(shapes: Shapes) -> list[str]:
 
 
 def _xlabs(shapes: Shapes) -> dict[str, OwnModule]:
-    blocks = {found[0] for name in shapes if (found := re.match(r"(?:single_)?transformer_blocks\.(\d+)\.", name))}
+    blocks = {
+        found[0] for name in shapes if (found := re.match(r"(?:single_)?transformer_blocks\.(\d+)\.", name))
+    }
     found: dict[str, OwnModule] = {}
     for block in blocks:
         kind, _, number = block.rstrip(".").partition(".")

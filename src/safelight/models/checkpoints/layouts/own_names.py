@@ -66,7 +66,11 @@ def own_modules(layout: str, modules: Collection[str]) -> dict[str, OwnModule]:
 def _unet_names(modules: Collection[str]) -> Iterator[tuple[str, str]]:
     """The original code's names; all its blocks are in one list, with the samplers among them."""
     layers = len({name.split(".")[3] for name in modules if name.startswith("down_blocks.0.resnets.")})
-    attending = {found[2] for name in modules if (found := _BLOCK.match(name)) and found[1] == "up" and found[3] == "attentions"}
+    attending = {
+        found[2]
+        for name in modules
+        if (found := _BLOCK.match(name)) and found[1] == "up" and found[3] == "attentions"
+    }
     for name in modules:
         if found := _BLOCK.match(name):
             side, block, kind, number, rest = found.groups()
@@ -90,9 +94,7 @@ def _unet_inner(kind: str, rest: str) -> str:
     return f"0.{_RESNET.get(rest, rest)}" if kind == "resnets" else f"1.{rest}"
 
 
-def _numbered(
-    table: Mapping[str, list[str]], modules: Collection[str]
-) -> Iterator[tuple[str, OwnModule]]:
+def _numbered(table: Mapping[str, list[str]], modules: Collection[str]) -> Iterator[tuple[str, OwnModule]]:
     """The entries of a table for each block that the network has; -1 stands for the last."""
     blocks: dict[str, list[int]] = {}
     for name in modules:

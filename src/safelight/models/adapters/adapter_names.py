@@ -1,0 +1,144 @@
+"""Find LoRAs and textual inversions by the names that people use; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from safelight.errors import AdapterAmbiguousError, AdapterMissingError, SafelightError
+from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
+from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, check_not_pickle_name, read_header
+from safelight.models.digests import FileVersion, file_version
+from safelight.models.inventory.file_kinds import Kind, identify
+
+AdapterKind = Literal["LoRA", "embedding"]
+MAX_LISTED = 8
+"""Most files of one name that an error lists."""
+
+
+@dataclass(frozen=True)
+class NamedAdapter:
+    """A LoRA or a textual inversion by its names.
+
+    Args:
+        path: Its file.
+        name: The file's name without its suffix, by which A1111 calls it.
+        place: The path below the folder of models, without its suffix and with slashes.
+        alias: The name that its trainer gave it (``ss_output_name``); "" if there is none.
+    """
+
+    path: Path
+    name: str
+    place: str
+    alias: str
+
+
+def list_adapters(folders: Sequence[Path], kind: AdapterKind) -> tuple[NamedAdapter, ...]:
+    """The adapters of a kind in folders, each file once; a file's header is read once until it changes.
+
+    Args:
+        folders: The folders with weights, as ``inventory.kind_folders.weights_folders`` gives them.
+        kind: Which of the two.
+    """
+    return tuple(each for each in _candidates(folders) if (found := _named(each)) and found[0] == kind)
+
+
+def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> NamedAdapter:
+    """The adapter of a name.
+
+    In this order: a path; a path below a folder, as in style/name; a file's name; the name that its trainer gave it;
+    each first as it is written and then in any case, and with the file's suffix or without. What has the name and is
+    of another kind is not meant.
+
+    Args:
+        name: What the user calls it.
+        folders: The folders with weights.
+        kind: Which of the two.
+
+    Raises:
+        AdapterMissingError: None has the name.
+        AdapterAmbiguousError: Several have it.
+        PickleRefusedError: It is a pickle.
+    """
+    given = Path(name).expanduser()
+    if given.is_absolute() and given.is_file():
+        check_not_pickle_name(given)
+        return _with_alias(NamedAdapter(given, given.stem, given.stem, ""))
+    candidates = list(_candidates(folders))
+    wanted = name.replace("\\", "/")
+    pickles = []
+    for matches in _rules(wanted):
+        found = [each for each in candidates if matches(each)]
+        own = [each for each in found if (known := _named(each)) and known[0] == kind]
+        pickles += [each for each in found if each.path.suffix.lower() in PICKLE_SUFFIXES]
+        if len(own) > 1:
+            listed = ", ".join(str(each.path) for each in own[:MAX_LISTED])
+            raise AdapterAmbiguousError(f"{len(own)} files are called {name}: {listed}.")
+        if own:
+            return _with_alias(own[0])
+    if pickles:
+        check_not_pickle_name(pickles[0].path)
+    aliases = [each for each in list_adapters(folders, kind) if _same(wanted, _with_alias(each).alias)]
+    if len(aliases) > 1:
+        listed = ", ".join(str(each.path) for each in aliases[:MAX_LISTED])
+        raise AdapterAmbiguousError(f"{len(aliases)} files have the name {name} by their trainer: {listed}.")
+    if aliases:
+        return _with_alias(aliases[0])
+    raise _missing(name, folders, kind)
+
+
+def _rules(wanted: str) -> Iterator[Callable[[NamedAdapter], bool]]:
+    """By what a name is compared, the closest first."""
+    for same in (lambda one, other: one == other, _same):
+        yield lambda each, same=same: same(wanted, each.place) or same(wanted, each.place + each.path.suffix)
+        yield lambda each, same=same: same(wanted, each.name) or same(wanted, each.path.name)
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
+
+
+def _candidates(folders: Sequence[Path]) -> Iterator[NamedAdapter]:
+    """All files of weights, each once, without their aliases."""
+    seen = set()
+    for folder in folders:
+        for path in walk_weights(folder, WEIGHTS_SUFFIXES):
+            if path not in seen and path.suffix.lower() in WEIGHTS_SUFFIXES and not path.is_dir():
+                seen.add(path)
+                place = path.relative_to(folder).with_suffix("").as_posix()
+                yield NamedAdapter(path, path.stem, place, "")
+
+
+def _with_alias(adapter: NamedAdapter) -> NamedAdapter:
+    found = _named(adapter)
+    return NamedAdapter(adapter.path, adapter.name, adapter.place, found[1] if found else "")
+
+
+def _named(adapter: NamedAdapter) -> tuple[Kind, str] | None:
+    """A file's kind and alias; None if it cannot be read."""
+    try:
+        return _read_names(adapter.path, file_version(adapter.path))
+    except SafelightError:
+        return None
+
+
+@lru_cache(maxsize=20_000)
+def _read_names(path: Path, _: FileVersion) -> tuple[Kind, str] | None:
+    try:
+        header = read_header(path)
+    except SafelightError:
+        return None
+    return identify(header).kind, header.metadata.get("ss_output_name", "")
+
+
+def _missing(name: str, folders: Sequence[Path], kind: AdapterKind) -> AdapterMissingError:
+    known = [each.name for each in list_adapters(folders, kind)]
+    by_case = {each.casefold(): each for each in known}
+    near = [by_case[each] for each in get_close_matches(name.casefold(), by_case, n=3)]
+    what = "LoRA" if kind == "LoRA" else "embedding"
+    hint = f"There are: {', '.join(near)}." if near else None
+    return AdapterMissingError(f"There is no {what} called {name}.", hint=hint, context={"near": near})
