@@ -11,7 +11,11 @@ from typing import Literal
 
 from safelight.errors import AdapterAmbiguousError, AdapterMissingError, SafelightError
 from safelight.models.checkpoints.folder_walk import WEIGHTS_SUFFIXES, walk_weights
-from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, check_not_pickle_name, read_header
+from safelight.models.checkpoints.safetensors_header import (
+    PICKLE_SUFFIXES,
+    check_not_pickle_name,
+    read_header,
+)
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.inventory.file_kinds import Kind, identify
 

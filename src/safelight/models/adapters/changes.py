@@ -150,11 +150,12 @@ class LowRankChange(_Factors):
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """See ``WeightChange``."""
         down, up = _on(self.down, weight).flatten(1), _on(self.up, weight).flatten(1)
-        if self.mid is None:
-            product = up @ down
-        else:
-            product = torch.einsum("op,pq...,qi->oi...", up, _on(self.mid, weight), down)
+        product = up @ down if self.mid is None else self._around(_on(self.mid, weight), up, down)
         return _fit(product, weight) * (strength * self.scale)
+
+    @staticmethod
+    def _around(core: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        return torch.einsum("op,pq...,qi->oi...", up, core, down)
 
 
 def _tucker(core: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

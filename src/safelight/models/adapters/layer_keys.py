@@ -98,7 +98,10 @@ class LayerKeys:
     @property
     def kind(self) -> LayerKind | None:
         """How the layer is changed; None if its tensors do not say."""
-        return next((kind for part, kind in _KIND_BY_PART.items() if part in self.parts), None)
+        found = next((kind for part, kind in _KIND_BY_PART.items() if part in self.parts), None)
+        if found == "GLoRA" and "b1" not in self.parts:
+            return None  # one short name is nothing to go by
+        return found
 
     @property
     def is_decomposed(self) -> bool:

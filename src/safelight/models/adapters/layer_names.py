@@ -29,14 +29,15 @@ _DENOISER = (
 """Prefixes of a denoiser's layers; a layer without a prefix is one too."""
 _ENCODER = re.compile(r"lora_te(\d?)_|text_encoder(?:_(\d))?\.")
 _ENCODER_WRAPPERS = ("text_model_", "transformer_text_model_", "language_model_", "model_")
+_DOUBLE, _SINGLE = "transformer_blocks.*.", "single_transformer_blocks.*."
 _XLABS: Mapping[str, tuple[str, ...]] = {
-    "double_blocks.*.processor.qkv1": ("transformer_blocks.*.attn.to_q", "transformer_blocks.*.attn.to_k", "transformer_blocks.*.attn.to_v"),
-    "double_blocks.*.processor.qkv2": ("transformer_blocks.*.attn.add_q_proj", "transformer_blocks.*.attn.add_k_proj", "transformer_blocks.*.attn.add_v_proj"),
-    "double_blocks.*.processor.proj1": ("transformer_blocks.*.attn.to_out.0",),
-    "double_blocks.*.processor.proj2": ("transformer_blocks.*.attn.to_add_out",),
-    "single_blocks.*.processor.qkv": ("single_transformer_blocks.*.attn.to_q", "single_transformer_blocks.*.attn.to_k", "single_transformer_blocks.*.attn.to_v"),
-    "single_blocks.*.processor.proj": ("single_transformer_blocks.*.proj_out",),
-}  # fmt: skip
+    "double_blocks.*.processor.qkv1": tuple(f"{_DOUBLE}attn.to_{part}" for part in "qkv"),
+    "double_blocks.*.processor.qkv2": tuple(f"{_DOUBLE}attn.add_{part}_proj" for part in "qkv"),
+    "double_blocks.*.processor.proj1": (f"{_DOUBLE}attn.to_out.0",),
+    "double_blocks.*.processor.proj2": (f"{_DOUBLE}attn.to_add_out",),
+    "single_blocks.*.processor.qkv": tuple(f"{_SINGLE}attn.to_{part}" for part in "qkv"),
+    "single_blocks.*.processor.proj": (f"{_SINGLE}proj_out",),
+}
 """The names of XLabs' Flux LoRAs, which are those of attention processors."""
 
 

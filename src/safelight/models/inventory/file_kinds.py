@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from safelight.models.adapters.layer_keys import LayerKeys, group_keys, split_key
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
 
 Kind = Literal[
@@ -64,30 +65,28 @@ _CONTEXTS = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 _EMBEDDINGS = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
 """Textual inversions by the width of their vectors."""
 
-_LORA_SIGNS = (
-    "lora_down",
-    "lora_up",
-    "lora_A",
-    "lora_B",
-    "lora.down",
-    "lora.up",
-    "hada_w1_a",
-    "lokr_w1",
-    "oft_blocks",
-    "oft_diag",
-    "dora_scale",
-)
 _LORA_MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (
-        "sdxl",
-        ("lora_te2_", "attentions_0_transformer_blocks_1_", "_1_transformer_blocks_1_"),
-    ),  # sd1 has one block each
+    # sd1 has one transformer block in each place
+    ("sdxl", ("lora_te2_", "attentions_0_transformer_blocks_1_", "_1_transformer_blocks_1_")),
+    ("flux2", ("single_stream_modulation", "double_stream_modulation", "_attn_to_qkv_mlp_proj")),
+    ("chroma", ("distilled_guidance_layer_",)),
+    ("hunyuan-image", ("txt_in_individual_token_refiner_", "context_embedder_token_refiner_", "_linear2_fc")),
+    ("hidream", ("double_stream_blocks_", "single_stream_blocks_")),
+    ("auraflow", ("double_layers_", "joint_transformer_blocks_")),
     ("flux", ("double_blocks_", "single_blocks_", "single_transformer_blocks_")),
     ("sd3", ("joint_blocks_",)),
     ("qwen-image", ("img_mlp_net_", "img_mod_1_")),
-    ("z-image", ("_attention_to_q", "_feed_forward_w1")),
+    ("z-image", ("_attention_to_q", "_adaLN_modulation_0")),
+    ("kandinsky5", ("visual_transformer_blocks_",)),
+    ("sana", ("_mlp_inverted_conv", "_ff_conv_inverted")),
+    ("krea2", ("txtfusion_", "text_fusion_")),
+    ("hunyuan-dit", ("_attn1_Wqkv", "_default_modulation_1")),
 )
 """Adapters by parts of the names of the modules that they change, with underscores for dots."""
+
+
+_UNET_PLACES = ("_attentions_", "put_blocks_", "middle_block_")
+"""Parts of the names of a U-Net's transformers, with underscores for dots."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +146,30 @@ def _identify(tensors: Tensors) -> FileKind:
 
 def _lora(tensors: Tensors) -> str | None:
     """The family of an adapter; "" where it is not known; None for other files."""
-    keys = "\n".join(tensors)
-    if not any(sign in keys for sign in _LORA_SIGNS):
+    layers, _ = group_keys(tensors)
+    if not any(keys.kind for keys in layers.values()):
         return None
-    keys = keys.replace(".", "_")
-    for family, parts in _LORA_MODULES:
-        if any(part in keys for part in parts):
-            return family
-    return _context_family(tensors, ("attn2_to_k", "attn2.to_k"), down_only=True) or ""
+    if family := _lora_context(layers, tensors):
+        return family
+    keys = "\n".join(tensors).replace(".", "_")
+    return next((family for family, parts in _LORA_MODULES if any(part in keys for part in parts)), "")
+
+
+def _lora_context(layers: Mapping[str, LayerKeys], tensors: Tensors) -> str | None:
+    """A U-Net's family, by the width of the text embeddings that a changed layer reads."""
+    for name, keys in layers.items():
+        flat = name.replace(".", "_")
+        if not flat.endswith("attn2_to_k") or not any(place in flat for place in _UNET_PLACES):
+            continue
+        for part in ("down", "w1_b", "diff"):
+            if part in keys.parts and len(shape := tensors[keys.parts[part]].shape) >= 2:
+                return _CONTEXTS.get(shape[1])
+    return None
 
 
 def _embedding(tensors: Tensors) -> str | None:
     """A textual inversion: a few vectors and nothing else."""
-    if set(tensors) == {"clip_l", "clip_g"}:
+    if set(tensors) in ({"clip_l", "clip_g"}, {"text_encoders_0", "text_encoders_1"}):
         return "sdxl"
     if len(tensors) != 1:
         return None
@@ -214,14 +224,10 @@ def _transformer(bare: Tensors) -> str | None:
     return next((family for family, keys in _TRANSFORMERS if any(key in bare for key in keys)), None)
 
 
-def _context_family(tensors: Tensors, suffixes: tuple[str, ...], *, down_only: bool = False) -> str | None:
+def _context_family(tensors: Tensors, suffixes: tuple[str, ...]) -> str | None:
     """A U-Net's family, by the width of the text embeddings that one of its keys reads."""
     for key, tensor in tensors.items():
         if any(suffix in key for suffix in suffixes) and len(tensor.shape) >= 2:
-            if down_only and not any(
-                sign in key for sign in ("lora_down", "lora_A", "lora.down", "hada_w1_b")
-            ):
-                continue
             return _CONTEXTS.get(tensor.shape[1])
     return None
 
@@ -290,11 +296,35 @@ def _unwrap(key: str) -> str:
 
 _PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("vae", ("first_stage_model.", "vae.")),
-    ("text_encoder_2", ("conditioner.embedders.1.", "text_encoders.clip_g.", "lora_te2_")),
-    ("text_encoder_3", ("text_encoders.t5xxl.", "lora_te3_")),
-    ("text_encoder", ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.", "text_encoder.", "lora_te")),
-    ("denoiser", (*_WRAPPERS, "lora_unet_", "unet.", "transformer.")),
-)  # fmt: skip
+    (
+        "text_encoder_2",
+        ("conditioner.embedders.1.", "text_encoders.clip_g.", "lora_te2_", "text_encoder_2.", "clip_g."),
+    ),
+    ("text_encoder_3", ("text_encoders.t5xxl.", "lora_te3_", "text_encoder_3.", "t5xxl.")),
+    (
+        "text_encoder",
+        (
+            "cond_stage_model.",
+            "conditioner.embedders.0.",
+            "text_encoders.",
+            "text_encoder.",
+            "lora_te",
+            "clip_l.",
+        ),
+    ),
+    (
+        "denoiser",
+        (
+            *_WRAPPERS,
+            "lora_unet_",
+            "unet.",
+            "transformer.",
+            "lora_transformer_",
+            "lycoris_",
+            "base_model.model.",
+        ),
+    ),
+)
 """A file's parts by the beginnings of their keys."""
 
 
@@ -305,6 +335,8 @@ def _components(tensors: Tensors, kind: Kind) -> tuple[Component, ...]:
         name = next((part for part, prefixes in _PARTS if key.startswith(prefixes)), None)
         if kind not in ("checkpoint", "LoRA"):
             name = kind
+        if kind == "LoRA" and name is None and split_key(key):
+            name = "denoiser"  # without a prefix
         parts.setdefault(name or "other", []).append(tensor)
     return tuple(summarize(name, group) for name, group in sorted(parts.items()))
 
