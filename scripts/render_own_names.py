@@ -26,7 +26,7 @@ from safelight.models.checkpoints.layouts.layout import NetworkLayout
 
 TARGET = Path(__file__).parents[1] / "src" / "safelight" / "models" / "published" / "own_names.json"
 Names = dict[str, list[str]]
-_BLOCK = re.compile(r"(?<=blocks\.|layers\.|_refiner\.|\.norms\.)\d+(?=\.)")
+_BLOCK = re.compile(r"((?:blocks|layers|refiner|norms)\.)(\d+)(?=\.)")
 
 
 def main() -> int:
@@ -96,8 +96,8 @@ def _trace(layout: NetworkLayout, tensors: Mapping[str, torch.Tensor]) -> Names:
         templates = [_template(target) for target in ordered]
         known = names.setdefault(_template(module), templates)
         if known != templates:  # the last block differs: its modulation is that of the output
-            assert _BLOCK.search(module)[0] == last, module  # type: ignore[index]
-            names[_BLOCK.sub("-1", module)] = [_BLOCK.sub("-1", target) for target in ordered]
+            assert _BLOCK.search(module)[2] == last, module  # type: ignore[index]
+            names[_template(module, "-1")] = [_template(target, "-1") for target in ordered]
     return names
 
 
@@ -105,12 +105,12 @@ def _modules(tensors: Mapping[str, Any]) -> list[str]:
     return [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
 
 
-def _template(name: str) -> str:
-    return _BLOCK.sub("*", name)
+def _template(name: str, number: str = "*") -> str:
+    return _BLOCK.sub(rf"\g<1>{number}", name)
 
 
 def _without_mark(target: str) -> str:
-    return _template(target.removesuffix(" swapped").replace("-1", "0"))
+    return _template(target.removesuffix(" swapped").replace(".-1.", ".0."))
 
 
 if __name__ == "__main__":

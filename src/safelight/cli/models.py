@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safelight.client.models import Model
+    from safelight.models.adapters.description import AdapterDescription
     from safelight.models.checkpoints.discovery import Checkpoint
     from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
     from safelight.models.hub.http_source import HttpSource
@@ -578,6 +579,8 @@ def _print_weights_file(path: Path, settings: Settings, json: bool) -> None:
         family = f" {link} {file.found.family}" if file.found.family else ""
         print_line(f"{printable(str(path))}: {file.found.kind}{family}, {file.size / 1e6:.1f} MB")
         print_line(f"  sha256 {digest}")
+        if file.adapter:
+            _print_adapter(file.adapter)
         _print_components(file.found.components)
     print_line(f"  {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in file.precisions.items())}")
     if file.trigger_words:
@@ -590,6 +593,14 @@ def _print_weights_file(path: Path, settings: Settings, json: bool) -> None:
             print_line(f"  {printable(name)}: {printable(value[:100])}")
     if problem:
         print_line(typer.style(printable(problem.message), fg="magenta"))
+
+
+def _print_adapter(adapter: AdapterDescription) -> None:
+    if not adapter.layers:
+        print_line(f"  vectors: {adapter.rank}")
+        return
+    rank = f" of rank {adapter.rank}" if adapter.rank else ""
+    print_line(f"  {', '.join(adapter.kinds)}{rank}, {adapter.layers} layers with {adapter.key_style} names")
 
 
 def _print_components(components: Iterable[Component]) -> None:

@@ -92,7 +92,7 @@ def test_families_without_textual_inversions(tmp_path: Path) -> None:
     "tensors",
     [
         {"lora_unet_x.lora_down.weight": torch.ones(1, 768)},
-        {"one": ONE, "other": ONE},
+        {"one": ONE, "other": ONE.clone()},
         {"emb_params": torch.ones(1, 2, 768)},
         {"emb_params": torch.ones(0, 768)},
         {"emb_params": torch.ones(MAX_VECTORS + 1, 768)},

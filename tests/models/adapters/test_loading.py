@@ -23,6 +23,7 @@ from safelight.models.checkpoints.layouts import layout_of
 from safelight.models.checkpoints.layouts.conversion import convert_with
 from safelight.models.families import FAMILIES
 
+pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning")
 Tensors = dict[str, torch.Tensor]
 Networks = Mapping[str, torch.nn.Module]
 TOLERANCE = 1e-6
@@ -176,8 +177,9 @@ STYLES: dict[str, tuple[Callable[[str], str], tuple[str, str]]] = {
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sdxl-refiner", "kolors"])
 def test_unets_in_both_names(family: str, networks: Callable[[str], Networks], tmp_path: Path) -> None:
     unet = networks(family)["unet"]
-    weights = weights_of(unet.state_dict())
-    own = weights_of(convert_unet(dict(unet.state_dict())))
+    # Kolors' projection has one name in both
+    tensors = {key: each for key, each in unet.state_dict().items() if "encoder_hid_proj" not in key}
+    weights, own = weights_of(tensors), weights_of(convert_unet(tensors))
     kohya = STYLES["kohya"][0]
     library = lora(weights, kohya)
     authors = lora(own, kohya)
@@ -378,7 +380,7 @@ def test_norms_and_biases(networks: Callable[[str], Networks], tmp_path: Path) -
         assert torch.allclose(
             found[f"unet.{name}.{parameter}"], original + file[f"lora_unet_{flat(name)}.{ending}"] / 2
         )
-    assert adapter.description.kinds == ("norm", "full", "LoCon")
+    assert set(adapter.description.kinds) == {"norm", "full", "LoCon"}
 
 
 def test_pefts_bias_of_the_second_factor(networks: Callable[[str], Networks], tmp_path: Path) -> None:

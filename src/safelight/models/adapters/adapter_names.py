@@ -48,7 +48,9 @@ def list_adapters(folders: Sequence[Path], kind: AdapterKind) -> tuple[NamedAdap
         folders: The folders with weights, as ``inventory.kind_folders.weights_folders`` gives them.
         kind: Which of the two.
     """
-    return tuple(each for each in _candidates(folders) if (found := _named(each)) and found[0] == kind)
+    return tuple(
+        _with_alias(each) for each in _candidates(folders) if (found := _named(each)) and found[0] == kind
+    )
 
 
 def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> NamedAdapter:
@@ -86,12 +88,12 @@ def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> Named
             return _with_alias(own[0])
     if pickles:
         check_not_pickle_name(pickles[0].path)
-    aliases = [each for each in list_adapters(folders, kind) if _same(wanted, _with_alias(each).alias)]
+    aliases = [each for each in list_adapters(folders, kind) if _same(wanted, each.alias)]
     if len(aliases) > 1:
         listed = ", ".join(str(each.path) for each in aliases[:MAX_LISTED])
         raise AdapterAmbiguousError(f"{len(aliases)} files have the name {name} by their trainer: {listed}.")
     if aliases:
-        return _with_alias(aliases[0])
+        return aliases[0]
     raise _missing(name, folders, kind)
 
 

@@ -226,7 +226,7 @@ class KroneckerChange(_Factors):
         first = self._matrix(weight, self.w1, None)
         second = self._matrix(weight, self.w2, self.t2)
         first = first.reshape(*first.shape, *(1,) * (second.ndim - first.ndim))
-        return _fit(torch.kron(first, second), weight) * (strength * self.scale)
+        return _fit(torch.kron(first, second.contiguous()), weight) * (strength * self.scale)
 
     @staticmethod
     def _matrix(weight: Tensor, given: Tensor | tuple[Tensor, Tensor], core: Tensor | None) -> Tensor:
@@ -472,6 +472,8 @@ class InputRotation(_Factors):
     def _rotations(self, weight: Tensor) -> Tensor:
         given = _on(self.skew, weight)
         size = round((1 + (1 + 8 * given.shape[1]) ** 0.5) / 2)
+        if size * (size - 1) // 2 != given.shape[1]:
+            raise ValueError(f"it has {given.shape[1]} numbers for a block, which are no triangle")
         rows, columns = torch.triu_indices(size, size, 1, device=weight.device)
         skew = given.new_zeros(given.shape[0], size, size)
         skew[:, rows, columns] = given

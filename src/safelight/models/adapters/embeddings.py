@@ -102,7 +102,8 @@ def _keys_by_encoder(path: Path, header: Header, family: Family) -> dict[str, st
         found = {family.text_encoders[0]: names[0]}
     else:
         raise AdapterInvalidError(f"{path} is no textual inversion: it has {len(names)} tensors.")
-    if set(found) < set(family.text_encoders):
+    xl = family.text_encoding == "clip-xl"
+    if set(found) < set(family.text_encoders) or (len(found) > 1 and not xl):
         width = next(iter(header.tensors.values())).shape[-1:] or (1,)
         raise _other_family(path, header, family, width[0])
     return {component: found[component] for component in family.text_encoders}

@@ -83,6 +83,9 @@ _KIND_BY_PART: Mapping[str, LayerKind] = {
 }
 
 
+_DECIDING = tuple(f".{ending}" for ending, part in _ENDINGS.items() if part in _KIND_BY_PART)
+
+
 @dataclass(frozen=True)
 class LayerKeys:
     """The tensors that change one layer.
@@ -107,6 +110,12 @@ class LayerKeys:
     def is_decomposed(self) -> bool:
         """Whether it is a DoRA."""
         return "magnitude" in self.parts or "row magnitude" in self.parts
+
+
+def may_change_layers(keys: Iterable[str]) -> bool:
+    """Whether some of a file's tensors may be an adapter's; quicker than ``group_keys``, for files of any kind."""
+    text = "\n".join(keys)
+    return "_lora" in text or any(ending in text for ending in _DECIDING)
 
 
 def split_key(key: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from safelight.models.adapters.layer_keys import LayerKeys, group_keys, split_key
+from safelight.models.adapters.layer_keys import LayerKeys, group_keys, may_change_layers, split_key
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
 
 Kind = Literal[
@@ -146,6 +146,8 @@ def _identify(tensors: Tensors) -> FileKind:
 
 def _lora(tensors: Tensors) -> str | None:
     """The family of an adapter; "" where it is not known; None for other files."""
+    if not may_change_layers(tensors):
+        return None
     layers, _ = group_keys(tensors)
     if not any(keys.kind for keys in layers.values()):
         return None

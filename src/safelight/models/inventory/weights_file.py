@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safelight.models.adapters.description import AdapterDescription, describe_adapter
 from safelight.models.checkpoints.diffusers_layout import read_folder
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.safetensors_header import PRECISIONS, Header, read_header
@@ -30,6 +31,7 @@ class WeightsFile:
         metadata: What its header says in text.
         trigger_words: Words that its makers trained it to react to.
         training_tags: How often each tag stood in the captions that it was trained with, the most frequent first.
+        adapter: What kind of a LoRA or textual inversion it is; None for other files.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class WeightsFile:
     metadata: Mapping[str, str]
     trigger_words: tuple[str, ...]
     training_tags: Mapping[str, int]
+    adapter: AdapterDescription | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The file for JSON output."""
@@ -52,6 +55,7 @@ class WeightsFile:
             "trigger_words": list(self.trigger_words),
             "training_tags": dict(self.training_tags),
             "metadata": dict(self.metadata),
+            **({"adapter": self.adapter.to_dict()} if self.adapter else {}),
         }
 
 
@@ -65,14 +69,16 @@ def describe_weights_file(path: Path) -> WeightsFile:
     precisions: Counter[str] = Counter()
     for tensor in header.tensors.values():
         precisions[PRECISIONS.get(tensor.dtype, tensor.dtype)] += tensor.nbytes
+    found = _identify(path, header)
     return WeightsFile(
         path=path,
         size=path.stat().st_size,
-        found=_identify(path, header),
+        found=found,
         precisions=dict(precisions.most_common()),
         metadata=header.metadata,
         trigger_words=_trigger_words(header, path),
         training_tags=_training_tags(header),
+        adapter=describe_adapter(header) if found.kind in ("LoRA", "embedding") else None,
     )
 
 

@@ -104,9 +104,9 @@ def _numbered(table: Mapping[str, list[str]], modules: Collection[str]) -> Itera
     for own, targets in table.items():
         swapped = targets[0].endswith(_SWAPPED)
         plain = [target.removesuffix(_SWAPPED) for target in targets]
-        if "*" not in own and "-1" not in own:
+        if "*" not in own and ".-1." not in own:
             yield own, OwnModule(tuple(plain), swapped)
-        elif "-1" in own:
+        elif ".-1." in own:
             last = max(blocks.get(plain[0].replace("-1", "*"), []), default=0)
             names = tuple(name.replace("-1", str(last)) for name in plain)
             yield own.replace("-1", str(last)), OwnModule(names, swapped)

@@ -315,7 +315,9 @@ SD2 = FamilyLayout(
     slots=(
         unet_vae(768, 0.18215, other_names=("xl",)),
         replace(
-            _open_clip("text_encoder", "cond_stage_model.model", names=("clip_h", "clip-h", "vit-h")),
+            _open_clip(
+                "text_encoder", "cond_stage_model.model", "clip_h", names=("clip_h", "clip-h", "vit-h")
+            ),
             class_name="CLIPTextModel",
             wanted_width=context_width,
         ),
