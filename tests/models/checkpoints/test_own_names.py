@@ -9,6 +9,7 @@ from tests.tiny.original_layout import convert_unet
 from safelight.models.checkpoints.layouts.own_names import own_modules
 
 
+@pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning")
 def test_the_table_follows_from_the_layouts() -> None:
     assert render_own_names.TARGET.read_text(encoding="utf-8") == render_own_names.render(), (
         "run scripts/render_own_names.py"

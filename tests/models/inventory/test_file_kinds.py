@@ -118,12 +118,38 @@ def test_loras_of_unets(name: str, unets: dict[str, dict[str, torch.Tensor]]) ->
         (["diffusion_model.layers.0.attention.to_q.lora_A.weight"], "z-image"),
         (["transformer.transformer_blocks.0.img_mlp.net.2.lora_A.weight"], "qwen-image"),
         (["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "sdxl"),
+        (["lora_unet_double_stream_modulation_img_lin.lora_down.weight"], "flux2"),
+        (["diffusion_model.distilled_guidance_layer.layers.0.in_layer.lora_A.weight"], "chroma"),
+        (["transformer.joint_transformer_blocks.0.attn.to_q.lora_A.weight"], "auraflow"),
+        (["diffusion_model.double_stream_blocks.0.block.attn1.to_q.lora_A.weight"], "hidream"),
+        (["transformer.visual_transformer_blocks.0.feed_forward.in_layer.lora_A.weight"], "kandinsky5"),
+        (["lora_unet_layers_0_attention_to_q.lokr_w1"], "z-image"),
+        (["lora_unet_blocks_0_attn2_to_k.lora_down.weight"], None),
+        (["lora_unet_conv_in.diff"], None),
+        (["lora_unet_mid_block_resnets_0_norm1.w_norm"], None),
         (["lora_unet_something.hada_w1_a"], None),
         (["lora_te_text_model_encoder_layers_0_mlp_fc1.lokr_w1"], None),
     ],
 )
 def test_loras_by_the_names_of_their_modules(keys: list[str], family: str | None) -> None:
     assert kind_and_family(dict.fromkeys(keys, (8, 64))) == ("LoRA", family)
+
+
+@pytest.mark.parametrize(
+    ("key", "component"),
+    [
+        ("lora_te2_text_model_x.lora_up.weight", "text_encoder_2"),
+        ("text_encoder_2.x.lora_B.weight", "text_encoder_2"),
+        ("t5xxl.transformer.x.lora_up.weight", "text_encoder_3"),
+        ("clip_l.transformer.x.lora_up.weight", "text_encoder"),
+        ("lora_transformer_x.lora_up.weight", "denoiser"),
+        ("transformer_blocks.0.attn.to_q.lora_A.weight", "denoiser"),
+        ("lycoris_x.lokr_w1", "denoiser"),
+    ],
+)
+def test_components_of_adapters(key: str, component: str) -> None:
+    (found,) = identify(header({key: (8, 64)})).components
+    assert found.name == component
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
@@ -153,6 +179,8 @@ def test_controlnets(name: str, unets: dict[str, dict[str, torch.Tensor]]) -> No
         ({"conv_first.weight": (64, 3, 3, 3), "conv_last.weight": (3, 64, 3, 3)}, ("upscaler", None)),
         ({"model.0.weight": (64, 3, 3, 3)}, ("upscaler", None)),
         ({"patch_embed.proj.weight": (192, 3, 16, 16), "head.weight": (2, 192)}, ("classifier", None)),
+        ({"text_encoders_0": (1, 768), "text_encoders_1": (1, 1280)}, ("embedding", "sdxl")),
+        ({"body.a1.weight": (3, 3), "body.a2.weight": (3, 3)}, ("unknown", None)),
         ({"something": (3, 4, 5)}, ("unknown", None)),
         ({}, ("unknown", None)),
     ],

@@ -41,6 +41,7 @@ def test_a_lora_with_its_tags_and_words(tmp_path: Path) -> None:
     body = found.to_dict()
     assert [part["name"] for part in body["components"]] == ["denoiser", "text_encoder"]  # type: ignore[attr-defined]
     assert body["metadata"]["ss_network_dim"] == "4"  # type: ignore[index]
+    assert body["adapter"] == {"kinds": ["LoRA"], "key_style": "kohya", "rank": 4, "layers": 1}
     json.dumps(body)
 
 
