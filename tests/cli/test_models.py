@@ -179,13 +179,15 @@ def test_show_any_weights_file(safelight, tmp_path):
         "ss_tag_frequency": json.dumps({"a": {"red apple": 12}}),
         "ss_network_dim": "4",
     }
-    save_file({"lora_unet_x_attn2_to_k.lora_down.weight": torch.zeros(4, 768).half()}, path, metadata)
+    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    save_file({f"{layer}.lora_down.weight": torch.zeros(4, 768).half()}, path, metadata)
     body = safelight("models", "show", str(path), "--json").json_body
     assert (body["type"], body["family"], body["precisions"]) == ("LoRA", "sd1", {"fp16": 6144})
     assert (body["trigger_words"], body["training_tags"]) == (["applestyle"], {"red apple": 12})
     assert body["components"] == [{"name": "denoiser", "tensors": 1, "elements": 3072, "size": 6144}]
     assert len(body["digest"]) == 64
     shown = safelight("models", "show", str(path)).out
+    assert "LoRA of rank 4, 1 layer with kohya names" in shown
     for text in ("LoRA for sd1", "denoiser: 1 tensors", "applestyle", "red apple 12", "ss_network_dim: 4"):
         assert text in shown
 

@@ -600,7 +600,8 @@ def _print_adapter(adapter: AdapterDescription) -> None:
         print_line(f"  vectors: {adapter.rank}")
         return
     rank = f" of rank {adapter.rank}" if adapter.rank else ""
-    print_line(f"  {', '.join(adapter.kinds)}{rank}, {adapter.layers} layers with {adapter.key_style} names")
+    layers = "1 layer" if adapter.layers == 1 else f"{adapter.layers} layers"
+    print_line(f"  {', '.join(adapter.kinds)}{rank}, {layers} with {adapter.key_style} names")
 
 
 def _print_components(components: Iterable[Component]) -> None:
