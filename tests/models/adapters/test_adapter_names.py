@@ -56,8 +56,12 @@ def test_names(name: str, place: str, folders: list[Path], tmp_path: Path) -> No
 
 def test_a_path(folders: list[Path], tmp_path: Path) -> None:
     path = lora(tmp_path / "elsewhere" / "x.safetensors", "mine")
-    found = find_adapter(str(path), folders, "LoRA")
+    found = find_adapter(str(path), folders, "LoRA", allow_paths=True)
     assert (found.path, found.name, found.alias) == (path, "x", "mine")
+    with pytest.raises(AdapterMissingError):
+        find_adapter(str(path), folders, "LoRA")
+    with pytest.raises(AdapterMissingError):
+        find_adapter("~nobody/x", folders, "LoRA", allow_paths=True)
 
 
 def test_kinds_are_apart(folders: list[Path], tmp_path: Path) -> None:

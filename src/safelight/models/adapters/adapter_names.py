@@ -53,10 +53,12 @@ def list_adapters(folders: Sequence[Path], kind: AdapterKind) -> tuple[NamedAdap
     )
 
 
-def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> NamedAdapter:
+def find_adapter(
+    name: str, folders: Sequence[Path], kind: AdapterKind, *, allow_paths: bool = False
+) -> NamedAdapter:
     """The adapter of a name.
 
-    In this order: a path; a path below a folder, as in style/name; a file's name; the name that its trainer gave it;
+    In this order: a path, where those are accepted; a path below a folder, as in style/name; a file's name; the name that its trainer gave it;
     each first as it is written and then in any case, and with the file's suffix or without. What has the name and is
     of another kind is not meant.
 
@@ -64,14 +66,15 @@ def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> Named
         name: What the user calls it.
         folders: The folders with weights.
         kind: Which of the two.
+        allow_paths: Accept absolute paths; a server does not.
 
     Raises:
         AdapterMissingError: None has the name.
         AdapterAmbiguousError: Several have it.
         PickleRefusedError: It is a pickle.
     """
-    given = Path(name).expanduser()
-    if given.is_absolute() and given.is_file():
+    given = _expand(name)
+    if allow_paths and given.is_absolute() and given.is_file():
         check_not_pickle_name(given)
         return _with_alias(NamedAdapter(given, given.stem, given.stem, ""))
     candidates = list(_candidates(folders))
@@ -95,6 +98,14 @@ def find_adapter(name: str, folders: Sequence[Path], kind: AdapterKind) -> Named
     if aliases:
         return aliases[0]
     raise _missing(name, folders, kind)
+
+
+def _expand(name: str) -> Path:
+    """A name as a path; ~ stays where it cannot be replaced."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _rules(wanted: str) -> Iterator[Callable[[NamedAdapter], bool]]:
