@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -58,9 +59,9 @@ def find_adapter(
 ) -> NamedAdapter:
     """The adapter of a name.
 
-    In this order: a path, where those are accepted; a path below a folder, as in style/name; a file's name; the name that its trainer gave it;
-    each first as it is written and then in any case, and with the file's suffix or without. What has the name and is
-    of another kind is not meant.
+    In this order: a path, where those are accepted; a path below a folder, as in style/name; a file's name; both again
+    in any case; the name that its trainer gave it. The file's suffix may be left out. What has the name and is of
+    another kind is not meant.
 
     Args:
         name: What the user calls it.
@@ -79,25 +80,26 @@ def find_adapter(
         return _with_alias(NamedAdapter(given, given.stem, given.stem, ""))
     candidates = list(_candidates(folders))
     wanted = name.replace("\\", "/")
-    pickles = []
-    for matches in _rules(wanted):
-        found = [each for each in candidates if matches(each)]
+    pickle: Path | None = None
+    for exact, rule in product((True, False), ("place", "name")):
+        found = [each for each in candidates if _matches(wanted, each, rule=rule, exact=exact)]
         own = [each for each in found if (known := _named(each)) and known[0] == kind]
-        pickles += [each for each in found if each.path.suffix.lower() in PICKLE_SUFFIXES]
-        if len(own) > 1:
-            listed = ", ".join(str(each.path) for each in own[:MAX_LISTED])
-            raise AdapterAmbiguousError(f"{len(own)} files are called {name}: {listed}.")
         if own:
-            return _with_alias(own[0])
-    if pickles:
-        check_not_pickle_name(pickles[0].path)
-    aliases = [each for each in list_adapters(folders, kind) if _same(wanted, each.alias)]
-    if len(aliases) > 1:
-        listed = ", ".join(str(each.path) for each in aliases[:MAX_LISTED])
-        raise AdapterAmbiguousError(f"{len(aliases)} files have the name {name} by their trainer: {listed}.")
-    if aliases:
-        return aliases[0]
+            return _with_alias(_only(own, name))
+        pickle = next((each.path for each in found if each.path.suffix.lower() in PICKLE_SUFFIXES), pickle)
+    if pickle:
+        check_not_pickle_name(pickle)
+    aliased = [each for each in list_adapters(folders, kind) if _same(wanted, each.alias)]
+    if aliased:
+        return _only(aliased, name)
     raise _missing(name, folders, kind)
+
+
+def _only(found: Sequence[NamedAdapter], name: str) -> NamedAdapter:
+    if len(found) > 1:
+        listed = ", ".join(str(each.path) for each in found[:MAX_LISTED])
+        raise AdapterAmbiguousError(f"{len(found)} files are called {name}: {listed}.")
+    return found[0]
 
 
 def _expand(name: str) -> Path:
@@ -108,11 +110,11 @@ def _expand(name: str) -> Path:
         return Path(name)
 
 
-def _rules(wanted: str) -> Iterator[Callable[[NamedAdapter], bool]]:
-    """By what a name is compared, the closest first."""
-    for same in (lambda one, other: one == other, _same):
-        yield lambda each, same=same: same(wanted, each.place) or same(wanted, each.place + each.path.suffix)
-        yield lambda each, same=same: same(wanted, each.name) or same(wanted, each.path.name)
+def _matches(wanted: str, adapter: NamedAdapter, *, rule: str, exact: bool) -> bool:
+    """Whether a name is an adapter's: that of its file, or its path below the folder."""
+    own = adapter.place if rule == "place" else adapter.name
+    names = (own, own + adapter.path.suffix)
+    return wanted in names if exact else any(_same(wanted, name) for name in names)
 
 
 def _same(one: str, other: str) -> bool:

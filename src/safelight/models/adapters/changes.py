@@ -15,8 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)

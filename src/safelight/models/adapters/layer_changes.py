@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from safelight.models.adapters.changes import (
     ButterflyRotation,
@@ -23,7 +23,6 @@ from safelight.models.adapters.changes import (
 )
 from safelight.models.adapters.peft_options import PeftOptions
 
-Tensor = torch.Tensor
 Parts = Mapping[str, Tensor]
 Changes = dict[str, WeightChange]
 """The changes of a layer's parameters: weight, bias."""
