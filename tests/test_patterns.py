@@ -375,6 +375,33 @@ TABLE: dict[str, WorstCase] = {
     "models.checkpoints.safetensors_header _AFTER_METADATA": WorstCase(
         "match", (("", " ", ""), (",", " ", "x"), (" ", ", ", "")), BLOCK
     ),
+    "models.adapters.layer_keys _OLD_PROCESSOR": WorstCase(
+        "match",
+        (
+            ("", ".processor.", ""),
+            (".processor.", "_lora", ""),
+            ("", ".processor.a_lora1", ".up.weight"),
+            (".processor.a_lora", "1", ".up"),
+        ),
+        LINE,
+    ),
+    "models.adapters.layer_keys _OLD_LINEAR": WorstCase(
+        "match", (("", "_lora", ""), ("", "_lora.up", ".weight"), ("", "a", "")), LINE
+    ),
+    "models.adapters.layer_keys _ADAPTER_NAME": WorstCase(
+        "sub", (("", ".lora_A", ""), (".lora_A.", "a", "."), ("", ".lora_A.a.weight", "x")), LINE
+    ),
+    "models.adapters.layer_names _ENCODER": WorstCase(
+        "match", (("lora_te", "1", ""), ("", "text_encoder_2", "")), LINE
+    ),
+    "models.checkpoints.layouts.own_names _BLOCK": WorstCase(
+        "match",
+        (("down_blocks.", "1", ""), ("up_blocks.1.resnets.", "1", ""), ("", "up_blocks.1.", "")),
+        LINE,
+    ),
+    "models.checkpoints.layouts.own_names _MIDDLE": WorstCase(
+        "match", (("mid_block.resnets.", "1", ""), ("", "mid_block.", "")), LINE
+    ),
     "models.inventory.upload _UNSAFE": WorstCase("search", (("", "a", ""),), NAME),
     "models.hub.references _TOKENIZER": WorstCase(
         "fullmatch", (("tokenizer:", "a", "!"), ("tokenizer:a@", "a/", "!"), ("tokenizer:", "a-", "@")), NAME

@@ -28,6 +28,8 @@ _DENOISER = (
 )
 """Prefixes of a denoiser's layers; a layer without a prefix is one too."""
 _ENCODER = re.compile(r"lora_te(\d?)_|text_encoder(?:_(\d))?\.")
+_MAX_WRAPPERS = 4
+"""More than any text encoder's names have."""
 _ENCODER_WRAPPERS = ("text_model_", "transformer_text_model_", "language_model_", "model_")
 _DOUBLE, _SINGLE = "transformer_blocks.*.", "single_transformer_blocks.*."
 _XLABS: Mapping[str, tuple[str, ...]] = {
@@ -133,12 +135,11 @@ class LayerNames:
         component, rest = self._encoder_of(layer)
         modules = self._encoders.get(component, {})
         name = flat(rest)
-        while name not in modules:
-            wrapper = next((each for each in _ENCODER_WRAPPERS if name.startswith(each)), None)
-            if wrapper is None:
-                return None
-            name = name.removeprefix(wrapper)
-        return Place(component, (Part(modules[name]),))
+        for _ in range(_MAX_WRAPPERS):
+            if name in modules:
+                return Place(component, (Part(modules[name]),))
+            name = name.removeprefix(next((each for each in _ENCODER_WRAPPERS if name.startswith(each)), ""))
+        return None
 
     def _encoder_of(self, layer: str) -> tuple[str, str]:
         """The text encoder that a layer's prefix names, and the layer's name in it; "" where it names none."""
@@ -162,7 +163,8 @@ def flat(name: str) -> str:
 
 def _without_processor(layer: str) -> str:
     """The module that diffusers' old attention processors stand for."""
-    return re.sub(r"\.to_out$", ".to_out.0", layer.replace(".processor.", "."))
+    module = layer.replace(".processor.", ".")
+    return f"{module}.0" if module.endswith(".to_out") else module
 
 
 def _modules(shapes: Shapes) -> list[str]:
@@ -171,12 +173,10 @@ def _modules(shapes: Shapes) -> list[str]:
 
 
 def _xlabs(shapes: Shapes) -> dict[str, OwnModule]:
-    blocks = {
-        found[0] for name in shapes if (found := re.match(r"(?:single_)?transformer_blocks\.(\d+)\.", name))
-    }
+    """XLabs' names for the blocks that there are."""
+    blocks = {tuple(name.split(".")[:2]) for name in shapes if "transformer_blocks." in name}
     found: dict[str, OwnModule] = {}
-    for block in blocks:
-        kind, _, number = block.rstrip(".").partition(".")
+    for kind, number in blocks:
         for own, modules in _XLABS.items():
             if modules[0].startswith(f"{kind}."):
                 names = tuple(name.replace("*", number) for name in modules)

@@ -30,7 +30,12 @@ from safelight.runtime.quantization.tensor import QuantizedTensor
 Changes = dict[str, dict[str, WeightChange]]
 _FAILURES = (ValueError, RuntimeError, IndexError)
 """What changes raise for tensors whose shapes do not fit."""
-_SUMMABLE = (torch.float32, torch.float16, torch.bfloat16)
+_EXPONENTS = {
+    torch.float32: (torch.int32, 0x7F800000),
+    torch.float16: (torch.int16, 0x7C00),
+    torch.bfloat16: (torch.int16, 0x7F80),
+}
+"""The bits of the exponent, which are all set in what is no number."""
 _SHARED: Mapping[str, frozenset[str]] = {"flux": frozenset({"chroma"}), "sdxl": frozenset({"kolors"})}
 """Families whose adapters also fit others, as far as their layers do."""
 
@@ -210,11 +215,12 @@ def _read(path: Path, layers: Iterable[LayerKeys]) -> dict[str, torch.Tensor]:
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all values are numbers: a sum of others is none, and is quicker to come by than to ask each."""
-    if tensor.is_complex():
-        return False
-    plain = tensor if tensor.dtype in _SUMMABLE else tensor.float()
-    return bool(plain.sum(dtype=torch.float32).isfinite()) or bool(plain.isfinite().all())
+    """Whether all values are numbers; by their bits, which is many times quicker than torch's own test."""
+    if tensor.is_complex() or tensor.numel() == 0:
+        return not tensor.is_complex()
+    plain = tensor if tensor.dtype in _EXPONENTS else tensor.float()
+    integers, exponent = _EXPONENTS[plain.dtype]
+    return int((plain.view(integers) & exponent).max()) < exponent
 
 
 def _fits(found: str, family: Family) -> bool:

@@ -85,10 +85,6 @@ _LORA_MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Adapters by parts of the names of the modules that they change, with underscores for dots."""
 
 
-_UNET_PLACES = ("_attentions_", "put_blocks_", "middle_block_")
-"""Parts of the names of a U-Net's transformers, with underscores for dots."""
-
-
 @dataclass(frozen=True)
 class Component:
     """A part of a file.
@@ -161,7 +157,8 @@ def _lora_context(layers: Mapping[str, LayerKeys], tensors: Tensors) -> str | No
     """A U-Net's family, by the width of the text embeddings that a changed layer reads."""
     for name, keys in layers.items():
         flat = name.replace(".", "_")
-        if not flat.endswith("attn2_to_k") or not any(place in flat for place in _UNET_PLACES):
+        within = "transformer_blocks_" in flat or "blocks_" not in flat  # Hunyuan-DiT's are not
+        if not (flat.endswith("attn2_to_k") and within):
             continue
         for part in ("down", "w1_b", "diff"):
             if part in keys.parts and len(shape := tensors[keys.parts[part]].shape) >= 2:

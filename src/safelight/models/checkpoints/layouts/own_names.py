@@ -98,9 +98,11 @@ def _numbered(table: Mapping[str, list[str]], modules: Collection[str]) -> Itera
     """The entries of a table for each block that the network has; -1 stands for the last."""
     blocks: dict[str, list[int]] = {}
     for name in modules:
-        for found in re.finditer(r"(?<=\.)\d+(?=\.)", name):
-            template = f"{name[: found.start()]}*{name[found.end() :]}"
-            blocks.setdefault(template, []).append(int(found[0]))
+        parts = name.split(".")
+        for place, part in enumerate(parts):
+            if part.isdecimal():
+                template = ".".join([*parts[:place], "*", *parts[place + 1 :]])
+                blocks.setdefault(template, []).append(int(part))
     for own, targets in table.items():
         swapped = targets[0].endswith(_SWAPPED)
         plain = [target.removesuffix(_SWAPPED) for target in targets]
