@@ -125,6 +125,7 @@ def test_loras_of_unets(name: str, unets: dict[str, dict[str, torch.Tensor]]) ->
         (["transformer.visual_transformer_blocks.0.feed_forward.in_layer.lora_A.weight"], "kandinsky5"),
         (["lora_unet_layers_0_attention_to_q.lokr_w1"], "z-image"),
         (["lora_unet_blocks_0_attn2_to_k.lora_down.weight"], None),
+        (["lora_te2_text_model_x.alpha", "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_up.weight"], "sd3"),
         (["lora_unet_conv_in.diff"], None),
         (["lora_unet_mid_block_resnets_0_norm1.w_norm"], None),
         (["lora_unet_something.hada_w1_a"], None),

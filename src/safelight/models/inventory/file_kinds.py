@@ -67,7 +67,7 @@ _EMBEDDINGS = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
 
 _LORA_MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     # sd1 has one transformer block in each place
-    ("sdxl", ("lora_te2_", "attentions_0_transformer_blocks_1_", "_1_transformer_blocks_1_")),
+    ("sdxl", ("attentions_0_transformer_blocks_1_", "_1_transformer_blocks_1_")),
     ("flux2", ("single_stream_modulation", "double_stream_modulation", "_attn_to_qkv_mlp_proj")),
     ("chroma", ("distilled_guidance_layer_",)),
     ("hunyuan-image", ("txt_in_individual_token_refiner_", "context_embedder_token_refiner_", "_linear2_fc")),
@@ -81,6 +81,7 @@ _LORA_MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sana", ("_mlp_inverted_conv", "_ff_conv_inverted")),
     ("krea2", ("txtfusion_", "text_fusion_")),
     ("hunyuan-dit", ("_attn1_Wqkv", "_default_modulation_1")),
+    ("sdxl", ("lora_te2_",)),
 )
 """Adapters by parts of the names of the modules that they change, with underscores for dots."""
 
