@@ -217,8 +217,8 @@ class KroneckerChange(_Factors):
     def nbytes(self) -> int:
         """Bytes of the tensors."""
         pairs = [each if isinstance(each, tuple) else (each,) for each in (self.w1, self.w2)]
-        core = 0 if self.t2 is None else self.t2.nbytes
-        return core + sum(tensor.nbytes for pair in pairs for tensor in pair)
+        factors = [tensor for pair in pairs for tensor in pair]
+        return sum(int(tensor.nbytes) for tensor in (*factors, self.t2) if tensor is not None)
 
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """See ``WeightChange``."""
@@ -271,7 +271,7 @@ class DecomposedChange(_Factors):
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
-        return self.change.nbytes + self.magnitude.nbytes
+        return self.change.nbytes + int(self.magnitude.nbytes)
 
     @property
     def reads_weight(self) -> bool:
@@ -356,7 +356,7 @@ class OutputRotation(_Factors):
 
     def is_local(self, start: int, stop: int) -> bool:
         """Whether the rows are whole blocks."""
-        size = self.blocks.shape[-1]
+        size = int(self.blocks.shape[-1])
         return start % size == 0 and stop % size == 0
 
     def delta(self, weight: Tensor, strength: float) -> Tensor:

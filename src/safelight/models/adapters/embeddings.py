@@ -122,11 +122,11 @@ def _vectors(path: Path, given: torch.Tensor) -> torch.Tensor:
 
 def _width(network: torch.nn.Module) -> int:
     """The width of a text encoder's vocabulary."""
-    embeddings = network.get_input_embeddings()  # type: ignore[operator]
+    embeddings = network.get_input_embeddings()
     return int(embeddings.weight.shape[1])
 
 
 def _other_family(path: Path, header: Header, family: Family, width: int) -> AdapterFamilyError:
     found = identify(header).family
-    title = FAMILIES[found].title if found in FAMILIES else f"text encoders of width {width}"
+    title = FAMILIES[found].title if found and found in FAMILIES else f"text encoders of width {width}"
     return AdapterFamilyError(f"{path} is for {title}, and the checkpoint is a {family.title}.")
