@@ -51,6 +51,7 @@ class LoadedAdapter:
         changes: The changes by component and parameter, such as "unet" and "mid_block.resnets.0.conv1.weight".
         matched: How many of its layers are the networks'.
         unmatched: The names of the others, and of tensors that belong to no layer.
+        nbytes: Bytes of what it keeps in memory.
     """
 
     path: Path
@@ -59,11 +60,7 @@ class LoadedAdapter:
     changes: Mapping[str, Mapping[str, WeightChange]] = field(repr=False)
     matched: int
     unmatched: tuple[str, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what it keeps in memory."""
-        return sum(change.nbytes for changes in self.changes.values() for change in changes.values())
+    nbytes: int
 
 
 def load_adapter(
@@ -94,7 +91,8 @@ def load_adapter(
     if not places or (other and len(places) < len(known)):
         raise _nothing_matches(path, len(known), family, other)
     options = read_peft_options(path, header)
-    loader = _Loader(path, shapes, options, _read(path, (known[name] for name in places)))
+    tensors = _read(path, (known[name] for name in places))
+    loader = _Loader(shapes, options, tensors)
     try:
         changes = loader.load({name: known[name] for name in places}, places)
     except _LayerError as error:
@@ -110,6 +108,7 @@ def load_adapter(
         changes=changes,
         matched=len(places),
         unmatched=(*(name for name in layers if name not in places), *loose),
+        nbytes=sum(each.nbytes for each in tensors.values()),
     )
 
 
@@ -130,7 +129,6 @@ class _Loader:
     """Makes the changes of an adapter.
 
     Args:
-        path: Its file.
         networks: The shapes of the networks' parameters.
         options: peft's options by component.
         tensors: The adapter's tensors.
@@ -138,12 +136,11 @@ class _Loader:
 
     def __init__(
         self,
-        path: Path,
         networks: Mapping[str, Shapes],
         options: Mapping[str, PeftOptions],
         tensors: Mapping[str, torch.Tensor],
     ) -> None:
-        self._path, self._networks, self._options, self._tensors = path, networks, options, tensors
+        self._networks, self._options, self._tensors = networks, options, tensors
 
     def load(self, layers: Mapping[str, LayerKeys], places: Mapping[str, Place]) -> Changes:
         """The changes by component and parameter."""
