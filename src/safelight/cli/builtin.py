@@ -22,6 +22,7 @@ from safelight.cli import (
     samplers,
     scan,
     serve,
+    train,
     upscale,
     worker,
 )
@@ -48,6 +49,7 @@ _COMMANDS = {
     "keys": Command(keys.app),
     "jobs": Command(jobs.app),
     "models": Command(models.app),
+    "train": Command(train.app),
     "bench": Command(bench.app),
     "doctor": Command(doctor.doctor),
 }

@@ -206,6 +206,10 @@ from safelight.errors.server import (
     ServerStartingError,
     UnprotectedServerError,
 )
+from safelight.errors.training import (
+    TrainingDataError,
+    TrainingStateError,
+)
 
 __all__ = [
     "AboveMaximumError",
@@ -351,6 +355,8 @@ __all__ = [
     "TooLongError",
     "TooManyPixelsError",
     "TooShortError",
+    "TrainingDataError",
+    "TrainingStateError",
     "UnprotectedServerError",
     "UnsupportedError",
     "UnsupportedFieldError",

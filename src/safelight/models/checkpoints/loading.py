@@ -203,9 +203,14 @@ class CheckpointParts:
             options = _index_options(self.files)
         else:
             options = self.files.options()
-            if "scheduler" not in others:
-                others["scheduler"] = self.files.scheduler(networks[self.checkpoint.family.denoiser].network)
+            others["scheduler"] = self.scheduler(networks[self.checkpoint.family.denoiser].network)
         return LoadedCheckpoint(self.checkpoint, networks, others, options, self.tokenizers_digest)
+
+    def scheduler(self, denoiser: torch.nn.Module) -> Any:
+        """The checkpoint's scheduler; what a single file's U-Net predicts is measured if the file does not say it."""
+        if isinstance(self.files, SingleFileLoader) and "scheduler" not in self.tokenizers_and_scheduler:
+            return self.files.scheduler(denoiser)
+        return self.tokenizers_and_scheduler["scheduler"]
 
 
 def scheduler_config(checkpoint: Checkpoint) -> Mapping[str, object]:

@@ -1,0 +1,1 @@
+"""Training: small networks that change a checkpoint, from pictures with captions."""
