@@ -118,6 +118,18 @@ def perturbed_layers(name: str) -> None:
         re.search(kind.layers, name)
 
 
+def control_words(text: str) -> None:
+    from safelight.models.controls import kinds
+
+    kinds._words(text)
+
+
+def control_unit(text: str) -> None:
+    from safelight.generation.control import units
+
+    list(units._pairs(text))
+
+
 def matches_glob(text: str) -> None:
     from safelight.errors import FileMissingError
     from safelight.moderation.scan import sources
@@ -159,6 +171,39 @@ HASHES = (("", "a", "z"), ("", "0", ""))
 TABLE: dict[str, WorstCase] = {
     "runtime.devices.memory parse_bytes": WorstCase(
         memory_size, (("", " ", "x"), ("", "1", "x"), ("1.", "1", "x"), ("1", " ", "x"), ("", "9", "")), NAME
+    ),
+    "cli.control_option _OPTION": WorstCase(
+        "fullmatch", (("", "a", "@"), ("a@", "a", ""), ("a:", "1", "x"), ("a=", "=", "\n")), LINE
+    ),
+    "generation.control.units INFOTEXT_KEY": WorstCase("fullmatch", (("ControlNet ", "1", ""),), LINE),
+    "generation.control.units _HASH": WorstCase(
+        "search", (("", "[", ""), ("", "[000000", ""), ("[", "0", "]"), ("", "[000000]", "x")), LINE
+    ),
+    "generation.control.units _pairs": WorstCase(
+        control_unit,
+        (
+            ("", "starting/ending: (", ""),
+            ("starting/ending: (", "a", ""),
+            ("preprocessor params: (", "1, ", ""),
+            ("", ", ", ""),
+            ("", "a: b, ", ""),
+        ),
+        LINE,
+    ),
+    "models.controls.kinds _words": WorstCase(
+        control_words, (("", "aB", ""), ("", "p", ""), ("", "p2", ""), ("", "1", "")), NAME
+    ),
+    "models.controls.lllite _KEY": WorstCase(
+        "fullmatch", (("lllite_unet_", "a.down.1", ""), ("lllite_unet_a.mid.", "1", "")), NAME
+    ),
+    "models.controls.lllite _LAYER": WorstCase(
+        "fullmatch", (("input_blocks_", "1", ""), ("middle_block_1_transformer_blocks_", "1", "")), NAME
+    ),
+    "models.checkpoints.layouts.control_transformers _ORIGINAL_FULL": WorstCase(
+        "fullmatch", (("body.", "1", ""), ("body.1.block1.", "a", "\n")), NAME
+    ),
+    "models.checkpoints.layouts.control_transformers _ORIGINAL_LIGHT": WorstCase(
+        "fullmatch", (("body.", "1", ""), ("body.1.body.", "1", ""), ("body.1.body.1.", "a", "\n")), NAME
     ),
     "models.hub.references _HUB": WorstCase(
         "fullmatch", (("a/", "a", "/"), ("a/a@", "a/", "!"), ("", "a.", "!")), NAME

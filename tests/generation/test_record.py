@@ -59,6 +59,21 @@ BODY: dict[str, Any] = {
     "outpaint": {"left": 64},
     "hires": {"scale": 1.5, "upscaler": "lanczos", "strength": 0.4, "steps": 9, "sampler": "Euler"},
     "upscaler": "e6" * 32,
+    "control": [
+        {
+            "name": "control_canny",
+            "digest": "f7" * 32,
+            "kind": "canny",
+            "image": "f8" * 32,
+            "mask": "f9" * 32,
+            "preprocessor": {"name": "canny", "parameters": {"low": 50}, "resolution": 512},
+            "weight": 0.5,
+            "start": 0.1,
+            "end": 0.8,
+            "mode": "guess",
+            "resize": "fill",
+        }
+    ],
     "verdict": {"policy": "standard", "version": "1", "digest": "e5" * 32, "decision": "allow"},
     "file": {"kind": "webp", "quality": 90},
     "notes": ["mask resized"],
@@ -133,7 +148,7 @@ def test_an_invalid_record_is_an_error_with_a_reason(text, complaint):
 def test_the_request_of_a_record():
     red, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     masked = FULL.model_copy(update={"outpaint": None})  # outpainting makes its own mask
-    request = masked.to_request(init_image=red, mask=mask)
+    request = masked.to_request(init_image=red, mask=mask, control={"f8" * 32: "shown"})
     assert (request.prompt, request.negative_prompt, request.styles) == (
         "a blue apple, 3d",
         "blurry, flat",
@@ -144,8 +159,16 @@ def test_the_request_of_a_record():
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
         *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
-        "ignore_unsupported",
+        *("ignore_unsupported", "control"),
     }
+    (control,) = request.control
+    assert (control.model, control.kind, control.weight, control.mode) == (
+        "control_canny",
+        "canny",
+        0.5,
+        "guess",
+    )
+    assert (control.image, control.mask) == ("shown", None)
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.tiny import controls
 
 from safelight.moderation import Policy
 from safelight.settings import Settings
@@ -46,3 +47,12 @@ def drawing_settings(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[s
 @pytest.fixture(scope="session")
 def drawing_studio(drawing_settings: Settings) -> Studio:
     return Studio(drawing_settings)
+
+
+@pytest.fixture(scope="session")
+def drawing_control(drawing_settings: Settings, tiny: Callable[[str], Path]) -> str:
+    """The name of a tiny ControlNet for the studio's checkpoint."""
+    folder = drawing_settings.home / "controlnet" / "tiny_canny"
+    if not folder.exists():
+        controls.controlnet(tiny("sd1"), folder)
+    return folder.name

@@ -123,6 +123,23 @@ def test_required_images_are_named(drawing_studio: Studio) -> None:
         drawing_studio.reproduce(text, init_image=INIT_IMAGE)
 
 
+def test_controls_are_reproduced_with_their_pictures_in_any_order(
+    drawing_studio: Studio, drawing_control: str, tmp_path: Path
+) -> None:
+    INIT_IMAGE.save(tmp_path / "shown.png")
+    MASK.save(tmp_path / "mask.png")
+    control = {"model": drawing_control, "image": tmp_path / "shown.png", "mask": tmp_path / "mask.png"}
+    preprocessed = {**control, "mask": None, "preprocessor": {"name": "canny"}, "weight": 0.5}
+    data = saved_image(drawing_studio, {**SMALL, "control": [control, preprocessed]}).encode()
+    given = [tmp_path / "mask.png", tmp_path / "shown.png"]
+    assert drawing_studio.reproduce(data, control=given).identical
+    with pytest.raises(NotReproducibleError, match=f"the mask of the control {drawing_control}") as caught:
+        drawing_studio.reproduce(data, control=given[1:])
+    assert "--control" in caught.value.hint
+    with pytest.raises(NotReproducibleError, match="the picture of the control"):
+        drawing_studio.reproduce(data)
+
+
 @pytest.fixture
 def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path) -> tuple[Studio, Path]:
     """A studio whose data directory has a checkpoint that a test may change."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +26,7 @@ from safelight.errors import (
 )
 from safelight.generation.comparison import within_tolerance
 from safelight.generation.progress import RunProgress, Watcher
-from safelight.generation.request import GenerationRequest, RequestPart
-from safelight.images.fields import ImageField
+from safelight.generation.request import GenerationRequest
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
 from safelight.moderation.verdict import Verdict
@@ -102,19 +101,8 @@ def test_a_blocked_initial_image_is_not_used(drawing_studio: Studio) -> None:
     assert told == []
 
 
-class Control(RequestPart):
-    image: Annotated[bytes, ImageField()]
-    mask: Annotated[bytes | None, ImageField(judged=False)] = None
-
-
-class Controlled(GenerationRequest):
-    """A request with nested parts, as a later version may have: its images lie deeper."""
-
-    control: tuple[Control, ...] = ()
-
-
 def test_every_image_within_a_request_is_judged_except_masks(
-    drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
+    drawing_studio: Studio, drawing_control: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[object] = []
     whole = Moderator.judge
@@ -126,11 +114,12 @@ def test_every_image_within_a_request_is_judged_except_masks(
     monkeypatch.setattr(Moderator, "judge", judge)
     data = io.BytesIO()
     INIT_IMAGE.save(data, "PNG")
-    control = {"image": data.getvalue(), "mask": b"no picture"}
-    request = Controlled.parse(prompt="a cat", init_image=INIT_IMAGE, control=(control, control), **SMALL)
+    control = {"model": drawing_control, "image": data.getvalue(), "mask": MASK}
+    fields: dict[str, Any] = {"prompt": "a cat", **SMALL}
+    request = GenerationRequest.parse(init_image=INIT_IMAGE, control=(control, control), **fields)
     assert len(list(drawing_studio.iter_generate(request))) == 1
     assert len(judged) == 4, "the initial picture, two within, and the result"
-    request = Controlled.parse(prompt="a cat", control=(control,), **SMALL)
+    request = GenerationRequest.parse(control=(control,), **fields)
     with pytest.raises(BlockedError, match=r"policy nothing blocks the picture control\[0\].image"):
         next(drawing_studio.iter_generate(request, policy=NOTHING))
 

@@ -363,7 +363,7 @@ def hunyuan_dit() -> DiffusionPipeline:
     first, second = tokenizer_builders.bert(), tokenizer_builders.t5(256)
     transformer = HunyuanDiT2DModel(
         sample_size=8,
-        num_layers=2,
+        num_layers=4,
         patch_size=2,
         attention_head_dim=8,
         num_attention_heads=4,

@@ -283,6 +283,10 @@ def _generated_row(
         "steps": picture.steps,
         "sampler": picture.sampler,
         "checkpoint": picture.checkpoint,
+        "control": [
+            {name: each.get(name) for name in ("name", "kind", "weight")}
+            for each in (entry.record or {}).get("control", ())
+        ],
         "seconds": _seconds_per_image(job, picture),
         "stopped_at": picture.stopped_at,
         "memory": None if picture.memory is None else picture.memory.model_dump(mode="json"),

@@ -26,6 +26,12 @@ def reproduce(
         Path | None, typer.Option(metavar="FILE", help="Its initial picture, if it had one.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Its mask, if it had one.")] = None,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A picture or mask of its controls, if it had some; can be repeated."
+        ),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", "-m", metavar="NAME", help="The name of its checkpoint here."),
@@ -46,7 +52,7 @@ def reproduce(
     from safelight.studio import Studio
 
     studio = Studio(Settings.load(policy=policy), on_message=print_stderr)
-    result = studio.reproduce(image, init_image=init, mask=mask, checkpoint=checkpoint)
+    result = studio.reproduce(image, init_image=init, mask=mask, control=control or (), checkpoint=checkpoint)
     if out is not None and result.data is not None:
         with atomic_write(out) as temporary:
             temporary.write_bytes(result.data)

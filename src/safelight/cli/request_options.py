@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperArgument, TyperCommand
 
+from safelight.cli.control_option import parse_control
 from safelight.cli.generation import parse_size
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from safelight.generation.fields import FieldDescription
 
+CONTROL = "control"
 SIZE = "size"
 """An option for two fields, width and height."""
 ORDER = (
@@ -99,12 +101,14 @@ def given_fields(ctx: typer.Context) -> dict[str, Any]:
     """The fields of a request that were given as options of a ``RequestCommand``.
 
     Raises:
-        UsageError: The size is not two whole numbers.
+        UsageError: The size is not two whole numbers, or a control is not written as one.
     """
     from safelight.generation.fields import nest
 
     given = dict(ctx.meta[_GIVEN])
     size = parse_size(given.pop(SIZE, None))
+    if CONTROL in given:
+        given[CONTROL] = [parse_control(text) for text in given[CONTROL]]
     fields = nest(given) | size
     if not any(fields.get("outpaint", {}).values()):
         fields.pop("outpaint", None)

@@ -374,6 +374,8 @@ class GenerateJob(BaseModel):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    control: Annotated[list[JobControl], Field(validate_default=True)] = []
+    """Pictures that steer it, by ControlNets and what is like them."""
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
@@ -525,6 +527,59 @@ class Job(BaseModel):
     """Of a job that succeeded; of a cancelled one, what was completed."""
     error: Failure | None = None
     """Of a job that failed."""
+
+
+class JobControl(BaseModel):
+    """A picture that steers the generation."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    kind: (
+        Literal[
+            "canny",
+            "depth",
+            "normal",
+            "pose",
+            "line_art",
+            "soft_edge",
+            "scribble",
+            "straight_lines",
+            "segmentation",
+            "tile",
+            "blur",
+            "grey",
+            "low_quality",
+            "recolor",
+            "shuffle",
+            "inpaint",
+            "instruct",
+            "brightness",
+            "qr_code",
+            "color_grid",
+            "reference",
+        ]
+        | None
+    ) = None
+    """What the picture shows: canny, depth, pose …; what the model's name says when not given."""
+    model: str | None = None
+    """A ControlNet or adapter that GET /v1/models/files lists."""
+    image: str | None = None
+    """The picture: in base64, or gallery: and an id; the initial picture when not given."""
+    preprocessor: PreprocessOptions | None = None
+    """Makes the map of the picture; the picture is the map when not given."""
+    weight: float = 1.0
+    """How much it counts; 0 is not at all."""
+    start: float = 0.0
+    """Fraction of the steps after which it begins."""
+    end: float = 1.0
+    """Fraction of the steps after which it ends."""
+    mode: Literal["balanced", "prompt", "guess"] = "balanced"
+    """prompt: it counts less for fine layers, so that the prompt counts more; guess: likewise, and the negative prompt goes without it."""
+    mask: str | None = None
+    """White where it counts: in base64, or gallery: and the id of an entry."""
+    resize: Literal["crop", "fill", "stretch"] = "crop"
+    """How a picture of another shape is made to fit."""
 
 
 class JobPage(BaseModel):
@@ -818,6 +873,20 @@ class PreprocessJob(BaseModel):
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
     kind: Literal["preprocess"] = "preprocess"
+
+
+class PreprocessOptions(BaseModel):
+    """What makes the map that a control needs of a picture."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    name: str
+    """GET /v1/preprocessors lists them."""
+    parameters: dict[str, float | int | bool | str] = {}
+    """Those of the preprocessor, by name."""
+    resolution: int | None = None
+    """Shorter side of the map in pixels; that which the picture needs when not given."""
 
 
 class PreprocessorList(BaseModel):

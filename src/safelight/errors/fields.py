@@ -163,7 +163,7 @@ _BY_TYPE: Mapping[str, type[FieldError]] = {
     "string_pattern_mismatch": PatternError,
 }
 _OWN_CODES: Mapping[str, type[FieldError]] = {
-    kind.code: kind for kind in (PictureNeededError, FieldConflictError, AboveMaximumError)
+    kind.code: kind for kind in (PictureNeededError, FieldConflictError, AboveMaximumError, FieldMissingError)
 }
 """Errors that our own validators raise, as ``PydanticCustomError`` of this type with the field in its context."""
 _TYPES = {
@@ -201,7 +201,11 @@ def field_error(problem: InvalidField, message: str) -> BodyInvalidError:
         field = ".".join(filter(None, (field, str(given.get("discriminator", "")).strip("'"))))
     if problem.type in _OWN_CODES:
         context = {name: value for name, value in given.items() if name != "field"}
-        field = str(given.get("field") or field)
+        own = str(given.get("field") or "")
+        within = (
+            field if field.rpartition(".")[2].isdecimal() else ""
+        )  # an item of a list, which has fields itself
+        field = ".".join(filter(None, (within, own))) or field
     return kind(message, field=field, context=context) if field else BodyInvalidError(message)
 
 

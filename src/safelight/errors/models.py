@@ -91,6 +91,27 @@ class PartMissingError(ModelError):
     http_status = 404
 
 
+class ControlMissingError(ModelError):
+    """There is no such ControlNet."""
+
+    code = "control.missing"
+    default_field = "control"
+    summary = "There is no ControlNet or adapter of that name or kind on this machine."
+    default_hint = (
+        "Put its file into the folder controlnet of the data directory, or into one of the model_folders."
+    )
+    http_status = 404
+
+
+class ControlFamilyError(ModelError):
+    """The ControlNet is for another family than the checkpoint's."""
+
+    code = "control.family"
+    default_field = "control"
+    summary = "The ControlNet or adapter is for checkpoints of another family."
+    http_status = 422
+
+
 class DigestMismatchError(ModelError):
     """A model's file differs from the pinned or pulled one."""
 

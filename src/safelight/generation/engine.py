@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +34,8 @@ from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiled_networks import CompiledNetworks
 from safelight.generation.conditioning import make_conditioning
+from safelight.generation.control.pictures import ControlPictures, GivenPicture
+from safelight.generation.control.planning import plan_controls
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_watch import MemoryWatch
@@ -65,6 +68,7 @@ from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.models.inventory.kind_folders import weights_folders
 from safelight.runtime.allocator import keep_freed_memory, trim_excess
 from safelight.runtime.backends import AUTO as AUTO_BACKEND
 from safelight.runtime.backends import EAGER, checkpoint_backend
@@ -367,6 +371,10 @@ class Engine:
         settings = self._settings_at(request.quality, checkpoint.family, policy.recorded)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
+        given = self._control_pictures(request)
+        controls = plan_controls(
+            request.control, checkpoint.family, self._weights_folders(), self._settings.cache_folder
+        )
         upscaler = self._upscaler(request)
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
@@ -376,7 +384,7 @@ class Engine:
         parts = self._describe(checkpoint, settings)
         plan, decoding = self._make_plan(request, parts, canvas, settings)
         notes = (*plan.notes, *choice_notes(checkpoint.parts), *self._device_notes)
-        plan = replace(plan, notes=notes)
+        plan = replace(plan, notes=notes, controls=controls)
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
         networks = self._modifier_networks(plan, settings)
@@ -390,11 +398,22 @@ class Engine:
             step_down=lambda: self._placer.step_down(placement),
             init_image=init_image,
             mask=mask,
+            controls=ControlPictures(controls, given, self._settings, watcher.should_stop),
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
             executor=None if unbatched else self._executor,
             pause=lambda: self._pause(watcher),
+        )
+
+    def _weights_folders(self) -> list[Path]:
+        return weights_folders(self._settings.home, self._settings.current_model_folders)
+
+    def _control_pictures(self, request: GenerationRequest) -> tuple[GivenPicture, ...]:
+        """The pictures of a request's controls, decoded."""
+        return tuple(
+            GivenPicture(self._decode(control.image), self._decode(control.mask, background=MASK_BACKGROUND))
+            for control in request.control
         )
 
     def _make_plan(
@@ -485,9 +504,11 @@ class Engine:
         context = NetworkContext(
             plan, self._device, DTYPES[precision], precision, self._settings.cache_folder
         )
+        with self._loading():
+            sources = network_sources(context)
         return {
-            modifier: {name: self._load_now(source.within(self._loading)) for name, source in sources.items()}
-            for modifier, sources in network_sources(context).items()
+            modifier: {name: self._load_now(source.within(self._loading)) for name, source in own.items()}
+            for modifier, own in sources.items()
         }
 
     def _load_now(self, source: ComponentSource) -> ComponentSource:

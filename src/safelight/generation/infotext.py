@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import RecordInvalidError
+from safelight.generation.control.units import format_unit
 from safelight.generation.fields import FieldDescription, nest, request_fields
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
@@ -183,7 +184,7 @@ def infotext_from_record(record: ReproductionRecord) -> str:
     return format_infotext(
         record.expanded_prompt,
         record.expanded_negative_prompt,
-        placed | others | _safelight_parameters(record),
+        placed | others | _control_parameters(record) | _safelight_parameters(record),
     )
 
 
@@ -263,6 +264,11 @@ def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
         "Hires upscaler": hires.upscaler,
         "Hires strength": None if record.strength is None else hires.strength,
     }
+
+
+def _control_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
+    """The controls, as units of A1111's extension."""
+    return {f"ControlNet {number}": format_unit(each) for number, each in enumerate(record.control)}
 
 
 def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]:

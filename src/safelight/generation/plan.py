@@ -18,6 +18,7 @@ from safelight.errors import (
     TooManyPixelsError,
     UnsupportedError,
 )
+from safelight.generation.control.planning import PlannedControl
 from safelight.generation.prompts import apply_styles, expand_wildcards, load_styles, select_styles
 from safelight.generation.prompts.unsupported import (
     check_supported,
@@ -78,6 +79,7 @@ class Plan:
         hires_sampler_choice: Sampler of the second pass.
         hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
         step_cache: The step cache of its passes; None for none.
+        controls: The controls with their networks.
         notes: Notes for the user on fields without effect.
     """
 
@@ -94,6 +96,7 @@ class Plan:
     hires_sampler_choice: SamplerChoice | None = None
     hires_steps: int = 0
     step_cache: StepCache | None = None
+    controls: tuple[PlannedControl, ...] = ()
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:

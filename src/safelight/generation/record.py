@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -25,6 +26,7 @@ from safelight.generation.request import (
     Inpaint,
     Mode,
     Outpaint,
+    PreprocessOptions,
     RequestPart,
     SamplingOptions,
     Scale,
@@ -33,6 +35,7 @@ from safelight.generation.request import (
     Steps,
     Variation,
 )
+from safelight.models.controls.kinds import ControlKind
 from safelight.validation import first_problem
 
 if TYPE_CHECKING:
@@ -78,6 +81,44 @@ class AdapterRef(RequestPart):
     name: str
     digest: Digest = Field(description="SHA-256 of its file.")
     weight: float = Field(allow_inf_nan=False)
+
+
+class ControlRef(RequestPart):
+    """Which network read a control picture, and how it was used; the fields are those of ``request.Control``."""
+
+    name: str
+    digest: Digest | None = Field(
+        description="SHA-256 of its weights; None for a reference, which needs none."
+    )
+    kind: ControlKind | None = None
+    image: Digest | None = Field(
+        None, description="``pixels_digest`` of its picture; None where that was the initial picture."
+    )
+    mask: Digest | None = Field(None, description="``pixels_digest`` of its mask.")
+    preprocessor: PreprocessOptions | None = None
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    start: Fraction = 0.0
+    end: Fraction = 1.0
+    mode: Literal["balanced", "prompt", "guess"] = "balanced"
+    resize: Literal["crop", "fill", "stretch"] = "crop"
+
+    def summary(self) -> dict[str, Any]:
+        """Its network, its kind and its weight, for JSON output."""
+        return {"name": self.name, "kind": self.kind, "weight": self.weight}
+
+    def options(self, image: ImageSource | None = None, mask: ImageSource | None = None) -> dict[str, Any]:
+        """The fields of the control that does the same again.
+
+        Args:
+            image: Its picture, of which the record has only the digest.
+            mask: Its mask, likewise.
+        """
+        same = ("kind", "preprocessor", "weight", "start", "end", "mode", "resize")
+        return {name: getattr(self, name) for name in same} | {
+            "model": None if self.digest is None else self.name,
+            "image": image,
+            "mask": mask,
+        }
 
 
 class Versions(RequestPart):
@@ -193,6 +234,9 @@ class ReproductionRecord(SamplingOptions, RecordHead):
     upscaler: Annotated[Digest | None, RequestField(omitted_at_default=True)] = Field(
         None, description="SHA-256 of the upscaler's network between two passes."
     )
+    control: Annotated[tuple[ControlRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="The controls, in the order of the request."
+    )
 
     verdict: RecordedVerdict | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
@@ -229,7 +273,11 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         return body
 
     def to_request(
-        self, *, init_image: ImageSource | None = None, mask: ImageSource | None = None
+        self,
+        *,
+        init_image: ImageSource | None = None,
+        mask: ImageSource | None = None,
+        control: Mapping[str, ImageSource] = MappingProxyType({}),
     ) -> GenerationRequest:
         """The request that reproduces this picture, with its prompt already expanded.
 
@@ -239,6 +287,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         Args:
             init_image: The initial picture; the record contains only its digest.
             mask: The mask, likewise.
+            control: The pictures and masks of controls, by their digests.
 
         Raises:
             RequestError: A required initial picture is missing, or the record contradicts itself.
@@ -251,6 +300,9 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         }
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}
         fields |= {"inpaint": self.inpaint or Inpaint(), "quality": self.quality or DEFAULT_QUALITY}
+        fields["control"] = [
+            each.options(control.get(each.image or ""), control.get(each.mask or "")) for each in self.control
+        ]
         return GenerationRequest.parse(**fields)
 
 

@@ -10,7 +10,7 @@ import torch
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.quality import DEFAULT_QUALITY
-from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
+from safelight.generation.record import CheckpointRef, ControlRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.runtime.backends import EAGER, BackendPlan
@@ -29,6 +29,7 @@ def make_record(
     init_image: str | None = None,
     mask: str | None = None,
     upscaler: str | None = None,
+    control: tuple[ControlRef, ...] = (),
     batched: bool = False,
 ) -> ReproductionRecord:
     """The record of picture `index` of a request.
@@ -43,6 +44,7 @@ def make_record(
         init_image: ``pixels_digest`` of the initial picture, decoded.
         mask: ``pixels_digest`` of the mask, decoded.
         upscaler: Digest of the upscaler's network between two passes.
+        control: The controls.
         batched: Whether part of it was computed in a batch with other pictures.
     """
     request = plan.request
@@ -79,6 +81,7 @@ def make_record(
         outpaint=request.outpaint,
         hires=request.hires,
         upscaler=upscaler,
+        control=control,
         notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
     )
 

@@ -10,13 +10,22 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from safelight.errors import (
     AboveMaximumError,
     FieldConflictError,
     FieldError,
+    FieldMissingError,
     PictureNeededError,
     field_error,
 )
@@ -25,6 +34,7 @@ from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.quality import Quality, StepCacheKind
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
+from safelight.models.controls.kinds import ControlKind, parse_kind
 from safelight.validation import Problem, first_problem
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -43,6 +53,7 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
 MAX_TEXT_ENCODERS = 4
+MAX_CONTROLS = 8
 MAX_HIRES_SCALE = MAX_UPSCALE = 8
 """Largest factor on width and height of a second pass, and of upscaling."""
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
@@ -214,6 +225,61 @@ class Hires(RequestPart):
         description="Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); "
         "sampler and schedule of the first when not given.",
     )
+
+
+class PreprocessOptions(RequestPart):
+    """What makes the map that a control needs of a picture."""
+
+    name: Name = Field(description="GET /v1/preprocessors lists them.")
+    parameters: dict[str, float | int | bool | str] = Field(
+        {}, description="Those of the preprocessor, by name."
+    )
+    resolution: int | None = Field(
+        None,
+        ge=64,
+        le=2048,
+        description="Shorter side of the map in pixels; that which the picture needs when not given.",
+    )
+
+
+class Control(RequestPart):
+    """A picture that steers the denoiser, and the network that reads it."""
+
+    kind: Annotated[ControlKind | None, BeforeValidator(parse_kind)] = Field(
+        None,
+        description="What the picture shows: canny, depth, pose …; what the model's name says when not given.",
+    )
+    model: CheckpointName | None = Field(
+        None, description="A ControlNet or adapter: its name; the first one for the kind when not given."
+    )
+    image: InputImage = Field(None, description="The picture; the initial picture when not given.")
+    preprocessor: PreprocessOptions | None = Field(
+        None, description="Makes the map of the picture; the picture is the map when not given."
+    )
+    weight: float = Field(
+        1.0, ge=0, le=4, allow_inf_nan=False, description="How much it counts; 0 is not at all."
+    )
+    start: Fraction = Field(0.0, description="Fraction of the steps after which it begins.")
+    end: Fraction = Field(1.0, description="Fraction of the steps after which it ends.")
+    mode: Literal["balanced", "prompt", "guess"] = Field(
+        "balanced",
+        description="prompt: it counts less for fine layers, so that the prompt counts more; guess: likewise, and the "
+        "negative prompt goes without it.",
+    )
+    mask: InputMask = Field(None, description="White where it counts; everywhere when not given.")
+    resize: Literal["crop", "fill", "stretch"] = Field(
+        "crop", description="How a picture of another shape is made to fit."
+    )
+
+    @model_validator(mode="after")
+    def _check_control(self) -> Self:
+        if self.kind is None and self.model is None:
+            text = "a control needs its kind or its model"
+            raise _problem(FieldMissingError, text, "kind")
+        if self.start > self.end:
+            text = "a control's start lies after its end"
+            raise _problem(FieldConflictError, text, "start", other="end")
+        return self
 
 
 class PromptAndSampler(RequestPart):
@@ -485,6 +551,14 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    control: Annotated[
+        tuple[Control, ...],
+        RequestField(cli=CliOption("--control", metavar="KIND[@PREPROCESSOR][:WEIGHT]=IMAGE")),
+    ] = Field(
+        (),
+        max_length=MAX_CONTROLS,
+        description="Pictures that steer it, by ControlNets and what is like them.",
+    )
 
     @classmethod
     def parse(cls, **fields: Any) -> Self:
@@ -514,6 +588,10 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
             for name in ("mask", "outpaint", "strength"):
                 if getattr(self, name) is not None:
                     raise _problem(PictureNeededError, f"{name} needs an initial picture", name)
+            for number, control in enumerate(self.control):
+                if control.image is None:
+                    text = "a control without a picture of its own needs an initial picture"
+                    raise _problem(PictureNeededError, text, f"control.{number}.image")
         if self.mask is not None and self.outpaint is not None:
             text = "outpainting makes its own mask: leave out the mask or the outpainting"
             raise _problem(FieldConflictError, text, "outpaint", other="mask")

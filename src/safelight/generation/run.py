@@ -23,6 +23,7 @@ from safelight.errors import MemoryExhaustedError, RunStoppedError
 from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
+from safelight.generation.control.pictures import ControlPicture, ControlPictures
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_placement import Placement
 from safelight.generation.memory_watch import MemoryWatch
@@ -33,7 +34,7 @@ from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.prompts.encode import ConditioningPhase
-from safelight.generation.record import CheckpointRef, ReproductionRecord, pixels_digest
+from safelight.generation.record import CheckpointRef, ControlRef, ReproductionRecord, pixels_digest
 from safelight.generation.recording import machine_of, make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
@@ -83,6 +84,7 @@ class Run:
         lease: Leases the weights and the right to compute, waiting for memory that others use.
         init_image: The initial picture, RGB.
         mask: Its mask, RGB.
+        controls: The pictures of the controls.
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
         max_pixels: Maximum number of pixels of a picture.
@@ -96,6 +98,7 @@ class Run:
     lease: Callable[[], AbstractContextManager[Components]]
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
+    controls: ControlPictures = field(default_factory=ControlPictures)
     watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
@@ -147,6 +150,24 @@ class Run:
             name: None if image is None else pixels_digest(np.asarray(image))
             for name, image in inputs.items()
         }
+
+    @cached_property
+    def control_refs(self) -> tuple[ControlRef, ...]:
+        """The controls, for the record."""
+        return tuple(
+            ControlRef(
+                name=control.model.name,
+                digest=control.digest,
+                kind=control.kind,
+                image=None if given.image is None else pixels_digest(np.asarray(given.image)),
+                mask=None if given.mask is None else pixels_digest(np.asarray(given.mask)),
+                **{
+                    name: getattr(control.options, name)
+                    for name in ("preprocessor", "weight", "start", "end", "mode", "resize")
+                },
+            )
+            for control, given in zip(self.controls.controls, self.controls.given, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -227,9 +248,9 @@ class _PictureGeneration:
     def _first_pass(self, start: InitImage) -> DenoisingPass:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
         generator = make_generator(self._seed)
-        modifiers, phases = self._conditioned(
-            Stage.FIRST_PASS, executed_steps(plan.steps, plan.strength, plan.family)
-        )
+        steps = executed_steps(plan.steps, plan.strength, plan.family)
+        pictures = self.run.controls.at((plan.width, plan.height), start)
+        modifiers, phases = self._conditioned(Stage.FIRST_PASS, steps, pictures)
         latents_out = request.hires is not None and request.hires.upscaler == "latent"
         return DenoisingPass(
             loaded=self._loaded,
@@ -266,8 +287,10 @@ class _PictureGeneration:
         plan = self.run.plan
         width, height = plan.hires_size
         steps = plan.hires_steps
+        pictures = self.run.controls.at((width, height), InitImage())
+        executed = executed_steps(steps, hires.strength, plan.family)
         modifiers, phases = self._conditioned(
-            Stage.SECOND_PASS, executed_steps(steps, hires.strength, plan.family), previous_steps=plan.steps
+            Stage.SECOND_PASS, executed, pictures, previous_steps=plan.steps
         )
         return replace(
             first,
@@ -288,17 +311,20 @@ class _PictureGeneration:
         )
 
     def _conditioned(
-        self, stage: Stage, steps: int, previous_steps: int = 0
+        self, stage: Stage, steps: int, pictures: Sequence[ControlPicture], previous_steps: int = 0
     ) -> tuple[Sequence[Modifier], Sequence[ConditioningPhase]]:
         """The modifiers of a pass, and its text embeddings.
 
         Args:
             stage: The pass.
             steps: Its steps that run.
+            pictures: Its control pictures.
             previous_steps: Steps of the previous pass.
         """
         plan, conditioning = self.run.plan, self.components.prompts
-        context = PassContext(plan, self.index, self._prompts, stage, steps, self._loaded)
+        context = PassContext(
+            plan, self.index, self._prompts, stage, steps, self._loaded, control_pictures=pictures
+        )
         modifiers = build_modifiers(context, self.components.networks)
         patches = {name: component_patches(modifiers, name) for name in plan.family.text_encoders}
         call = EncoderCall(self._prompts, steps, plan.request.clip_skip, previous_steps, patches)
@@ -373,5 +399,6 @@ class _PictureGeneration:
             ),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
+            control=run.control_refs,
             batched=self._member.batched,
         )

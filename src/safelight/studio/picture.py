@@ -110,6 +110,7 @@ class Picture:
             "steps": self.record.steps,
             "sampler": self.record.sampler,
             "checkpoint": self.record.checkpoint.name,
+            "control": [each.summary() for each in self.record.control],
             "seconds": round(self.seconds, 3),
             "stopped_at": self.stopped_at,
             "memory": None if self.memory is None else self.memory.to_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
 from safelight.generation.record import (
     LESS_PRECISION_NOTE,
+    ControlRef,
     PartRef,
     ReproductionRecord,
     differences,
@@ -57,7 +59,11 @@ class Original:
         return cls(data, ReproductionRecord.parse(text))
 
     def request(
-        self, init: ImageSource | None, mask: ImageSource | None, limits: DecodeLimits
+        self,
+        init: ImageSource | None,
+        mask: ImageSource | None,
+        limits: DecodeLimits,
+        control: Sequence[ImageSource] = (),
     ) -> GenerationRequest:
         """The request that reproduces the picture.
 
@@ -72,7 +78,30 @@ class Original:
             raise NotReproducibleError(
                 f"The picture was generated with adapters, which this version cannot load: {names}."
             )
-        return self.record.to_request(init_image=init_image, mask=mask_image)
+        return self.record.to_request(
+            init_image=init_image, mask=mask_image, control=self._load_control(control, limits)
+        )
+
+    def _load_control(self, given: Sequence[ImageSource], limits: DecodeLimits) -> Mapping[str, Image.Image]:
+        """The pictures and masks of the record's controls by their digests, in whatever order they are given.
+
+        Raises:
+            NotReproducibleError: One is missing.
+        """
+        found: dict[str, Image.Image] = {}
+        for source in given:
+            for each in (limits, replace(limits, background=MASK_BACKGROUND)):
+                image = decode(source, limits=each).image
+                found.setdefault(pixels_digest(np.asarray(image)), image)
+        for control in self.record.control:
+            for what, digest in (("picture", control.image), ("mask", control.mask)):
+                if digest is not None and digest not in found:
+                    raise NotReproducibleError(
+                        f"It takes the {what} of the control {control.name} whose pixels have the SHA-256 "
+                        f"{digest[:16]}….",
+                        hint="Give it with --control FILE.",
+                    )
+        return found
 
     @staticmethod
     def _load_input(
@@ -146,6 +175,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
         parts = _with_recorded_names(checkpoint.parts, record.checkpoint.parts)
         updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs, "parts": parts})
+    updates["control"] = _with_recorded_control_names(picture.record.control, record.control)
     reproduced = Picture(
         picture.image,
         picture.record.model_copy(update=updates),
@@ -192,6 +222,14 @@ def _with_recorded_names(parts: tuple[PartRef, ...], recorded: tuple[PartRef, ..
         part.model_copy(update={"name": names.get((part.component, part.digest), part.name)})
         for part in parts
     )
+
+
+def _with_recorded_control_names(
+    controls: tuple[ControlRef, ...], recorded: tuple[ControlRef, ...]
+) -> tuple[ControlRef, ...]:
+    """The controls, under the names that the record has for networks with the same weights."""
+    names = {each.digest: each.name for each in recorded}
+    return tuple(each.model_copy(update={"name": names.get(each.digest, each.name)}) for each in controls)
 
 
 def _within_tolerance(original: Original, again: Picture, limits: DecodeLimits) -> bool:

@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -290,6 +290,7 @@ class Studio:
         *,
         init_image: ImageSource | None = None,
         mask: ImageSource | None = None,
+        control: Sequence[ImageSource] = (),
         checkpoint: str | None = None,
         policy: str | Path | Policy | None = None,
     ) -> Reproduction:
@@ -299,6 +300,7 @@ class Studio:
             source: The picture file.
             init_image: The initial picture, if it had one: the record has only its digest.
             mask: Its mask, likewise.
+            control: The pictures and masks of its controls, likewise, in any order.
             checkpoint: The checkpoint's name on this machine; as in the record when not given.
             policy: Replaces the policy of the settings.
 
@@ -308,7 +310,7 @@ class Studio:
             SafelightError: The checkpoint is missing, or a picture cannot be used.
         """
         original = Original.read(source, self.limits)
-        request = original.request(init_image, mask, self.limits)
+        request = original.request(init_image, mask, self.limits, control)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
         pictures = self.iter_generate(

@@ -67,7 +67,7 @@ def fields_that_need_image(found: RecallResult) -> dict[str, str]:
     return {each.name: each.value for each in found.unfilled}
 
 
-BESIDE_A_PICTURE = frozenset({"strength", "outpaint"})
+BESIDE_A_PICTURE = frozenset({"strength", "outpaint", "control"})
 """The fields that need an initial image, which is never among the recalled ones."""
 
 
@@ -122,6 +122,11 @@ def test_a_record_with_everything() -> None:
         "adapter",
         "left out",
         "text_encoders",  # it is not here; the autoencoder is
+        *("control[0].image", "control[0].mask"),
+    }
+    (control,) = found.fields["control"]
+    assert control == {name: BODY["control"][0][name] for name in control if name != "model"} | {
+        "model": "control_canny"
     }
     assert "text_encoders" not in found.fields
     assert "c3c3c3" in fields_that_need_image(found)["init_image"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from types import MappingProxyType
 import torch
 
 from safelight.errors import PluginInvalidError, UnsupportedError
+from safelight.generation.control.pictures import ControlPicture
 from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
@@ -70,6 +71,7 @@ class PassContext:
         steps: Steps that run.
         loaded: The checkpoint.
         networks: The modifier's own networks, as named by its factory's ``networks``.
+        control_pictures: The pictures of the controls that have an effect, in the size of the pass.
     """
 
     plan: Plan
@@ -79,6 +81,7 @@ class PassContext:
     steps: int
     loaded: LoadedCheckpoint
     networks: Mapping[str, Component] = field(default_factory=dict)
+    control_pictures: Sequence[ControlPicture] = ()
 
     @property
     def step_cache(self) -> StepCache | None:
@@ -113,6 +116,7 @@ _BUILT_IN = (
     "guidance_rescale",
     "cfg_zero",
     "perturbed_attention",
+    "control",
     "token_merging",
     "deep_feature_cache",
     "prediction_cache",

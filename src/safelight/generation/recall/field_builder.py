@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUnknownError
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
 from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
-from safelight.generation.request import GenerationRequest, RequestPart
+from safelight.generation.request import Control, GenerationRequest, RequestPart
 from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.images.fields import models_in
@@ -24,7 +24,7 @@ NESTED_FIELDS: Mapping[str, type[RequestPart]] = {
     name: part
     for name, info in GenerationRequest.model_fields.items()
     for part in models_in(info.annotation)
-    if issubclass(part, RequestPart)
+    if issubclass(part, RequestPart) and name != "control"  # a list
 }
 """Fields with nested fields."""
 NO_SUCH_FIELD = "Safelight has no such field."
@@ -71,12 +71,14 @@ class AvailableModels:
         resolve_upscaler: Maps another program's upscaler name to Safelight's; raises UpscalerUnknownError.
         styles: Names of the available prompt styles.
         has_part: Whether there is an autoencoder or text encoder of a name.
+        has_control: Whether there is a control network of a name.
     """
 
     checkpoints: Sequence[KnownCheckpoint]
     resolve_upscaler: Callable[[str], str]
     styles: Set[str] = frozenset()
     has_part: Callable[[str], bool] = lambda _: True
+    has_control: Callable[[str], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class RecallResult:
     Args:
         source: The program that wrote the metadata.
         fields: Fields of a GenerationRequest, as JSON; only those that the source names. Each of them is valid on its
-            own; strength and outpaint also need an initial image, which is never among the fields.
+            own; strength and outpaint also need an initial image, and a control its own or that one, which are never
+            among the fields.
         infotext: The infotext that was read, if there was one.
         unfilled: The values that could not be filled in.
     """
@@ -232,6 +235,31 @@ class FieldBuilder:
                 self.add_unfilled("text_encoders", name, "There is no such text encoder here.")
         if here := [name for name in given if self._available.has_part(name)]:
             self.set_field("text_encoders", here)
+
+    def add_control(self, number: int, given: Mapping[str, Any]) -> None:
+        """Add a control with the values that are valid; its pictures are not in the file.
+
+        Args:
+            number: Its number in the source.
+            given: Fields of a ``request.Control``.
+        """
+        name, good = f"control[{number}]", {}
+        for key, value in given.items():
+            if key in ("image", "mask"):
+                if value is not None:
+                    self.add_unfilled(f"{name}.{key}", value, IMAGE_NOT_IN_FILE)
+            elif (found := self._validate(Control, key, value, f"{name}.{key}")) is not None:
+                good[key] = found
+        model = good.get("model")
+        if model is not None and not self._available.has_control(model):
+            self.add_unfilled(f"{name}.model", model, "There is no such control here.")
+            del good["model"]
+        try:
+            Control(**good)
+        except ValidationError as error:
+            self.add_unfilled(name, given, f"{first_problem(error)}.")
+            return
+        self.fields["control"] = [*self.fields.get("control", []), good]
 
     def set_checkpoint(self, name: object, digest: str | None = None) -> None:
         """Set the checkpoint if it is available, found by its hash or else by its name.

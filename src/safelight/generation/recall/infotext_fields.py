@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import RecordInvalidError
+from safelight.generation.control.units import INFOTEXT_KEY, parse_unit, unit_fields
 from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
 from safelight.generation.recall.field_builder import (
     IMAGE_NOT_IN_FILE,
@@ -76,6 +77,7 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
         builder.set_field(name, value)
     _set_image_options(builder, sound, fields, inpaint)
     _set_outpaint(builder, sound)
+    _add_controls(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
 
@@ -163,6 +165,17 @@ def _set_outpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
             builder.set_nested("outpaint", dict(zip(words[::2], words[1::2], strict=True)))
 
 
+def _add_controls(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Add ControlNet units of A1111's extension, of Forge and of Safelight."""
+    for key, value in given.items():
+        if (found := INFOTEXT_KEY.fullmatch(key)) is not None:
+            number = int(found[1] or 0)
+            fields, unread = unit_fields(parse_unit(value))
+            for name, each, reason in unread:
+                builder.add_unfilled(f"{key}: {name}", each, reason)
+            builder.add_control(number, fields | {"image": "not in the file"})
+
+
 def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
     if "Size" in given and "width" not in fields:
         builder.add_unfilled("Size", given["Size"], "It is no width and height.")
@@ -178,5 +191,7 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
             )
         elif key == LEFT_OUT_KEY:
             builder.add_unfilled(key, value, "The picture was generated without it.")
+        elif INFOTEXT_KEY.fullmatch(key):
+            continue
         elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             builder.add_unfilled(key, value, NO_SUCH_FIELD)

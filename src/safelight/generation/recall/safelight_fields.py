@@ -20,7 +20,7 @@ from safelight.images.fields import find_images, image_fields
 IMAGES = frozenset(image_fields(GenerationRequest))
 _SEPARATE_FIELDS = frozenset(
     {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
-    | {*IMAGES, *NESTED_FIELDS}
+    | {*IMAGES, *NESTED_FIELDS, "control"}
 )
 """Fields that are handled separately."""
 _JOB_FIELDS = frozenset({"kind", "priority", "timeout"})
@@ -43,6 +43,11 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     for name in GenerationRequest.model_fields:
         if name in IMAGES and name in fields:
             builder.add_unfilled(name, f"sha256 of its pixels {fields[name]}", IMAGE_NOT_IN_FILE)
+    for number, control in enumerate(record.control):
+        digests = {"image": control.image, "mask": control.mask}
+        builder.add_control(
+            number, control.options() | {k: v and f"sha256 of its pixels {v}" for k, v in digests.items()}
+        )
     for part in record.left_out:
         builder.add_unfilled("left out", part, "The picture was generated without it.")
     for adapter in record.adapters:
@@ -56,6 +61,11 @@ def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -
         builder.set_styles(request["styles"])
     builder.set_checkpoint(request.get("checkpoint"))
     _set_fields(builder, request)
+    for number, control in enumerate(request.get("control") or ()):
+        if isinstance(control, Mapping):
+            builder.add_control(number, {k: v for k, v in control.items() if k not in ("image", "mask")})
+        else:
+            builder.add_unfilled(f"control[{number}]", control, "It has fields of its own.")
     for found in find_images(GenerationRequest, request):
         builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:

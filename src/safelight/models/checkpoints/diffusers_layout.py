@@ -126,6 +126,16 @@ def read_folder(path: Path) -> DiffusersFolder:
     return DiffusersFolder(path, class_name, options, components)
 
 
+def read_network_folder(path: Path, name: str, class_name: str) -> ComponentFiles:
+    """The files of a network in a folder of its own, with its ``config.json`` and its weights as diffusers saves them.
+
+    Raises:
+        CheckpointInvalidError: A file is missing or damaged.
+        PickleRefusedError: Its weights exist as a pickle only.
+    """
+    return _with_weights(ComponentFiles(name, "diffusers", class_name, path))
+
+
 def read_json(path: Path) -> dict[str, object]:
     """Read a JSON file that holds an object.
 

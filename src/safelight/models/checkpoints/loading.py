@@ -309,6 +309,44 @@ def load_checkpoint(
     return parts.assemble([source.load() for source in parts.sources.values()])
 
 
+def network_source(
+    network: PartFile | ComponentFiles,
+    precision: str,
+    device: torch.device,
+    digests: FileDigests,
+    cache: Path | None = None,
+) -> ComponentSource:
+    """The source of a network that belongs to no checkpoint, such as a ControlNet; it is computed eagerly.
+
+    Called by one thread at a time: the network of a single file is built without weights, to check the header.
+
+    Args:
+        network: Its file, or its folder in diffusers' layout.
+        precision: The weights' precision: fp32, bf16 or fp16.
+        device: Where it is kept.
+        digests: Digests of weights files.
+        cache: The cache folder.
+
+    Raises:
+        CheckpointInvalidError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    silence_libraries()
+    loader = _NetworkLoader(
+        ComponentPrecisions.uniform(precision),
+        ComponentDevices.uniform(device),
+        checkpoint_backend(EAGER),
+        cache,
+        digests,
+        nullcontext,
+        {},
+    )
+    if isinstance(network, ComponentFiles):
+        return _component_source(network, loader, partial(_read_class, network))
+    part = PartLoader(network)
+    part.check()
+    return _part_source(part, loader)
+
+
 def empty_networks(checkpoint: Checkpoint) -> dict[str, torch.nn.Module]:
     """A checkpoint's networks by name, on torch's meta device; nothing is hashed, and no weights are read.
 
@@ -503,6 +541,18 @@ def _part_source(part: PartLoader, loader: _NetworkLoader) -> ComponentSource:
     )
 
 
+def _component_source(
+    files: ComponentFiles, loader: _NetworkLoader, read: Callable[[torch.dtype], torch.nn.Module]
+) -> ComponentSource:
+    return loader.source(
+        files.name,
+        partial(_component_digest, files, loader.digests),
+        files.config(),
+        [tensor for file in files.weights for tensor in read_header(file).tensors.values()],
+        read,
+    )
+
+
 def _part_digests(checkpoint: Checkpoint, loader: _NetworkLoader) -> dict[str, str]:
     return {
         part.component: loader.digests.digest(part.path)
@@ -543,13 +593,7 @@ def _describe_folder(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoi
         tokenizers_and_scheduler |= _tokenizers_of_replaced(checkpoint, tokenizers_and_scheduler)
     digests = {file: loader.digests.digest(file) for files in all_networks for file in files.weights}
     own = {
-        files.name: loader.source(
-            files.name,
-            partial(_component_digest, files, loader.digests),
-            files.config(),
-            [tensor for file in files.weights for tensor in read_header(file).tensors.values()],
-            partial(_read_network, files, checkpoint.family),
-        )
+        files.name: _component_source(files, loader, partial(_read_network, files, checkpoint.family))
         for files in networks
     }
     given = {name: _part_source(part, loader) for name, part in part_loaders.items()}
@@ -652,10 +696,15 @@ def _load_without_weights(files: ComponentFiles) -> object:
 
 def _read_network(files: ComponentFiles, family: Family, dtype: torch.dtype) -> torch.nn.Module:
     """Read the network of a folder."""
-    network: torch.nn.Module = _load_with(files, lambda kind: _load_network(files, kind, dtype))
+    network = _read_class(files, dtype)
     if family.key == "chroma" and files.name == "transformer":
         # diffusers 0.42's ChromaInpaintPipeline reads Flux's option.
         network.register_to_config(guidance_embeds=False)
+    return network
+
+
+def _read_class(files: ComponentFiles, dtype: torch.dtype) -> torch.nn.Module:
+    network: torch.nn.Module = _load_with(files, lambda kind: _load_network(files, kind, dtype))
     return network
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from safelight.models.adapters.layer_keys import LayerKeys, group_keys, may_change_layers, split_key
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
+from safelight.models.controls.architectures import recognise
 
 Kind = Literal[
     "checkpoint",
@@ -180,6 +181,8 @@ def _embedding(tensors: Tensors) -> str | None:
 
 
 def _control(tensors: Tensors) -> str | None:
+    if (found := recognise(tensors)) is not None:
+        return found.family
     signs = (
         "control_model.",
         "controlnet_cond_embedding.",

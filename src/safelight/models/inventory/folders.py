@@ -32,6 +32,7 @@ from safelight.models.checkpoints.safetensors_header import (
 )
 from safelight.models.checkpoints.sections import read_contents
 from safelight.models.checkpoints.single_file import identify_single_file
+from safelight.models.controls.architectures import recognise
 from safelight.models.digests import FileVersion, file_version
 from safelight.models.inventory.file_kinds import identify
 
@@ -229,6 +230,8 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=False)
     if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
         return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
+    if kind.kind == "ControlNet" and header.derive(recognise) is not None:
+        return FoundFile(path, kind.kind, kind.family, size, precision, usable=True)
     reason = f"A file of this kind ({kind.kind}) is not used yet."
     return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)
 

@@ -6,11 +6,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import CheckpointMissingError, ClassifierUnknownError, UpscalerUnknownError
+from safelight.errors import (
+    CheckpointMissingError,
+    ClassifierUnknownError,
+    ModelError,
+    UpscalerUnknownError,
+)
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.checkpoints.discovery import find_checkpoint, missing_folders, parts_index
 from safelight.models.checkpoints.parts import AUTOMATIC, find_part_file
 from safelight.models.classifiers.classifier_store import ClassifierStore
+from safelight.models.controls.discovery import find_control_by_name
+from safelight.models.inventory.kind_folders import weights_folders
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
 
@@ -33,7 +40,8 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     """Check the models that a request's fields name, and return the fields with canonical names.
 
     Raises:
-        CheckpointMissingError, UpscalerUnknownError: The server does not list a model of that name.
+        CheckpointMissingError, UpscalerUnknownError, ControlMissingError: The server does not list a model of that
+            name.
         ModelError: The checkpoint cannot be used.
     """
     known, own = dict(fields), default_checkpoint_name(settings)
@@ -41,6 +49,7 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
         known["checkpoint"] = check_checkpoint(known["checkpoint"], settings)
     if known.get("checkpoint") == own:
         del known["checkpoint"]
+    check_controls(known.get("control") or (), settings)
     hires = known.get("hires") or {}
     named = [*([known["vae"]] if known.get("vae") else []), *(known.get("text_encoders") or ())]
     if named:
@@ -89,6 +98,23 @@ def check_parts(names: Iterable[str], settings: Settings) -> None:
     for name in names:
         if name.lower() not in AUTOMATIC:
             find_part_file(name, index, allow_paths=False)
+
+
+def check_controls(controls: Iterable[Mapping[str, Any]], settings: Settings) -> None:
+    """Raise unless the control networks that are named lie in the data directory or the model folders.
+
+    Raises:
+        ControlMissingError: One does not.
+        ModelError: Its file cannot be used.
+    """
+    folders = weights_folders(settings.home, settings.current_model_folders)
+    for number, control in enumerate(controls):
+        if (name := control.get("model")) is not None:
+            try:
+                find_control_by_name(name, folders, allow_paths=False)
+            except ModelError as error:
+                error.field = f"control.{number}.model"
+                raise
 
 
 def check_upscaler(name: str, home: Path, field: str = "upscaler") -> None:

@@ -68,6 +68,8 @@ export interface GenerateJob {
   inpaint?: Inpaint;
   outpaint?: Outpaint | null;
   hires?: Hires | null;
+  /** Pictures that steer it, by ControlNets and what is like them. */
+  control?: JobControl[];
   /** Larger goes first; above 0 for administrators only. */
   priority?: number;
   /** Seconds it may run, pauses not counted; then it fails. */
@@ -109,6 +111,30 @@ export interface Inpaint {
   invert?: boolean;
 }
 
+/** A picture that steers the generation. */
+export interface JobControl {
+  /** What the picture shows: canny, depth, pose …; what the model's name says when not given. */
+  kind?: "canny" | "depth" | "normal" | "pose" | "line_art" | "soft_edge" | "scribble" | "straight_lines" | "segmentation" | "tile" | "blur" | "grey" | "low_quality" | "recolor" | "shuffle" | "inpaint" | "instruct" | "brightness" | "qr_code" | "color_grid" | "reference" | null;
+  /** A ControlNet or adapter that GET /v1/models/files lists. */
+  model?: string | null;
+  /** The picture: in base64, or gallery: and an id; the initial picture when not given. */
+  image?: string | null;
+  /** Makes the map of the picture; the picture is the map when not given. */
+  preprocessor?: PreprocessOptions | null;
+  /** How much it counts; 0 is not at all. */
+  weight?: number;
+  /** Fraction of the steps after which it begins. */
+  start?: number;
+  /** Fraction of the steps after which it ends. */
+  end?: number;
+  /** prompt: it counts less for fine layers, so that the prompt counts more; guess: likewise, and the negative prompt goes without it. */
+  mode?: "balanced" | "prompt" | "guess";
+  /** White where it counts: in base64, or gallery: and the id of an entry. */
+  mask?: string | null;
+  /** How a picture of another shape is made to fit. */
+  resize?: "crop" | "fill" | "stretch";
+}
+
 /** How far a picture is extended beyond its edges, in pixels. */
 export interface Outpaint {
   /** Extend beyond the left edge. */
@@ -119,6 +145,16 @@ export interface Outpaint {
   top?: number;
   /** Extend beyond the bottom edge. */
   bottom?: number;
+}
+
+/** What makes the map that a control needs of a picture. */
+export interface PreprocessOptions {
+  /** GET /v1/preprocessors lists them. */
+  name: string;
+  /** Those of the preprocessor, by name. */
+  parameters?: Record<string, unknown>;
+  /** Shorter side of the map in pixels; that which the picture needs when not given. */
+  resolution?: number | null;
 }
 
 /** A mixture with another seed's noise (A1111's subseed). */

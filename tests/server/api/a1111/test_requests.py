@@ -238,7 +238,7 @@ def test_a_second_pass_by_its_size(across: int, down: int) -> None:
         ({"width": 256}, "height"),
         ({"height": 256}, "width"),
         ({"restore_faces": True}, "restore_faces"),
-        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"hr_option": "Low res only"}]}}}, "alwayson_scripts"),
     ],
 )
 def test_unsupported_fields_are_refused_by_name(sent: dict[str, Any], field: str) -> None:

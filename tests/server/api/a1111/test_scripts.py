@@ -65,8 +65,8 @@ def test_disabled_scripts_are_accepted(scripts: dict[str, Any]) -> None:
     "scripts",
     [
         {"ADetailer": {"args": [True, {"ad_model": "face"}]}},
-        {"ControlNet": {"args": [{"enabled": True}]}},
-        {"ControlNet": {"args": [{"enabled": False}, {"model": "canny"}]}},
+        {"animatediff": {"args": [{"enabled": True}]}},
+        {"animatediff": {"args": [{"enabled": False}, {"model": "mm"}]}},
         {"roop": {"args": ["picture", True]}},
         {"Odd": {"args": {"enabled": {"a": 1}}}},
         {"Odd": "yes"},

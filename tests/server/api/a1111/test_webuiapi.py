@@ -243,7 +243,7 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
         (lambda api, image: api.txt2img(script_name="X/Y/Z plot"), "no scripts"),
         (
             lambda api, image: api.txt2img(controlnet_units=[webuiapi.ControlNetUnit()], alwayson_scripts={}),
-            "no script .*ControlNet",
+            "ControlNet unit 0 has no model",
         ),
         (
             lambda api, image: api.txt2img(adetailer=[webuiapi.ADetailer()], alwayson_scripts={}),
@@ -259,7 +259,7 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
         (lambda api, image: api.extra_single_image(image, gfpgan_visibility=1), "no face restoration"),
         (lambda api, image: api.extra_single_image(image, upscaler_1="R-ESRGAN 4x+"), "no upscaler"),
         (lambda api, image: api.interrogate(image), "Captioning is not supported"),
-        (lambda api, image: api.controlnet_detect([image]), "404"),
+        (lambda api, image: api.controlnet_detect([image]), "give the name of a preprocessor"),
         (lambda api, image: api.prompt_gen(), "404"),
         (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "404"),
     ],

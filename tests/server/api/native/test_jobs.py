@@ -10,11 +10,14 @@ import pytest
 from starlette.testclient import TestClient
 from tests.server.api.conftest import GENERATE_REQUEST, JobDriver
 from tests.server.conftest import app_client
+from tests.tiny import controls
 from tests.tiny.checkpoint_files import write_vae
 
 from safelight.database import blobs, read_transaction
 from safelight.errors import BelowMinimumError
+from safelight.generation.request import GenerationRequest
 from safelight.jobs.job import JobKind, Submission
+from safelight.jobs.payloads import load_request
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
 from safelight.server.security.keys import KeyStore
@@ -56,6 +59,32 @@ def test_pictures_as_base64_data_uris_and_multipart(
         assert request == requests[0]
     with read_transaction(service.engine) as connection:
         assert blobs.get(connection, requests[0]["init_image"]["blob"]) == data
+
+
+def test_pictures_of_controls_travel_with_the_job(
+    client: TestClient, service: QueueService, photographs: list[Path], tiny: Callable[[str], Path]
+) -> None:
+    name = controls.controlnet(tiny("sd1"), service.settings.home / "controlnet" / "tiny_canny").name
+    cat = photographs[1]
+    control = {"model": name, "image": text(cat), "mask": text(cat), "weight": 0.5}
+    answer = client.post("/v1/jobs", json=GENERATE_REQUEST | {"control": [control]})
+    assert answer.status_code == 202, answer.text
+    (kept,) = service.store.get(answer.json()["id"]).request["control"]
+    assert (kept["model"], kept["weight"], set(kept["image"])) == (name, 0.5, {"blob"})
+    with read_transaction(service.engine) as connection:
+        loaded = load_request(connection, "generate", service.store.get(answer.json()["id"]).request)
+    assert isinstance(loaded, GenerationRequest)
+    assert loaded.control[0].image == cat.read_bytes()
+    for wrong, code, field in (
+        ({"model": "nope"}, "control.missing", "control.0.model"),
+        ({"kind": "nope"}, "request.choice", "control.0.kind"),
+        ({"model": name, "image": "no picture"}, "request.picture", "control[0].image"),
+        ({"model": name, "start": 0.9, "end": 0.1}, "request.conflict", "control.0.start"),
+        ({"model": name, "image": None}, "request.picture_needed", "control.0.image"),
+    ):
+        given = {"image": text(cat)} | wrong
+        refused = client.post("/v1/jobs", json=GENERATE_REQUEST | {"control": [given]}).json()
+        assert (refused["error"]["code"], refused["error"]["field"]) == (code, field)
 
 
 def test_upscaling_and_scans(client: TestClient, service: QueueService, photographs: list[Path]) -> None:

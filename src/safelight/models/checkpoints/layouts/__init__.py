@@ -30,10 +30,13 @@ from safelight.models.checkpoints.layouts import (
     z_image,
 )
 from safelight.models.checkpoints.layouts.autoencoders import AUTOENCODERS
+from safelight.models.checkpoints.layouts.control_transformers import TRANSFORMER_CONTROLS
+from safelight.models.checkpoints.layouts.controls import UNET_CONTROLS
 from safelight.models.checkpoints.layouts.layout import FamilyLayout, NetworkLayout, Role, Shapes, Slot
 from safelight.models.checkpoints.layouts.text_encoders import TEXT_ENCODERS
 
 __all__ = [
+    "CONTROLS",
     "FAMILY_LAYOUTS",
     "NETWORKS",
     "FamilyLayout",
@@ -68,9 +71,12 @@ FAMILY_LAYOUTS: tuple[FamilyLayout, ...] = (
 )
 """Every family; where several fit a denoiser, the first does."""
 
+CONTROLS = (*UNET_CONTROLS, *TRANSFORMER_CONTROLS)
+"""Every kind of control network; where several fit a file, the first does."""
+
 NETWORKS: Mapping[str, NetworkLayout] = {
     layout.name: layout
-    for layout in (*AUTOENCODERS, *TEXT_ENCODERS, *(family.denoiser for family in FAMILY_LAYOUTS))
+    for layout in (*AUTOENCODERS, *TEXT_ENCODERS, *CONTROLS, *(family.denoiser for family in FAMILY_LAYOUTS))
 }
 """Every kind of network by name."""
 

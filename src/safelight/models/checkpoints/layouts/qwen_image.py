@@ -28,7 +28,8 @@ QWEN_VAE_FILES = ("qwen_image_vae.safetensors",)
 QWEN_ENCODER_FILES = ("qwen_2.5_vl_7b.safetensors", "qwen_2.5_vl_7b_fp8_scaled.safetensors")
 
 
-def _config(shapes: Shapes) -> Config:
+def qwen_config(shapes: Shapes) -> Config:
+    """The config of the transformer, from diffusers' names."""
     head = needed(shapes, 0, "transformer_blocks.0.attn.norm_q.weight")
     return without_none(
         {
@@ -50,7 +51,7 @@ QWEN_TRANSFORMER = NetworkLayout(
     role="denoiser",
     class_name="QwenImageTransformer2DModel",
     library_keys=("transformer_blocks.0.img_mod.1.weight",),
-    config=_config,
+    config=qwen_config,
     required=("axes_dims_rope",),
 )
 

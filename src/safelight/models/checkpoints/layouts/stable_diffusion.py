@@ -34,7 +34,7 @@ def context_width(shapes: Shapes) -> int | None:
     return next((shape[1] for shape in keys if len(shape) == 2), None)
 
 
-def _unet_config(shapes: Shapes) -> Config:
+def unet_config(shapes: Shapes) -> Config:
     """The config of a U-Net, from diffusers' names."""
     blocks = count_blocks(shapes, "down_blocks.")
     widths = [needed(shapes, 0, f"down_blocks.{block}.resnets.0.conv1.weight") for block in range(blocks)]
@@ -123,7 +123,7 @@ def unet(name: str, title: str, fits: Callable[[Shapes], bool]) -> NetworkLayout
             and (_is_xl(shapes) if name == "kolors" else "encoder_hid_proj.weight" not in shapes)
         ),
         convert=_convert_unet,
-        config=lambda shapes: _unet_config(shapes) | _FIXED[name],
+        config=lambda shapes: unet_config(shapes) | _FIXED[name],
         required=("attention_head_dim", "norm_num_groups"),
     )
 

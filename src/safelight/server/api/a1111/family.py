@@ -7,7 +7,7 @@ from safelight.server.api.a1111.errors import A1111ErrorBody, error_body
 from safelight.server.api.a1111.router import router
 from safelight.server.core.api_families import ApiFamily
 
-PREFIXES = ("/sdapi/", "/internal/")
+PREFIXES = ("/sdapi/", "/internal/", "/controlnet/")
 
 
 @hookimpl

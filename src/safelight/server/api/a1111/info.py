@@ -10,6 +10,7 @@ from safelight import __version__
 from safelight.generation.infotext import Infotext, parse_infotext
 from safelight.jobs.job import Job
 from safelight.jobs.result import GeneratedImage
+from safelight.server.api.a1111.controlnet import without_pictures
 from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody
 from safelight.server.api.outcomes import JobOutcome, unsupported_parts
 
@@ -110,7 +111,8 @@ def echo_parameters(request: GenerationParameters, info: Mapping[str, Any]) -> d
         request: The body.
         info: From ``info_of``; fills in what the body leaves open.
     """
-    body = _replace_surrogates(request.model_dump(exclude={"init_images", "mask"}))
+    given = request.model_dump(exclude={"init_images", "mask", "inputs", "inits"})
+    body = _replace_surrogates(without_pictures(given))
     if isinstance(request, Img2ImgBody):
         keep = request.include_init_images
         body |= {"init_images": request.init_images if keep else None, "mask": request.mask if keep else None}

@@ -12,6 +12,7 @@ from safelight.generation.prompts.unsupported import distinct_texts, find_unsupp
 from safelight.generation.request import MAX_HIRES_SCALE, GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.server.api.a1111 import samplers as samplers
+from safelight.server.api.a1111.controlnet import control_units, ignored_unit_fields
 from safelight.server.api.a1111.options import OptionValues, file_name
 from safelight.server.api.a1111.schemas import (
     DENOISING_STRENGTH,
@@ -42,6 +43,7 @@ def check_body(body: GenerationParameters) -> None:
     """
     check_unsupported(body.model_extra or {})
     check_scripts(body)
+    control_units(body)
     if isinstance(body, Txt2ImgBody):
         _check_second_pass(body)
 
@@ -66,7 +68,7 @@ def _guidance_mismatch(name: str) -> UnsupportedFieldError:
 
 def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -> list[str]:
     """Names of fields without effect, since A1111 ignores them too or this checkpoint does not use them."""
-    names = ineffective_fields(body.model_extra or {}) + ignored_scripts(body)
+    names = ineffective_fields(body.model_extra or {}) + ignored_scripts(body) + ignored_unit_fields(body)
     if body.clip_skip is not None and _nearest_layer(body.clip_skip) != body.clip_skip:
         names.append("clip_skip")
     if isinstance(body, Txt2ImgBody):

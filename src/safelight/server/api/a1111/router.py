@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from safelight.server.api.a1111.client_state import lifespan
 from safelight.server.api.a1111.routes import (
     catalog,
+    control,
+    controlnet,
     extras,
     generate,
     options,
@@ -22,6 +24,8 @@ for _part in (
     progress,
     options,
     catalog,
+    control,
+    controlnet,
     system,
     unsupported,
 ):

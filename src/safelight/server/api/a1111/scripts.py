@@ -1,10 +1,11 @@
-"""Always-on scripts. Safelight has none, but some clients send those that are built into A1111 with their requests."""
+"""Always-on scripts. Safelight has none but ControlNet's, and clients send those that are built into A1111."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from safelight.errors import UnsupportedFieldError
+from safelight.server.api.a1111.controlnet import SCRIPT
 from safelight.server.api.a1111.ignored_fields import is_empty
 from safelight.server.api.a1111.samplers import names_match
 from safelight.server.api.a1111.schemas import GenerationParameters
@@ -28,6 +29,8 @@ def check_scripts(body: GenerationParameters) -> None:
     """
     for name, given in body.alwayson_scripts.items():
         arguments = _arguments(given)
+        if name.casefold() == SCRIPT:
+            continue  # ``controlnet.control_units`` checks it
         if name.casefold() in BUILT_IN_SCRIPTS and isinstance(arguments, list):
             if not _agrees_with_fields(name.casefold(), arguments, body):
                 raise UnsupportedFieldError(
@@ -39,7 +42,7 @@ def check_scripts(body: GenerationParameters) -> None:
             raise UnsupportedFieldError(
                 f"alwayson_scripts: there is no script {name!r}.",
                 field="alwayson_scripts",
-                hint="Safelight has no scripts.",
+                hint="Safelight has ControlNet's only.",
             )
 
 
@@ -52,6 +55,7 @@ def ignored_scripts(body: GenerationParameters) -> list[str]:
     return [
         f"alwayson_scripts.{name}"
         for name, given in body.alwayson_scripts.items()
+        if name.casefold() != SCRIPT
         if (name.casefold() in BUILT_IN_SCRIPTS and _arguments(given))
         or _presumed_off(name, _arguments(given))
     ]

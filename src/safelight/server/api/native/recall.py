@@ -26,6 +26,8 @@ from safelight.generation.upscaling.registry import find_upscalers
 from safelight.images import DecodeLimits
 from safelight.models.checkpoints.discovery import parts_index
 from safelight.models.checkpoints.parts import has_part
+from safelight.models.controls.discovery import has_control
+from safelight.models.inventory.kind_folders import weights_folders
 from safelight.server.api.checkpoint_names import list_checkpoints
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
@@ -80,11 +82,13 @@ def _server_names(settings: Settings) -> AvailableModels:
         for each in list_checkpoints(settings)
     ]
     parts = parts_index(settings.home, settings.current_model_folders)
+    folders = weights_folders(settings.home, settings.current_model_folders)
     return AvailableModels(
         checkpoints,
         lambda name: hires_upscaler(name, upscalers),
         _style_names(settings),
         lambda name: has_part(name, parts),
+        lambda name: has_control(name, folders),
     )
 
 

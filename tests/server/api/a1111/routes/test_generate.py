@@ -135,7 +135,7 @@ def test_a_failed_job_responds_with_its_error(client: TestClient, service: Queue
     ("body", "status", "code"),
     [
         ({"restore_faces": True}, 422, "request.field"),
-        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, 422, "request.field"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, 404, "control.missing"),
         ({"sampler_name": "Best"}, 404, "sampler.unknown"),
         ({"enable_hr": True, "hr_upscaler": "4x-UltraSharp"}, 404, "upscaler.unknown"),
         ({"sd_model_checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),

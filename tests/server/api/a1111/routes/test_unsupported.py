@@ -17,7 +17,7 @@ def test_unsupported_routes_of_a1111_explain_themselves(standing: TestClient, pa
 @pytest.mark.parametrize(
     "path",
     [
-        *("controlnet/version", "controlnet/model_list", "controlnet/detect", "login_check"),
+        *("controlnet/render_openpose_json", "login_check"),
         *("adetailer/v1/version", "tagger/v1/interrogators", "rembg", "sam/heartbeat", "promptgen"),
         *("model_keyword/list", "agent-scheduler/v1/queue", "reactor/models", "deforum_api/batches"),
     ],

@@ -16,6 +16,7 @@ from safelight.generation.upscaling.registry import find_upscalers
 from safelight.jobs.job import JobKind
 from safelight.server.api import outcomes
 from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
+from safelight.server.api.a1111.controlnet import control_units, unit_fields
 from safelight.server.api.a1111.info import echo_parameters, info_json, info_of
 from safelight.server.api.a1111.init_image import PreparedImages, prepare_cost, prepare_images
 from safelight.server.api.a1111.options import (
@@ -42,6 +43,7 @@ from safelight.server.core.request_bodies.multipart import JsonRoute
 from safelight.server.core.request_bodies.payload_decoding import decode_image
 from safelight.server.core.submission import submit
 from safelight.server.middleware.disconnects import ClientConnection, CurrentClient
+from safelight.server.security.allowlist import check_controls
 from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
@@ -69,10 +71,12 @@ async def txt2img(
 ) -> GenerationResponse:
     """Generate pictures and wait. The job continues when the client disconnects; its pictures go to the gallery."""
     settings = app_state.service.settings
-    chose, checkpoint = await _resolve_options(body, app_state, principal, client_state)
+    chose, checkpoint = await resolve_options(body, app_state, principal, client_state)
     upscalers = await asyncio.to_thread(find_upscalers, settings.home)
-    fields = txt2img_fields(body, chose, checkpoint, upscalers)
-    return await _generate(body, fields, chose, checkpoint, app_state, principal, client_state, client)
+    fields = txt2img_fields(body, chose, checkpoint, upscalers) | await _control_fields(body, app_state)
+    return await generate_and_wait(
+        body, fields, chose, checkpoint, app_state, principal, client_state, client
+    )
 
 
 @router.post("/img2img", operation_id="a1111_img2img", summary="Generate from a picture")
@@ -86,14 +90,26 @@ async def img2img(
     """Generate from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
     if len(body.init_images) != 1:
         raise UnsupportedFieldError("init_images: one picture at a time.", field="init_images")
-    chose, checkpoint = await _resolve_options(body, app_state, principal, client_state)
+    chose, checkpoint = await resolve_options(body, app_state, principal, client_state)
     fields = img2img_fields(body, chose, checkpoint)
-    begin = await _prepare_images(body, app_state)
-    fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
-    return await _generate(body, fields, chose, checkpoint, app_state, principal, client_state, client)
+    fields |= await image_fields(body, app_state)
+    fields |= await _control_fields(body, app_state)
+    return await generate_and_wait(
+        body, fields, chose, checkpoint, app_state, principal, client_state, client
+    )
 
 
-async def _resolve_options(
+async def _control_fields(body: GenerationParameters, app_state: AppState) -> dict[str, Any]:
+    """The controls of a body's ControlNet units; empty without any."""
+    controls = []
+    for number, unit in enumerate(control_units(body)):
+        image, mask = [None if each is None else await decode_image(each, app_state) for each in unit.encoded]
+        controls.append(unit_fields(number, unit, image, mask))
+    await asyncio.to_thread(check_controls, controls, app_state.service.settings)
+    return {"control": controls} if controls else {}
+
+
+async def resolve_options(
     body: GenerationParameters, app_state: AppState, principal: Principal, client_state: ClientState
 ) -> tuple[OptionValues, SelectedCheckpoint]:
     """Check a body, and resolve its options and its checkpoint."""
@@ -116,6 +132,12 @@ async def _resolve_options(
     return chose, checkpoint
 
 
+async def image_fields(body: Img2ImgBody, app_state: AppState) -> dict[str, Any]:
+    """The initial picture of a body, and its mask, in the size that they are needed in."""
+    begin = await _prepare_images(body, app_state)
+    return {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
+
+
 async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedImages:
     init = await decode_image(body.init_images[0], app_state)
     mask = None if body.mask is None else await decode_image(body.mask, app_state)
@@ -135,7 +157,7 @@ async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedIma
     )
 
 
-async def _generate(
+async def generate_and_wait(
     body: GenerationParameters,
     fields: Mapping[str, Any],
     options: OptionValues,
@@ -145,6 +167,7 @@ async def _generate(
     client_state: ClientState,
     client: ClientConnection,
 ) -> GenerationResponse:
+    """Submit a job with the fields of a request, and wait for its pictures."""
     job = await submit(app_state, principal, JobKind.GENERATE, fields)
     if body.force_task_id:
         client_state.register_task(principal.owner, body.force_task_id, job.id)

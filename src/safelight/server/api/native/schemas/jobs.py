@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from safelight.generation.request import GenerationRequest, RequestPart
+from safelight.generation.request import MAX_CONTROLS, Control, GenerationRequest, RequestPart
 from safelight.jobs.job import Job, Priority, Timeout
 from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
 from safelight.server.api.native.schemas.base import EntryIdText, JobImage, ListedName, ResponseModel
@@ -30,6 +30,20 @@ class DerivedJob(JobOptions):
     )
 
 
+class JobControl(Control):
+    """A picture that steers the generation."""
+
+    model: ListedName | None = Field(
+        None, description="A ControlNet or adapter that GET /v1/models/files lists."
+    )
+    image: JobImage | None = Field(
+        None, description="The picture: in base64, or gallery: and an id; the initial picture when not given."
+    )
+    mask: JobImage | None = Field(
+        None, description="White where it counts: in base64, or gallery: and the id of an entry."
+    )
+
+
 class GenerateJob(DerivedJob, GenerationRequest):
     """Generate pictures from a prompt, and from a picture if one is given."""
 
@@ -40,6 +54,11 @@ class GenerateJob(DerivedJob, GenerationRequest):
     )
     mask: JobImage | None = Field(
         None, description="White where the picture is to be changed: in base64, or gallery: and an id."
+    )
+    control: tuple[JobControl, ...] = Field(
+        (),
+        max_length=MAX_CONTROLS,
+        description="Pictures that steer it, by ControlNets and what is like them.",
     )
     init_from_parent: bool = Field(False, description="Start from the parent's picture.")
 

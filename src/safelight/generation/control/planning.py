@@ -1,0 +1,132 @@
+"""Which network reads each control picture of a request: found and checked before any weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import FieldMissingError, NotAChoiceError, SafelightError, UnsupportedError
+from safelight.generation.control.preprocessors import find_preprocessor
+from safelight.generation.request import Control
+from safelight.models.controls.discovery import REFERENCE, ControlModel, find_control
+from safelight.models.controls.kinds import ControlKind
+from safelight.models.families import Family
+
+
+@dataclass(frozen=True)
+class PlannedControl:
+    """A control of a request with its network.
+
+    Args:
+        index: Its place in the request.
+        options: What was asked for.
+        model: The network.
+        kind: What its picture shows; None where nothing says it, and the network does not need to know.
+        digest: SHA-256 of the network's weights; None for a kind that needs no network.
+    """
+
+    index: int
+    options: Control
+    model: ControlModel
+    kind: ControlKind | None
+    digest: str | None
+
+    @property
+    def name(self) -> str:
+        """What its network is called among those of a run."""
+        return f"control-{self.index}"
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it can change the picture at all."""
+        return self.options.weight > 0 and self.options.start < self.options.end
+
+    @property
+    def mode_number(self) -> int | None:
+        """The number of its kind in a network for several kinds; None for others."""
+        modes = self.model.architecture.modes(self.model.name)
+        return modes.get(self.kind) if self.kind is not None else None
+
+
+def plan_controls(
+    controls: Sequence[Control], family: Family, folders: Sequence[Path], cache: Path
+) -> tuple[PlannedControl, ...]:
+    """Find and check the networks of a request's controls, and their preprocessors.
+
+    Args:
+        controls: The controls.
+        family: The checkpoint's family.
+        folders: Where networks are looked for.
+        cache: The cache folder, which keeps digests.
+
+    Raises:
+        ControlMissingError, ControlFamilyError: There is no such network, or it is for other checkpoints.
+        ModelError: Its file cannot be used.
+        RequestError: A value does not fit the network; there is no such preprocessor.
+    """
+    planned = []
+    for index, options in enumerate(controls):
+        try:
+            planned.append(_plan(index, options, family, folders, cache))
+        except SafelightError as error:
+            error.field = f"control.{index}.{_within(error.field or 'model')}"
+            raise
+    return tuple(planned)
+
+
+def _within(field: str) -> str:
+    return "model" if field == "control" else field
+
+
+def _plan(
+    index: int, options: Control, family: Family, folders: Sequence[Path], cache: Path
+) -> PlannedControl:
+    if options.kind == "reference":
+        _check_reference(options, family)
+        return PlannedControl(index, options, REFERENCE, "reference", None)
+    model = find_control(options.model, options.kind, family, folders)
+    modes = model.architecture.modes(model.name)
+    kind = options.kind or (model.kinds[0] if len(model.kinds) == 1 else None)
+    if modes:
+        _check_mode(model, modes, kind)
+    if options.mode != "balanced" and family.denoiser != "unet":
+        raise UnsupportedError(
+            f"{family.title} has no control mode {options.mode!r}, which is for U-Nets.",
+            hint="Leave it balanced, or lower the weight.",
+            field="mode",
+        )
+    if options.preprocessor is not None:
+        try:
+            find_preprocessor(options.preprocessor.name).parse(options.preprocessor.parameters)
+        except SafelightError as error:
+            known = error.field if error.field.startswith("parameters") else "name"
+            error.field = f"preprocessor.{known}"
+            raise
+    return PlannedControl(index, options, model, kind, model.digest(cache))
+
+
+def _check_reference(options: Control, family: Family) -> None:
+    if options.model is not None:
+        raise UnsupportedError("A reference needs no model.", hint="Leave out the model.", field="model")
+    if family.denoiser != "unet" or family.prediction_process != "diffusion":
+        raise UnsupportedError(
+            f"{family.title} has no reference, which is for U-Nets.", hint="Leave it out.", field="kind"
+        )
+    if options.mask is not None:
+        raise UnsupportedError("A reference counts everywhere.", hint="Leave out its mask.", field="mask")
+
+
+def _check_mode(model: ControlModel, modes: Mapping[ControlKind, int], kind: ControlKind | None) -> None:
+    choices = ", ".join(modes)
+    if kind is None:
+        raise FieldMissingError(
+            f"{model.name} is for several kinds of pictures.", hint=f"Say which: {choices}.", field="kind"
+        )
+    if kind not in modes:
+        raise NotAChoiceError(
+            f"{model.name} does not know the kind {kind}.",
+            hint=f"It knows {choices}.",
+            field="kind",
+            context={"choices": list(modes)},
+        )
