@@ -383,6 +383,11 @@ class _PictureGeneration:
         shape = (1, denoiser.config["in_channels"], plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
 
+    @property
+    def _others(self) -> dict[str, Component]:
+        """The networks beside the checkpoint's, by the names that the record has for them."""
+        return {**self.components.others, **self.components.networks.get("control", {})}
+
     def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
         run, loaded, upscaler = self.run, self._loaded, self.components.upscaler
         return make_record(
@@ -390,7 +395,7 @@ class _PictureGeneration:
             self.index,
             self._prompts,
             run.checkpoint,
-            machine_of({**loaded.networks, **self.components.others}, loaded.denoiser),
+            machine_of({**loaded.networks, **self._others}, loaded.denoiser),
             (
                 *self.components.prompts.notes(self._prompts),
                 *notes,
