@@ -41,14 +41,15 @@ def write_control(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def per_step(picture: Callable[[int], object], few: int, many: int) -> float:
-    """Seconds of a step: of a picture with many steps, less one with few."""
+def per_step(picture: Callable[[int], object], few: int, many: int) -> tuple[float, float]:
+    """Seconds of a step, and of processor time: of a picture with many steps, less one with few."""
     seconds = []
     for steps in (few, many):
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         picture(steps)
-        seconds.append(time.perf_counter() - started)
-    return (seconds[1] - seconds[0]) / (many - few)
+        seconds.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    wall, processor = ((seconds[1][kind] - seconds[0][kind]) / (many - few) for kind in (0, 1))
+    return wall, processor
 
 
 def main() -> None:
@@ -102,18 +103,20 @@ def main() -> None:
             "diffusers": theirs,
             "without control": lambda steps: ours(steps, controlled=False),
         }
-        found: dict[str, list[float]] = {name: [] for name in sides}
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
         for number in range(options.rounds):
             for name in sides if number % 2 else reversed(sides):
                 found[name].append(per_step(sides[name], few, many))
-        for name, values in found.items():
-            print(
-                f"{name:16} {statistics.median(values):.4f} s a step ({min(values):.4f} to {max(values):.4f})"
-            )
-        for other in ("diffusers", "without control"):
-            pairs = zip(found["safelight"], found[other], strict=True)
-            ratio = statistics.median(a / b for a, b in pairs)
-            print(f"safelight / {other}: {ratio:.3f} (median of {options.rounds} pairs)")
+        for kind, what in enumerate(("seconds", "seconds of processor time")):
+            values = {name: [each[kind] for each in measured] for name, measured in found.items()}
+            for name, own in values.items():
+                print(
+                    f"{name:16} {statistics.median(own):.4f} ({min(own):.4f} to {max(own):.4f}) {what} a step"
+                )
+            for other in ("diffusers", "without control"):
+                pairs = zip(values["safelight"], values[other], strict=True)
+                ratio = statistics.median(a / b for a, b in pairs)
+                print(f"safelight / {other}: {ratio:.3f} of {what} (median of {options.rounds} pairs)")
 
 
 if __name__ == "__main__":
