@@ -52,10 +52,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) 
             "sd1",
             [{"model": "canny", "mask": MASK}, {"model": "sketch", "mode": "guess"}, {"kind": "reference"}],
         ),
-        ("sdxl", [{"model": "lllite_depth"}]),
-        ("flux", [{"model": "flux_pose", "mask": MASK}]),
+        pytest.param("sdxl", [{"model": "lllite_depth"}], marks=pytest.mark.slow),
+        pytest.param("flux", [{"model": "flux_pose", "mask": MASK}], marks=pytest.mark.slow),
         ("sd3", [{"model": "sd3_tile"}] * 2),
-        ("z-image", [{"model": "z_canny"}]),
+        pytest.param("z-image", [{"model": "z_canny"}], marks=pytest.mark.slow),
     ],
 )
 def test_controls_compute_on_the_device_of_the_denoiser(

@@ -27,6 +27,7 @@ class ActiveControl(ABC):
     def __init__(self, picture: ControlPicture, network: Component | None, context: PassContext) -> None:
         self.picture, self.options = picture, picture.control.options
         self._network = network
+        self._pixels: dict[int, Tensor] = {}
         self.denoiser, self.vae = context.loaded.denoiser, context.loaded.vae
 
     def is_active(self, call: DenoiserCall) -> bool:
@@ -54,9 +55,11 @@ class ActiveControl(ABC):
         """The call with what the control adds to it."""
 
     def pixels(self, rows: int) -> Tensor:
-        """The picture for each row: (rows, 3, height, width), 0 to 1, as the network takes it."""
-        pixels = torch.from_numpy(self.picture.pixels).movedim(-1, 0)[None]
-        return pixels.to(self.network.device, self.network.dtype).repeat(rows, 1, 1, 1)
+        """The picture for each row: (rows, 3, height, width), 0 to 1, as the network takes it; made once."""
+        if rows not in self._pixels:
+            pixels = torch.from_numpy(self.picture.pixels).movedim(-1, 0)[None]
+            self._pixels[rows] = pixels.to(self.network.device, self.network.dtype).repeat(rows, 1, 1, 1)
+        return self._pixels[rows]
 
     def masked(self, residual: Tensor) -> Tensor:
         """What is added, (rows, channels, height, width), where the mask is white."""
