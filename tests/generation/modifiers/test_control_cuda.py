@@ -54,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) 
         ),
         pytest.param("sdxl", [{"model": "lllite_depth"}], marks=pytest.mark.slow),
         pytest.param("flux", [{"model": "flux_pose", "mask": MASK}], marks=pytest.mark.slow),
-        ("sd3", [{"model": "sd3_tile"}] * 2),
+        pytest.param("sd3", [{"model": "sd3_tile"}] * 2, marks=pytest.mark.slow),
         pytest.param("z-image", [{"model": "z_canny"}], marks=pytest.mark.slow),
     ],
 )

@@ -107,6 +107,14 @@ def test_sd_nexts_control(client: TestClient, service: QueueService, control_nam
         assert response.status_code == 200, response.text
         again = client.post("/sdapi/v1/control", json=sent | {"input_type": 1, "denoising_strength": 0.5})
         assert again.status_code == 200, again.text
+        look = {
+            "prompt": "a cat",
+            "unit_type": "reference",
+            "inputs": [ENCODED],
+            "control": [{"strength": 0.5}],
+        }
+        assert client.post("/sdapi/v1/control", json=look).status_code == 200
+    assert begun[2].request["control"][0]["kind"] == "reference"
     found = response.json()
     assert len(found["images"]) == 1
     assert len(found["processed"]) == 1

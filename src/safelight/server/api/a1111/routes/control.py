@@ -36,7 +36,7 @@ from safelight.server.security.dependencies import CurrentPrincipal
 
 router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
-UNIT_TYPES = ("controlnet", "t2i adapter", "xs", "lite")
+UNIT_TYPES = ("controlnet", "t2i adapter", "lite", "reference")
 """SD.Next's types of units that Safelight has; a model's own file says which of them it is."""
 FROM_CONTROL = 1
 """``input_type``: the control picture is the initial picture too."""
@@ -61,7 +61,7 @@ class ControlBody(GenerationParameters):
     control: list[ControlItem] = Field(
         default_factory=list, max_length=MAX_CONTROLS, description="The units."
     )
-    unit_type: Name = Field("controlnet", description="One of controlnet, t2i adapter, xs, lite.")
+    unit_type: Name = Field("controlnet", description="One of controlnet, t2i adapter, lite, reference.")
     inputs: list[Base64] = Field(default_factory=list, max_length=1, description="The control picture.")
     inits: list[Base64] = Field(default_factory=list, max_length=1, description="The initial picture.")
     input_type: int = Field(0, ge=0, le=2, description="1: the control picture is the initial picture too.")
@@ -190,6 +190,8 @@ def _given(body: ControlBody) -> dict[str, Any]:
 async def _control(unit: ControlItem, body: ControlBody, app_state: AppState) -> dict[str, Any]:
     """The fields of a control."""
     fields: dict[str, Any] = {"weight": unit.strength, "start": unit.start, "end": unit.end}
+    if body.unit_type.casefold() == "reference":
+        return fields | {"kind": "reference"} | await _picture(unit, body, app_state)
     module, model = module_of(unit.process), bare_name(unit.model)
     if model:
         fields["model"] = model
@@ -200,8 +202,13 @@ async def _control(unit: ControlItem, body: ControlBody, app_state: AppState) ->
         raise UnsupportedFieldError("control: a unit has no model.", field="control")
     if module is not None:
         fields["preprocessor"] = {"name": module.name}
+    return fields | await _picture(unit, body, app_state)
+
+
+async def _picture(unit: ControlItem, body: ControlBody, app_state: AppState) -> dict[str, bytes]:
+    """The picture of a unit; empty where the initial picture takes its place."""
     encoded = unit.override or (body.inputs[0] if body.inputs else None)
-    return fields if encoded is None else fields | {"image": await decode_image(encoded, app_state)}
+    return {} if encoded is None else {"image": await decode_image(encoded, app_state)}
 
 
 def _defaults(preprocessor: Preprocessor) -> dict[str, JsonValue]:
