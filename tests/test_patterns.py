@@ -59,6 +59,12 @@ def transformer_block(text: str) -> None:
     re.fullmatch("^blocks.*attn", text)  # as diffusers' patterns, whose import takes seconds
 
 
+def mark_inversions(text: str) -> None:
+    from safelight.generation.prompts.inversions import Inversions
+
+    list((known := Inversions({"ink": 1, "ink blot": 2})).split(known.mark(text)))
+
+
 def wildcard_pairs(text: str) -> None:
     from safelight.generation.prompts import wildcards
 
@@ -298,7 +304,23 @@ TABLE: dict[str, WorstCase] = {
     "generation.prompts.wildcards _bracket_pairs": WorstCase(
         wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT
     ),
-    "generation.recall.field_builder _FILE_SUFFIX": WorstCase("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
+    "generation.adapters.strength _SCHEDULE": WorstCase(
+        "match", (("", "1@1,", "x"), ("", "1", "x"), ("1", ",1", ",")), 2000
+    ),
+    "generation.prompts.adapter_tags _TAG": WorstCase(
+        "findall", (("", "<a:", ""), ("", "<", ""), ("<", "a", ""), ("<a:", "b", ""), ("", "\\", "")), PROMPT
+    ),
+    "generation.prompts.inversions Inversions": WorstCase(
+        mark_inversions,
+        (("", "ink blo", ""), ("", "embedding:", ""), ("", "ink", ""), ("", "\\", "")),
+        PROMPT,
+    ),
+    "generation.prompts.inversions _MARKED": WorstCase("findall", (("", "\U000f0000", ""),), PROMPT),
+    "generation.prompts.inversions _NAMED": WorstCase(
+        "findall", (("", "embedding:", ""), ("", "embedding", ""), ("embedding:", "a", "")), PROMPT
+    ),
+    "generation.prompts.inversions _SUFFIX": WorstCase("sub", (("", ".pt", "x"), ("", ".", "")), PROMPT),
+    "generation.recall.field_builder FILE_SUFFIX": WorstCase("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
     "generation.record _NOT_IN_XML": WorstCase("search", (("", "a", ""),), BLOCK),
     "generation.solvers.samplers _normalize_name": WorstCase(
         sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE

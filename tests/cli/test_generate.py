@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from tests.cli.conftest import CommandResult, RunCommand
+from tests.generation.lora_files import write_lora
 from tests.tiny.checkpoint_files import write_vae
 
 from safelight.cli.generation import OutputTarget, StepProgress, apply_set_options, parse_size
 from safelight.errors import OutputError, UsageError
+from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.empty_networks import empty_networks
 
 QUICK = ("--steps", "2", "--seed", "7", "--size", "64x64")
 
@@ -303,6 +307,31 @@ def test_ctrl_c_during_an_image(
     if keep:
         assert "unfinished" in ran.json_lines[1]["notes"][-1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.fixture
+def ink_and_oil(home: Path, tiny: Any) -> Iterator[None]:
+    networks = empty_networks(find_checkpoint(str(tiny("sd1")), home))
+    for seed, name in enumerate(("ink", "oil")):
+        write_lora(home / "loras" / f"{name}.safetensors", {"unet": networks["unet"]}, seed=seed)
+    yield
+    shutil.rmtree(home / "loras")
+
+
+@pytest.mark.usefixtures("ink_and_oil")
+def test_adapters(inside: RunCommand) -> None:
+    ran = inside(
+        "generate", "a cat", *QUICK, "--lora", "ink:0.8", "--lora", "oil:te=0:unet=0@0,1@1", "--json"
+    )
+    (found,) = ran.json_lines
+    assert [(each["name"], each["strength"]) for each in found["adapters"]] == [("ink", 0.8), ("oil", 0.0)]
+    assert found["adapters"][1]["denoiser"] == "0@0,1@1"
+    shown = inside("info", found["path"])
+    assert "ink at 0.8, oil at 0.0" in shown.out
+    assert "<lora:oil:te=0:unet=0@0,1@1>" in shown.out
+    missing = inside("generate", "a cat", *QUICK, "--lora", "inc:0.8")
+    assert missing.status == 2
+    assert "There is no LoRA called inc" in missing.err
 
 
 def test_another_autoencoder(inside: RunCommand, tmp_path: Path) -> None:

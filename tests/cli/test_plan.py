@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
+from tests.generation.lora_files import write_lora
 
 from safelight.cli.plan import plan
-from safelight.errors import UsageError
+from safelight.errors import AdapterMissingError, UsageError
+from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.runtime.compilation.speed import Speeds
 
 
@@ -31,6 +35,23 @@ def test_a_family_without_a_checkpoint_on_another_machine(capsys: pytest.Capture
         plan(family="sd1", size="512x512", device="cuda", memory="100MB", json=True)
     assert caught.value.exit_code == 1
     assert json.loads(capsys.readouterr().out)["fits"] is False
+
+
+def test_adapters_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
+    networks = empty_networks(find_checkpoint("starter", tmp_path))
+    lora = write_lora(tmp_path / "loras" / "ink.safetensors", {"unet": networks["unet"]})
+    plan(size="64x64", lora=["ink"], json=True)
+    found = json.loads(capsys.readouterr().out)["adapters"]
+    layers = [networks["unet"].get_submodule(name).weight for name in lora.layers["unet"]]
+    assert found["changed_bytes"] == 4 * sum(weight.numel() for weight in layers)
+    assert found["bytes"] > sum(each.down.nbytes + each.up.nbytes for each in lora.layers["unet"].values())
+    plan(size="64x64", lora=["ink"])
+    assert "adapters: 0.00" in capsys.readouterr().out
+    with pytest.raises(AdapterMissingError):
+        plan(size="64x64", lora=["oil"])
 
 
 def test_what_cannot_be_given_together_is_refused() -> None:

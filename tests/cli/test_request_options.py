@@ -27,7 +27,7 @@ PICTURE = (
     *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
     *("--left", "--right", "--top", "--bottom"),
 )
-PARTS = ("--vae", "--text-encoder", "--quality", "--control")
+PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
 
 

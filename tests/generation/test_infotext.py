@@ -90,7 +90,7 @@ def test_other_keys_and_their_order():
         make_infotext(
             mode="inpainting",
             adapters=[
-                {"name": name, "digest": digit * 64, "weight": 1}
+                {"name": name, "digest": digit * 64, "strength": 1}
                 for name, digit in (("ink", "1"), ("oil", "2"))
             ],
             variation={"seed": 7, "strength": 0.15},
@@ -159,8 +159,8 @@ def test_simple_parsers_read_names_and_quoted_values():
     record = make_infotext(
         checkpoint={"name": "a, Seed: 9\nb", "family": "sd1", "digest": "abcdef1234" + "0" * 54},
         adapters=[
-            {"name": "ink", "digest": "1" * 64, "weight": 1},
-            {"name": "oil", "digest": "2" * 64, "weight": 1},
+            {"name": "ink", "digest": "1" * 64, "strength": 1},
+            {"name": "oil", "digest": "2" * 64, "strength": 1},
         ],
     )
     (sampler,) = read_by_others(infotext_from_record(record), "png").samplers

@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL
 from PIL import Image
+from tests.generation.lora_files import write_lora
 from torch import nn
 
 from safelight.errors import MemoryBudgetError, MemoryExhaustedError
@@ -20,10 +21,12 @@ from safelight.generation.artifact import Artifact
 from safelight.generation.autoencoder import AutoencoderProxy
 from safelight.generation.engine import Engine
 from safelight.generation.memory_planning import picture_cost, planned_checkpoint, planned_precisions
+from safelight.generation.modifiers.adapters import UNPACKED_NOTE
 from safelight.generation.plan import make_plan
 from safelight.generation.request import GenerationRequest
 from safelight.images import decode
 from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import pixels_per_latent
 from safelight.runtime.memory_plan.planner import PictureCost
 from safelight.samples import sample_photographs
@@ -106,6 +109,42 @@ def test_phases_with_everything_that_a_run_can_have(
     assert phased.memory.plan is not None
     assert phased.memory.plan.phases
     assert phased.image.tobytes() == generate(tmp_path, wanted).image.tobytes()
+
+
+def test_adapters_where_not_everything_is_in_memory_at_once(tmp_path: Path, tiny: Tiny) -> None:
+    """Weights are changed as they compute, also of text encoders that a pipeline calls one after the other."""
+    found = find_checkpoint(str(tiny("flux")), tmp_path)
+    parts = (found.family.denoiser, *found.family.text_encoders)
+    networks = {name: network for name, network in empty_networks(found).items() if name in parts}
+    lora = write_lora(tmp_path / "loras" / "ink.safetensors", networks, style="diffusers")
+    wanted = request(tiny("flux"), steps=1)
+    budget = largest_stage(cost_of(tiny("flux"), tmp_path, wanted)) + 3 * lora.path.stat().st_size
+    pictures = []
+    for strengths in ("1:1", "1:0"):
+        wanted = request(tiny("flux"), steps=1, adapters=[f"ink:{strengths}"])
+        usual, phased = generate(tmp_path, wanted), generate(tmp_path, wanted, budget)
+        assert phased.memory is not None
+        assert phased.memory.plan is not None
+        assert phased.memory.plan.phases
+        assert phased.image.tobytes() == usual.image.tobytes()
+        pictures.append(usual.image.tobytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_adapters_with_packed_weights(tmp_path: Path, tiny: Tiny) -> None:
+    found = find_checkpoint(str(tiny("sd1")), tmp_path)
+    write_lora(tmp_path / "loras" / "ink.safetensors", {"unet": empty_networks(found)["unet"]})
+    budget = largest_stage(cost_of(tiny("sd1"), tmp_path, request(tiny("sd1"), steps=1)))
+    pictures = []
+    for strength in (0, 0.5):
+        wanted = request(tiny("sd1"), steps=1, adapters=[f"ink:{strength}"])
+        made = generate(tmp_path, wanted, budget * 9 // 10, memory_steps=("phases", "int8"))
+        assert made.memory is not None
+        assert made.memory.plan is not None
+        assert "int8" in made.memory.plan.steps
+        assert (UNPACKED_NOTE in made.record.notes) == (strength > 0)
+        pictures.append(made.image.tobytes())
+    assert pictures[0] != pictures[1]
 
 
 def test_an_autoencoder_that_decodes_with_a_mask_keeps_it_in_phases(tmp_path: Path, tiny: Tiny) -> None:

@@ -322,10 +322,10 @@ def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
 def home(tmp_path: Path) -> Path:
     """A data directory whose wildcards and styles have networks."""
     (tmp_path / "wildcards").mkdir()
-    (tmp_path / "wildcards" / "ink.txt").write_text("ink <lora:ink:0.7>")
+    (tmp_path / "wildcards" / "ink.txt").write_text("ink <net:ink:0.7>")
     (tmp_path / "styles").mkdir()
     (tmp_path / "styles" / "a.json").write_text(
-        '{"name": "film", "prompt": "{prompt} AND film <lyco:film:1>"}'
+        '{"name": "film", "prompt": "{prompt} AND film <hyper:film:1>"}'
     )
     return tmp_path
 
@@ -334,7 +334,7 @@ WORDS: list[dict[str, Any]] = [
     {"prompt": "a __ink__ cat"},
     {"prompt": "a cat", "negative_prompt": "__ink__"},
     {"prompt": "a cat", "styles": ["film"]},
-    {"prompt": "a {<lora|<lora}:x:1> cat"},
+    {"prompt": "a {<net|<net}:x:1> cat"},
 ]
 
 
@@ -345,7 +345,7 @@ def test_unsupported_parts_of_styles_and_choices_are_refused(fields: dict[str, A
 
 
 @pytest.mark.parametrize(
-    "fields", [{"prompt": "a <lora:x:1> cat"}, {"prompt": "", "negative_prompt": "a AND b"}]
+    "fields", [{"prompt": "a <net:x:1> cat"}, {"prompt": "", "negative_prompt": "a AND b"}]
 )
 def test_unsupported_parts_of_a_prompt_are_refused_at_once(fields: dict[str, Any]) -> None:
     with pytest.raises(PromptUnsupportedError, match=r"^The (negative )?prompt has"):
@@ -354,12 +354,31 @@ def test_unsupported_parts_of_a_prompt_are_refused_at_once(fields: dict[str, Any
 
 def test_unsupported_parts_may_be_removed_and_reported(home: Path) -> None:
     fields = {
-        "prompt": "a __ink__ [cat:<lora:x:1>:0.5]",
+        "prompt": "a __ink__ [cat:<net:x:1>:0.5]",
         "negative_prompt": "embedding:bad, blue",
         "styles": ["film"],
     }
     words = resolve_plan(**fields, ignore_unsupported=True).prompts(0, home)
-    assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", ", blue")
-    assert words.left_out == ("<lora:ink:0.7>", "<lora:x:1>", "AND", "<lyco:film:1>", "embedding:bad")
+    assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", "embedding:bad, blue")
+    assert words.left_out == ("<net:ink:0.7>", "<net:x:1>", "AND", "<hyper:film:1>")
     plain = resolve_plan(prompt="a cat", ignore_unsupported=True).prompts(0, home)
     assert (plain.prompt, plain.left_out) == ("a cat", ())
+
+
+def test_adapters_of_the_request_of_styles_and_of_choices(home: Path) -> None:
+    (home / "wildcards" / "ink.txt").write_text("ink <lora:ink:{0.7|0.9}>")
+    (home / "styles" / "a.json").write_text('{"name": "film", "prompt": "{prompt}, film <lyco:film:1:0.5>"}')
+    plan = resolve_plan(prompt="a __ink__ cat", styles=["film"], adapters=["oil:te=0:unet=1"], seed=7)
+    words = plan.prompts(0, home)
+    assert words.prompt == "a ink cat, film"
+    assert [each.name for each in words.adapters] == ["oil", "ink", "film"]
+    assert words.adapters[1].strength in (0.7, 0.9)
+    assert (words.adapters[2].strength, words.adapters[2].denoiser) == (1, 0.5)
+
+
+def test_adapters_of_a_negative_prompt_are_refused_or_left_out(home: Path) -> None:
+    fields: dict[str, Any] = {"prompt": "a cat", "negative_prompt": "dog <lora:ink:1>"}
+    with pytest.raises(PromptUnsupportedError, match="negative prompt"):
+        resolve_plan(**fields)
+    words = resolve_plan(**fields, ignore_unsupported=True).prompts(0, home)
+    assert (words.negative_prompt, words.left_out, words.adapters) == ("dog ", ("<lora:ink:1>",), ())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from safelight.errors import RecordInvalidError, RequestError
 from safelight.generation.record import ReproductionRecord, differences, pixels_digest
-from safelight.generation.request import GenerationRequest, Inpaint, Mode
+from safelight.generation.request import Adapter, GenerationRequest, Inpaint, Mode
 
 BODY: dict[str, Any] = {
     "versions": {"safelight": "0.2.0", "torch": "2.14.1", "diffusers": "0.42.1", "transformers": "5.23.0"},
@@ -22,7 +22,8 @@ BODY: dict[str, Any] = {
     "batched": True,
     "mode": "inpainting",
     "checkpoint": {"name": "starter", "family": "sd1", "digest": "a1" * 32, "configs": "a2" * 32},
-    "adapters": [{"name": "ink", "digest": "b2" * 32, "weight": 0.8}],
+    "adapters": [{"name": "ink", "digest": "b2" * 32, "strength": 0.8}],
+    "embeddings": [{"name": "mossy", "digest": "b3" * 32, "vectors": 3}],
     "prompt": "a {red|blue} apple",
     "negative_prompt": "blurry",
     "styles": ["3d"],
@@ -159,7 +160,7 @@ def test_the_request_of_a_record():
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
         *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
-        *("ignore_unsupported", "control"),
+        *("ignore_unsupported", "adapters", "control"),
     }
     (control,) = request.control
     assert (control.model, control.kind, control.weight, control.mode) == (
@@ -169,7 +170,17 @@ def test_the_request_of_a_record():
         "guess",
     )
     assert (control.image, control.mask) == ("shown", None)
+    assert request.adapters == (Adapter(name="ink", strength=0.8),)
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
+
+
+def test_textual_inversions_that_were_not_used_are_escaped():
+    prompts = {"expanded_prompt": "embedding:mossy, embedding:x", "expanded_negative_prompt": r"\embedding:x"}
+    request = FULL.model_copy(
+        update=prompts | {"outpaint": None, "init_image": None, "mask": None, "strength": None}
+    )
+    made = request.to_request()
+    assert (made.prompt, made.negative_prompt) == (r"embedding:mossy, \embedding:x", r"\embedding:x")
 
 
 def test_a_record_without_a_level_is_of_the_level_balanced():
@@ -184,6 +195,7 @@ def test_parts_that_an_older_version_read_literally_are_escaped():
 def test_newer_fields_are_omitted_where_they_are_empty():
     text = ReproductionRecord(**PLAIN).to_json()
     assert "left_out" not in text
+    assert "embeddings" not in text
     assert "pag_adaptive" not in text
 
 

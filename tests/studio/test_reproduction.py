@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.generation.lora_files import write_lora
 from tests.studio.conftest import DOUBT, NOTHING
 from tests.tiny.generation import INIT_IMAGE, MASK
 
@@ -26,6 +28,9 @@ from safelight.errors import (
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
+from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.checkpoints.loading import load_checkpoint
+from safelight.models.digests import file_digest
 from safelight.settings import Settings
 from safelight.studio import Picture, Studio
 
@@ -50,8 +55,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "left out": {
         **SMALL,
-        "prompt": "a <lora:ink:1> red cat AND a dog",
-        "negative_prompt": "embedding:bad, blue",
+        "prompt": "a <net:ink:1> red cat AND a dog",
+        "negative_prompt": "<lora:ink:1> blue",
         "ignore_unsupported": True,
     },
     "fast": {**SMALL, "steps": 8, "quality": "fast", "token_merging": 0.5},
@@ -186,6 +191,53 @@ def test_an_older_record_that_read_networks_literally_gives_the_same_file(drawin
     words = {"prompt": "a <lora:ink:1> cat AND a dog", "expanded_prompt": "a <lora:ink:1> cat AND a dog"}
     data = replace(picture, record=picture.record.model_copy(update=words)).encode("png")
     assert drawing_studio.reproduce(data).identical
+
+
+@pytest.fixture
+def with_adapters(own: tuple[Studio, Path], tmp_path: Path) -> tuple[Studio, Path]:
+    """The same with a LoRA and a textual inversion in its data directory."""
+    studio, _ = own
+    networks = load_checkpoint(find_checkpoint("mine", tmp_path / "home")).networks
+    unet, encoder = (networks[name].network for name in ("unet", "text_encoder"))
+    write_lora(tmp_path / "home" / "loras" / "ink.safetensors", {"unet": unet, "text_encoder": encoder})
+    (tmp_path / "home" / "embeddings").mkdir()
+    vectors = torch.randn(2, encoder.get_input_embeddings().weight.shape[1])
+    save_file({"emb_params": vectors}, tmp_path / "home" / "embeddings" / "mossy.safetensors")
+    return studio, tmp_path / "home"
+
+
+def test_adapters_and_textual_inversions_give_the_same_bytes(with_adapters: tuple[Studio, Path]) -> None:
+    studio, home = with_adapters
+    used = {"prompt": "a <lora:ink:te=0.5:unet=0@0,1@0.5> mossy cat", "adapters": ["ink:-0.25"]}
+    picture = saved_image(studio, SMALL | used)
+    data = picture.encode("png")
+    assert studio.reproduce(data).identical
+    plain = saved_image(studio, SMALL | {"prompt": "a brave mossy cat"}).encode("png")
+    # Another file whose name is a word of the prompt changes nothing, and neither does one that is renamed.
+    shutil.copy(home / "embeddings" / "mossy.safetensors", home / "embeddings" / "brave.safetensors")
+    assert studio.reproduce(plain).identical
+    assert picture.to_dict()["adapters"] == picture.record.to_dict()["adapters"]
+    loras = home / "loras"
+    shutil.copy(loras / "ink.safetensors", loras / "sepia.safetensors")
+    (loras / "ink.safetensors").unlink()
+    with pytest.raises(NotReproducibleError, match="adapter ink, which is missing"):
+        studio.reproduce(data)
+    file_digest(loras / "sepia.safetensors", studio.settings.cache_folder)
+    assert studio.reproduce(data).identical
+
+
+def test_an_adapter_that_was_replaced_is_not_used(with_adapters: tuple[Studio, Path]) -> None:
+    studio, home = with_adapters
+    data = saved_image(studio, SMALL | {"prompt": "a mossy cat <lora:ink:1>"}).encode("png")
+    path = home / "loras" / "ink.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(NotReproducibleError, match="adapter ink, which was replaced"):
+        studio.reproduce(data)
+    vectors = home / "embeddings" / "mossy.safetensors"
+    data = saved_image(studio, SMALL | {"prompt": "a mossy cat"}).encode("png")
+    vectors.unlink()
+    with pytest.raises(NotReproducibleError, match="textual inversion mossy, which is missing"):
+        studio.reproduce(data)
 
 
 def test_a_checkpoint_of_another_name_may_be_used(own: tuple[Studio, Path]) -> None:

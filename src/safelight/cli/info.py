@@ -120,7 +120,7 @@ def _summary(record: dict[str, Any]) -> dict[str, str]:
         "Written as": record["prompt"] if record["prompt"] != record["expanded_prompt"] else "",
         "Checkpoint": f"{checkpoint['name']} ({checkpoint['family']}, sha256 {checkpoint['digest'][:12]}…)",
         "Made from": ", ".join(inputs),
-        "Adapters": ", ".join(f"{each['name']} at {each['weight']:g}" for each in record["adapters"]),
+        "Adapters": ", ".join(f"{each['name']} at {each['strength']}" for each in record["adapters"]),
         "Control": ", ".join(f"{each['name']} at {each['weight']:g}" for each in record.get("control", ())),
         "Made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Made on": "{device}, {precision}, {backend}, {threads} thread(s)".format(**machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from safelight.cli.generation import parse_size
 from safelight.errors import UsageError
 
 if TYPE_CHECKING:
+    from safelight.generation.adapters.files import AdapterSize
     from safelight.generation.memory_planning import PlannedCheckpoint
     from safelight.generation.memory_steps import OtherDevice
     from safelight.runtime.devices.memory import DeviceMemory
@@ -36,6 +38,10 @@ def plan(
         typer.Option(metavar="NAME", help="Plan for a family as it was published, without a checkpoint."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Denoising steps.")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Plan with a LoRA or another adapter. Can be repeated."),
+    ] = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
     host_memory: Annotated[
@@ -65,13 +71,32 @@ def plan(
         raise UsageError("A checkpoint and --family cannot be given together.")
     settings = Settings.load(generation_precision=precision, generation_quality=quality)
     place, others = _find_devices(settings, device, memory, host_memory)
-    made = _make_plan(settings, checkpoint, family, size, steps, place, others)
+    found, side = _find_checkpoint(settings, checkpoint, family)
+    adapters = None
+    if lora:
+        from safelight.generation.adapters.files import count_adapters
+
+        adapters = count_adapters(lora, found.networks(), found.family, settings)
+        place = replace(place, usable=max(0, place.usable - adapters.nbytes))
+    made = _make_plan(settings, found, side, size, steps, place, others)
+    sizes = None if adapters is None else _adapter_bytes(adapters, made)
     if json:
-        print_json(made.to_dict())
+        print_json(made.to_dict() | ({} if sizes is None else {"adapters": sizes}))
     else:
         print_plan(made)
+        if sizes is not None:
+            own, changed = (size / 1e9 for size in sizes.values())
+            print_line(
+                f"adapters: {own:.3f} GB beside that; {changed:.3f} GB of changed weights, if there is room"
+            )
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _adapter_bytes(adapters: AdapterSize, made: MemoryPlan) -> dict[str, int]:
+    """The bytes of adapters, and those of the weights that they change."""
+    itemsize = 4 if made.precision == "fp32" else 2
+    return {"bytes": adapters.nbytes, "changed_bytes": adapters.changed * itemsize}
 
 
 def print_plan(made: MemoryPlan) -> None:
@@ -129,8 +154,8 @@ def _find_devices(
 
 def _make_plan(
     settings: Settings,
-    checkpoint: str | None,
-    family: str | None,
+    found: PlannedCheckpoint,
+    side: int,
     size: str | None,
     steps: int | None,
     device: DeviceMemory,
@@ -140,7 +165,6 @@ def _make_plan(
     from safelight.generation.precision import settings_of_run
     from safelight.runtime.compilation.speed import known_speeds
 
-    found, side = _find_checkpoint(settings, checkpoint, family)
     usual = usual_plan(found, side, **parse_size(size), steps=steps)
     speeds = known_speeds(settings.cache_folder)
     of_run = settings_of_run(settings, None, found.family, device.kind, speeds)

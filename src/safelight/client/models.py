@@ -7,6 +7,28 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 
+class Adapter(BaseModel):
+    """A LoRA or another file that changes the networks; as text, what ``<lora:…>`` has between its brackets."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    name: str
+    """Its name: that of its file, with or without folder and suffix."""
+    strength: float | str = 1.0
+    """1 is as it was trained, 0 is without it; or points between which it changes: 0.2@0,1@0.5 goes from 0.2 at the first step to 1 in the middle. Positions are fractions of the pass's steps, or steps if one is above 1."""
+    text_encoder: float | str | None = None
+    """Strength in the text encoders, which read the prompt before the first step; strength when not given."""
+    denoiser: float | str | None = None
+    """Strength in the denoiser; strength when not given."""
+    input_blocks: float | str | None = None
+    """Strength in a U-Net's input blocks; that of the denoiser when not given."""
+    middle_block: float | str | None = None
+    """Strength in a U-Net's middle block, likewise."""
+    output_blocks: float | str | None = None
+    """Strength in a U-Net's output blocks, likewise."""
+
+
 class BulkMarks(BaseModel):
     """A change of the marks on several pictures; fields that are left out do not change."""
 
@@ -315,7 +337,9 @@ class GenerateJob(BaseModel):
     styles: list[str] = []
     """Prompt styles to apply, in order."""
     ignore_unsupported: bool = False
-    """Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them."""
+    """Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them."""
+    adapters: Annotated[list[Adapter], Field(validate_default=True)] = []
+    """LoRAs and other adapters, beside those of <lora:name:0.8> in the prompt."""
     checkpoint: str | None = None
     """A checkpoint that GET /v1/models lists."""
     seed: int | None = None

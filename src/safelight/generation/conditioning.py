@@ -19,6 +19,7 @@ from safelight.generation.prompts.encode import (
     sd_encoder,
     sdxl_encoder,
 )
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions, with_plain_names
 from safelight.generation.prompts.schedule import is_scheduled, is_weighted, segments_at
 from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.models.tokenizers.prompt_limit import PromptLimit, prompt_limit_of
@@ -35,6 +36,7 @@ class EncoderCall:
         clip_skip: 1 is the text encoder's last layer.
         previous_steps: Steps of the previous pass.
         patches: Patches of the text encoders that are in effect, by component.
+        inversions: The textual inversions that the prompts may name.
     """
 
     prompts: ExpandedPrompts
@@ -42,6 +44,7 @@ class EncoderCall:
     clip_skip: int = 1
     previous_steps: int = 0
     patches: Mapping[str, tuple[Patch, ...]] = field(default_factory=dict)
+    inversions: Inversions = NO_INVERSIONS
 
 
 class PromptConditioning(Protocol):
@@ -78,10 +81,13 @@ class EmbeddingConditioning:
     def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:
         """Embeddings by step."""
         positive, negative = (
-            prompt_phases(parse_prompt(text), call.steps, previous_steps=call.previous_steps)
+            prompt_phases(
+                parse_prompt(call.inversions.mark(text)), call.steps, previous_steps=call.previous_steps
+            )
             for text in (call.prompts.prompt, call.prompts.negative_prompt)
         )
-        encoder = self.encoder.patched([call.patches.get(name, ()) for name in self.components])
+        patches = [call.patches.get(name, ()) for name in self.components]
+        encoder = self.encoder.patched(patches, call.inversions)
         phases = encoder.encode_phases(positive, negative, clip_skip=call.clip_skip)
         return [
             replace(phase, positive=phase.positive.to(self.dtype), negative=phase.negative.to(self.dtype))
@@ -176,5 +182,5 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
 
 
 def _parser_notes(prompts: ExpandedPrompts) -> tuple[str, ...]:
-    both = (parse_prompt(prompts.prompt), parse_prompt(prompts.negative_prompt))
+    both = [parse_prompt(with_plain_names(text)) for text in (prompts.prompt, prompts.negative_prompt)]
     return tuple(note.message for parsed in both for note in parsed.notes)

@@ -28,6 +28,8 @@ from safelight.errors import (
     MemoryExhaustedError,
     RunStoppedError,
 )
+from safelight.generation.adapters.embeddings import described_inversions
+from safelight.generation.adapters.files import check_adapters, used_adapters
 from safelight.generation.artifact import Artifact
 from safelight.generation.backend_choice import BackendPolicy, check_device
 from safelight.generation.canvas.init_image import check_inputs
@@ -56,6 +58,7 @@ from safelight.generation.solvers.samplers import check_compatible
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.models.checkpoints.discovery import Checkpoint, HubLookup, find_checkpoint
+from safelight.models.checkpoints.empty_networks import empty_networks
 from safelight.models.checkpoints.loading import (
     CheckpointParts,
     LoadedCheckpoint,
@@ -145,6 +148,7 @@ class Engine:
         keep_freed_memory()
         self._executor = Executor(self._lock, settings.batch_timeout / 1000, self._release_threads)
         self._compiled = CompiledNetworks(settings, self._device, self._pool, compiler, self._lock.released)
+        self._empty: tuple[Checkpoint, Mapping[str, torch.nn.Module]] | None = None
 
     @property
     def memory_budget(self) -> int:
@@ -379,18 +383,22 @@ class Engine:
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
+        first = None
         if all(parts.checkpoint != checkpoint for parts in self._loaded()):
-            self._check_before_loading(request, checkpoint, canvas, settings)
+            first = self._check_before_loading(request, checkpoint, canvas, settings)
         parts = self._describe(checkpoint, settings)
+        if first is not None:  # an adapter that cannot be used is found before the checkpoint is loaded
+            self._modifier_networks(first, parts, settings)
         plan, decoding = self._make_plan(request, parts, canvas, settings)
         notes = (*plan.notes, *choice_notes(checkpoint.parts), *self._device_notes)
         plan = replace(plan, notes=notes, controls=controls)
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
-        networks = self._modifier_networks(plan, settings)
-        beside = _bytes_beside(parts, _sources_beside(networks, upscaler))
+        networks = self._modifier_networks(plan, parts, settings)
+        sources = _sources_beside(networks, upscaler)
+        beside, derived = _bytes_beside(parts, sources), sum(source.derived for source in sources)
         devices = self._devices_in(settings)
-        placement = self._placer.place(parts, plan, beside, decoding, settings, devices)
+        placement = self._placer.place(parts, plan, beside, decoding, settings, devices, derived)
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
@@ -484,7 +492,12 @@ class Engine:
         plain = checkpoint.family.text_encoding == "plain"
         tokenizer: Any = None if plain else load_tokenizer(checkpoint)
         texts = {"prompt": prompts.prompt, "negative prompt": prompts.negative_prompt}
-        return {name: explain_prompt(text, plan.steps, tokenizer) for name, text in texts.items() if text}
+        inversions = described_inversions(texts.values(), checkpoint.family, self._settings)
+        return {
+            name: explain_prompt(text, plan.steps, tokenizer, inversions)
+            for name, text in texts.items()
+            if text
+        }
 
     def _upscaler(self, request: GenerationRequest) -> Upscaler | _UpscalerNetwork | None:
         """The upscaler between two passes; a network is loaded at once, so that an invalid file is detected."""
@@ -498,11 +511,19 @@ class Engine:
     def _upscaler_source(self, file: UpscalerFile) -> ComponentSource:
         return file.source(self._settings.cache_folder, self._device).within(self._loading)
 
-    def _modifier_networks(self, plan: Plan, settings: Settings) -> NetworkSources:
+    def _modifier_networks(self, plan: Plan, parts: CheckpointParts, settings: Settings) -> NetworkSources:
         """The networks of modifiers; they are loaded at once, so that an invalid file is detected."""
         precision = self._precisions_in(settings, plan.family).denoiser
         context = NetworkContext(
-            plan, self._device, DTYPES[precision], precision, self._settings.cache_folder
+            plan,
+            self._device,
+            DTYPES[precision],
+            precision,
+            self._settings.cache_folder,
+            parts,
+            partial(self._empty_networks, parts.checkpoint),
+            settings,
+            self._digests,
         )
         with self._loading():
             sources = network_sources(context)
@@ -514,7 +535,25 @@ class Engine:
     def _load_now(self, source: ComponentSource) -> ComponentSource:
         """The source with the true size in place of the estimate, which is known once the component is loaded."""
         (component,) = self._pool.load(source)
-        return replace(source, nbytes=component.nbytes)
+        return replace(source, nbytes=component.nbytes, derived=component.derived)
+
+    def _empty_networks(self, checkpoint: Checkpoint) -> Mapping[str, torch.nn.Module]:
+        """A checkpoint's networks without weights; those of the last checkpoint are kept, as they take no memory."""
+        if self._empty is None or self._empty[0] != checkpoint:
+            self._empty = checkpoint, empty_networks(checkpoint)
+        return self._empty[1]
+
+    def _keep(self, source: ComponentSource, placement: Placement, until: ExitStack) -> Component | None:
+        """Something that is made of a picture's networks, in memory until the picture ends; None without room."""
+        if not placement.derived:
+            return None
+        try:
+            (component,) = until.enter_context(
+                self._pool.lease([source], within=placement.usable, wait=False)
+            )
+        except MemoryBudgetError:
+            return None
+        return component
 
     def _lease_placed(
         self,
@@ -577,6 +616,7 @@ class Engine:
                     self._meter(),
                     self._watch(placement),
                     others=others,
+                    keep=partial(self._keep, placement=placement, until=stack),
                 )
             finally:
                 self._release_threads()
@@ -714,8 +754,8 @@ class Engine:
 
     def _check_prompts(self, plan: Plan) -> None:
         """Expand the prompts of all pictures: only the last one may choose a wildcard whose file is missing."""
-        for index in range(plan.request.count):
-            plan.prompts(index, self._settings.home)
+        adapters = used_adapters(plan, self._settings.home)
+        check_adapters(adapters, plan.family, self._settings)
 
     def _decode(
         self, source: ImageSource | None, background: tuple[int, int, int] | None = None

@@ -17,6 +17,7 @@ from typing import Any
 from safelight.errors import RecordInvalidError
 from safelight.generation.control.units import format_unit
 from safelight.generation.fields import FieldDescription, nest, request_fields
+from safelight.generation.prompts.adapter_tags import format_adapter_tag
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
 from safelight.generation.solvers.samplers import schedule_label
@@ -42,7 +43,7 @@ _SCHEDULE_SUFFIXES = (
 _FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
 _ALL_STEPS_KEY = "Hires all steps"
 LEFT_OUT_KEY = "Left out"
-"""Key of the unsupported prompt parts that the image was generated without (<lora:…>, AND …), separated by spaces."""
+"""Key of the unsupported parts of prompts that the image was generated without, separated by spaces."""
 _DECODER = json.JSONDecoder()
 
 
@@ -182,7 +183,7 @@ def infotext_from_record(record: ReproductionRecord) -> str:
     placed = _main_parameters(record) | _inpainting_parameters(record) | _hires_parameters(record)
     others = {key: value for key, value in _field_parameters(record).items() if key not in placed}
     return format_infotext(
-        record.expanded_prompt,
+        _prompt_with_adapters(record),
         record.expanded_negative_prompt,
         placed | others | _control_parameters(record) | _safelight_parameters(record),
     )
@@ -202,6 +203,12 @@ def parse_infotext(text: str) -> Infotext:
         lines, templates = _split_templates(lines)
         parameters |= templates
     return Infotext(*_split_prompts(lines), MappingProxyType(parameters))
+
+
+def _prompt_with_adapters(record: ReproductionRecord) -> str:
+    """The prompt with its adapters at the end, where A1111's readers look for them."""
+    tags = [format_adapter_tag(each.adapter.model_dump()) for each in record.adapters]
+    return " ".join([*([record.expanded_prompt] if record.expanded_prompt else []), *tags])
 
 
 def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
@@ -273,12 +280,13 @@ def _control_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
 
 def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     sides = " ".join(f"{side} {pixels}" for side, pixels in record.outpaint or () if pixels)
-    adapters = ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.adapters)
+    adapters = ", ".join(f"{each.name}: {each.hash or each.digest[:12]}" for each in record.adapters)
     vae = next((part.digest[:10] for part in record.checkpoint.parts if part.component == "vae"), "")
     return {
         "VAE hash": vae,
         "Outpaint": sides,
         "Lora hashes": adapters,
+        "TI hashes": ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.embeddings),
         LEFT_OUT_KEY: " ".join(record.left_out),
         "Version": f"Safelight {record.versions.safelight}",
     }

@@ -77,6 +77,8 @@ class Placement:
         notes: For the record.
         usable: Bytes that all networks in memory and the picture may take, as far as idle networks can be evicted.
         is_short: Whether the memory ran short during a picture, so that the next one is to take less.
+        derived: Bytes of what is made of the networks and kept beside them, such as weights that adapters change; 0
+            where there is no room for it.
     """
 
     checkpoint: Checkpoint
@@ -90,6 +92,7 @@ class Placement:
     notes: tuple[str, ...] = field(default=())
     usable: int | None = None
     is_short: bool = False
+    derived: int = 0
 
     @property
     def in_phases(self) -> bool:
@@ -100,7 +103,7 @@ class Placement:
     def peak(self) -> int:
         """Bytes that it takes of the denoiser's device at most, as planned or estimated."""
         weights = weights_on(self.parts)
-        return self.beside + (weights + self.room if self.memory is None else self.memory.peak)
+        return self.beside + self.derived + (weights + self.room if self.memory is None else self.memory.peak)
 
 
 class Placer:
@@ -153,6 +156,7 @@ class Placer:
         decoding: int | None,
         settings: Settings,
         devices: ComponentDevices,
+        derived: int = 0,
     ) -> Placement:
         """Decide for a run.
 
@@ -163,6 +167,7 @@ class Placer:
             decoding: An estimate of the bytes of decoding a picture; None where the networks are not loaded.
             settings: The precisions of the run, and the steps that may be taken.
             devices: Where its networks are.
+            derived: Bytes of what is made of the networks and kept beside them if all certainly fits.
 
         Raises:
             MemoryBudgetError: There is no way to fit it.
@@ -171,8 +176,9 @@ class Placer:
         placement = Placement(parts.checkpoint, plan, beside, parts, settings, devices, room=room)
         memory = self.memory()
         placement.usable = memory.usable
-        if decoding is not None and self._certainly_fits(placement, memory, decoding):
-            return placement
+        for placement.derived in dict.fromkeys((derived, 0)):
+            if decoding is not None and self._certainly_fits(placement, memory, decoding):
+                return placement
         made = self._plan(placement, memory)
         if not made.fits:
             raise MemoryBudgetError(
@@ -194,7 +200,7 @@ class Placer:
         """Take less memory after a shortage; returns whether there is a way."""
         if not placement.is_short:  # it is not counted yet
             self.shortages += 1
-        peak, placement.is_short = placement.peak, False
+        peak, placement.is_short, placement.derived = placement.peak, False, 0
         self._pool.evict()
         found = self.memory()
         for share in SMALLER:

@@ -20,6 +20,7 @@ from safelight.errors import (
 )
 from safelight.generation.control.planning import PlannedControl
 from safelight.generation.prompts import apply_styles, expand_wildcards, load_styles, select_styles
+from safelight.generation.prompts.adapter_tags import find_adapter_tags, remove_adapter_tags
 from safelight.generation.prompts.unsupported import (
     check_supported,
     distinct_texts,
@@ -30,6 +31,7 @@ from safelight.generation.quality import Patching, StepCache, resolve_step_cache
 from safelight.generation.request import (
     DEFAULT_STRENGTH,
     MAX_PROMPT_LENGTH,
+    Adapter,
     GenerationRequest,
     Hires,
     Inpaint,
@@ -54,11 +56,13 @@ class ExpandedPrompts:
         prompt: What to generate.
         negative_prompt: What to avoid.
         left_out: Unsupported parts of both prompts that are ignored, as written.
+        adapters: The request's adapters, and those of the prompt, which is without them here.
     """
 
     prompt: str
     negative_prompt: str
     left_out: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,7 @@ class Plan:
             StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, recursive without end, or
                 too long.
             PromptUnsupportedError: A style or wildcard has unsupported syntax, and the request does not ignore it.
+            PromptError: An adapter in the prompt cannot be read.
         """
         request = self.request
         styles = select_styles(request.styles, load_styles(home / "styles")) if request.styles else []
@@ -142,13 +147,17 @@ class Plan:
                 f"and {MAX_PROMPT_LENGTH} are allowed.",
                 context={"maximum": MAX_PROMPT_LENGTH},
             )
+        left_out: tuple[str, ...] = ()
         if request.ignore_unsupported:
-            left_out = distinct_texts([*find_unsupported(prompt), *find_unsupported(negative)])
-            return ExpandedPrompts(remove_unsupported(prompt), remove_unsupported(negative), left_out)
+            found = [*find_unsupported(prompt), *find_unsupported(negative, negative=True)]
+            left_out = distinct_texts(found)
+            prompt, negative = remove_unsupported(prompt), remove_unsupported(negative, negative=True)
         for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
-            field = name.replace(" ", "_")
-            check_supported(text, f"{name}, with its styles and choices filled in,", field)
-        return ExpandedPrompts(prompt, negative)
+            described = f"{name}, with its styles and choices filled in,"
+            check_supported(text, described, name.replace(" ", "_"), negative=name != "prompt")
+        tags = find_adapter_tags(prompt)
+        adapters = (*request.adapters, *(Adapter.model_validate(tag.fields) for tag in tags))
+        return ExpandedPrompts(remove_adapter_tags(prompt), negative, left_out, adapters)
 
 
 def make_plan(

@@ -13,13 +13,21 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
 from safelight.errors import RecordInvalidError
 from safelight.generation.fields import RequestField, request_fields
+from safelight.generation.prompts.inversions import escape_required
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.request import (
+    Adapter,
     Fraction,
     GenerationRequest,
     Hires,
@@ -75,12 +83,29 @@ class CheckpointRef(RequestPart):
     )
 
 
-class AdapterRef(RequestPart):
-    """Which adapter was used, and its weight."""
+class AdapterRef(Adapter):
+    """Which adapter was used, and its strengths; those that are the usual ones are left out."""
 
-    name: str
     digest: Digest = Field(description="SHA-256 of its file.")
-    weight: float = Field(allow_inf_nan=False)
+    hash: str = Field("", pattern="^[0-9a-f]*$", description="The hash by which A1111 knows it.")
+    layers: dict[str, int] = Field({}, description="How many weights of each network it changes.")
+
+    @property
+    def adapter(self) -> Adapter:
+        """Its name and strengths."""
+        return Adapter(**{name: getattr(self, name) for name in Adapter.model_fields})
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
+
+
+class EmbeddingRef(RequestPart):
+    """Which textual inversion was used."""
+
+    name: str = Field(description="Its name in the prompts.")
+    digest: Digest = Field(description="SHA-256 of its file.")
+    vectors: int = Field(ge=1, description="How many tokens it takes.")
 
 
 class ControlRef(RequestPart):
@@ -198,17 +223,20 @@ class RecordHead(RequestPart):
     mode: Mode
     checkpoint: CheckpointRef
     adapters: tuple[AdapterRef, ...] = ()
+    embeddings: Annotated[tuple[EmbeddingRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="The textual inversions that the prompts name."
+    )
 
     prompt: str = Field(description="As it was written.")
     negative_prompt: str = ""
     styles: tuple[str, ...] = ()
     expanded_prompt: str = Field(
-        description="With styles, wildcards and variants expanded: what was generated."
+        description="With styles, wildcards and variants expanded, and without adapters: what was generated."
     )
     expanded_negative_prompt: str = ""
     left_out: Annotated[tuple[str, ...], RequestField(omitted_at_default=True)] = Field(
         (),
-        description="Unsupported parts of both prompts that were ignored, as they were written: <lora:…>, AND …",
+        description="Unsupported parts of both prompts that were ignored, as they were written: <hypernet:…>, AND …",
     )
 
     seed: Seed = Field(description="Of this very picture, not of the first in its batch.")
@@ -293,12 +321,14 @@ class ReproductionRecord(SamplingOptions, RecordHead):
             RequestError: A required initial picture is missing, or the record contradicts itself.
         """
         fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
+        used = {each.name for each in self.embeddings}
         fields |= {
-            "prompt": escape_unsupported(self.expanded_prompt),
-            "negative_prompt": escape_unsupported(self.expanded_negative_prompt),
+            "prompt": escape_required(escape_unsupported(self.expanded_prompt), used),
+            "negative_prompt": escape_required(escape_unsupported(self.expanded_negative_prompt), used),
             "styles": (),
         }
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}
+        fields["adapters"] = tuple(each.adapter for each in self.adapters)
         fields |= {"inpaint": self.inpaint or Inpaint(), "quality": self.quality or DEFAULT_QUALITY}
         fields["control"] = [
             each.options(control.get(each.image or ""), control.get(each.mask or "")) for each in self.control

@@ -10,7 +10,15 @@ import torch
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.quality import DEFAULT_QUALITY
-from safelight.generation.record import CheckpointRef, ControlRef, Machine, ReproductionRecord, Versions
+from safelight.generation.record import (
+    AdapterRef,
+    CheckpointRef,
+    ControlRef,
+    EmbeddingRef,
+    Machine,
+    ReproductionRecord,
+    Versions,
+)
 from safelight.generation.request import Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.runtime.backends import EAGER, BackendPlan
@@ -30,6 +38,8 @@ def make_record(
     mask: str | None = None,
     upscaler: str | None = None,
     control: tuple[ControlRef, ...] = (),
+    adapters: tuple[AdapterRef, ...] = (),
+    embeddings: tuple[EmbeddingRef, ...] = (),
     batched: bool = False,
 ) -> ReproductionRecord:
     """The record of picture `index` of a request.
@@ -45,6 +55,8 @@ def make_record(
         mask: ``pixels_digest`` of the mask, decoded.
         upscaler: Digest of the upscaler's network between two passes.
         control: The controls.
+        adapters: Which adapters were used.
+        embeddings: Which textual inversions the prompts name.
         batched: Whether part of it was computed in a batch with other pictures.
     """
     request = plan.request
@@ -58,6 +70,8 @@ def make_record(
         batched=batched,
         mode=request.mode,
         checkpoint=checkpoint,
+        adapters=adapters,
+        embeddings=embeddings,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         styles=request.styles,

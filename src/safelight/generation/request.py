@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,9 +28,12 @@ from safelight.errors import (
     FieldError,
     FieldMissingError,
     PictureNeededError,
+    PromptError,
     field_error,
 )
+from safelight.generation.adapters.strength import MAX_STRENGTH, SCHEDULE_PATTERN, parse_strength
 from safelight.generation.fields import CliOption, FormField, RequestField
+from safelight.generation.prompts.adapter_tags import adapter_fields
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.quality import Quality, StepCacheKind
 from safelight.images import ImageSource
@@ -52,6 +56,7 @@ Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 CheckpointName = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
+MAX_ADAPTERS = 100
 MAX_TEXT_ENCODERS = 4
 MAX_CONTROLS = 8
 MAX_HIRES_SCALE = MAX_UPSCALE = 8
@@ -282,6 +287,66 @@ class Control(RequestPart):
         return self
 
 
+def _check_strength(value: float | str) -> float | str:
+    parse_strength(value)
+    return value
+
+
+AdapterStrength = Annotated[
+    Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH, allow_inf_nan=False)]
+    | Annotated[str, Field(max_length=2000, pattern=SCHEDULE_PATTERN)],
+    AfterValidator(_check_strength),
+]
+"""A number, or points between which it changes from step to step: ``0.2@0,1@0.5``."""
+
+
+class Adapter(RequestPart):
+    """A LoRA or another file that changes the networks; as text, what ``<lora:…>`` has between its brackets."""
+
+    name: Name = Field(
+        min_length=1, description="Its name: that of its file, with or without folder and suffix."
+    )
+    strength: AdapterStrength = Field(
+        1.0,
+        description="1 is as it was trained, 0 is without it; or points between which it changes: 0.2@0,1@0.5 goes "
+        "from 0.2 at the first step to 1 in the middle. Positions are fractions of the pass's steps, or steps if one "
+        "is above 1.",
+    )
+    text_encoder: AdapterStrength | None = Field(
+        None,
+        description="Strength in the text encoders, which read the prompt before the first step; strength when not "
+        "given.",
+    )
+    denoiser: AdapterStrength | None = Field(
+        None, description="Strength in the denoiser; strength when not given."
+    )
+    input_blocks: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's input blocks; that of the denoiser when not given."
+    )
+    middle_block: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's middle block, likewise."
+    )
+    output_blocks: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's output blocks, likewise."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: object) -> object:
+        """Read an adapter that is given as text: ``name:0.8``, ``name:te=0.5:unet=0.8``."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return adapter_fields(value)
+        except PromptError as error:
+            raise ValueError(error.message) from error
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether blocks of the denoiser have strengths of their own."""
+        return any(each is not None for each in (self.input_blocks, self.middle_block, self.output_blocks))
+
+
 class PromptAndSampler(RequestPart):
     """The first fields of a request: prompts, checkpoint, size and sampler."""
 
@@ -303,7 +368,19 @@ class PromptAndSampler(RequestPart):
     ] = Field((), max_length=MAX_STYLES, description="Prompt styles to apply, in order.")
     ignore_unsupported: Annotated[bool, RequestField(changes_pixels=False)] = Field(
         False,
-        description="Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them.",
+        description="Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of "
+        "refusing them.",
+    )
+    adapters: Annotated[
+        tuple[Adapter, ...],
+        RequestField(
+            group="basic",
+            cli=CliOption("--lora", metavar="NAME[:STRENGTH]"),
+        ),
+    ] = Field(
+        (),
+        max_length=MAX_ADAPTERS,
+        description="LoRAs and other adapters, beside those of <lora:name:0.8> in the prompt.",
     )
     checkpoint: Annotated[
         CheckpointName | None,
@@ -579,7 +656,7 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         """Check the prompts' syntax; ``make_plan`` checks the text that styles and wildcards add."""
         if not self.ignore_unsupported:
             check_supported(self.prompt, "prompt", "prompt")
-            check_supported(self.negative_prompt, "negative prompt", "negative_prompt")
+            check_supported(self.negative_prompt, "negative prompt", "negative_prompt", negative=True)
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import MemoryExhaustedError, RunStoppedError
+from safelight.generation.adapters.embeddings import EMBEDDINGS, embedding_refs
+from safelight.generation.adapters.files import ADAPTERS, adapter_refs
 from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
@@ -40,6 +42,7 @@ from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
+from safelight.runtime.changed_weights import Keep, keep_nothing
 from safelight.runtime.component import Component
 from safelight.runtime.executor import BatchMember, Executor
 from safelight.runtime.memory_plan.meter import StageMeter
@@ -60,6 +63,7 @@ class Components:
         watch: Watches the free memory.
         batched: Whether calls may be batched with those of other runs.
         others: Networks beside the checkpoint's, by the names under which the record says what computed them.
+        keep: Keeps what modifiers make in memory until the picture ends, where there is room.
     """
 
     loaded: LoadedCheckpoint
@@ -72,6 +76,7 @@ class Components:
     watch: MemoryWatch
     batched: bool = True
     others: Mapping[str, Component] = field(default_factory=dict)
+    keep: Keep = keep_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +328,14 @@ class _PictureGeneration:
         """
         plan, conditioning = self.run.plan, self.components.prompts
         context = PassContext(
-            plan, self.index, self._prompts, stage, steps, self._loaded, control_pictures=pictures
+            plan,
+            self.index,
+            self._prompts,
+            stage,
+            steps,
+            self._loaded,
+            control_pictures=pictures,
+            keep=self.components.keep,
         )
         modifiers = build_modifiers(context, self.components.networks)
         patches = {name: component_patches(modifiers, name) for name in plan.family.text_encoders}
@@ -405,5 +417,7 @@ class _PictureGeneration:
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
             control=run.control_refs,
+            adapters=adapter_refs(self._prompts.adapters, self.components.networks.get(ADAPTERS, {})),
+            embeddings=embedding_refs(self._prompts, self.components.networks.get(EMBEDDINGS, {})),
             batched=self._member.batched,
         )

@@ -76,6 +76,7 @@ class Component:
         joins: Whether calls of several pictures are computed as one. False for networks with static shapes, which
             compute a batch no faster: so their results do not depend on other pictures.
         weights: Its weights, where they can be released while something else computes in its place.
+        derived: Bytes of what is made of it and kept in memory while it is used, where there is room.
     """
 
     key: ComponentKey
@@ -85,6 +86,7 @@ class Component:
     patchable: bool = True
     joins: bool = True
     weights: ReleasableWeights | None = None
+    derived: int = 0
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -123,11 +125,13 @@ class ComponentSource:
         key: What identifies it, before it is loaded.
         nbytes: An estimate of the bytes that it will take.
         load: Loads it.
+        derived: As in ``Component``, once that is known.
     """
 
     key: ComponentKey
     nbytes: int
     load: Callable[[], Component]
+    derived: int = 0
 
     def within(self, context: Callable[[], AbstractContextManager[object]]) -> ComponentSource:
         """The source, loaded within a context such as a lock."""

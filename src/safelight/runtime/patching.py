@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from safelight.errors import BackendError
 from safelight.runtime.component import Component, Patch, PurePatch
-from safelight.runtime.memory_plan.phases import in_memory
+from safelight.runtime.memory_plan.phases import LeasedNetwork, in_memory
 
 
 @runtime_checkable
@@ -28,8 +28,11 @@ def patched(network: Any, patches: Iterable[Patch]) -> Iterator[None]:
     with ExitStack() as stack:
         if patches and isinstance(network, HasForms):
             stack.enter_context(network.computing_eagerly())
-        for patch in patches:
-            stack.enter_context(patch.apply(in_memory(network)))
+        if patches and isinstance(network, LeasedNetwork):
+            stack.enter_context(network.patched(patches))
+        else:
+            for patch in patches:
+                stack.enter_context(patch.apply(in_memory(network)))
         yield
 
 

@@ -111,6 +111,7 @@ class Picture:
             "sampler": self.record.sampler,
             "checkpoint": self.record.checkpoint.name,
             "control": [each.summary() for each in self.record.control],
+            "adapters": self.record.to_dict()["adapters"],
             "seconds": round(self.seconds, 3),
             "stopped_at": self.stopped_at,
             "memory": None if self.memory is None else self.memory.to_dict(),

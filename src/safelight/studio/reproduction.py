@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safelight.errors import NotReproducibleError, RecordMissingError
+from safelight.generation.adapters.recorded import RecordedFiles
 from safelight.generation.comparison import within_tolerance
-from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
+from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import (
     LESS_PRECISION_NOTE,
     ControlRef,
@@ -63,23 +64,37 @@ class Original:
         init: ImageSource | None,
         mask: ImageSource | None,
         limits: DecodeLimits,
+        files: RecordedFiles,
         control: Sequence[ImageSource] = (),
     ) -> GenerationRequest:
         """The request that reproduces the picture.
 
+        Args:
+            init: The initial picture.
+            mask: Its mask.
+            limits: For decoding them.
+            files: Finds the adapters and textual inversions.
+            control: The pictures and masks of its controls, in any order.
+
         Raises:
-            NotReproducibleError: An input picture is missing, or is not the right one.
+            NotReproducibleError: An input picture or an adapter is missing, or is not the right one.
         """
         init_image = self._load_input("initial picture", "--init", self.record.init_image, init, limits)
         on_black = replace(limits, background=MASK_BACKGROUND)
         mask_image = self._load_input("mask", "--mask", self.record.mask, mask, on_black)
-        if self.record.adapters:
-            names = ", ".join(adapter.name for adapter in self.record.adapters)
-            raise NotReproducibleError(
-                f"The picture was generated with adapters, which this version cannot load: {names}."
-            )
-        return self.record.to_request(
+        request = self.record.to_request(
             init_image=init_image, mask=mask_image, control=self._load_control(control, limits)
+        )
+        adapters = tuple(
+            each.adapter.model_copy(update={"name": files.adapter_name(each)})
+            for each in self.record.adapters
+        )
+        for embedding in self.record.embeddings:
+            files.check_embedding(embedding)
+        used = [embedding.name for embedding in self.record.embeddings]
+        prompt, negative = (files.escape(text, used) for text in (request.prompt, request.negative_prompt))
+        return request.model_copy(
+            update={"adapters": adapters, "prompt": prompt, "negative_prompt": negative}
         )
 
     def _load_control(self, given: Sequence[ImageSource], limits: DecodeLimits) -> Mapping[str, Image.Image]:
@@ -165,17 +180,23 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
     }
     updates["notes"] = _merged_notes(record, picture.record)
-    for name in ("expanded_prompt", "expanded_negative_prompt"):
-        if getattr(picture.record, name) == escape_unsupported(
-            getattr(record, name)
-        ):  # an older version had no backslashes
-            updates[name] = getattr(record, name)
+    for written, expanded in (
+        ("prompt", "expanded_prompt"),
+        ("negative_prompt", "expanded_negative_prompt"),
+    ):
+        # It was written with backslashes before what is to be plain text, and has nothing to expand.
+        if getattr(picture.record, expanded) == getattr(picture.record, written):
+            updates[expanded] = getattr(record, expanded)
     if picture.record.checkpoint.digest == record.checkpoint.digest:
         checkpoint = picture.record.checkpoint  # the same weights, under whatever name
         configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
         parts = _with_recorded_names(checkpoint.parts, record.checkpoint.parts)
         updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs, "parts": parts})
     updates["control"] = _with_recorded_control_names(picture.record.control, record.control)
+    digests = [[each.digest for each in seen.adapters] for seen in (record, picture.record)]
+    if digests[0] == digests[1]:  # the same files, under whatever names
+        pairs = zip(picture.record.adapters, record.adapters, strict=True)
+        updates["adapters"] = tuple(new.model_copy(update={"name": old.name}) for new, old in pairs)
     reproduced = Picture(
         picture.image,
         picture.record.model_copy(update=updates),

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
+from safelight.generation.adapters.recorded import RecordedFiles
 from safelight.generation.control.preprocessors import PreprocessContext, find_preprocessor
 from safelight.generation.defaults import with_checkpoint_defaults
 from safelight.generation.request import MAX_UPSCALE, GenerationRequest
@@ -310,7 +311,7 @@ class Studio:
             SafelightError: The checkpoint is missing, or a picture cannot be used.
         """
         original = Original.read(source, self.limits)
-        request = original.request(init_image, mask, self.limits, control)
+        request = original.request(init_image, mask, self.limits, RecordedFiles(self.settings), control)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
         pictures = self.iter_generate(

@@ -19,7 +19,22 @@ from safelight.generation.prompts.unsupported import (
 
 PIECES = st.sampled_from(
     [
-        *("<lora:a:1>", "<lyco:b>", "<", ">", ":", "AND", " AND ", "embedding:x", "\\", "(", ")", "[", "]"),
+        *(
+            "<lora:a:1>",
+            "<lyco:b>",
+            "<net:a:1>",
+            "<",
+            ">",
+            ":",
+            "AND",
+            " AND ",
+            "embedding:x",
+            "\\",
+            "(",
+            ")",
+            "[",
+            "]",
+        ),
         *("a cat, ", " :0.5 ", "1.2", "{a|b}", "é", "\n"),
     ]
 )
@@ -30,27 +45,22 @@ PROMPTS = st.lists(PIECES, max_size=12).map("".join)
     ("prompt", "found", "left"),
     [
         ("a red apple", [], "a red apple"),
-        ("a <lora:ink:0.8> cat", ["<lora:ink:0.8>"], "a  cat"),
-        (
-            "<LoRA:ink><lyco:my style, v2:te=0.5:unet=1>cat",
-            ["<LoRA:ink>", "<lyco:my style, v2:te=0.5:unet=1>"],
-            "cat",
-        ),
+        ("a <net:ink:0.8> cat", ["<net:ink:0.8>"], "a  cat"),
+        ("<Net:ink><hyper:my style, v2:te=0.5>cat", ["<Net:ink>", "<hyper:my style, v2:te=0.5>"], "cat"),
         ("<hypernet:paint:1> cat", ["<hypernet:paint:1>"], " cat"),
         ("<segment:face> cat", ["<segment:face>"], " cat"),
-        ("[a:<lora:x:1>:0.5] b", ["<lora:x:1>"], "[a::0.5] b"),
-        ("(embedding:EasyNegative.pt:1.2), ugly", ["embedding:EasyNegative.pt"], "(:1.2), ugly"),
-        ("embedding:a/b_c-d e", ["embedding:a/b_c-d"], " e"),
+        ("[a:<net:x:1>:0.5] b", ["<net:x:1>"], "[a::0.5] b"),
         ("a cat AND a dog", ["AND"], "a cat, a dog"),
         ("a cat :1.2 AND a dog, AND a (bird:1.1):-.5", ["AND", "AND"], "a cat, a dog, a (bird:1.1)"),
         ("ROCK AND ROLL", ["AND"], "ROCK, ROLL"),
         ("AND", ["AND"], ""),
         ("(a AND b:1.2)", ["AND"], "(a, b:1.2)"),
         # Similar text that is not unsupported.
-        (r"\<lora:ink:1> \AND \embedding:x", [], r"\<lora:ink:1> \AND \embedding:x"),
+        ("a <lora:ink:0.8> <LyCO:my style>", [], "a <lora:ink:0.8> <LyCO:my style>"),
+        (r"\<net:ink:1> \AND", [], r"\<net:ink:1> \AND"),
         ("I <3 you, a < b > c, <b>, <:x>, <lora:ink", [], "I <3 you, a < b > c, <b>, <:x>, <lora:ink"),
         ("rock and roll, SAND, ANDROID, AND_PROMPT", [], "rock and roll, SAND, ANDROID, AND_PROMPT"),
-        ("word embedding: x, myembedding:x, embedding:", [], "word embedding: x, myembedding:x, embedding:"),
+        ("embedding:x", [], "embedding:x"),
         ("a cat :1.2", [], "a cat :1.2"),
     ],
 )
@@ -62,8 +72,16 @@ def test_found_parts_and_the_remaining_text(prompt: str, found: list[str], left:
 
 
 def test_removing_a_part_creates_no_other() -> None:
-    left = remove_unsupported("<lo<lora:x:1>ra:y:1>")
-    assert (left, find_unsupported(left)) == (r"\<lora:y:1>", [])
+    left = remove_unsupported("<ne<net:x:1>t:y:1>")
+    assert (left, find_unsupported(left)) == (r"\<net:y:1>", [])
+
+
+def test_adapters_are_not_for_negative_prompts() -> None:
+    prompt = "a <lora:ink:0.8> <lyco:oil>"
+    assert [part.text for part in find_unsupported(prompt, negative=True)] == ["<lora:ink:0.8>", "<lyco:oil>"]
+    assert remove_unsupported(prompt, negative=True) == "a  "
+    with pytest.raises(PromptUnsupportedError, match="asks for an adapter, which is written into the prompt"):
+        check_supported(prompt, "negative prompt", "negative_prompt", negative=True)
 
 
 @given(PROMPTS)
@@ -77,7 +95,7 @@ def test_nothing_is_found_in_the_remaining_text(prompt: str) -> None:
 @given(PROMPTS)
 def test_escaped_parts_are_read_literally_as_in_older_versions(prompt: str) -> None:
     written = escape_unsupported(prompt)
-    assert find_unsupported(written) == []
+    assert find_unsupported(written, negative=True) == []
     assert parse_prompt(written).tree == parse_prompt(prompt).tree
     assert escape_unsupported(written) == written
 
@@ -86,14 +104,12 @@ def test_escaped_parts_are_read_literally_as_in_older_versions(prompt: str) -> N
     ("prompt", "message", "hint"),
     [
         (
-            "a <lora:ink:1> cat",
-            "The prompt has <lora:ink:1> at character 2, which asks for a LoRA",
-            r"\<lora:ink:1>",
+            "a <net:ink:1> cat",
+            "The prompt has <net:ink:1> at character 2, which asks for a network",
+            r"\<net:ink:1>",
         ),
-        ("<lyco:x:1>", "a LyCORIS", r"\<lyco:x:1>"),
         ("<hypernet:x:1>", "a hypernetwork", r"\<hypernet:x:1>"),
         ("<wobble:x>", "a network", r"\<wobble:x>"),
-        ("embedding:bad", "a textual inversion", r"\embedding:bad"),
         (
             "ROCK AND ROLL",
             "AND at character 5, which asks for prompts that are composed",
@@ -114,18 +130,18 @@ def test_a_refusal_names_the_part_its_position_and_the_alternative(
 
 
 def test_a_refusal_names_the_other_parts() -> None:
-    with pytest.raises(PromptUnsupportedError, match="Likewise: AND, <lora:b:1>"):
-        check_supported("<lora:a:1> AND <lora:b:1> AND <lora:a:1>", "negative prompt")
+    with pytest.raises(PromptUnsupportedError, match="Likewise: AND, <net:b:1>"):
+        check_supported("<net:a:1> AND <net:b:1> AND <net:a:1>", "prompt")
     with pytest.raises(PromptUnsupportedError) as caught:
-        check_supported("".join(f"<lora:{'x' * 500}{number}:1>" for number in range(18)), "prompt")
+        check_supported("".join(f"<net:{'x' * 500}{number}:1>" for number in range(18)), "prompt")
     assert len(caught.value.message + caught.value.hint) < 1000
 
 
 def test_each_part_is_noted_once() -> None:
-    texts = distinct_texts(find_unsupported("<lora:a:1> x AND y AND <lora:a:1>"))
-    assert texts == ("<lora:a:1>", "AND")
+    texts = distinct_texts(find_unsupported("<net:a:1> x AND y AND <net:a:1>"))
+    assert texts == ("<net:a:1>", "AND")
     assert left_out_notes(texts) == (
-        "<lora:a:1> was left out: it asks for a LoRA, and none is loaded here.",
+        "<net:a:1> was left out: it asks for a network, and none is loaded here.",
         "AND was left out: it asks for prompts that are composed, which is not done here.",
     )
 

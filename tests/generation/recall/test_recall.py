@@ -6,6 +6,7 @@ import io
 import json
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from safelight.errors import ImageError, RequestError, UpscalerUnknownError
 from safelight.generation.infotext import infotext_from_record
 from safelight.generation.recall import (
     AvailableModels,
+    KnownAdapter,
     KnownCheckpoint,
     RecallResult,
     recall_image,
@@ -120,6 +122,7 @@ def test_a_record_with_everything() -> None:
         "init_image",
         "mask",
         "adapter",
+        "textual inversion",
         "left out",
         "text_encoders",  # it is not here; the autoencoder is
         *("control[0].image", "control[0].mask"),
@@ -171,7 +174,7 @@ def test_a1111_with_a_second_pass() -> None:
     found = recall_text(A1111, HERE)
     assert (found.source, found.infotext) == ("a1111", A1111)
     assert found.fields == {
-        "prompt": "a (red:1.2) apple, ",
+        "prompt": "a (red:1.2) apple,",
         "negative_prompt": "blurry",
         "checkpoint": "sd/dreamshaper_8",
         "sampler": "DPM++ 2M",
@@ -187,7 +190,6 @@ def test_a1111_with_a_second_pass() -> None:
     assert fields_that_need_image(found) == {
         "adapter": "<lora:fruit:0.8>",
         "ENSD": "31337",
-        "Lora hashes": "fruit: 0123456789ab",
     }
     assert recall_image(png(parameters=A1111), HERE, LIMITS) == found
     assert_usable(found)
@@ -380,7 +382,7 @@ def test_comfyui() -> None:
         "count": 2,
     }
     assert fields_that_need_image(found) == {
-        "adapter": "ink.safetensors",
+        "adapter": "<lora:ink:te=0:unet=1>",
         "node 15": "ControlNetApplyAdvanced",
     }
     assert recall_text(json.dumps(GRAPH), HERE) == found
@@ -668,20 +670,22 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_named() -> None:
         "Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
     )
     found = recall_text(text, HERE)
-    assert (found.fields["prompt"], found.fields["negative_prompt"]) == ("a cat, (a dog:1.1)", ", x")
+    assert (found.fields["prompt"], found.fields["negative_prompt"]) == (
+        "a cat, (a dog:1.1)",
+        "embedding:bad, x",
+    )
     assert fields_that_need_image(found) == {
         "adapter": "<lora:ink:1>",
         "composed prompts": "AND",
-        "textual inversion": "embedding:bad",
     }
     assert_usable(found)
 
 
 def test_parts_that_were_not_applied_are_named() -> None:
-    record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<lora:ink:1>"]})
+    record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<net:ink:1>"]})
     for found in (recall_text(record.to_json(), HERE), recall_text(infotext_from_record(record), HERE)):
-        assert "<lora:ink:1>" in fields_that_need_image(found).values()
-        assert "<lora" not in found.fields["prompt"]
+        assert "<net:ink:1>" in fields_that_need_image(found).values()
+        assert "<net" not in found.fields["prompt"]
 
 
 def test_parts_that_an_older_version_read_literally_are_escaped() -> None:
@@ -693,5 +697,66 @@ def test_parts_that_an_older_version_read_literally_are_escaped() -> None:
 
 def test_a_request_that_ignores_unsupported_parts() -> None:
     found = recall_text('{"prompt": "a <lora:x:1> cat", "ignore_unsupported": true}', HERE)
-    assert found.fields == {"prompt": "a  cat"}
+    assert found.fields == {"prompt": "a cat"}
     assert fields_that_need_image(found) == {"adapter": "<lora:x:1>"}
+
+
+def find_ink(name: str, digits: str | None) -> KnownAdapter | None:
+    """A fruit of the hash 0123456789ab is called ink here; others are not here."""
+    if digits and digits.startswith("0123456789ab"):
+        return KnownAdapter("ink")
+    return KnownAdapter("ink", differs=digits is not None) if name in ("ink", "styles/ink") else None
+
+
+WITH_INK = replace(HERE, find_adapter=find_ink)
+
+
+def test_adapters_that_are_here_are_in_the_prompt_under_their_names_here() -> None:
+    found = recall_text(A1111, WITH_INK)
+    assert found.fields["prompt"] == "a (red:1.2) apple, <lora:ink:0.8>"
+    assert fields_that_need_image(found) == {"ENSD": "31337"}
+    text = A1111.replace("<lora:fruit:0.8>", "<lora:ink:te=0.5:unet=0.2@0,1@0.5> pear").replace(
+        "fruit:", "ink:"
+    )
+    assert (
+        recall_text(text, WITH_INK).fields["prompt"]
+        == "a (red:1.2) apple, <lora:ink:te=0.5:unet=0.2@0,1@0.5> pear"
+    )
+    text = text.replace("0123456789ab", "ba9876543210")
+    assert fields_that_need_image(recall_text(text, WITH_INK))["adapter's hash"] == "ink: ba9876543210"
+    text = text.replace("te=0.5", "lbw=x")
+    found = recall_text(text, WITH_INK)
+    assert "lbw" in fields_that_need_image(found)["adapter"]
+    assert_usable(found)
+
+
+def test_adapters_that_are_not_in_the_prompt_are_named() -> None:
+    text = A1111.replace(" <lora:fruit:0.8>", "").replace("Version: v1.10.1", "LoRA networks: ink")
+    named = [each.value for each in recall_text(text, WITH_INK).unfilled if each.name == "adapter"]
+    assert named == ["ink", "fruit"]
+
+
+def test_comfyuis_adapters_are_in_the_prompt_in_their_order() -> None:
+    def loads(name: str, behind: str, **strengths: float) -> dict[str, Any]:
+        inputs = {"lora_name": name, "model": [behind, 0], "clip": [behind, 1], **strengths}
+        return {"class_type": "LoraLoader", "inputs": inputs}
+
+    nodes = {
+        "10": loads("styles\\ink.safetensors", "30", strength_model=0.8, strength_clip=0.5),
+        "30": loads("ink.safetensors", "4", strength_model=1, strength_clip=1),
+    }
+    found = recall_text(json.dumps(GRAPH | nodes), WITH_INK)
+    assert found.fields["prompt"] == "a fox <lora:ink:1> <lora:ink:te=0.5:unet=0.8>"
+    assert_usable(found)
+
+
+def test_adapters_of_a_record_and_of_a_request() -> None:
+    used = {"name": "fruit", "digest": "0123456789ab" + "0" * 52, "strength": 0.5}
+    record = ReproductionRecord.model_validate(PLAIN | {"adapters": [used]})
+    found = recall_text(record.to_json(), WITH_INK)
+    assert found.fields["prompt"] == f"{PLAIN['expanded_prompt']} <lora:ink:0.5>"
+    assert "adapter" not in fields_that_need_image(found)
+    request = {"prompt": "a cat", "adapters": ["ink:0.5", {"name": "gone"}, {"name": 3}]}
+    found = recall_text(json.dumps(request), WITH_INK)
+    assert found.fields == {"prompt": "a cat <lora:ink:0.5>"}
+    assert len([each for each in found.unfilled if each.name == "adapter"]) == 2

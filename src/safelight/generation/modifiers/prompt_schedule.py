@@ -9,6 +9,7 @@ from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
 from safelight.generation.modifiers.modifier import Encode, Modifier, Phases, Predict
 from safelight.generation.modifiers.registry import Layer, ModifierFactory, PassContext
 from safelight.generation.prompts import parse_prompt
+from safelight.generation.prompts.inversions import with_plain_names
 from safelight.generation.prompts.schedule import is_scheduled
 from safelight.plugins import Registry, hookimpl
 
@@ -34,7 +35,7 @@ class PromptSchedule(Modifier):
 
 
 def _build(context: PassContext) -> PromptSchedule | None:
-    texts = (context.prompts.prompt, context.prompts.negative_prompt)
+    texts = map(with_plain_names, (context.prompts.prompt, context.prompts.negative_prompt))
     return PromptSchedule() if any(is_scheduled(parse_prompt(text)) for text in texts) else None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from torch import nn
 
 from safelight.errors import PluginInvalidError, UnsupportedError
 from safelight.generation.control.pictures import ControlPicture
@@ -16,10 +17,13 @@ from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
 from safelight.generation.quality import MIN_CACHED_STEPS, StepCache
-from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.models.checkpoints.loading import CheckpointParts, LoadedCheckpoint
+from safelight.models.digests import FileDigests
 from safelight.plugins import Registry
+from safelight.runtime.changed_weights import Keep, keep_nothing
 from safelight.runtime.component import Component, ComponentSource
 from safelight.runtime.patching import check_patchable
+from safelight.settings import Settings
 
 NetworkSources = Mapping[str, Mapping[str, ComponentSource]]
 """What is to be leased for modifiers: by the modifier's name, and by the name that the modifier gives it."""
@@ -50,6 +54,10 @@ class NetworkContext:
         dtype: The data type of their weights.
         precision: The same by its name, such as "fp32", as a ``ComponentKey`` has it.
         cache: The cache folder, which keeps digests of files.
+        parts: The checkpoint.
+        networks: Returns the checkpoint's networks without weights; called while the modifier's are loaded.
+        settings: The settings of the run.
+        digests: The digests of files.
     """
 
     plan: Plan
@@ -57,6 +65,10 @@ class NetworkContext:
     dtype: torch.dtype
     precision: str
     cache: Path
+    parts: CheckpointParts
+    networks: Callable[[], Mapping[str, nn.Module]]
+    settings: Settings
+    digests: FileDigests
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class PassContext:
         loaded: The checkpoint.
         networks: The modifier's own networks, as named by its factory's ``networks``.
         control_pictures: The pictures of the controls that have an effect, in the size of the pass.
+        keep: Keeps what is made for the pass in memory, where there is room.
     """
 
     plan: Plan
@@ -82,6 +95,7 @@ class PassContext:
     loaded: LoadedCheckpoint
     networks: Mapping[str, Component] = field(default_factory=dict)
     control_pictures: Sequence[ControlPicture] = ()
+    keep: Keep = keep_nothing
 
     @property
     def step_cache(self) -> StepCache | None:
@@ -111,6 +125,8 @@ class ModifierFactory:
 
 
 _BUILT_IN = (
+    "adapters",
+    "textual_inversions",
     "prompt_schedule",
     "guidance_interval",
     "guidance_rescale",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.schedule import Segments
 from safelight.generation.prompts.tree import Break
 
@@ -48,7 +49,7 @@ class Chunk:
     """The tokens of one chunk, without start and end tokens and without padding.
 
     Attributes:
-        ids: Token ids, at most ``chunk_capacity``.
+        ids: Token ids, at most ``chunk_capacity``; negative ones are vectors of textual inversions.
         weights: One weight for each token, 0 to 100.
     """
 
@@ -61,11 +62,14 @@ def chunk_capacity(tokenizer: Tokenizer) -> int:
     return tokenizer.model_max_length - 2
 
 
-def split_into_chunks(segments: Segments, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
+def split_into_chunks(
+    segments: Segments, tokenizer: Tokenizer, inversions: Inversions = NO_INVERSIONS
+) -> tuple[Chunk, ...]:
     """Split weighted text into chunks, at least one.
 
     A break starts a new chunk. A phrase is not split if the comma before it is near enough, and neither is a textual
-    inversion of several vectors (its tokens are ``name``, ``name_1``, ``name_2`` …, as diffusers adds them).
+    inversion of several vectors: one that is marked in the text, or one of the tokenizer's (its tokens are ``name``,
+    ``name_1``, ``name_2`` …, as diffusers adds them).
     """
     cutter = _ChunkBuilder(tokenizer)
     vectors = _multi_vector_tokens(tokenizer)
@@ -73,8 +77,12 @@ def split_into_chunks(segments: Segments, tokenizer: Tokenizer) -> tuple[Chunk, 
         if isinstance(part, Break):
             cutter.flush()
             continue
-        for token in tokenizer(part.text, add_special_tokens=False, verbose=False)["input_ids"]:
-            cutter.add(vectors.get(token, (token,)), part.weight)
+        for piece in inversions.split(part.text):
+            if not isinstance(piece, str):
+                cutter.add(piece, part.weight)
+                continue
+            for token in tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"]:
+                cutter.add(vectors.get(token, (token,)), part.weight)
     return cutter.finish()
 
 

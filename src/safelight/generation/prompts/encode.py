@@ -16,6 +16,7 @@ import torch
 from safelight.errors import CheckpointInvalidError, RequestError
 from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity, split_into_chunks
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.schedule import Phase, Segments
 from safelight.generation.prompts.tree import Break
 from safelight.runtime.component import Patch
@@ -129,16 +130,22 @@ class CLIPEncoder:
         self._final_norm = final_norm
         self._restore_mean = restore_mean
         self.patches: tuple[Patch, ...] = ()
+        self._inversions = NO_INVERSIONS
 
-    def patched(self, patches: tuple[Patch, ...]) -> CLIPEncoder:
-        """The same encoder with patches of its network, which are in effect while it encodes."""
+    def patched(self, patches: tuple[Patch, ...], inversions: Inversions = NO_INVERSIONS) -> CLIPEncoder:
+        """The same encoder with patches of its network, which are in effect while it encodes.
+
+        Args:
+            patches: The patches, among them those with the vectors of textual inversions.
+            inversions: The textual inversions that are marked in the text.
+        """
         encoder = copy.copy(self)
-        encoder.patches = patches
+        encoder.patches, encoder._inversions = patches, inversions
         return encoder
 
     def chunks(self, segments: Segments) -> tuple[Chunk, ...]:
         """Split weighted text into chunks of this encoder's tokens, at least one."""
-        return split_into_chunks(segments, self._tokenizer)
+        return split_into_chunks(segments, self._tokenizer, self._inversions)
 
     def check_clip_skip(self, clip_skip: int) -> None:
         """Check that the text encoder has the layer of a clip skip.
@@ -232,10 +239,15 @@ class PromptEncoder:
         self._identity = identity
         self.cache = EmbeddingCache[Conditioning](CACHE_BYTES) if cache is None else cache
 
-    def patched(self, patches: Sequence[tuple[Patch, ...]]) -> PromptEncoder:
-        """The same encoder with patches of its networks, those of each text encoder in order; it shares the cache."""
-        encoder = copy.copy(self)
-        encoder._encoders = tuple(one.patched(own) for one, own in zip(self._encoders, patches, strict=True))
+    def patched(
+        self, patches: Sequence[tuple[Patch, ...]], inversions: Inversions = NO_INVERSIONS
+    ) -> PromptEncoder:
+        """The same encoder with patches of its networks, those of each text encoder in order; it shares the cache.
+
+        The inversions are part of the patches' identities.
+        """
+        encoder, pairs = copy.copy(self), zip(self._encoders, patches, strict=True)
+        encoder._encoders = tuple(one.patched(own, inversions) for one, own in pairs)
         return encoder
 
     def count_chunks(self, segments: Segments) -> int:

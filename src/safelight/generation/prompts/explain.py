@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity, split_into_chunks
 from safelight.generation.prompts.grammar import parse_prompt
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.schedule import Phase, Segments, prompt_phases
 from safelight.generation.prompts.tree import (
     Alternation,
@@ -85,7 +86,10 @@ class PromptExplanation:
 
 
 def explain_prompt(
-    prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None
+    prompt: str | ParsedPrompt,
+    steps: int = 20,
+    tokenizer: Tokenizer | None = None,
+    inversions: Inversions = NO_INVERSIONS,
 ) -> PromptExplanation:
     """Explain how a prompt is parsed.
 
@@ -93,25 +97,62 @@ def explain_prompt(
         prompt: The prompt, with wildcards and variants already expanded.
         steps: Number of steps, at least 1.
         tokenizer: If given, the token chunks are included.
+        inversions: The textual inversions that the prompt may name.
 
     Raises:
         PromptError: The prompt cannot be parsed.
         RequestError: steps is not positive.
     """
-    parsed = parse_prompt(prompt) if isinstance(prompt, str) else prompt
+    parsed = parse_prompt(inversions.mark(prompt)) if isinstance(prompt, str) else prompt
     found = tuple(prompt_phases(parsed, steps))
+    shown = replace(parsed, tree=_with_names(parsed.tree, inversions))
+    if isinstance(prompt, str):
+        shown = replace(shown, text=prompt)
+    phases = tuple(replace(phase, segments=_named_segments(phase.segments, inversions)) for phase in found)
     if tokenizer is None:
-        return PromptExplanation(parsed, steps, found, (), None)
+        return PromptExplanation(shown, steps, phases, (), None)
     chunks = tuple(
-        tuple(_decode_tokens(chunk, tokenizer) for chunk in split_into_chunks(phase.segments, tokenizer))
+        tuple(
+            _decode_tokens(chunk, tokenizer, inversions)
+            for chunk in split_into_chunks(phase.segments, tokenizer, inversions)
+        )
         for phase in found
     )
-    return PromptExplanation(parsed, steps, found, chunks, chunk_capacity(tokenizer))
+    return PromptExplanation(shown, steps, phases, chunks, chunk_capacity(tokenizer))
 
 
-def _decode_tokens(chunk: Chunk, tokenizer: Tokenizer) -> tuple[Token, ...]:
+def _decode_tokens(chunk: Chunk, tokenizer: Tokenizer, inversions: Inversions) -> tuple[Token, ...]:
     pairs = zip(chunk.ids, chunk.weights, strict=True)
-    return tuple(Token(tokenizer.decode([each]).strip(), weight) for each, weight in pairs)
+    return tuple(
+        Token(inversions.name_of(each) if each < 0 else tokenizer.decode([each]).strip(), weight)
+        for each, weight in pairs
+    )
+
+
+def _with_names(nodes: Sequence[Node], inversions: Inversions) -> tuple[Node, ...]:
+    """Nodes with the names of textual inversions in place of their marks."""
+    return tuple(_with_names_in(node, inversions) for node in nodes)
+
+
+def _with_names_in(node: Node, inversions: Inversions) -> Node:
+    match node:
+        case Text(text):
+            return replace(node, text=inversions.readable(text))
+        case Break():
+            return node
+        case Emphasis(children):
+            return replace(node, children=_with_names(children, inversions))
+        case Schedule(before, after):
+            return replace(node, before=_with_names(before, inversions), after=_with_names(after, inversions))
+        case Alternation(options):
+            return replace(node, options=tuple(_with_names(option, inversions) for option in options))
+
+
+def _named_segments(segments: Segments, inversions: Inversions) -> Segments:
+    return tuple(
+        part if isinstance(part, Break) else replace(part, text=inversions.readable(part.text))
+        for part in segments
+    )
 
 
 def _format_weighted(text: str, weight: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.generation.prompts.chunks import Tokenizer, chunk_capacity, split_into_chunks
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.schedule import segments_at, walk
 from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
@@ -34,7 +35,12 @@ class TokenCount:
     chunk_capacity: int
 
 
-def count_tokens(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> TokenCount:
+def count_tokens(
+    parsed: ParsedPrompt,
+    steps: int,
+    tokenizers: Sequence[Tokenizer],
+    inversions: Inversions = NO_INVERSIONS,
+) -> TokenCount:
     """Count the tokens of a prompt: those of the longest of its phases, for the text encoder with the most.
 
     If there are more than ``MAX_PHASES`` different phases (fewer for a long prompt, see ``max_phases``), only those
@@ -44,13 +50,14 @@ def count_tokens(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenize
         parsed: The prompt.
         steps: Number of steps, at least 1.
         tokenizers: One for each text encoder, at least one.
+        inversions: The textual inversions that are marked in the prompt.
     """
     lengths = _text_lengths(parsed, steps)
     longest = nlargest(
         max_phases(parsed.text), _distinct_steps(parsed, steps), key=lambda step: int(lengths[step])
     )
     phases = dict.fromkeys(segments_at(parsed, step, steps) for step in longest)
-    cut = [split_into_chunks(phase, tokenizer) for phase in phases for tokenizer in tokenizers]
+    cut = [split_into_chunks(phase, tokenizer, inversions) for phase in phases for tokenizer in tokenizers]
     return TokenCount(
         tokens=max(sum(len(chunk.ids) for chunk in chunks) for chunks in cut),
         chunks=max(len(chunks) for chunks in cut),

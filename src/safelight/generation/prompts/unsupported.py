@@ -1,11 +1,9 @@
 r"""Find and remove parts of a prompt that other programs support and Safelight does not.
 
-    <lora:name:1> <lyco:…> <hypernet:…> <anything:…>   networks to load (A1111, Forge, SD.Next)
-    embedding:name                                     a textual inversion (ComfyUI)
-    a cat AND a dog :0.5                               composed prompts with their weights (A1111)
+    <hypernet:…> <anything:…>   networks to load (A1111, Forge, SD.Next); <lora:…> and <lyco:…> in a negative prompt
+    a cat AND a dog :0.5        composed prompts with their weights (A1111)
 
-A backslash before such a part makes it plain text: ``\<lora:name:1>``, ``\AND``. A textual inversion that A1111 knows
-by its bare name looks like any other word and cannot be detected.
+A backslash before such a part makes it plain text: ``\<lora:name:1>``, ``\AND``.
 """
 
 from __future__ import annotations
@@ -16,21 +14,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from safelight.errors import PromptUnsupportedError
+from safelight.generation.prompts.adapter_tags import ADAPTER_TAGS
 
 _UNSUPPORTED = re.compile(
     r"\\."
     r"|(?P<network><(?P<kind>\w+):[^<>]+>)"
-    r"|(?P<embedding>(?<!\w)embedding:[^\s,:()\[\]{}|<>\\]+)"
     r"|(?P<composition>\bAND\b)",
     re.DOTALL,
 )
 _WEIGHT = re.compile(r":\s*[+-]?(?:[0-9]{1,9}\.?[0-9]{0,18}|\.[0-9]{1,18})\s*$")
 _MAX_WEIGHT_LENGTH = 64
 """Number of characters at the end of a composed prompt that are searched for its weight."""
-_NETWORK_NAMES = {"lora": "a LoRA", "lyco": "a LyCORIS", "hypernet": "a hypernetwork"}
 _MAX_SHOWN = 80
 
-UnsupportedKind = Literal["network", "embedding", "composition"]
+UnsupportedKind = Literal["network", "composition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +54,40 @@ class UnsupportedPart:
         """A phrase for messages: what the part asks for, and that it is not supported."""
         if self.kind == "composition":
             return "prompts that are composed, which is not done here"
-        if self.kind == "embedding":
-            return "a textual inversion, and none is loaded here"
         name = self.text[1:].partition(":")[0].casefold()
-        return f"{_NETWORK_NAMES.get(name, 'a network')}, and none is loaded here"
+        if name in ADAPTER_TAGS:
+            return "an adapter, which is written into the prompt and changes both"
+        return f"{'a hypernetwork' if name == 'hypernet' else 'a network'}, and none is loaded here"
 
 
-def find_unsupported(text: str) -> list[UnsupportedPart]:
-    """Return the unsupported parts of a prompt in order; parts after a backslash are plain text."""
+def find_unsupported(text: str, *, negative: bool = False) -> list[UnsupportedPart]:
+    """Return the unsupported parts of a prompt in order; parts after a backslash are plain text.
+
+    Args:
+        text: The prompt.
+        negative: Whether it is a negative prompt, in which adapters are not supported either.
+    """
     return [
         UnsupportedPart(kind, match[kind], match.start())
         for match in _UNSUPPORTED.finditer(text)
-        for kind in ("network", "embedding", "composition")
-        if match[kind]
+        for kind in ("network", "composition")
+        if match[kind] and (negative or (match["kind"] or "").lower() not in ADAPTER_TAGS)
     ]
 
 
-def check_supported(text: str, prompt_name: str, field: str = "prompt") -> None:
+def check_supported(text: str, prompt_name: str, field: str = "prompt", *, negative: bool = False) -> None:
     """Check that a prompt has no unsupported part.
 
     Args:
         text: The prompt.
         prompt_name: The prompt's name in the message: "prompt", "negative prompt".
         field: The request's field that it comes from.
+        negative: Whether it is a negative prompt.
 
     Raises:
         PromptUnsupportedError: There is one; the message names it, its position, and the others.
     """
-    found = find_unsupported(text)
+    found = find_unsupported(text, negative=negative)
     if not found:
         return
     first, shown = found[0], _truncate(found[0].text)
@@ -100,14 +103,14 @@ def check_supported(text: str, prompt_name: str, field: str = "prompt") -> None:
     )
 
 
-def remove_unsupported(text: str) -> str:
+def remove_unsupported(text: str, *, negative: bool = False) -> str:
     """Return a prompt without its unsupported parts; the result contains none.
 
-    Networks and embeddings are removed, as A1111 does with unknown ones. Composed prompts are joined with commas,
+    Networks are removed, as A1111 does with unknown ones. Composed prompts are joined with commas,
     without their weights.
     """
     prompts, start = [""], 0
-    for part in find_unsupported(text):
+    for part in find_unsupported(text, negative=negative):
         prompts[-1] += text[start : part.start]
         start = part.end
         if part.kind == "composition":
@@ -115,12 +118,19 @@ def remove_unsupported(text: str) -> str:
     prompts[-1] += text[start:]
     if len(prompts) > 1:
         prompts = [prompt for prompt in map(_remove_weight, prompts) if prompt]
-    return escape_unsupported(", ".join(prompts))  # removing a part can form a new one: <lo<x:1>ra:y:1>
+    return escape_unsupported(
+        ", ".join(prompts), negative=negative
+    )  # removing a part can form a new one: <lo<x:1>ra:y:1>
 
 
-def escape_unsupported(text: str) -> str:
-    """Return the prompt with a backslash before each unsupported part, which makes it plain text."""
-    found = find_unsupported(text)
+def escape_unsupported(text: str, *, negative: bool = True) -> str:
+    """Return the prompt with a backslash before each unsupported part, which makes it plain text.
+
+    Args:
+        text: The prompt.
+        negative: Whether adapters are plain text too.
+    """
+    found = find_unsupported(text, negative=negative)
     ends = [*(part.start for part in found), len(text)]
     return "\\".join(text[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
@@ -132,7 +142,7 @@ def distinct_texts(parts: Iterable[UnsupportedPart]) -> tuple[str, ...]:
 
 def left_out_notes(texts: Iterable[str]) -> tuple[str, ...]:
     """Return an image's notes about the parts that were left out, given as ``distinct_texts`` returns them."""
-    parts = [part for text in texts for part in find_unsupported(text)[:1]]
+    parts = [part for text in texts for part in find_unsupported(text, negative=True)[:1]]
     return tuple(f"{_truncate(part.text)} was left out: it asks for {part.reason}." for part in parts)
 
 

@@ -3,6 +3,7 @@
 from safelight.generation.recall.detection import recall_image, recall_text
 from safelight.generation.recall.field_builder import (
     AvailableModels,
+    KnownAdapter,
     KnownCheckpoint,
     RecallResult,
     Source,
@@ -11,6 +12,7 @@ from safelight.generation.recall.field_builder import (
 
 __all__ = [
     "AvailableModels",
+    "KnownAdapter",
     "KnownCheckpoint",
     "RecallResult",
     "Source",

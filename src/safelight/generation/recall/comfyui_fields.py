@@ -8,6 +8,7 @@ from typing import Any
 
 from safelight.generation.recall.comfyui_graph import ComfyUIGraph, GraphNode, linked_inputs
 from safelight.generation.recall.field_builder import (
+    FILE_SUFFIX,
     IMAGE_NOT_IN_FILE,
     NO_SUCH_FIELD,
     FieldBuilder,
@@ -69,6 +70,7 @@ class _GraphPass:
     def __init__(self, builder: FieldBuilder, graph: ComfyUIGraph, sampler: GraphNode) -> None:
         self._builder, self._graph, self._sampler = builder, graph, sampler
         helpers = [graph.linked_node(sampler, name) for name in _CUSTOM_SAMPLER_INPUTS]
+        self._adapters: list[dict[str, Any]] = []
         self._nodes = [sampler, *(each for each in helpers if each is not None)]
 
     def set_fields(self) -> None:
@@ -97,7 +99,7 @@ class _GraphPass:
                 name = next(name for name in _CHECKPOINT_INPUTS if name in node.inputs)
                 self._builder.set_checkpoint(self._graph.value(node, name))
             elif "lora_name" in node.inputs:
-                self._builder.add_adapter("adapter", self._graph.value(node, "lora_name"))
+                self._adapters.insert(0, self._adapter(node))
             elif node.class_type != "Reroute":
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
 
@@ -106,7 +108,19 @@ class _GraphPass:
             "positive", self._linked_node("positive") or self._linked_node("conditioning")
         )
         negative = self._find_text("negative", self._linked_node("negative"))
-        self._builder.set_prompts(positive, negative)
+        self._builder.set_prompts(positive, negative, self._adapters)
+
+    def _adapter(self, node: GraphNode) -> dict[str, Any]:
+        """The fields of an adapter from the node that loads it; some nodes load it for the denoiser alone."""
+
+        def strength(name: str, otherwise: float) -> float:
+            value = self._graph.value(node, name)
+            return float(value) if isinstance(value, int | float) else otherwise
+
+        name = FILE_SUFFIX.sub("", str(self._graph.value(node, "lora_name")).replace("\\", "/"))
+        model = strength("strength_model", 1.0)
+        clip = strength("strength_clip", model if "clip" in node.inputs else 0.0)
+        return {"name": name, "strength": clip, "denoiser": model}
 
     def _find_text(self, side: str, start: GraphNode | None) -> str | None:
         """Return the text of one side's conditioning; further texts are noted as not filled in."""

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUnknownError
+from safelight.errors import PromptError, SafelightError, SamplerIncompatibleError, SamplerUnknownError
+from safelight.generation.prompts.adapter_tags import find_adapter_tags, format_adapter_tag, without_gap
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
-from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
+from safelight.generation.prompts.unsupported import escape_unsupported, find_unsupported, remove_unsupported
 from safelight.generation.request import Control, GenerationRequest, RequestPart
 from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
@@ -24,19 +26,20 @@ NESTED_FIELDS: Mapping[str, type[RequestPart]] = {
     name: part
     for name, info in GenerationRequest.model_fields.items()
     for part in models_in(info.annotation)
-    if issubclass(part, RequestPart) and name != "control"  # a list
+    if issubclass(part, RequestPart) and get_origin(info.annotation) is not tuple
 }
 """Fields with nested fields."""
 NO_SUCH_FIELD = "Safelight has no such field."
 IMAGE_NOT_IN_FILE = "The picture that it was generated from is not in the file: add it again."
-ADAPTERS_UNSUPPORTED = "Adapters are not supported here."
+EMBEDDING_MISSING = "There is no such textual inversion here: its name is taken as a word."
+ADAPTER_MISSING = "There is no such adapter here."
 PROMPT_PART_LEFT_OUT = "The prompt is filled in without it: it asks for {}."
 MAX_UNFILLED, MAX_VALUE_LENGTH = 100, 300
 """Limits of what is reported as not filled in: number of entries, and characters of each of their texts."""
-_FILE_SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
+FILE_SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
+"""The suffix of a weights file, as other programs have it in names."""
 _UNSUPPORTED_NAMES: Mapping[PartKind, str] = {
     "network": "adapter",
-    "embedding": "textual inversion",
     "composition": "composed prompts",
 }
 """Names of the kinds of unsupported prompt parts."""
@@ -63,6 +66,23 @@ class KnownCheckpoint:
 
 
 @dataclass(frozen=True)
+class KnownAdapter:
+    """An available adapter.
+
+    Args:
+        name: Its name in requests.
+        differs: Whether it has the name that was looked for, but another hash.
+    """
+
+    name: str
+    differs: bool = False
+
+
+FindAdapter = Callable[[str, str | None], KnownAdapter | None]
+"""Finds an adapter by its hash, if one is given, or else by its name in another program."""
+
+
+@dataclass(frozen=True)
 class AvailableModels:
     """The checkpoints, upscalers and styles that are available on this installation.
 
@@ -72,6 +92,8 @@ class AvailableModels:
         styles: Names of the available prompt styles.
         has_part: Whether there is an autoencoder or text encoder of a name.
         has_control: Whether there is a control network of a name.
+        find_adapter: Finds an adapter.
+        find_embedding: Finds a textual inversion.
     """
 
     checkpoints: Sequence[KnownCheckpoint]
@@ -79,6 +101,8 @@ class AvailableModels:
     styles: Set[str] = frozenset()
     has_part: Callable[[str], bool] = lambda _: True
     has_control: Callable[[str], bool] = lambda _: True
+    find_adapter: FindAdapter = lambda _name, _hash: None
+    find_embedding: FindAdapter = lambda _name, _hash: None
 
 
 @dataclass(frozen=True)
@@ -140,32 +164,81 @@ class FieldBuilder:
                 UnfilledField(_truncate(name), _truncate(_to_text(value)), _truncate(reason))
             )
 
-    def add_adapter(self, name: str, value: object) -> None:
-        """Record an adapter, such as a LoRA: none can be filled in.
-
-        Args:
-            name: The adapter's field in the file.
-            value: Its name, and its weight where the file has one.
-        """
-        self.add_unfilled(name, value, ADAPTERS_UNSUPPORTED)
-
     def set_field(self, name: str, value: object) -> None:
         """Set a field if the value is valid; nested fields are set by ``set_nested``."""
         checked = self._validate(GenerationRequest, name, value, name)
         if checked is not None:
             self.fields[name] = checked
 
-    def set_prompts(self, prompt: object, negative_prompt: object) -> None:
-        """Set both prompts without their unsupported parts, and record those parts."""
+    def set_prompts(
+        self,
+        prompt: object,
+        negative_prompt: object,
+        adapters: Sequence[Mapping[str, Any]] = (),
+        hashes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Set both prompts without their unsupported parts, and record those parts.
+
+        Args:
+            prompt: The prompt, with adapters as in A1111.
+            negative_prompt: The negative prompt.
+            adapters: The fields of adapters that are not in the prompt; they are added to it.
+            hashes: The adapters' hashes by their names in the source.
+        """
+        if adapters and prompt is None:
+            prompt = ""
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 self.set_field(name, text)
                 continue
-            self.set_field(name, remove_unsupported(text))
-            for part in {part.text: part for part in find_unsupported(text)}.values():
+            negative = name == "negative_prompt"
+            left = remove_unsupported(text, negative=negative)
+            self.set_field(name, left if negative else self._with_adapters(left, adapters, hashes))
+            for part in {part.text: part for part in find_unsupported(text, negative=negative)}.values():
                 self.add_unfilled(
                     _UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason)
                 )
+
+    def check_embedding(self, name: str, digits: str | None) -> None:
+        """Record a textual inversion that the prompts name, if it is not here."""
+        found = self._available.find_embedding(name, digits)
+        if found is None or found.name.casefold() != name.casefold():
+            here = "" if found is None else f" It is called {found.name} here."
+            self.add_unfilled("textual inversion", name, f"{EMBEDDING_MISSING}{here}")
+        elif found.differs:
+            reason = f"{found.name}, which has this name here, is another file."
+            self.add_unfilled("textual inversion's hash", f"{name}: {digits}", reason)
+
+    def _with_adapters(
+        self, prompt: str, added: Sequence[Mapping[str, Any]], hashes: Mapping[str, str]
+    ) -> str:
+        """A prompt with the adapters that are here, under their names here."""
+        try:
+            tags = find_adapter_tags(prompt)
+        except PromptError as error:
+            self.add_unfilled("adapter", prompt, error.message)
+            return escape_unsupported(prompt)
+        text = prompt
+        for tag in reversed(tags):
+            before, after = text[: tag.start], text[tag.end :]
+            here = self._adapter_tag(tag.fields, hashes, tag.text)
+            text = f"{before}{here}{after}" if here else without_gap(before, after)
+        found = (self._adapter_tag(fields, hashes) for fields in added)
+        return " ".join(filter(None, [text, *found]))
+
+    def _adapter_tag(
+        self, fields: Mapping[str, Any], hashes: Mapping[str, str], written: str | None = None
+    ) -> str:
+        """The tag of an adapter, with its name here; empty, and recorded, where there is none."""
+        name, tag = str(fields["name"]), written or format_adapter_tag(fields)
+        found = self._available.find_adapter(name, hashes.get(name))
+        if found is None:
+            self.add_unfilled("adapter", tag, ADAPTER_MISSING)
+            return ""
+        if found.differs:
+            reason = f"{found.name}, which has this name here, is another file."
+            self.add_unfilled("adapter's hash", f"{name}: {hashes[name]}", reason)
+        return tag if found.name == name else format_adapter_tag({**fields, "name": found.name})
 
     def set_nested(self, name: str, values: Mapping[str, Any]) -> None:
         """Set variation, inpaint, outpaint or hires, with the nested fields that are valid."""
@@ -357,7 +430,7 @@ def _field_adapter(model: type[RequestPart], key: str) -> TypeAdapter[Any]:
 
 
 def _normalize_name(name: str) -> str:
-    return _FILE_SUFFIX.sub("", name.strip().replace("\\", "/")).casefold()
+    return FILE_SUFFIX.sub("", name.strip().replace("\\", "/")).casefold()
 
 
 def _to_text(value: object) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from safelight.errors import RecordInvalidError
+from safelight.errors import PromptError, RecordInvalidError
 from safelight.generation.control.units import INFOTEXT_KEY, parse_unit, unit_fields
 from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
+from safelight.generation.prompts.adapter_tags import find_adapter_tags
 from safelight.generation.recall.field_builder import (
     IMAGE_NOT_IN_FILE,
     NO_SUCH_FIELD,
@@ -20,6 +21,13 @@ _PROMPTS = frozenset({"prompt", "negative_prompt"})
 _PROGRAM_KEYS = frozenset(
     {"Version", "App", "Parser", "Pipeline", "Operations", "Scheduler", "Comment", "Hashes", "Created Date"}
     | {
+        "Lora hashes",
+        "LoRA hashes",
+        "LoRA networks",
+        "Networks",
+        "TI hashes",
+        "TI",
+        "Embeddings",
         "Batch",
         "Batch size",
         "Batch pos",
@@ -47,7 +55,12 @@ _HIRES_KEYS = frozenset(
 _DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
 _HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
 """Keys that are handled separately."""
-_ADAPTER_KEYS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
+_ADAPTER_HASHES = "Lora hashes"
+"""A1111's key for the hashes of the adapters in the prompt: ``name: hash, name: hash``."""
+_ADAPTER_NAMES = ("LoRA networks", "Networks")
+"""SD.Next's keys for the names of the adapters that it used."""
+_EMBEDDING_KEYS = ("TI hashes", "TI", "Embeddings")
+"""Keys for the textual inversions in the prompts; with their hashes where they have some."""
 
 
 def detect_program(infotext: Infotext) -> Source:
@@ -63,7 +76,12 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     broken = {key for key, value in given.items() if not _is_readable(key, value, builder)}
     sound = {key: value for key, value in given.items() if key not in broken}
     fields = Infotext(infotext.prompt, infotext.negative_prompt, sound).request_fields()
-    builder.set_prompts(fields.pop("prompt"), fields.pop("negative_prompt"))
+    hashes = _named_hashes(sound.get(_ADAPTER_HASHES, ""))
+    builder.set_prompts(fields.pop("prompt"), fields.pop("negative_prompt"), hashes=hashes)
+    for key in _EMBEDDING_KEYS:
+        for name in filter(None, (part.partition(":")[0].strip() for part in sound.get(key, "").split(","))):
+            builder.check_embedding(name, _named_hashes(sound[key]).get(name))
+    _add_unused_adapters(builder, infotext.prompt, {**dict.fromkeys(_named_adapters(sound)), **hashes})
     if infotext.model or infotext.model_hash:
         builder.set_checkpoint(infotext.model, infotext.model_hash)
     builder.set_sampler(fields.pop("sampler", None), _schedule(sound, fields.pop("schedule", None)))
@@ -79,6 +97,28 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     _set_outpaint(builder, sound)
     _add_controls(builder, sound)
     _add_other_unfilled(builder, sound, fields)
+
+
+def _named_hashes(text: str) -> dict[str, str]:
+    """Hashes by name, from ``name: hash, name: hash``."""
+    pairs = (pair.rpartition(":") for pair in text.split(","))
+    return {name.strip(): digits.strip() for name, colon, digits in pairs if colon}
+
+
+def _named_adapters(given: Mapping[str, str]) -> list[str]:
+    """The names of adapters that SD.Next used."""
+    return [name.strip() for key in _ADAPTER_NAMES for name in given.get(key, "").split(",") if name.strip()]
+
+
+def _add_unused_adapters(builder: FieldBuilder, prompt: str, names: Iterable[str]) -> None:
+    """Record the adapters that were used and are not in the prompt, which would have their strengths."""
+    try:
+        tagged = {str(tag.fields["name"]).casefold() for tag in find_adapter_tags(prompt)}
+    except PromptError:  # which is recorded already
+        return
+    for name in names:
+        if name.casefold() not in tagged:
+            builder.add_unfilled("adapter", name, "It is not in the prompt, so its strength is not known.")
 
 
 def _is_readable(key: str, value: str, builder: FieldBuilder) -> bool:
@@ -183,9 +223,7 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
         if given.get(key) not in (None, given.get("CFG scale")):
             builder.add_unfilled(key, given[key], "Both passes have one guidance scale.")
     for key, value in given.items():
-        if key in _ADAPTER_KEYS:
-            builder.add_adapter(key, value)
-        elif key.startswith(_POSTPROCESS_PREFIX):
+        if key.startswith(_POSTPROCESS_PREFIX):
             builder.add_unfilled(
                 key, value, "The picture was enlarged after it was generated: enlarge it again."
             )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from safelight.generation.prompts.inversions import escape_required
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.recall.field_builder import (
@@ -14,13 +17,24 @@ from safelight.generation.recall.field_builder import (
     FieldBuilder,
 )
 from safelight.generation.record import ReproductionRecord
-from safelight.generation.request import GenerationRequest
+from safelight.generation.request import Adapter, GenerationRequest
 from safelight.images.fields import find_images, image_fields
+from safelight.validation import first_problem
 
 IMAGES = frozenset(image_fields(GenerationRequest))
 _SEPARATE_FIELDS = frozenset(
-    {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
-    | {*IMAGES, *NESTED_FIELDS, "control"}
+    {
+        "prompt",
+        "negative_prompt",
+        "adapters",
+        "control",
+        "styles",
+        "ignore_unsupported",
+        "checkpoint",
+        "sampler",
+        "schedule",
+    }
+    | {*IMAGES, *NESTED_FIELDS}
 )
 """Fields that are handled separately."""
 _JOB_FIELDS = frozenset({"kind", "priority", "timeout"})
@@ -32,9 +46,15 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
     fields.setdefault("quality", DEFAULT_QUALITY)
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
+    used = {each.name for each in record.embeddings}
     builder.set_prompts(
-        escape_unsupported(record.expanded_prompt), escape_unsupported(record.expanded_negative_prompt)
+        escape_required(escape_unsupported(record.expanded_prompt), used),
+        escape_required(escape_unsupported(record.expanded_negative_prompt), used),
+        [each.adapter.model_dump() for each in record.adapters],
+        {each.name: each.digest for each in record.adapters},
     )
+    for embedding in record.embeddings:
+        builder.check_embedding(embedding.name, embedding.digest)
     if record.prompt != record.expanded_prompt:
         reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
         builder.add_unfilled("prompt as it was written", record.prompt, reason)
@@ -50,13 +70,14 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
         )
     for part in record.left_out:
         builder.add_unfilled("left out", part, "The picture was generated without it.")
-    for adapter in record.adapters:
-        builder.add_adapter("adapter", f"{adapter.name} at {adapter.weight:g}")
 
 
 def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -> None:
     """Set the fields of a request, or of a job's request."""
-    builder.set_prompts(request.get("prompt"), request.get("negative_prompt"))
+    named = request.get("adapters")
+    given = named if isinstance(named, list | tuple) else [named] if named else []
+    adapters = [fields for each in given if (fields := _adapter(builder, each)) is not None]
+    builder.set_prompts(request.get("prompt"), request.get("negative_prompt"), adapters)
     if request.get("styles"):
         builder.set_styles(request["styles"])
     builder.set_checkpoint(request.get("checkpoint"))
@@ -70,6 +91,15 @@ def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -
         builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:
         builder.add_unfilled(name, request[name], NO_SUCH_FIELD)
+
+
+def _adapter(builder: FieldBuilder, given: object) -> dict[str, Any] | None:
+    """The fields of an adapter of a request; None, and recorded, if they are not valid."""
+    try:
+        return Adapter.model_validate(given).model_dump()
+    except ValidationError as error:
+        builder.add_unfilled("adapter", given, f"{first_problem(error)}.")
+        return None
 
 
 def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:

@@ -177,7 +177,8 @@ def _embedding(tensors: Tensors) -> str | None:
     (vectors,) = tensors.values()
     if len(vectors.shape) > 2 or vectors.elements > 1_000_000:
         return None
-    return _EMBEDDINGS.get(vectors.shape[-1] if vectors.shape else 0)
+    family = _EMBEDDINGS.get(vectors.shape[-1] if vectors.shape else 0)
+    return "" if family is None and "emb_params" in tensors else family
 
 
 def _control(tensors: Tensors) -> str | None:

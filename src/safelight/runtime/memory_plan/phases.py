@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from safelight.runtime.component import Component, ComponentSource
+from safelight.runtime.component import Component, ComponentSource, Patch
 from safelight.runtime.pool import Reservation, release_freed_memory
 
 Context = Callable[[], AbstractContextManager[object]]
@@ -84,7 +84,7 @@ class LeasedNetwork(nn.Module):
         super().__init__()
         # No submodule, so that nothing finds the empty network's weights.
         self.__dict__.update(_empty=empty, _use=use, _context=context, _replaced=replaced or {})
-        self.__dict__.update(_device=device, _dtype=dtype, _known_as=known_as or LeasedNetwork)
+        self.__dict__.update(_device=device, _dtype=dtype, _known_as=known_as or LeasedNetwork, _patches=())
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -112,8 +112,20 @@ class LeasedNetwork(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's result."""
         network = self.in_memory()
-        with self.__dict__["_context"]():
+        with self.__dict__["_context"](), ExitStack() as stack:
+            for patch in self.__dict__["_patches"]:
+                stack.enter_context(patch.apply(in_memory(network)))
             return network(*args, **kwargs)
+
+    @contextmanager
+    def patched(self, patches: Sequence[Patch]) -> Iterator[None]:
+        """Keep patches in effect while it is called within the block: it may leave the memory between two calls."""
+        before = self.__dict__["_patches"]
+        self.__dict__["_patches"] = (*before, *patches)
+        try:
+            yield
+        finally:
+            self.__dict__["_patches"] = before
 
     def in_memory(self) -> nn.Module:
         """The network itself, which is in memory until another one is used."""

@@ -189,6 +189,23 @@ SAMPLER_LIST = {
     ]
 }
 SCHEDULES = {"schedules": [{"name": "karras", "kinds": ["diffusion", "edm", "flow"]}]}
+ADAPTERS = {
+    "adapters": [
+        {
+            "name": "ink",
+            "place": "styles/ink",
+            "alias": "ink_v2",
+            "kind": "LoRA",
+            "family": "sd1",
+            "types": ["LoRA"],
+            "rank": 8,
+            "trigger_words": ["ink drawing"],
+            "size": 9_400_000,
+            "digest": None,
+            "metadata": {"ss_network_dim": "8"},
+        }
+    ]
+}
 STYLES = {"styles": [{"name": "ink", "prompt": "{prompt}, ink drawing", "negative_prompt": "colour"}]}
 EXPLAINED_PROMPTS = {
     "prompt": {

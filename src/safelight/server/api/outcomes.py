@@ -74,7 +74,7 @@ def outcome_of(job: Job) -> JobOutcome:
 def unsupported_parts(outcome: JobOutcome) -> list[str]:
     """The parts of prompts that the pictures were drawn without, as they were written."""
     texts = [parse_infotext(each.infotext or "").parameters.get(LEFT_OUT_KEY, "") for each in outcome.visible]
-    return list(distinct_texts(part for text in texts for part in find_unsupported(text)))
+    return list(distinct_texts(part for text in texts for part in find_unsupported(text, negative=True)))
 
 
 async def read_images(app_state: AppState, outcome: JobOutcome) -> list[OutputImage]:

@@ -23,6 +23,7 @@ from safelight.jobs.payloads import parse_request, store_request, with_seed
 from safelight.jobs.queue.tables import jobs
 from safelight.jobs.task import TASKS
 from safelight.server.core.app_state import AppState
+from safelight.server.security.allowlist import check_adapter
 from safelight.server.security.dependencies import Principal
 from safelight.settings import CheckpointDefaults
 
@@ -55,6 +56,7 @@ async def submit(
     Raises:
         JobKindUnknownError: There is no such job kind.
         RequestError, ImageError: A field or an image is invalid.
+        AdapterMissingError, AdapterAmbiguousError: There is no adapter of a name, or there are several.
         JobTooLargeError: The job exceeds the maximum work of one job.
         RateLimitError, QuotaError: The principal's limits would be exceeded.
         IdempotencyConflictError, QueueFullError, OwnerJobsLimitError, OwnerBytesLimitError, DatabaseError: Nothing
@@ -71,6 +73,8 @@ async def submit(
             open_fields = tuple(
                 name for name in CheckpointDefaults.model_fields if getattr(request, name) is None
             )
+            for adapter in request.adapters:
+                check_adapter(adapter.name, settings)
             request = with_checkpoint_defaults(with_seed(request, idempotency_key), settings)
         size = task.size(request, DecodeLimits.of(settings))
         check_size(size, settings.max_job_work)

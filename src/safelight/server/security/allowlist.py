@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import (
+    AdapterMissingError,
     CheckpointMissingError,
     ClassifierUnknownError,
     ModelError,
     UpscalerUnknownError,
 )
 from safelight.generation.upscaling.registry import find_upscalers
+from safelight.models.adapters.adapter_names import find_adapter
 from safelight.models.checkpoints.discovery import find_checkpoint, missing_folders, parts_index
 from safelight.models.checkpoints.parts import AUTOMATIC, find_part_file
 from safelight.models.classifiers.classifier_store import ClassifierStore
@@ -22,6 +24,7 @@ from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
 
 LISTED_HINT = "GET /v1/models lists what can be named; paths and hub ids are not taken from callers."
+ADAPTERS_HINT = "GET /v1/adapters lists what can be named; paths are not taken from callers."
 LATENT = "latent"
 """The second pass's upscaling of latents, which is no upscaler."""
 
@@ -115,6 +118,19 @@ def check_controls(controls: Iterable[Mapping[str, Any]], settings: Settings) ->
             except ModelError as error:
                 error.field = f"control.{number}.model"
                 raise
+
+
+def check_adapter(name: str, settings: Settings) -> None:
+    """Raise unless an adapter lies in the data directory or the model folders.
+
+    Raises:
+        AdapterMissingError, AdapterAmbiguousError: It does not, or several have its name.
+    """
+    if Path(name).expanduser().is_absolute():
+        raise AdapterMissingError(
+            f"There is no LoRA called {name} on this server.", hint=ADAPTERS_HINT, context={"near": []}
+        )
+    find_adapter(name, weights_folders(settings.home, settings.current_model_folders), "LoRA")
 
 
 def check_upscaler(name: str, home: Path, field: str = "upscaler") -> None:

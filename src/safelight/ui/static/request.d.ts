@@ -8,8 +8,10 @@ export interface GenerateJob {
   negative_prompt?: string;
   /** Prompt styles to apply, in order. */
   styles?: string[];
-  /** Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them. */
+  /** Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them. */
   ignore_unsupported?: boolean;
+  /** LoRAs and other adapters, beside those of <lora:name:0.8> in the prompt. */
+  adapters?: Adapter[];
   /** A checkpoint that GET /v1/models lists. */
   checkpoint?: string | null;
   /** Seed of the noise; random when not given. */
@@ -79,6 +81,24 @@ export interface GenerateJob {
   kind: "generate";
   /** Start from the parent's picture. */
   init_from_parent?: boolean;
+}
+
+/** A LoRA or another file that changes the networks; as text, what ``<lora:…>`` has between its brackets. */
+export interface Adapter {
+  /** Its name: that of its file, with or without folder and suffix. */
+  name: string;
+  /** 1 is as it was trained, 0 is without it; or points between which it changes: 0.2@0,1@0.5 goes from 0.2 at the first step to 1 in the middle. Positions are fractions of the pass's steps, or steps if one is above 1. */
+  strength?: number | string;
+  /** Strength in the text encoders, which read the prompt before the first step; strength when not given. */
+  text_encoder?: number | string | null;
+  /** Strength in the denoiser; strength when not given. */
+  denoiser?: number | string | null;
+  /** Strength in a U-Net's input blocks; that of the denoiser when not given. */
+  input_blocks?: number | string | null;
+  /** Strength in a U-Net's middle block, likewise. */
+  middle_block?: number | string | null;
+  /** Strength in a U-Net's output blocks, likewise. */
+  output_blocks?: number | string | null;
 }
 
 /** A second pass at a larger size. */

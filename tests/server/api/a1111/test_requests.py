@@ -357,9 +357,11 @@ def test_output_folders_are_reported_on_request() -> None:
     assert ignored_fields(drawing, CHOSEN) == ["include_mask", "enable_hr", "hr_scale"]
 
 
-def test_the_second_passes_prompt_may_name_other_networks_than_the_firsts() -> None:
-    drawing = Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a cat<lora:a:0.5>")
+def test_the_second_passes_prompt_may_name_other_unsupported_networks_than_the_firsts() -> None:
+    drawing = Txt2ImgBody(prompt="a cat<net:a:1>", enable_hr=True, hr_prompt="a cat<net:a:0.5>")
     check_body(drawing)
-    assert ignored_fields(drawing, CHOSEN) == ["<lora:a:0.5>"]
+    assert ignored_fields(drawing, CHOSEN) == ["<net:a:0.5>"]
+    with pytest.raises(UnsupportedFieldError, match="hr_prompt"):
+        check_body(Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a cat<lora:a:0.5>"))
     with pytest.raises(UnsupportedFieldError, match="hr_prompt"):
         check_body(Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a dog<lora:a:1>"))

@@ -187,7 +187,7 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_reported(
     api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult
 ) -> None:
     result = api.txt2img(
-        prompt="a red apple<lora:ink:0.8>, 3d style",
+        prompt="a red apple<net:ink:0.8>, 3d style",
         negative_prompt="",
         seed=7,
         save_images=True,
@@ -198,14 +198,14 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_reported(
     assert result.info["ignored_fields"] == [
         "save_images",
         "override_settings.live_previews_enable",
-        "<lora:ink:0.8>",
+        "<net:ink:0.8>",
     ]
     assert result.info["notes"] == [
-        "<lora:ink:0.8> was left out: it asks for a LoRA, and none is loaded here."
+        "<net:ink:0.8> was left out: it asks for a network, and none is loaded here."
     ]
-    assert result.info["prompt"] == "a red apple<lora:ink:0.8>, 3d style"
+    assert result.info["prompt"] == "a red apple<net:ink:0.8>, 3d style"
     assert result.info["all_prompts"] == ["a red apple, 3d style"]
-    assert 'Left out: "<lora:ink:0.8>"' in result.image.info["parameters"]
+    assert 'Left out: "<net:ink:0.8>"' in result.image.info["parameters"]
     again = api.img2img(images=[apple.image], prompt="a cat AND a dog :0.5", denoising_strength=1, **SMALL)
     assert again.info["ignored_fields"] == ["AND"]
     assert again.info["all_prompts"] == ["a cat, a dog"]

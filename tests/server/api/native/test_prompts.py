@@ -51,7 +51,7 @@ def test_an_invalid_prompt_affects_no_other(standing: TestClient) -> None:
     assert found["negative_prompt"]["tokens"] > 0
 
 
-@pytest.mark.parametrize("part", ["<lora:ink:1>", "{<lyco:a:1>|red}", "embedding:bad", "ROCK AND ROLL"])
+@pytest.mark.parametrize("part", ["<net:ink:1>", "{<hypernet:a:1>|red}", "ROCK AND ROLL"])
 def test_unsupported_parts_of_a_prompt_are_explained(standing: TestClient, part: str) -> None:
     body = {"prompt": f"a cat {part}", "negative_prompt": f"{part} dog"}
     found = standing.post("/v1/prompts/explain", json=body).json()

@@ -152,8 +152,8 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_reported(client: openai.O
         return opened(answer.data[0].b64_json), answer.model_extra.get("ignored_fields")
 
     plain, nothing = extra("a red apple, 3d style")
-    asked, told = extra("a red apple<lora:ink:1>, 3d style", style="vivid", moderation="low")
-    assert (nothing, told) == (None, ["moderation", "style", "<lora:ink:1>"])
+    asked, told = extra("a red apple<net:ink:1>, 3d style", style="vivid", moderation="low")
+    assert (nothing, told) == (None, ["moderation", "style", "<net:ink:1>"])
     assert ImageChops.difference(plain, asked).getbbox() is None
     assert "Left out: " in asked.info["parameters"]
 

@@ -52,12 +52,16 @@ def _check_second_pass(body: Txt2ImgBody) -> None:
     """Check that the second pass has the first's prompts and guidance; unsupported parts of prompts may differ."""
     for name in ("prompt", "negative_prompt"):
         first, second = getattr(body, name), getattr(body, f"hr_{name}")
-        if second and remove_unsupported(second) != remove_unsupported(first):
+        if second and _without_unsupported(second, name) != _without_unsupported(first, name):
             raise UnsupportedFieldError(
                 f"hr_{name}: both passes have one prompt.", field=f"hr_{name}", hint="Leave it empty."
             )
     if body.enable_hr and body.hr_cfg not in (None, body.cfg_scale):
         raise _guidance_mismatch("hr_cfg")
+
+
+def _without_unsupported(text: str, name: str) -> str:
+    return remove_unsupported(text, negative=name == "negative_prompt")
 
 
 def _guidance_mismatch(name: str) -> UnsupportedFieldError:
@@ -72,7 +76,7 @@ def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -
     if body.clip_skip is not None and _nearest_layer(body.clip_skip) != body.clip_skip:
         names.append("clip_skip")
     if isinstance(body, Txt2ImgBody):
-        parts = find_unsupported(f"{body.hr_prompt}\n{body.hr_negative_prompt}")
+        parts = find_unsupported(body.hr_prompt) + find_unsupported(body.hr_negative_prompt, negative=True)
         names += distinct_texts(parts)
     if _has_embedded_guidance(checkpoint):
         return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safelight.plugins import Registry, hookimpl
 from safelight.server.api import health
 from safelight.server.api.native import (
+    adapters,
     collections,
     diagnostics,
     gallery,
@@ -47,6 +48,7 @@ ROUTERS = (
     model_uploads.router,
     model_files.router,  # before the routes whose path takes any model name
     models.router,
+    adapters.router,
     gallery.router,
     gallery_selection.router,
     gallery_download.router,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +11,19 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, FastAPI
 from fastapi.requests import HTTPConnection
 
-from safelight.errors import CheckpointInvalidError, CheckpointMissingError, PromptError
+from safelight.errors import CheckpointInvalidError, CheckpointMissingError, ModelError, PromptError
+from safelight.generation.adapters.embeddings import described_inversions
 from safelight.generation.prompts import parse_prompt
+from safelight.generation.prompts.adapter_tags import remove_adapter_tags
 from safelight.generation.prompts.chunks import Tokenizer
+from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.token_count import count_tokens
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.prompts.wildcards import find_wildcards, missing_wildcards, wildcard_names
 from safelight.generation.request import DEFAULT_STEPS
 from safelight.jobs.job import Failure
+from safelight.server.api.checkpoint_names import select_checkpoint
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.prompts import (
     ExplainedPrompt,
@@ -87,27 +91,40 @@ def _explain(
     body: ExplainPromptsRequest, settings: Settings, tokenizer_cache: TokenizerCache
 ) -> ExplainedPrompts:
     tokenizers, steps = tokenizer_cache.tokenizers(body.checkpoint, settings), body.steps or DEFAULT_STEPS
+    family = select_checkpoint(body.checkpoint, settings).family
     folder = settings.home / "wildcards"
+
+    def inversions(text: str) -> Inversions:
+        return NO_INVERSIONS if family is None else described_inversions([text], family, settings)
+
     return ExplainedPrompts(
-        prompt=_explain_part(body.prompt, "prompt", steps, tokenizers, folder),
-        negative_prompt=_explain_part(body.negative_prompt, "negative_prompt", steps, tokenizers, folder),
+        prompt=_explain_part(body.prompt, "prompt", steps, tokenizers, folder, inversions),
+        negative_prompt=_explain_part(
+            body.negative_prompt, "negative_prompt", steps, tokenizers, folder, inversions
+        ),
     )
 
 
 def _explain_part(
-    prompt: str, field: str, steps: int, tokenizers: Sequence[Tokenizer], folder: Path
+    prompt: str,
+    field: str,
+    steps: int,
+    tokenizers: Sequence[Tokenizer],
+    folder: Path,
+    inversions: Callable[[str], Inversions],
 ) -> ExplainedPrompt:
     names = wildcard_names(prompt)
     missing = missing_wildcards(names, folder)
     wildcards = [name for name in names if name not in missing]
     try:
-        check_supported(prompt, field.replace("_", " "), field)
-        parsed = parse_prompt(prompt)
-    except PromptError as error:
+        check_supported(prompt, field.replace("_", " "), field, negative=field != "prompt")
+        parsed, known = parse_prompt(prompt), inversions(prompt)
+        words = parse_prompt(known.mark(remove_adapter_tags(prompt)))
+    except (PromptError, ModelError) as error:
         error.field = field
         failure = Failure(**error.to_dict())
         return ExplainedPrompt(wildcards=wildcards, missing_wildcards=missing, error=failure)
-    found = count_tokens(parsed, steps, tokenizers) if tokenizers else None
+    found = count_tokens(words, steps, tokenizers, known) if tokenizers else None
     return ExplainedPrompt(
         tokens=found and found.tokens,
         chunks=found and found.chunks,

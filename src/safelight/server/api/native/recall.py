@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -28,6 +29,7 @@ from safelight.models.checkpoints.discovery import parts_index
 from safelight.models.checkpoints.parts import has_part
 from safelight.models.controls.discovery import has_control
 from safelight.models.inventory.kind_folders import weights_folders
+from safelight.server.api.adapter_lists import recalled_adapter
 from safelight.server.api.checkpoint_names import list_checkpoints
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
@@ -89,6 +91,8 @@ def _server_names(settings: Settings) -> AvailableModels:
         _style_names(settings),
         lambda name: has_part(name, parts),
         lambda name: has_control(name, folders),
+        partial(recalled_adapter, settings=settings),
+        partial(recalled_adapter, settings=settings, kind="embedding"),
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageOps
 
-from safelight.errors import MaskError, UnsupportedFieldError
+from safelight.errors import MaskError, PromptError, UnsupportedFieldError
 from safelight.generation.fields import request_fields
 from safelight.generation.infotext import parse_infotext
+from safelight.generation.prompts.adapter_tags import find_adapter_tags, without_gap
+from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.request import DEFAULT_STRENGTH, GenerationRequest, Mode
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
@@ -147,11 +149,19 @@ def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> ImageCo
 
 
 def variation_fields(
-    form: CommonFields, checkpoint: SelectedCheckpoint, image: bytes, limits: DecodeLimits
+    form: CommonFields,
+    checkpoint: SelectedCheckpoint,
+    image: bytes,
+    limits: DecodeLimits,
+    has_adapter: Callable[[str], bool] = lambda _: True,
 ) -> RequestFields:
-    """The fields of our request for variations, with the image's own prompt where its metadata has one."""
+    """The fields of our request for variations, with the image's own prompt where its metadata has one.
+
+    Adapters that are not here are left out: the client did not write that prompt.
+    """
     infotext = parse_infotext(read_metadata(image, limits=limits).infotext or "")
-    words = {"prompt": infotext.prompt, "negative_prompt": infotext.negative_prompt}
+    prompt = _with_adapters_here(infotext.prompt, has_adapter)
+    words = {"prompt": prompt, "negative_prompt": infotext.negative_prompt}
     size = form.sides or fit_size(decode(image, limits=limits).image.size, checkpoint)
     return (
         common_fields(form, checkpoint)
@@ -159,6 +169,17 @@ def variation_fields(
         | {"init_image": image, "strength": VARIATION_STRENGTH}
         | _size_fields(size)
     )
+
+
+def _with_adapters_here(prompt: str, has_adapter: Callable[[str], bool]) -> str:
+    try:
+        tags = find_adapter_tags(prompt)
+    except PromptError:  # a tag that cannot be read
+        return escape_unsupported(prompt)
+    for tag in reversed(tags):
+        if not has_adapter(str(tag.fields["name"])):
+            prompt = without_gap(prompt[: tag.start], prompt[tag.end :])
+    return prompt
 
 
 def fit_size(size: Size, checkpoint: SelectedCheckpoint) -> Size | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests.server.api.adapter_files import METADATA, write_adapters
 
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.models.checkpoints.discovery import STARTER_PATH, find_checkpoint
@@ -69,6 +70,18 @@ def test_styles(client: TestClient, server_home: Path) -> None:
 def test_empty_lists(standing: TestClient, name: str) -> None:
     response = standing.get(f"/sdapi/v1/{name}")
     assert (response.status_code, response.json()) == (200, [])
+
+
+def test_loras_and_embeddings(client: TestClient, server_home: Path) -> None:
+    write_adapters(server_home)
+    (ink,) = client.get("/sdapi/v1/loras").json()
+    path = str(server_home / "loras" / "styles" / "ink.safetensors")
+    assert ink == {"name": "ink", "alias": "ink_v2", "path": path, "metadata": METADATA}
+    found = client.get("/sdapi/v1/embeddings").json()
+    assert found["loaded"]["mossy"].items() >= {"vectors": 3, "shape": 768}.items()
+    assert found["skipped"]["glassy"]["vectors"] == 2
+    names = client.get("/sdapi/v2/embeddings").json()
+    assert names == {"loaded": [{"name": "mossy"}], "skipped": [{"name": "glassy"}]}
 
 
 def test_embeddings_and_scripts(standing: TestClient) -> None:

@@ -15,7 +15,8 @@ from safelight.generation.solvers.registry import SAMPLERS
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.checkpoints.discovery import parts_index
 from safelight.server.api.a1111.samplers import sampler_row, scheduler_rows
-from safelight.server.api.checkpoint_names import ListedCheckpoint, list_checkpoints
+from safelight.server.api.adapter_lists import ListedAdapter, listed_adapters
+from safelight.server.api.checkpoint_names import ListedCheckpoint, list_checkpoints, select_checkpoint
 from safelight.server.api.upscaler_names import LATENT, upscaler_rows
 from safelight.server.core.app_state import CurrentAppState
 from safelight.server.security.dependencies import CurrentPrincipal, Role
@@ -24,7 +25,6 @@ from safelight.settings import Settings
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
 EMPTY_LISTS = (
-    "loras",
     "hypernetworks",
     "face-restorers",
     "detailers",
@@ -118,18 +118,37 @@ class ModelItems(BaseModel):
     limit: int = 0
 
 
-class Embeddings(BaseModel):
-    """Textual inversions: none."""
+class LoraItem(BaseModel):
+    """A LoRA or another adapter, in A1111's fields."""
 
-    loaded: dict[str, dict[str, str]] = {}
-    skipped: dict[str, dict[str, str]] = {}
+    name: str
+    alias: str = Field(description="The name that its trainer gave it; its own where there is none.")
+    path: str = Field(description="Its path for administrators, its file name for others.")
+    metadata: dict[str, Any] = Field(description="What its trainer wrote into it.")
+
+
+class EmbeddingItem(BaseModel):
+    """A textual inversion, in A1111's fields."""
+
+    step: int | None = None
+    sd_checkpoint: str | None = None
+    sd_checkpoint_name: str | None = None
+    shape: int = Field(description="The width of its vectors.")
+    vectors: int = Field(description="How many tokens it takes in a prompt.")
+
+
+class Embeddings(BaseModel):
+    """Textual inversions by name."""
+
+    loaded: dict[str, EmbeddingItem] = Field(description="Those for the server's default checkpoint.")
+    skipped: dict[str, EmbeddingItem] = Field(description="Those for checkpoints of other families.")
 
 
 class EmbeddingItems(BaseModel):
-    """Textual inversions in SD.Next's second version: none."""
+    """Textual inversions in SD.Next's second version."""
 
-    loaded: list[NamedItem] = []
-    skipped: list[NamedItem] = []
+    loaded: list[NamedItem] = Field(description="Those for the server's default checkpoint.")
+    skipped: list[NamedItem] = Field(description="Those for checkpoints of other families.")
 
 
 class Scripts(BaseModel):
@@ -194,22 +213,58 @@ async def sd_model_items(app_state: CurrentAppState, principal: CurrentPrincipal
     return ModelItems(items=items, total=len(items), limit=len(items))
 
 
+@router.get("/v1/loras", operation_id="a1111_loras", summary="List LoRAs")
+async def loras(app_state: CurrentAppState, principal: CurrentPrincipal) -> list[LoraItem]:
+    """The LoRAs and other adapters, as ``<lora:name:1>`` in a prompt names them."""
+    found = await asyncio.to_thread(listed_adapters, app_state.service.settings, "LoRA")
+    return [
+        LoraItem(
+            name=each.named.name,
+            alias=each.named.alias or each.named.name,
+            path=str(each.named.path) if principal.role is Role.ADMIN else each.named.path.name,
+            metadata=dict(each.metadata),
+        )
+        for each in found
+    ]
+
+
 @router.get("/v1/embeddings", operation_id="a1111_embeddings", summary="List textual inversions")
-async def embeddings() -> Embeddings:
-    """None are loaded."""
-    return Embeddings()
+async def embeddings(app_state: CurrentAppState) -> Embeddings:
+    """The textual inversions, as prompts name them: those for the default checkpoint, and the others."""
+    loaded, skipped = await asyncio.to_thread(_embeddings_by_use, app_state.service.settings)
+    return Embeddings(
+        loaded={each.named.name: _embedding_item(each) for each in loaded},
+        skipped={each.named.name: _embedding_item(each) for each in skipped},
+    )
 
 
 @router.get("/v2/embeddings", operation_id="sdnext_embeddings", summary="List textual inversions")
-async def embedding_items() -> EmbeddingItems:
-    """None are loaded."""
-    return EmbeddingItems()
+async def embedding_items(app_state: CurrentAppState) -> EmbeddingItems:
+    """The names of the textual inversions."""
+    loaded, skipped = await asyncio.to_thread(_embeddings_by_use, app_state.service.settings)
+    return EmbeddingItems(
+        loaded=[NamedItem(name=each.named.name) for each in loaded],
+        skipped=[NamedItem(name=each.named.name) for each in skipped],
+    )
 
 
 @router.get("/v1/scripts", operation_id="a1111_scripts", summary="List scripts")
 async def scripts() -> Scripts:
     """There are none."""
     return Scripts()
+
+
+def _embeddings_by_use(settings: Settings) -> tuple[list[ListedAdapter], list[ListedAdapter]]:
+    """The textual inversions that may be for the default checkpoint's family, and the others."""
+    family = select_checkpoint(None, settings).family
+    found = listed_adapters(settings, "embedding")
+    fits = [family is None or each.description.families in ((), (family.key,)) for each in found]
+    pairs = list(zip(found, fits, strict=True))
+    return [each for each, is_for in pairs if is_for], [each for each, is_for in pairs if not is_for]
+
+
+def _embedding_item(adapter: ListedAdapter) -> EmbeddingItem:
+    return EmbeddingItem(shape=adapter.width, vectors=adapter.description.rank or 1)
 
 
 def _model_fields(each: ListedCheckpoint, role: Role) -> dict[str, Any]:

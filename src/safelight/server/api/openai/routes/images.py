@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
 from safelight.errors import SafelightError, UnsupportedFieldError
 from safelight.jobs.job import Job, JobKind
 from safelight.server.api import outcomes
+from safelight.server.api.adapter_lists import recalled_adapter
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.openai import responses as answers
 from safelight.server.api.openai import retries as retries
@@ -134,7 +135,14 @@ async def variations(
     checkpoint = await _resolve_checkpoint(form, app_state)
     limits = app_state.studio.limits
     cost = await app_state.threads.run_inspect(decode_cost, image, limits)
-    fields = await app_state.threads.run_image(cost, variation_fields, form, checkpoint, image, limits)
+    settings = app_state.service.settings
+
+    def has_adapter(name: str) -> bool:
+        return recalled_adapter(name, None, settings) is not None
+
+    fields = await app_state.threads.run_image(
+        cost, variation_fields, form, checkpoint, image, limits, has_adapter
+    )
     job = await _submit_or_resume(request, app_state, principal, fields, idempotency_key)
     return await _wait_for_images(form, job, request, app_state)
 
