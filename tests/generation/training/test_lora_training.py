@@ -26,7 +26,9 @@ from safelight.generation.training.lora_training import (
     rate_share,
 )
 from safelight.generation.training.noise_prediction import prediction_loss, sample_step
+from safelight.models.adapters.loading import load_adapter
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
+from safelight.models.families import FAMILIES
 from safelight.models.inventory.weights_file import describe_weights_file
 
 SHORT = LoraOptions(rank=2, steps=4, batch=2, learning_rate=0.01, resolution=64, layers="all", flip=True)
@@ -153,19 +155,22 @@ def test_the_file_changes_the_network_as_the_trained_layers_do(unet, trained, tm
         wanted = call(unet)
     assert torch.equal(call(unet), plain)
     assert not torch.allclose(wanted, plain, atol=1e-3)
-    write_lora(tmp_path / "x.safetensors", lora_tensors(trained.layers, torch.float32), {})
-    tensors = load_file(tmp_path / "x.safetensors")
+    path = tmp_path / "x.safetensors"
+    write_lora(path, lora_tensors(trained.layers, torch.float32), {})
+    loaded = load_adapter(path, {"unet": unet}, FAMILIES["sd1"], "")
+    assert (loaded.matched, loaded.unmatched) == (len(trained.layers), ())
     layers = find_layers(unet, ("conv1", "conv2", "to_q", "ff.net.2", "conv_shortcut"))
-    assert {f"lora_unet_{name.replace('.', '_')}.alpha" for name in layers} < tensors.keys()
+    assert {f"{name}.weight" for name in layers} < loaded.changes["unet"].keys()
+    for name, change in loaded.changes["unet"].items():
+        layer, factors = trained.layers[name.removesuffix(".weight")], change.low_rank
+        assert factors is not None
+        assert torch.equal(factors.down, layer.down)
+        assert torch.equal(factors.up, layer.up)
+        assert factors.scale == layer.scale
     before = {name: value.clone() for name, value in unet.state_dict().items()}
-    for name, module in unet.named_modules():
-        key = f"lora_unet_{name.replace('.', '_')}"
-        if (down := tensors.get(f"{key}.lora_down.weight")) is None:
-            continue
-        up = tensors[f"{key}.lora_up.weight"]
-        scale = float(tensors[f"{key}.alpha"]) / len(down)
-        delta = (up.flatten(1) @ down.flatten(1)).reshape(module.weight.shape)
-        module.weight.data += scale * delta
+    parameters = dict(unet.named_parameters())
+    for name, change in loaded.changes["unet"].items():
+        parameters[name].data += change.delta(parameters[name], 1.0)
     merged = call(unet)
     unet.load_state_dict(before)
     assert torch.allclose(merged, wanted, atol=1e-5)
