@@ -272,8 +272,8 @@ def ship(path: Path, rank: int, work: Path = WORK) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--ending", type=int, default=25, help="Last rounds, in which the rate goes down.")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--ending", type=int, default=5, help="Last rounds, in which the rate goes down.")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rank", type=int, default=SHIPPED_RANK)
     parser.add_argument("--out", type=Path, default=SHIPPED)
