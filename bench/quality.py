@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "exact": {"quality": "exact"},
     "balanced": {"quality": "balanced"},
     "fast": {"quality": "fast"},
+    "few-steps": {"quality": "fast", "steps": None, "guidance_scale": None},
     "bf16": {"precision": "bf16"},
     "bf16-denoiser": {"precision": "bf16", "text_encoder_precision": "fp32", "vae_precision": "fp32"},
     "fast-bf16": {"quality": "fast", "precision": "bf16"},
@@ -46,7 +47,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "merging-0.25": {"token_merging": 0.25},
     "merging-0.5": {"token_merging": 0.5},
 }
-"""Fields of a request; those that end with precision are settings."""
+"""Fields of a request; those that end with precision are settings. few-steps is the level fast with steps and guidance
+left open, which the starter's few-step LoRA decides then."""
 
 
 def measure(
@@ -73,7 +75,7 @@ def measure(
                 engines[key] = Engine(settings)
             engine = engines[key]
             request = GenerationRequest.parse(
-                prompt=prompt, seed=seed, checkpoint=checkpoint, **fields, **variant
+                prompt=prompt, seed=seed, checkpoint=checkpoint, **(fields | variant)
             )
             if settings.generation_backend != "eager" and name not in compiled:
                 for wanted in engine.wanted_forms(request):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.generation.conftest import GenerateImages, loaded_checkpoint, same_pixels
 
 from safelight.errors import BackendError, UnsupportedError
@@ -23,10 +24,12 @@ from safelight.generation.quality import (
     quality_settings,
     resolve_step_cache,
     step_caches,
+    with_few_steps,
     with_quality,
 )
 from safelight.generation.record import Machine, ReproductionRecord
 from safelight.generation.request import GenerationRequest
+from safelight.models.adapters.packaged import FEW_STEPS
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.families import FAMILIES, Family
 from safelight.runtime.compilation.speed import Speeds
@@ -119,6 +122,44 @@ def test_a_cache_without_effect_is_noted() -> None:
 def test_the_step_caches_of_a_family_begin_with_the_fast_one() -> None:
     assert step_caches(FAMILIES["flux"]) == ("first-block", "magcache", "taylorseer", "extrapolate")
     assert step_caches(FAMILIES["flux"], "pure") == ("extrapolate",)
+
+
+def test_fast_draws_the_starter_in_few_steps_where_nothing_else_was_asked_for() -> None:
+    starter = FAMILIES["sd1-starter"]
+    plan = make_plan(request(quality="fast"), starter, DIFFUSION, native_side=128)
+    assert (plan.steps, plan.sampler_choice.sampler.name, plan.eta, plan.guidance_scale) == (4, "TCD", 0, 1)
+    assert [adapter.name for adapter in plan.request.adapters] == [FEW_STEPS]
+    assert plan.step_cache is None
+    given = request(quality="fast", adapters=[{"name": "style", "strength": 0.5}])
+    both = with_few_steps(given, starter).adapters
+    assert [adapter.name for adapter in both] == ["style", FEW_STEPS]
+    own = request(quality="fast", adapters=[{"name": FEW_STEPS, "strength": 0.8}])
+    assert with_few_steps(own, starter).adapters == own.adapters
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quality": "balanced"},
+        {"steps": 20},
+        {"sampler": "Euler"},
+        {"schedule": "karras"},
+        {"guidance_scale": 4.0},
+        {"step_cache": "none"},
+        {"negative_prompt": "blue"},
+        {"hires": {}},
+        {"pag_scale": 1.0},
+        {"control": [{"kind": "canny", "image": Image.new("RGB", (64, 64))}]},
+    ],
+)
+def test_what_a_request_says_itself_is_not_drawn_in_few_steps(fields: dict[str, Any]) -> None:
+    given = request(**({"quality": "fast"} | fields))
+    assert with_few_steps(given, FAMILIES["sd1-starter"]) is given
+
+
+def test_few_steps_are_for_the_starter() -> None:
+    given = request(quality="fast")
+    assert with_few_steps(given, SD1) is given
 
 
 # Which precision a level means

@@ -27,7 +27,13 @@ from safelight.generation.prompts.unsupported import (
     find_unsupported,
     remove_unsupported,
 )
-from safelight.generation.quality import Patching, StepCache, resolve_step_cache, step_cache_notes
+from safelight.generation.quality import (
+    Patching,
+    StepCache,
+    resolve_step_cache,
+    step_cache_notes,
+    with_few_steps,
+)
 from safelight.generation.request import (
     DEFAULT_STRENGTH,
     MAX_PROMPT_LENGTH,
@@ -183,6 +189,7 @@ def make_plan(
         RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint does not support
             a value.
     """
+    request = with_few_steps(request, family)
     mode = request.mode
     try:
         family.pipeline_name(mode)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from safelight.errors import UnsupportedError
+from safelight.models.adapters.packaged import FEW_STEPS
 from safelight.runtime.devices import is_here
 from safelight.runtime.devices.placement import group_of
 
@@ -32,6 +33,8 @@ DEFAULT_QUALITY: Quality = "balanced"
 MIN_CACHED_STEPS = 6
 """A pass with fewer steps has no step cache: they differ too much from each other."""
 
+FEW_STEPS_FAMILY = "sd1-starter"
+"""The checkpoint that the packaged few-step LoRA is for."""
 _UNET_CACHES: tuple[StepCacheKind, ...] = ("deep", "extrapolate")
 _TRANSFORMER_CACHES: Mapping[str, tuple[StepCacheKind, ...]] = MappingProxyType(
     {
@@ -134,6 +137,42 @@ def resolve_step_cache(
         kind,
         _INTERVALS.get(kind) if interval is None else interval,
         _THRESHOLDS.get(kind) if threshold is None else threshold,
+    )
+
+
+def with_few_steps(request: GenerationRequest, family: Family) -> GenerationRequest:
+    """A request for the starter at the level fast, drawn in four steps by its few-step LoRA, without guidance.
+
+    That is for requests that leave open what the LoRA decides: steps, sampler, guidance and step cache. A negative
+    prompt needs guidance, and control, a second pass or an initial picture more steps.
+    """
+    from safelight.generation.request import Adapter
+
+    decided = (
+        *(request.steps, request.sampler, request.schedule, request.eta, request.guidance_scale),
+        *(request.step_cache, request.hires, request.init_image),
+    )
+    if (
+        request.quality != "fast"
+        or family.name != FEW_STEPS_FAMILY
+        or any(value is not None for value in decided)
+        or request.negative_prompt
+        or request.styles
+        or request.control
+        or request.pag_scale > 0
+    ):
+        return request
+    named = {adapter.name for adapter in request.adapters}
+    added = () if FEW_STEPS in named else (Adapter(name=FEW_STEPS),)
+    return request.model_copy(
+        update={
+            "steps": 4,
+            "sampler": "TCD",
+            "eta": 0.0,
+            "guidance_scale": 1.0,
+            "step_cache": "none",
+            "adapters": (*request.adapters, *added),
+        }
     )
 
 

@@ -14,10 +14,10 @@ from safelight.generation.record import AdapterRef
 from safelight.generation.request import Adapter
 from safelight.models.adapters.adapter_names import NamedAdapter, find_adapter
 from safelight.models.adapters.description import lora_hash
+from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import FileDigests
 from safelight.models.families import Family
-from safelight.models.inventory.kind_folders import weights_folders
 from safelight.runtime.component import Component, ComponentKey, ComponentSource
 from safelight.settings import Settings
 
@@ -79,7 +79,7 @@ def find_named(name: str, settings: Settings) -> NamedAdapter:
     Raises:
         AdapterMissingError, AdapterAmbiguousError: There is none, or there are several.
     """
-    folders = weights_folders(settings.home, settings.current_model_folders)
+    folders = adapter_folders(settings.home, settings.current_model_folders)
     return find_adapter(name, folders, "LoRA", allow_paths=True)
 
 

@@ -10,9 +10,9 @@ from safelight.errors import NotReproducibleError, SafelightError
 from safelight.generation.prompts.inversions import escape_names
 from safelight.generation.record import AdapterRef, EmbeddingRef
 from safelight.models.adapters.adapter_names import AdapterKind, NamedAdapter, find_adapter, list_adapters
+from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import cached_digest, file_digest
-from safelight.models.inventory.kind_folders import weights_folders
 from safelight.settings import Settings
 
 
@@ -57,7 +57,7 @@ class RecordedFiles:
 
     @property
     def _folders(self) -> list[Path]:
-        return weights_folders(self.settings.home, self.settings.current_model_folders)
+        return adapter_folders(self.settings.home, self.settings.current_model_folders)
 
     def _find(self, name: str, kind: AdapterKind) -> NamedAdapter | None:
         try:

@@ -13,9 +13,9 @@ from safelight.errors import SafelightError
 from safelight.generation.recall.field_builder import FILE_SUFFIX, KnownAdapter
 from safelight.models.adapters.adapter_names import AdapterKind, NamedAdapter, list_adapters
 from safelight.models.adapters.description import SHORT, AdapterDescription, describe_adapter
+from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import FileVersion, cached_digest, file_version
-from safelight.models.inventory.kind_folders import weights_folders
 from safelight.models.inventory.weights_file import WeightsFile, describe_weights_file
 from safelight.settings import Settings
 
@@ -90,7 +90,7 @@ def recalled_adapter(
 
 
 def _named(settings: Settings, kind: AdapterKind) -> tuple[NamedAdapter, ...]:
-    return list_adapters(weights_folders(settings.home, settings.current_model_folders), kind)
+    return list_adapters(adapter_folders(settings.home, settings.current_model_folders), kind)
 
 
 def _usual_name(adapter: NamedAdapter, adapters: tuple[NamedAdapter, ...]) -> str:

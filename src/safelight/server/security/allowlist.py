@@ -15,6 +15,7 @@ from safelight.errors import (
 )
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.adapters.adapter_names import find_adapter
+from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.checkpoints.discovery import find_checkpoint, missing_folders, parts_index
 from safelight.models.checkpoints.parts import AUTOMATIC, find_part_file
 from safelight.models.classifiers.classifier_store import ClassifierStore
@@ -130,7 +131,7 @@ def check_adapter(name: str, settings: Settings) -> None:
         raise AdapterMissingError(
             f"There is no LoRA called {name} on this server.", hint=ADAPTERS_HINT, context={"near": []}
         )
-    find_adapter(name, weights_folders(settings.home, settings.current_model_folders), "LoRA")
+    find_adapter(name, adapter_folders(settings.home, settings.current_model_folders), "LoRA")
 
 
 def check_upscaler(name: str, home: Path, field: str = "upscaler") -> None:

@@ -10,7 +10,8 @@ from safelight.models.digests import file_digest
 
 
 def test_adapters_are_listed_with_what_their_files_say(client: TestClient, server_home: Path) -> None:
-    assert client.get("/v1/adapters").json() == {"adapters": []}
+    (packaged,) = client.get("/v1/adapters").json()["adapters"]
+    assert (packaged["name"], packaged["rank"]) == ("starter-few-steps", 16)
     write_adapters(server_home)
     path = server_home / "loras" / "styles" / "ink.safetensors"
     digest = file_digest(path, server_home / "cache")
@@ -30,7 +31,9 @@ def test_adapters_are_listed_with_what_their_files_say(client: TestClient, serve
         "metadata": METADATA,
     }
     assert {
-        name: (each["kind"], each["family"], each["rank"]) for name, each in found.items() if name != "ink"
+        name: (each["kind"], each["family"], each["rank"])
+        for name, each in found.items()
+        if name not in ("ink", packaged["name"])
     } == {
         "mossy": ("embedding", "sd1", 3),
         "glassy": ("embedding", "sdxl", 2),

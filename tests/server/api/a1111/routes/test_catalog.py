@@ -74,7 +74,8 @@ def test_empty_lists(standing: TestClient, name: str) -> None:
 
 def test_loras_and_embeddings(client: TestClient, server_home: Path) -> None:
     write_adapters(server_home)
-    (ink,) = client.get("/sdapi/v1/loras").json()
+    ink, packaged = client.get("/sdapi/v1/loras").json()
+    assert packaged["name"] == "starter-few-steps"
     path = str(server_home / "loras" / "styles" / "ink.safetensors")
     assert ink == {"name": "ink", "alias": "ink_v2", "path": path, "metadata": METADATA}
     found = client.get("/sdapi/v1/embeddings").json()
