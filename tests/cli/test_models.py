@@ -150,13 +150,13 @@ def test_adopt_another_programs_models(safelight, tmp_path):
     dry = safelight("models", "adopt", str(other), "--dry-run", "--json", **own).json_body
     assert (dry["added"], dry["folders"]) == (False, [str(other)])
     assert sorted((each["type"], each["usable"]) for each in dry["files"]) == [
-        ("LoRA", False),
+        ("LoRA", True),
         ("checkpoint", True),
     ]
     assert not (home / "safelight.toml").exists()
     shown = safelight("models", "adopt", str(other), **own)
     assert shown.status == 0
-    assert "Files: 2; usable checkpoints: 1, usable parts: 0." in shown.out
+    assert "Files: 2; usable checkpoints: 1, other usable files: 1." in shown.out
     listed = safelight("models", "list", "--json", **own).json_body
     assert [each["name"] for each in listed["checkpoints"]] == ["starter", "sub/painter"]
     assert listed["problems"] == []

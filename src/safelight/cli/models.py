@@ -381,7 +381,8 @@ def adopt(
             print_line(typer.style(f"{'':<13} {printable(found.reason)}", fg="magenta"))
     usable = [found.type in ("checkpoint", "denoiser") for found in files.values() if found.usable]
     print_line(
-        f"Files: {len(files)}; usable checkpoints: {usable.count(True)}, usable parts: {usable.count(False)}."
+        f"Files: {len(files)}; usable checkpoints: {usable.count(True)}, "
+        f"other usable files: {usable.count(False)}."
     )
     if not dry_run:
         print_line("Added to model_folders in safelight.toml; a server that runs uses it at once.")

@@ -11,10 +11,6 @@ NOT_OPENED = {
         "MotionAdapter",
         "SparseControlNetModel",
     ),
-    "a ControlNet, which is no checkpoint; ControlNets are not used yet": (
-        "ControlNetModel",
-        "ZImageControlNetModel",
-    ),
     "generates video": (
         "AutoencoderKLLTX2Audio",
         "AutoencoderKLLTX2Video",

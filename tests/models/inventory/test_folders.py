@@ -69,7 +69,7 @@ def test_every_file_is_described(webui: Path) -> None:
         "models/Stable-diffusion/no vae.safetensors": ("checkpoint", None, False),
         "models/Stable-diffusion/old.ckpt": ("pickle", None, False),
         "models/Stable-diffusion/cut.safetensors": ("unknown", None, False),
-        "models/Lora/style.safetensors": ("LoRA", "sd1", False),
+        "models/Lora/style.safetensors": ("LoRA", "sd1", True),
         "embeddings/bad-hands.pt": ("pickle", None, False),
         "models/unet/flux.gguf": ("denoiser", "flux", False),
     }

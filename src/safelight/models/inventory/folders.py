@@ -16,6 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from safelight.atomic_write import atomic_write
 from safelight.errors import FileMissingError, SafelightError, SettingsError, UsageError
+from safelight.models.adapters.description import describe_adapter
 from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.folder_walk import (
     WEIGHTS_SUFFIXES,
@@ -231,6 +232,8 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
     if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
         return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
     if kind.kind == "ControlNet" and header.derive(recognise) is not None:
+        return FoundFile(path, kind.kind, kind.family, size, precision, usable=True)
+    if kind.kind == "embedding" or (kind.kind == "LoRA" and describe_adapter(header).kinds):
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=True)
     reason = f"A file of this kind ({kind.kind}) is not used yet."
     return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)

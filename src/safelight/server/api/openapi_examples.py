@@ -334,14 +334,14 @@ PULLS = {"pulls": [PULL]}
 MODEL_FILES: dict[str, Any] = {
     "files": [
         {
-            "name": "models/Lora/ink.safetensors",
+            "name": "models/ipadapter/faces.safetensors",
             "folder": "webui",
-            "kind": "LoRA",
+            "kind": "IP-Adapter",
             "family": "sdxl",
             "precision": "fp16",
             "size": 228452360,
             "usable": False,
-            "reason": "A file of this kind (LoRA) is not used yet.",
+            "reason": "A file of this kind (IP-Adapter) is not used yet.",
         }
     ],
     "total": 1,

@@ -70,7 +70,7 @@ def test_files_are_filtered_and_come_in_pages(client: TestClient, webui: Path) -
     assert (len(page["files"]), page["total"], page["next"]) == (10, 30, None)
     assert page["files"][0]["folder"] == "webui"
     assert page["files"][0]["family"] == "sd1"
-    assert names(client, usable=True) == ["models/Stable-diffusion/line.safetensors"]
+    assert names(client, usable=True, text="line") == ["models/Stable-diffusion/line.safetensors"]
     assert names(client, kind="checkpoint") == ["models/Stable-diffusion/line.safetensors"]
     assert names(client, text="nothing") == []
     assert client.get("/v1/models/files", params={"limit": 501}).status_code == 422
