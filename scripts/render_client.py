@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from safelight.server.api.native import (
     collections,
+    controls,
     gallery,
     gallery_download,
     gallery_selection,
@@ -74,6 +75,7 @@ def document() -> dict[str, Any]:
         gallery_selection,
         gallery_download,
         collections,
+        controls,
         settings,
         system,
     ):

@@ -154,6 +154,24 @@ def take_create(page: Page, url: str, look: str) -> None:
     page.keyboard.press("Escape")
 
 
+def take_control(page: Page, look: str) -> None:
+    """Take the screenshot of the Control section: a unit with the edges of a photograph."""
+    page.locator("#sl-fold-control > button").click()
+    page.locator("#sl-control-add").click()
+    unit = page.locator(".sl-unit")
+    unit.locator("input[type=file]").first.set_input_files(str(sample_photographs()[0]))
+    unit.locator(".sl-unit-image").wait_for()
+    unit.get_by_label("It shows", exact=True).select_option("")
+    unit.get_by_label("Preprocessor", exact=True).select_option("canny")
+    unit.get_by_role("button", name="Preview", exact=True).click()
+    unit.locator(".sl-unit-map").wait_for()
+    page.locator("#sl-fold-control").evaluate("fold => fold.scrollIntoView()")
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(800)
+    page.screenshot(path=FOLDER / f"control-{look}.png")
+    unit.get_by_role("button", name="Remove this unit").click()
+
+
 def take_screenshots(browser: Browser, url: str) -> None:
     """Take all screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -163,6 +181,8 @@ def take_screenshots(browser: Browser, url: str) -> None:
         page.goto(f"{url}/studio/")
         page.wait_for_function("window.safelight?.form.ready")
         take_create(page, url, look)
+        if look == "light":
+            take_control(page, look)
         for tab in TABS:
             open_tab(page, tab, photographs)
             page.screenshot(path=FOLDER / f"{tab}-{look}.png")

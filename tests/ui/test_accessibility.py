@@ -88,8 +88,10 @@ def upscaled(studio: ServeProcess) -> tuple[str, str]:
 
 def test_every_tab(opened: Page) -> None:
     page = opened
-    for fold in ("edit", "hires", "fine"):
+    for fold in ("edit", "control", "hires", "fine"):
         page.locator(f"#sl-fold-{fold} > button").click()
+    page.locator("#sl-control-add").click()
+    expect(page.locator(".sl-unit-drop")).to_be_visible()
     for tab in TABS:
         page.locator(f"#sl-tab-{tab}-button").click()
         page.wait_for_function(

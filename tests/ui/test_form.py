@@ -335,6 +335,7 @@ def test_a_dropped_text_file_is_read_as_an_infotext(open_studio: Page) -> None:
         ("CFG", "#sl-guidance-scale input[type=number]"),
         ("hires fix", "#sl-hires-scale input[type=number]"),
         ("img2img", "#sl-strength input[type=number]"),
+        ("ControlNet", "#sl-fold-control > button"),
         ("PNG info", "dialog textarea"),
     ],
 )

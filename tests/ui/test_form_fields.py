@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict
 
 from safelight.generation.fields import fields_by_path
-from safelight.generation.request import GenerationRequest
+from safelight.generation.request import Control, GenerationRequest
 from safelight.ui.form_fields import controls_json, form_controls
 from safelight.ui.texts import LANGUAGES, load_texts
 
@@ -77,6 +77,16 @@ def test_what_can_be_typed_may_lie_above_the_end_of_the_slider() -> None:
     steps = CONTROLS["steps"]
     assert (steps.maximum, steps.limit) == (150, 1000)
     assert CONTROLS["seed"].limit == 2**63 - 1
+
+
+def test_the_units_of_control_have_the_requests_ranges() -> None:
+    units = {each.name: each for each in form_controls(Control)}
+    assert (units["weight"].minimum, units["weight"].limit, units["weight"].unset) == (0, 4, 1)
+    assert units["mode"].choices == ("balanced", "prompt", "guess")
+    assert {"control mode", "guess mode"} <= set(units["mode"].aliases)
+    assert json.loads(controls_json(Control)) == json.loads(
+        json.dumps([asdict(each) for each in units.values()])
+    )
 
 
 def test_the_scripts_get_the_same_controls() -> None:

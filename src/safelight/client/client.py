@@ -19,6 +19,7 @@ from safelight.client.models import (
     ClearedJobs,
     CollectionList,
     CollectionView,
+    ControlList,
     DeletedEntries,
     EntryOutcome,
     EntryPage,
@@ -313,6 +314,10 @@ class Client:
     def preprocessors(self) -> list[PreprocessorView]:
         """The preprocessors with their parameters."""
         return self._connection.get("/v1/preprocessors", PreprocessorList).preprocessors
+
+    def controls(self) -> ControlList:
+        """The networks that steer a generation, and the kinds of pictures that they take."""
+        return self._connection.get("/v1/controls", ControlList)
 
     def models(self, kind: str | None = None) -> list[Model]:
         """The models that requests may name: checkpoints, classifiers, upscalers, or one kind of them."""

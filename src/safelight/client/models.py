@@ -129,6 +129,40 @@ class CollectionView(BaseModel):
     """The newest of them that has a file; null where there is none."""
 
 
+class ControlKindView(BaseModel):
+    """A kind of control picture."""
+
+    name: str
+    preprocessors: list[str]
+    """Those that make such a picture of another."""
+    families: list[str]
+    """Families whose checkpoints need no network for it."""
+
+
+class ControlList(BaseModel):
+    """Everything that can steer a generation."""
+
+    controls: list[ControlModelView]
+    kinds: list[ControlKindView]
+
+
+class ControlModelView(BaseModel):
+    """A ControlNet or adapter on this machine."""
+
+    name: str
+    """Its name in requests."""
+    title: str
+    """What it is: a ControlNet, a T2I-Adapter …"""
+    family: str | None = None
+    """The family of the checkpoints that it is for; null: any."""
+    family_title: str | None = None
+    """What that family is called."""
+    kinds: list[str]
+    """The kinds of pictures that it takes; none: nothing says which."""
+    several: bool
+    """Whether it is for several kinds, so that a request has to say which."""
+
+
 class DeletedEntries(BaseModel):
     """What happened to each picture, in the order of the ids."""
 

@@ -261,20 +261,29 @@ class Control(RequestPart):
     preprocessor: PreprocessOptions | None = Field(
         None, description="Makes the map of the picture; the picture is the map when not given."
     )
-    weight: float = Field(
-        1.0, ge=0, le=4, allow_inf_nan=False, description="How much it counts; 0 is not at all."
-    )
-    start: Fraction = Field(0.0, description="Fraction of the steps after which it begins.")
-    end: Fraction = Field(1.0, description="Fraction of the steps after which it ends.")
-    mode: Literal["balanced", "prompt", "guess"] = Field(
+    weight: Annotated[
+        float,
+        RequestField(form=FormField(control="slider", step=0.05, maximum=2, aliases=("control weight",))),
+    ] = Field(1.0, ge=0, le=4, allow_inf_nan=False, description="How much it counts; 0 is not at all.")
+    start: Annotated[
+        Fraction, RequestField(form=FormField(step=0.01, aliases=("starting control step", "guidance start")))
+    ] = Field(0.0, description="Fraction of the steps after which it begins.")
+    end: Annotated[
+        Fraction, RequestField(form=FormField(step=0.01, aliases=("ending control step", "guidance end")))
+    ] = Field(1.0, description="Fraction of the steps after which it ends.")
+    mode: Annotated[
+        Literal["balanced", "prompt", "guess"],
+        RequestField(form=FormField(aliases=("control mode", "guess mode"))),
+    ] = Field(
         "balanced",
         description="prompt: it counts less for fine layers, so that the prompt counts more; guess: likewise, and the "
         "negative prompt goes without it.",
     )
     mask: InputMask = Field(None, description="White where it counts; everywhere when not given.")
-    resize: Literal["crop", "fill", "stretch"] = Field(
-        "crop", description="How a picture of another shape is made to fit."
-    )
+    resize: Annotated[
+        Literal["crop", "fill", "stretch"],
+        RequestField(form=FormField(aliases=("resize mode", "crop and resize", "just resize"))),
+    ] = Field("crop", description="How a picture of another shape is made to fit.")
 
     @model_validator(mode="after")
     def _check_control(self) -> Self:

@@ -63,9 +63,9 @@ def form_controls(model: type[BaseModel] = GenerationRequest) -> tuple[FormContr
     return tuple(_control(field, form) for field, form in shown if form is not None)
 
 
-def controls_json() -> str:
-    """The controls as JSON that may stand within a script element."""
-    return json.dumps([asdict(each) for each in form_controls()]).replace("<", "\\u003c")
+def controls_json(model: type[BaseModel] = GenerationRequest) -> str:
+    """The controls for a model's fields as JSON that may stand within a script element."""
+    return json.dumps([asdict(each) for each in form_controls(model)]).replace("<", "\\u003c")
 
 
 def _control(field: FieldDescription, form: FormField) -> FormControl:

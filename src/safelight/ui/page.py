@@ -32,6 +32,7 @@ HEAD_HTML = """
 <script type="module" src="{static}/main.js?{version}"></script>
 {modules}
 <script type="application/json" id="sl-fields">{fields}</script>
+<script type="application/json" id="sl-unit-fields">{unit_fields}</script>
 """
 STYLE_SHEETS = (
     "style",
@@ -39,6 +40,7 @@ STYLE_SHEETS = (
     "create",
     "skeleton",
     "form",
+    "control",
     "stage",
     "queue",
     "editor",

@@ -75,6 +75,11 @@ def plan_controls(
     return tuple(planned)
 
 
+def has_reference(family: Family) -> bool:
+    """Whether a family's denoiser can look at a picture itself, without a network."""
+    return family.denoiser == "unet" and family.prediction_process == "diffusion"
+
+
 def _within(field: str) -> str:
     return "model" if field == "control" else field
 
@@ -109,7 +114,7 @@ def _plan(
 def _check_reference(options: Control, family: Family) -> None:
     if options.model is not None:
         raise UnsupportedError("A reference needs no model.", hint="Leave out the model.", field="model")
-    if family.denoiser != "unet" or family.prediction_process != "diffusion":
+    if not has_reference(family):
         raise UnsupportedError(
             f"{family.title} has no reference, which is for U-Nets.", hint="Leave it out.", field="kind"
         )

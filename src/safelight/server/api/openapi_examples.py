@@ -472,3 +472,17 @@ PREPROCESSOR_LIST = {
         }
     ]
 }
+
+CONTROL_LIST = {
+    "controls": [
+        {
+            "name": "control_v11p_sd15_canny",
+            "title": "a ControlNet",
+            "family": "sd1",
+            "family_title": "Stable Diffusion 1",
+            "kinds": ["canny"],
+            "several": False,
+        }
+    ],
+    "kinds": [{"name": "canny", "preprocessors": ["canny"], "families": []}],
+}

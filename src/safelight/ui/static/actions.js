@@ -3,6 +3,7 @@
 import { chooseUpscaling, chooseVariations, lastUpscaling, lastVariations } from "./actions/choices.js";
 import { inputsOf, keepInputs } from "./actions/inputs.js";
 import { Deletions } from "./actions/deletions.js";
+import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, readBlob, request } from "./core/api.js";
 import { copyPicture, copyText } from "./core/clipboard.js";
 import { fileUrl } from "./core/picture.js";
@@ -53,8 +54,15 @@ export function makeActions({ form, jobStore, owner, show }) {
   /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
     const recalled = await recallPicture(id);
+    const pictures = recalled.fields.control?.length ? await controlPictures(id) : [];
     showInForm(document.querySelector("#sl-form"));
-    form.recall({ ...recalled, unfilled: recalled.unfilled.filter(({ name }) => !UPSCALED.test(name)) });
+    form.recall({ ...recalled, unfilled: recalled.unfilled.filter(({ name }) => !UPSCALED.test(name)) }, pictures);
+  }
+
+  /** The pictures of a picture's control units, as far as this browser has them. @param {string} id */
+  async function controlPictures(id) {
+    const [{ job_id }, { keptPictures }] = await Promise.all([get(`/v1/gallery/${id}`), import("./control/kept_pictures.js")]);
+    return keptPictures((job_id && (await inputsOf(job_id, owner))?.control) || []);
   }
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
@@ -63,13 +71,13 @@ export function makeActions({ form, jobStore, owner, show }) {
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
     const missing = missingFields(unfilled);
     /** @type {Set<string>} */
-    const needed = new Set(missing.map(({ name }) => name).filter((name) => name === "init_image" || name === "mask"));
+    const needed = new Set(missing.map(({ name }) => name).filter((name) => name === "init_image" || name === "mask" || isControlPicture(name)));
     const others = missing.filter(({ name }) => !needed.has(name));
     if (others.length) {
       const hint = others.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
-    const start = needed.size ? await findInputs(entry, needed) : { parent: id };
+    const start = needed.size ? await findInputs(entry, needed, fields.control ?? []) : { parent: id };
     const request = { kind: /** @type {const} */ ("generate"), ...fields, count: 1, ...start, ...changes };
     const job = await post("/v1/jobs", request);
     void keepInputs(job, request);
@@ -80,19 +88,24 @@ export function makeActions({ form, jobStore, owner, show }) {
   /**
    * The picture and mask that a picture was generated from: its parent in the gallery, or what this browser has kept.
    * @param {GalleryEntry} entry
-   * @param {Set<string>} needed  init_image, mask
-   * @returns {Promise<{init_image: string, mask?: string, parent?: string}>}
+   * @param {Set<string>} needed  init_image, mask, control[0].image …
+   * @param {readonly Record<string, any>[]} control  the recalled units
+   * @returns {Promise<Record<string, any>>}  fields of the request
    */
-  async function findInputs(entry, needed) {
+  async function findInputs(entry, needed, control) {
     const lacks = (/** @type {string} */ key) => new ApiError({ code: "page.again", message: t(key), hint: t("again.needs_picture.hint") }, 0);
     const made = entry.relation === "upscale" ? (entry.parent_id ? await get(`/v1/gallery/${entry.parent_id}`) : null) : entry;
     if (!made) throw lacks("again.needs_picture");
     const kept = made.job_id ? await inputsOf(made.job_id, owner) : null;
+    const units = control.map((unit, index) => ({ ...unit, ...Object.fromEntries(/** @type {const} */ (["image", "mask"]).filter((name) => needed.has(`control[${index}].${name}`)).map((name) => [name, kept?.control?.[index]?.[name]])) }));
+    if (units.some((unit) => ("image" in unit && !unit.image) || ("mask" in unit && !unit.mask))) throw lacks("again.needs_control");
+    const controlled = units.length ? { control: units } : {};
+    if (!needed.has("init_image") && !needed.has("mask")) return { parent: entry.id, ...controlled };
     const parent = made.relation === "edit" ? made.parent_id : null;
     const init_image = parent ? `gallery:${parent}` : kept?.init_image;
     if (!init_image) throw lacks("again.needs_picture");
     if (needed.has("mask") && !kept?.mask) throw lacks("again.needs_mask");
-    return { init_image, ...(needed.has("mask") && { mask: kept?.mask ?? "" }), ...(parent && { parent }) };
+    return { init_image, ...(needed.has("mask") && { mask: kept?.mask ?? "" }), ...(parent && { parent }), ...controlled };
   }
 
   /** Generate variations of a picture. @param {string} id @param {import("./actions/choices.js").Variations} [variations] */
@@ -160,5 +173,8 @@ export function makeActions({ form, jobStore, owner, show }) {
 
 /** The fields without which another picture would be generated. @param {import("./types").RecallResult["unfilled"]} unfilled */
 export const missingFields = (unfilled) => unfilled.filter(({ name }) => !HARMLESS.test(name));
+
+/** Whether a name that recall reports is that of a unit's picture or mask. @param {string} name */
+const isControlPicture = (name) => /^(image|mask)$/.test(unitField(name)?.name ?? "");
 
 const noop = () => {};

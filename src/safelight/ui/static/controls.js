@@ -7,13 +7,17 @@ import { parse } from "./core/api.js";
  * A control, as ui/form_fields.py describes it; a limit that JavaScript cannot represent exactly is a string.
  * @typedef {{name: string, group: string, control: "slider" | "text" | "choice" | "checkbox" | "editor", initial: Value, unset: Value,
  *   by_checkpoint: boolean, type: "integer" | "number" | "boolean" | "string", minimum: number | null, maximum: number | null,
- *   limit: number | string | null, step: number | null, choices: string[], aliases: string[]}} FormControl
+ *   limit: number | string | null, step: number | null, choices: string[], aliases: string[], label?: string, info?: string}} FormControl
+ *   label, info: texts of a field that are not those of its name
  */
 
 /** @type {FormControl[]} */
 export const CONTROLS = parse(document.querySelector("#sl-fields")?.textContent ?? "[]");
 /** @type {Record<string, FormControl>} */
 export const CONTROLS_BY_NAME = Object.fromEntries(CONTROLS.map((control) => [control.name, control]));
+
+/** The controls for a unit of the request's control[], by name. @type {Record<string, FormControl>} */
+export const UNIT_CONTROLS = Object.fromEntries(parse(document.querySelector("#sl-unit-fields")?.textContent ?? "[]").map((/** @type {FormControl} */ control) => [control.name, control]));
 
 /** The range and the initial value of a number. @param {string} name  of its field */
 export function numberControl(name) {

@@ -1,6 +1,7 @@
 // The Create tab around its form fields: recall, prompts and their history, styles and wildcards, the seed's buttons, the Draw button.
 
 import { keepInputs } from "./actions/inputs.js";
+import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren } from "./core/dom.js";
@@ -35,6 +36,7 @@ export function mountCreate(form, jobStore, showTab) {
     void mountChips(view, form);
     mountSeedButtons(view, form, jobStore);
     mountDrawBar(view, form, jobStore, history);
+    view.folds.get("control")?.whenOpen(() => view.setControl(import("./control.js").then(({ ControlPanel }) => new ControlPanel(view.controlRoot, form, jobStore))));
     registerPromptKeys(view, form, history);
     registerHelpKey();
     const showField = async (/** @type {string} */ name) => {
@@ -64,11 +66,12 @@ export async function generate(form, jobStore) {
   if (problems.length) return form.refuse({ code: problems[0].code, message: "", problems }), false;
   form.refuse({ code: "", message: "", problems: [] });
   const values = { ...form.values };
+  const units = form.units.list;
   try {
     const request = await form.request();
     const job = await post("/v1/jobs", request);
     void keepInputs(job, request);
-    refuseWhenFailed(form, jobStore, job.id, values);
+    refuseWhenFailed(form, jobStore, job.id, { values, units });
     jobStore.add(job);
     showPane("stage");
     return true;
@@ -78,13 +81,15 @@ export async function generate(form, jobStore) {
   }
 }
 
-/** Show at its field why a job failed, if the field still has the value. @param {Form} form @param {JobStore} jobStore @param {string} id @param {Form["values"]} values  at that time */
-function refuseWhenFailed(form, jobStore, id, values) {
+/** Show at its field why a job failed, if the field still has the value. @param {Form} form @param {JobStore} jobStore @param {string} id @param {{values: Form["values"], units: Form["units"]["list"]}} then  what the form had at that time */
+function refuseWhenFailed(form, jobStore, id, { values, units }) {
   const stop = jobStore.subscribe((change) => {
     if (change.type !== "job" || change.job.id !== id || !isFinished(change.job)) return;
     stop();
     const { error } = change.job;
-    if (error?.field && form.values[error.field] === values[error.field]) form.refuse(error);
+    if (!error?.field) return;
+    const isSame = unitField(error.field) ? form.units.list === units : form.values[error.field] === values[error.field];
+    if (isSame) form.refuse(error);
   });
 }
 
@@ -132,8 +137,9 @@ function mountHead(root, view, form, history) {
 
   // A picture that is dropped on the form has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);
+  const ofUnit = (/** @type {Event} */ { target }) => target instanceof Element && !!target.closest(".sl-unit-picture"); // which takes pictures itself
   column.addEventListener("dragover", (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
+    if (!event.dataTransfer?.types.includes("Files") || ofUnit(event)) return column.classList.remove("sl-dropping");
     event.preventDefault();
     column.classList.add("sl-dropping");
   });
@@ -141,7 +147,7 @@ function mountHead(root, view, form, history) {
   column.addEventListener("drop", (event) => {
     column.classList.remove("sl-dropping");
     const file = event.dataTransfer?.files[0];
-    if (!file) return;
+    if (!file || ofUnit(event)) return;
     event.preventDefault();
     void recallFile(file);
   }, true);

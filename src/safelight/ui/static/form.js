@@ -1,5 +1,6 @@
 // The form of the Create tab: the values of its fields, how they are set, and the request made from them. form/view.js shows it.
 
+import { unitField, Units } from "./control/units.js";
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
@@ -21,7 +22,7 @@ import { seedProblem } from "./form/seed_field.js";
  * @typedef {{name: string, kinds: string[], aliases?: string[], stochastic?: boolean, calls_per_step?: number}} CompatibleChoice
  */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
-/** @typedef {"edit" | "hires" | "fine"} Accordion  a group of controls */
+/** @typedef {"edit" | "control" | "hires" | "fine"} Accordion  a group of controls */
 
 const STORAGE_KEY = "safelight.form";
 /** The controls of the form; the others are the editor's. */
@@ -41,6 +42,9 @@ export class Form {
   values = { ...DEFAULTS };
   /** Names of the selected styles. @type {string[]} */
   styles = [];
+  /** The pictures that steer the generation. */
+  units = new Units(() => this.#onUnits());
+  #unitsBefore = this.units.list;
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
   /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
@@ -128,12 +132,13 @@ export class Form {
   /** What is wrong with the values, as far as that can be said without the server. @returns {import("./types").FieldProblem[]} */
   check() {
     const multiple = this.checkpoint?.draws?.size_multiple ?? 1;
-    return FORM_CONTROLS.flatMap((control) => {
+    const problems = FORM_CONTROLS.flatMap((control) => {
       const { name } = control;
       const value = this.values[name];
       const problem = isSeed(control) ? seedProblem(String(value ?? ""), BigInt(control.limit ?? 0)) : name === "width" || name === "height" ? multipleProblem(Number(value), multiple) : null;
       return problem ? [{ field: name, message: "", ...problem }] : [];
     });
+    return [...problems, ...this.units.check(!!this.editor?.picture)];
   }
 
   /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
@@ -153,6 +158,7 @@ export class Form {
     const before = this.#snapshot();
     const { checkpoint } = this.values;
     this.styles = [];
+    this.units.set([]);
     this.editor?.setPicture(null);
     this.#blur = DEFAULT_BLUR;
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(String(checkpoint)), checkpoint });
@@ -210,15 +216,16 @@ export class Form {
   /**
    * Fill the form from recalled parameters; can be undone.
    * @param {import("./types").RecallResult} recalled
+   * @param {(import("./control/units.js").UnitPicture | null)[]} [pictures]  of its control units, as far as they are known
    * @returns {boolean}  whether there were any
    */
-  recall({ source, fields, unfilled }) {
+  recall({ source, fields, unfilled }, pictures = []) {
     if (source === "none") {
       toast(t("recall.nothing"), { kind: "error", hint: t("recall.nothing.hint") });
       return false;
     }
     const before = this.#snapshot();
-    const { styles = [], ...rest } = fields;
+    const { styles = [], control = [], ...rest } = fields;
     const given = flatten(rest);
     const checkpoint = this.#checkpointValue(String(given.checkpoint ?? ""));
     delete given.checkpoint;
@@ -227,13 +234,16 @@ export class Form {
     this.editor?.setPicture(null);
     this.#blur = Number(blur);
     this.styles = styles;
+    this.units.recall(control, unfilled, pictures);
+    if (control.length) void this.openAccordion("control");
     this.#setCompatibleChoices(checkpoint);
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...values, checkpoint, [HIRES_SWITCH]: !!fields.hires });
     for (const accordion of ACCORDIONS) {
       const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== CONTROLS_BY_NAME[name].initial);
       if (used) void this.openAccordion(accordion);
     }
-    void this.#reportRecall([...unfilled, ...outOfRange], before);
+    const lacking = unfilled.filter(({ name }) => !(unitField(name)?.name === "image" && pictures[unitField(name)?.index ?? -1]));
+    void this.#reportRecall([...lacking, ...outOfRange], before);
     return true;
   }
 
@@ -287,6 +297,7 @@ export class Form {
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
     given.kind = "generate";
     if (this.styles.length) given.styles = this.styles;
+    if (this.units.list.length) given.control = await this.units.requestFields();
     if (parts.hires) given.hires ??= {};
     if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
     if (!editor) return given;
@@ -376,9 +387,11 @@ export class Form {
   /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
+    const units = this.units.list;
     const [before, blur, picture, maskFile, outpaint] = [{ ...values }, this.#blur, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
     return async () => {
       this.styles = styles;
+      this.units.set(units);
       this.#blur = blur;
       this.#setCompatibleChoices(String(before.checkpoint));
       if (editor && picture) {
@@ -389,6 +402,19 @@ export class Form {
       }
       this.fill(before);
     };
+  }
+
+  /** The refusals of a unit that was changed no longer hold; where one was added or removed, those of all. */
+  #onUnits() {
+    const { list } = this.units;
+    const before = this.#unitsBefore;
+    this.#unitsBefore = list;
+    const sameUnits = list.length === before.length && list.every(({ id }, index) => id === before[index].id);
+    for (const field of [...this.refusals.keys()]) {
+      const about = unitField(field);
+      if (about && !(sameUnits && list[about.index] === before[about.index])) this.refusals.delete(field);
+    }
+    this.#notify();
   }
 
   #notify() {
@@ -434,6 +460,7 @@ const isSeed = ({ control, type }) => type === "integer" && control === "text";
 
 /** The control of a request's field; of a part of the request, its switch or its first control. @param {string} field @returns {string | null} */
 function controlOf(field) {
+  if (unitField(field)) return field;
   if (field in DEFAULTS) return field;
   if (`${field}.on` in DEFAULTS) return `${field}.on`;
   return (field && FORM_CONTROLS.find(({ name }) => name.startsWith(`${field}.`))?.name) || null;

@@ -88,6 +88,8 @@ async function start() {
   beginWithPreferred(form);
   performance.mark("usable");
   setUsable();
+  const { keepUnits } = await import("./control/storage.js");
+  await keepUnits(form.units, me.owner, (listener) => form.subscribe(listener));
 }
 
 /** Load the choices of the form's lists. @param {Form} form */
@@ -126,8 +128,9 @@ function mountHeader(root, context) {
     LOOKS.map((name) => h("option", { value: name, selected: name === currentLook() }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
+    const { clearUnits } = await import("./control/storage.js");
     Form.clearStorage();
-    await Promise.all([clearEditorStorage(), clearInputs()]).catch(() => {}); // a private window has none
+    await Promise.all([clearEditorStorage(), clearUnits(), clearInputs()]).catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });

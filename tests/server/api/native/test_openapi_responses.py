@@ -13,6 +13,7 @@ from safelight.errors import JobEndedError, JobMissingError, KeyInvalidError, Ke
 from safelight.jobs.queue_service import QueueService
 from safelight.server.api.native import (
     collections,
+    controls,
     diagnostics,
     gallery,
     gallery_download,
@@ -55,6 +56,7 @@ OWN_FILES = (
     diagnostics,
     session,
     preprocessing,
+    controls,
     prompts,
     recall,
 )

@@ -7,6 +7,7 @@ from safelight.server.api import health
 from safelight.server.api.native import (
     adapters,
     collections,
+    controls,
     diagnostics,
     gallery,
     gallery_download,
@@ -41,6 +42,7 @@ ROUTERS = (
     moderation.router,
     heatmap.router,
     preprocessing.router,
+    controls.router,
     policies.router,
     model_residency.router,
     hub.router,

@@ -2,18 +2,19 @@
 
 import { transact } from "../core/database.js";
 
-/** @typedef {{owner: string, init_image: string | null, mask: string | null}} Inputs  files in base64; init_image: null if it is the parent's */
+/** @typedef {{owner: string, init_image: string | null, mask: string | null, control?: {image: string | null, mask: string | null}[]}} Inputs  files in base64, or gallery: and an id; init_image: null if it is the parent's */
 
 const DATABASE = "safelight.inputs", STORE = "jobs";
 const MAX_JOBS = 50;
 const MAX_LENGTH = 64 << 20; // characters of one job's
 
 /** Keep the inputs of a job. @param {{id: string, owner: string}} job @param {import("../types").Fields & {parent?: string | null}} request */
-export async function keepInputs({ id, owner }, { init_image, mask, parent }) {
+export async function keepInputs({ id, owner }, { init_image, mask, parent, control = [] }) {
   const isParents = !!parent || init_image?.startsWith("gallery:");
   /** @type {Inputs} */
-  const inputs = { owner, init_image: isParents ? null : (init_image ?? null), mask: mask ?? null };
-  const length = (inputs.init_image?.length ?? 0) + (inputs.mask?.length ?? 0);
+  const inputs = { owner, init_image: isParents ? null : (init_image ?? null), mask: mask ?? null, control: control.map((unit) => ({ image: unit.image ?? null, mask: unit.mask ?? null })) };
+  const files = [inputs.init_image, inputs.mask, ...(inputs.control ?? []).flatMap((unit) => [unit.image, unit.mask])];
+  const length = files.reduce((sum, file) => sum + (file?.length ?? 0), 0);
   if (!length || length > MAX_LENGTH) return;
   try {
     await transact(DATABASE, STORE, "readwrite", (store) => {

@@ -4,7 +4,7 @@ import { h, icon, setChildren } from "../core/dom.js";
 import { t } from "../core/text.js";
 import { place } from "./popup.js";
 
-/** @typedef {{value: string, label: string, group?: string, aliases?: string[], detail?: string}} Choice  aliases: other names that find it */
+/** @typedef {{value: string, label: string, group?: string, aliases?: string[], detail?: string, unfit?: boolean}} Choice  aliases: other names that find it; unfit: shown, and cannot be chosen */
 
 let count = 0;
 
@@ -97,7 +97,7 @@ export class Combobox {
 
   /** @param {Choice} choice */
   #option(choice) {
-    return h("div", { id: `${this.list.id}-${this.#choices.indexOf(choice)}`, class: "sl-option", role: "option", "aria-selected": String(choice.value === this.#value), onclick: () => this.#choose(choice) },
+    return h("div", { id: `${this.list.id}-${this.#choices.indexOf(choice)}`, class: "sl-option", role: "option", "aria-selected": String(choice.value === this.#value), "aria-disabled": choice.unfit ? "true" : null, onclick: () => this.#choose(choice) },
       h("span", {}, choice.label), choice.detail ? h("span", { class: "sl-hint" }, choice.detail) : false);
   }
 
@@ -114,6 +114,7 @@ export class Combobox {
 
   /** @param {Choice} choice */
   #choose(choice) {
+    if (choice.unfit) return;
     const changed = choice.value !== this.#value;
     this.#value = choice.value;
     this.close();

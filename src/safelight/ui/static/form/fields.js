@@ -38,7 +38,7 @@ export function makeField(control, onchange, layout = "line") {
 class SimpleField {
   /** @param {FormControl} control @param {HTMLElement} input */
   constructor(control, input) {
-    this.frame = new Frame(control.name, { aliases: control.aliases });
+    this.frame = new Frame(control.name, control);
     this.input = input;
     input.id = this.frame.inputId;
     this.frame.fill([input]);
@@ -106,7 +106,7 @@ class SelectField extends SimpleField {
 class ChoiceField {
   /** @param {FormControl} control @param {(value: Value) => void} onchange */
   constructor(control, onchange) {
-    this.frame = new Frame(control.name, { aliases: control.aliases });
+    this.frame = new Frame(control.name, control);
     this.combobox = new Combobox({ onchange, id: this.frame.inputId, "aria-labelledby": this.frame.labelId });
     this.frame.fill([this.combobox.input], this.combobox.element);
   }

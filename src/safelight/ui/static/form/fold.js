@@ -6,6 +6,8 @@ import { t } from "../core/text.js";
 const STORAGE_KEY = "safelight.folds";
 
 export class Fold {
+  #onopen = () => {};
+
   /**
    * @param {string} name  its element's id is sl-fold-<name>
    * @param {string} title
@@ -20,6 +22,12 @@ export class Fold {
     if (readOpen().includes(name)) this.set(true);
   }
 
+  /** Call a function when it is open: now, or when it is opened first. @param {() => void} then */
+  whenOpen(then) {
+    if (this.open) then();
+    else this.#onopen = then;
+  }
+
   get open() {
     return !this.content.hidden;
   }
@@ -28,13 +36,17 @@ export class Fold {
   set(open) {
     this.content.hidden = !open;
     this.button.setAttribute("aria-expanded", String(open));
+    if (open) {
+      this.#onopen();
+      this.#onopen = () => {};
+    }
     const others = readOpen().filter((name) => name !== this.name);
     localStorage.setItem(STORAGE_KEY, JSON.stringify(open ? [...others, this.name] : others));
   }
 
-  /** @param {number} changed  number of its fields that are not at their defaults */
-  showCount(changed) {
-    this.count.textContent = changed ? t("create.fold.changed", { n: changed }) : "";
+  /** @param {number} n  of its fields that are not at their defaults @param {string} [key]  of the text, for another number */
+  showCount(n, key = "create.fold.changed") {
+    this.count.textContent = n ? t(key, { n }) : "";
   }
 }
 

@@ -13,17 +13,18 @@ export class Frame {
 
   /**
    * @param {string} name  the field's path, or another name for several fields
-   * @param {{aliases?: string[], layout?: "line" | "stacked" | "short"}} [options]
-   *   layout: the label beside the control, above it, or beside it and only as wide as it is
+   * @param {{aliases?: string[], layout?: "line" | "stacked" | "short", label?: string, info?: string}} [options]
+   *   layout: the label beside the control, above it, or beside it and only as wide as it is; label, info: by default those of the name
    */
-  constructor(name, { aliases = [], layout = "line" } = {}) {
+  constructor(name, { aliases = [], layout = "line", label = t(`create.${name}`), info = t(`create.${name}.info`) } = {}) {
     const id = fieldId(name);
-    const help = makeHelp(`${id}-help`, { labelId: `${id}-label`, text: t(`create.${name}.info`), aliases });
+    const help = makeHelp(`${id}-help`, { labelId: `${id}-label`, text: info, aliases });
     this.id = id;
     this.inputId = `${id}-input`;
     this.labelId = `${id}-label`;
     this.helpId = help.popup.id;
-    this.label = h("label", { id: this.labelId, for: this.inputId }, t(`create.${name}`));
+    this.help = help.text;
+    this.label = h("label", { id: this.labelId, for: this.inputId }, label);
     this.head = h("div", { class: "sl-form-label" }, this.label, help.button);
     this.control = h("div", { class: "sl-form-control" });
     this.noteElement = h("p", { class: "sl-form-note", id: `${id}-note`, role: "status" });

@@ -11,10 +11,11 @@ import { place } from "./popup.js";
  * @param {{labelId: string, text: string, aliases: string[]}} field
  */
 export function makeHelp(id, { labelId, text, aliases }) {
-  const popup = h("div", { id, class: "sl-popup sl-help-text", popover: "auto" }, h("p", {}, text), aliases.length > 0 && h("p", { class: "sl-hint" }, t("help.aliases", { names: aliases.join(", ") })));
+  const paragraph = h("p", {}, text);
+  const popup = h("div", { id, class: "sl-popup sl-help-text", popover: "auto" }, paragraph, aliases.length > 0 && h("p", { class: "sl-hint" }, t("help.aliases", { names: aliases.join(", ") })));
   const button = h("button", { type: "button", class: "sl-help", tabindex: -1, "aria-label": t("help.title"), "aria-describedby": labelId, popovertarget: id }, "?");
   popup.addEventListener("toggle", () => popup.matches(":popover-open") && place(popup, button));
-  return { button, popup };
+  return { button, popup, text: paragraph };
 }
 
 /** F1 opens the help of the field that has the focus; so the buttons need no place in the order of Tab. */

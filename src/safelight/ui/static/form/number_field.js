@@ -13,7 +13,7 @@ export class NumberField {
   constructor(control, { onchange, layout = "line" }) {
     const minimum = Number(control.minimum ?? 0);
     const maximum = Number(control.maximum ?? control.limit);
-    this.frame = new Frame(control.name, { aliases: control.aliases, layout });
+    this.frame = new Frame(control.name, { ...control, layout });
     this.number = new NumberInput(
       { minimum, limit: Math.max(maximum, Number(control.limit ?? maximum)), step: control.step ?? 0.1, whole: control.type === "integer", optional: control.initial === "" },
       { id: this.frame.inputId, onchange: (value) => (this.#renderSlider(value), onchange(value)), onnote: (text) => this.frame.note(text) },

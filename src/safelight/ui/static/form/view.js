@@ -1,9 +1,11 @@
 // The form on the page: a field for each control in its place, which shows the form's values and reports what the user makes of them.
 
 import { CONTROLS, CONTROLS_BY_NAME } from "../controls.js";
+import { unitField } from "../control/units.js";
 import { h, setChildren } from "../core/dom.js";
 import { errorWithHint } from "../core/error_text.js";
 import { t } from "../core/text.js";
+import { showError } from "../core/toast.js";
 import { makeField } from "./fields.js";
 import { Fold } from "./fold.js";
 import { PromptField } from "./prompt_field.js";
@@ -14,9 +16,9 @@ import { editedSizeNote, SizeField } from "./size_field.js";
 /** @typedef {import("../form.js").Form} Form */
 
 /** The folds with the fields that come first in each; a group's other fields follow in the request's order. @type {Record<import("../form.js").Accordion, string[]>} */
-const FOLDS = { edit: ["strength"], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
+const FOLDS = { edit: ["strength"], control: [], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
 /** What people may search for, beside a fold's title. @type {Record<string, string[]>} */
-const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], hires: ["highres fix", "upscale"] };
+const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose"], hires: ["highres fix", "upscale"] };
 /** The fields that are always visible, by row; other fields of their group follow. */
 const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
 /** Fields that have a place of their own. */
@@ -27,6 +29,10 @@ export class FormView {
   #fields = new Map();
   /** @type {Map<string, Fold>} */
   folds = new Map();
+  /** Where the units of control[] are shown. */
+  controlRoot = h("div", { id: "sl-control" });
+  /** @type {Promise<import("../control.js").ControlPanel> | null} */
+  #control = null;
 
   /**
    * @param {HTMLElement} root  an empty element
@@ -65,13 +71,23 @@ export class FormView {
     const fields = [...this.#fields.keys()].map((name) => ({ name, key: `create.${name}`, aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
     const folds = [...this.folds].map(([group, { content }]) => {
       const [first = ""] = [...this.#fields].find(([, { frame }]) => content.contains(frame.element)) ?? [];
-      return { name: first, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
+      return { name: first || group, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
     });
     return [...fields, ...folds];
   }
 
-  /** Show a field, in its fold if it has one, and focus it. @param {string} name */
+  /** Say what shows the units, once it is loaded. @param {Promise<import("../control.js").ControlPanel>} panel */
+  setControl(panel) {
+    this.#control = panel;
+    panel.catch(showError);
+  }
+
+  /** Show a field, in its fold if it has one, or a fold without fields of its own, and focus it. @param {string} name */
   show(name) {
+    const own = this.folds.get(name);
+    own?.set(true);
+    own?.button.focus();
+    own?.element.scrollIntoView({ block: "nearest" });
     const field = this.field(name);
     const fold = field && [...this.folds.values()].find(({ content }) => content.contains(field.frame.element));
     fold?.set(true);
@@ -87,7 +103,10 @@ export class FormView {
   /** Show and focus the first field whose value was refused. */
   showRefused() {
     const first = [...this.#fields.keys()].find((name) => this.form.refusals.has(name));
-    if (first) this.show(first);
+    if (first) return this.show(first);
+    if (![...this.form.refusals.keys()].some((name) => unitField(name))) return;
+    this.folds.get("control")?.set(true);
+    void this.#control?.then((panel) => panel.showRefused(), () => {});
   }
 
   #update() {
@@ -104,7 +123,8 @@ export class FormView {
     const defaults = form.defaults;
     for (const [group, fold] of this.folds) {
       const names = [...this.#fields.keys()].filter((name) => groupOf(name) === group);
-      fold.showCount(names.filter((name) => (form.values[name] ?? "") !== (defaults[name] ?? "")).length);
+      if (group === "control") fold.showCount(form.units.list.length, "control.count");
+      else fold.showCount(names.filter((name) => (form.values[name] ?? "") !== (defaults[name] ?? "")).length);
     }
   }
 
@@ -136,7 +156,8 @@ export class FormView {
   /** @param {import("../form.js").Accordion} group */
   #fold(group) {
     const fold = new Fold(group, t(`create.${group}`));
-    fold.content.append(...(group === "edit" ? [h("div", { id: "sl-start-picture" })] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
+    const first = { edit: h("div", { id: "sl-start-picture" }), control: this.controlRoot, hires: null, fine: null }[group];
+    fold.content.append(...(first ? [first] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
     this.folds.set(group, fold);
     return fold.element;
   }
