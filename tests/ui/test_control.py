@@ -115,10 +115,12 @@ def test_a_unit_from_its_picture_to_what_it_steers(
     unit.get_by_role("slider", name="Begins").press("PageUp")
     unit.get_by_role("slider", name="Ends").press("ArrowLeft")
     unit.get_by_label("Mode", exact=True).select_option("guess")
+    unit.get_by_label("Choose a mask").set_input_files(photograph)
+    expect(unit.get_by_role("img", name="Mask")).to_be_visible()
     shown = submit_prompt(page, "a red apple, 3d style", steps=4, count=1, seed="7")
     wait_for_state(shown, "succeeded")
     (sent,) = job_of(studio, shown)["request"]["control"]
-    assert sent.pop("image")["blob"]
+    assert sent.pop("image") == sent.pop("mask") != {}
     assert sent == {
         "kind": "canny",
         "preprocessor": {"name": "canny", "parameters": {"low": 20}},
@@ -140,7 +142,13 @@ def test_a_unit_from_its_picture_to_what_it_steers(
     assert recalled["parameters"] == {"canny": {"low": 20}}
     with page.expect_request(lambda each: each.url.endswith("/v1/jobs") and each.method == "POST") as again:
         page.locator(".sl-stage-actions").get_by_role("button", name="Same seed").click()
-    assert len((again.value.post_data_json or {})["control"][0]["image"]) > 1000
+    (repeated,) = (again.value.post_data_json or {})["control"]
+    assert len(repeated["image"]) > 1000
+    assert repeated["mask"] == repeated["image"]
+    unit.get_by_role("button", name="From the gallery").click()
+    page.locator(".sl-picker .sl-frame").first.click()
+    expect(unit.locator(".sl-unit-caption")).to_contain_text("128")
+    assert re.fullmatch(r"\w{10,}", units(page)[0]["picture"]["entry"])
 
 
 def test_networks_for_other_checkpoints_are_shown_with_the_reason(opened: Page) -> None:
@@ -179,6 +187,18 @@ def test_what_is_wrong_is_said_at_the_unit(opened: Page, photograph: Path) -> No
     expect(empty.get_by_role("alert")).to_have_count(0)
     page.locator("#sl-draw-button").click()
     expect(empty.get_by_role("alert")).to_have_text("This needs a picture to start from.")
+    initial = page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 96, height: 64 });
+            canvas.getContext("2d").fillRect(0, 0, 9, 9);
+            const { form } = window.safelight;
+            await form.editPicture(await new Promise((then) => canvas.toBlob(then)));
+            return (await form.request()).control.map((unit) => Object.keys(unit).sort());
+        }"""
+    )
+    assert initial == [["kind", "preprocessor"], ["image", "kind", "preprocessor"]]
+    expect(empty.locator(".sl-unit-caption")).to_contain_text("96 × 64, the initial picture")  # noqa: RUF001
+    page.evaluate("window.safelight.form.editor.setPicture(null)")
     empty.get_by_role("button", name="Remove this unit").click()
     (unit,) = units(page)
     full = page.locator(".sl-unit")
@@ -246,7 +266,6 @@ def test_a_picture_is_pasted_kept_over_a_reload_and_works_on_a_phone(
     opened: Page, studio: ServeProcess, photograph: Path
 ) -> None:
     page = opened
-    entry = studio.request("GET", "/v1/gallery?limit=1").json()["entries"]
     unit = add_unit(page)
     unit.hover()
     paste_picture(page, photograph.read_bytes())
@@ -263,7 +282,3 @@ def test_a_picture_is_pasted_kept_over_a_reload_and_works_on_a_phone(
         assert box is not None
         assert box["x"] >= 0, part
         assert box["x"] + box["width"] <= 390, part
-    if entry:
-        unit.get_by_role("button", name="From the gallery").click()
-        page.locator(".sl-picker .sl-frame").first.click()
-        assert re.fullmatch(r"\w{10,}", units(page)[0]["picture"]["entry"])
