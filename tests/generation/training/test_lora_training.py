@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from tests.tiny.original_layout import write_single_file
 
 from safelight.errors import TrainingStateError, UnsupportedError
 from safelight.generation.prompts.encode import Conditioning
@@ -205,6 +207,12 @@ def test_other_families(find, examples, tmp_path, name):
     found = train(find(name), examples, tmp_path, steps=1, layers="attention")
     assert found.steps == 1
     assert all(bool(layer.up.detach().any()) for layer in found.layers.values())
+
+
+def test_a_single_file_gives_the_same_lora_as_its_folder(trained, tiny, examples, tmp_path):
+    file = write_single_file(tiny("sd1"), tmp_path / "one.safetensors")
+    shutil.copytree(tiny("sd1"), tmp_path / "one", ignore=shutil.ignore_patterns("*.safetensors"))
+    assert same(trained, train(find_checkpoint(str(file), tmp_path), examples, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["sd1-inpaint", "sd1-lcm", "sdxl-refiner", "sd3"])
