@@ -85,7 +85,7 @@ export class UnitView {
   showRefused() {
     const first = this.element.querySelector(/** @type {"p"} */ (".sl-form-refusal:not([hidden])"));
     const row = first?.closest(".sl-form-row, .sl-unit-picture") ?? this.element;
-    row.scrollIntoView({ block: "nearest" });
+    row.scrollIntoView({ block: "center" }); // not below the Draw button
     /** @type {HTMLElement | null} */ (row.querySelector("[aria-invalid], button, input:not([hidden]), select"))?.focus({ preventScroll: true });
   }
 

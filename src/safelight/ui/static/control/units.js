@@ -95,7 +95,7 @@ export class Units {
         ...(unit.source === "own" && unit.picture && { image: await imageField(unit.picture) }),
         ...(options && { preprocessor: options }),
         ...Object.fromEntries(PLAIN.filter((name) => unit[name] !== UNIT_CONTROLS[name].unset).map((name) => [name, unit[name]])),
-        ...(unit.mask && { mask: await base64(unit.mask) }),
+        ...(unit.mask && unit.kind !== "reference" && { mask: await base64(unit.mask) }),
       };
     }));
   }
