@@ -38,6 +38,7 @@ from safelight.server.security.keys import SCHEMA as KEYS
 from safelight.server.security.keys import KeyStore
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
+from safelight.stored_settings.adapter_favourites import AdapterFavourites
 from safelight.stored_settings.preferences import PreferenceStore
 from safelight.stored_settings.runtime import RuntimeSettings
 
@@ -72,6 +73,7 @@ def fill_tables(engine: Engine, home: Path) -> None:
     _fill_gallery(engine, home)
     RuntimeSettings(engine, Settings(home=home)).change({"queue_capacity": 500}, "anna")
     PreferenceStore(engine).change("anna", {"look": "dark"})
+    AdapterFavourites(engine).mark("anna", "LoRA", "styles/ink", favourite=True)
     keys = KeyStore(engine)
     key_id = keys.authenticate(keys.add("anna", pictures_per_day=100, megapixels_per_day=250.5)).key_id
     assert key_id is not None
@@ -142,7 +144,9 @@ def _fill_gallery(engine: Engine, home: Path) -> None:
     parent = gallery.add(new_entry(1, embedding=first, tags=("fruit", "red"), favourite=True))
     gallery.add(new_entry(2, "a green pear; it's ripe", decision=Decision.REVIEW, embedding=second))
     gallery.add(new_entry(3, "a blocked one", decision=Decision.BLOCK, embedding=first))
-    gallery.add(new_entry(4, "without any", parent_id=parent.id, relation=Relation.UPSCALE))
+    gallery.add(
+        new_entry(4, "without any", adapters=("ef" * 32,), parent_id=parent.id, relation=Relation.UPSCALE)
+    )
     collection = gallery.collections.add("apples", "anna")
     gallery.annotate_many([parent.id], BulkChange(add_to=(collection.id,)))
     gallery.delete(gallery.add(new_entry(5, "deleted", embedding=first)).id)

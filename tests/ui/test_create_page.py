@@ -414,17 +414,17 @@ def test_an_injected_script_does_not_run(open_studio: Page) -> None:
 
 def test_unsupported_parts_of_a_prompt_are_explained_and_refused(open_studio: Page) -> None:
     page = open_studio
-    fill_prompt(page, "a leaf <lora:ink:1>")
-    expect(page.locator("#sl-prompt-says")).to_contain_text("<lora:ink:1> at character 7")
+    fill_prompt(page, "a leaf <hypernet:ink:1>")
+    expect(page.locator("#sl-prompt-says")).to_contain_text("<hypernet:ink:1> at character 7")
     page.locator("#sl-draw-button").click()
     expect(page.locator("#sl-prompt .sl-form-refusal")).to_contain_text("a backslash before it")
     expect(page.locator(".sl-toast")).to_have_count(0)
-    expect(page.locator("#sl-prompt textarea")).to_have_value("a leaf <lora:ink:1>")
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a leaf <hypernet:ink:1>")
     page.locator("#sl-recall").click()
     page.get_by_role("dialog").get_by_role("textbox").fill(
-        "a <lora:ink:1> lighthouse\nSteps: 33, Sampler: Euler, CFG scale: 6.5, Seed: 1234, Size: 192x128"
+        "a <hypernet:ink:1> lighthouse\nSteps: 33, Sampler: Euler, CFG scale: 6.5, Seed: 1234, Size: 192x128"
     )
     page.get_by_role("button", name="Fill in").click()
     expect(page.locator("#sl-prompt textarea")).to_have_value("a  lighthouse")
-    expect(page.locator(".sl-toast.sl-error").last).to_contain_text("adapter: <lora:ink:1>")
+    expect(page.locator(".sl-toast.sl-error").last).to_contain_text("<hypernet:ink:1>")
     page.evaluate("window.safelight.form.reset({prompt: false})")

@@ -190,6 +190,15 @@ class AdapterMissingError(ModelError):
     http_status = 404
 
 
+class AdapterPreviewMissingError(ModelError):
+    """An adapter has no preview."""
+
+    code = "adapter.no_preview"
+    summary = "The adapter has no preview."
+    default_hint = "PUT /v1/adapters/{id}/preview sets one from the gallery."
+    http_status = 404
+
+
 class AdapterAmbiguousError(ModelError):
     """Several LoRAs or embeddings have the name."""
 

@@ -136,12 +136,14 @@ class NewEntry(EntryFields):
         embedding: The classifier's embedding of it.
         favourite: Never deleted because of its age.
         tags: The user's tags.
+        adapters: SHA-256 of each LoRA and textual inversion that it was made with.
     """
 
     data: bytes | None
     embedding: Embedding | None = field(default=None, repr=False, compare=False)
     favourite: bool = False
     tags: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.data is None) != (self.decision is Decision.BLOCK):

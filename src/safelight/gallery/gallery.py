@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, select, update
 
 from safelight.database.engine import read_transaction, write_transaction
 from safelight.errors import (
@@ -45,7 +45,7 @@ from safelight.gallery.files import ImageFolder
 from safelight.gallery.mapping import ENTRY_QUERY, get_row, insert_entry, replace_tags, sanitize, to_entries
 from safelight.gallery.repair import RepairReport, repair
 from safelight.gallery.search import facets, search, visible_to
-from safelight.gallery.tables import entries, keys
+from safelight.gallery.tables import entries, entry_adapters, keys
 from safelight.gallery.thumbnails import ThumbnailCache
 from safelight.moderation.policy import Decision
 from safelight.validation import first_problem
@@ -325,6 +325,17 @@ class Gallery:
         """The number of entries per value of each filter."""
         with read_transaction(self._engine) as connection:
             return facets(connection, owner)
+
+    def adapter_uses(self, owner: str | None = None) -> dict[str, int]:
+        """How many pictures were made with each LoRA and textual inversion, by the SHA-256 of its file."""
+        query = (
+            select(entry_adapters.c.digest, func.count())
+            .join_from(entry_adapters, entries)
+            .where(visible_to(owner))
+            .group_by(entry_adapters.c.digest)
+        )
+        with read_transaction(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def expire(self, before: datetime) -> int:
         """Delete entries that are older than a time and no favourites.

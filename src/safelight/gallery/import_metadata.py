@@ -32,6 +32,10 @@ def record_fields(record: ReproductionRecord) -> dict[str, Any]:
         "checkpoint": record.checkpoint.name,
         "checkpoint_digest": record.checkpoint.digest,
         "family": record.checkpoint.family,
+        "adapters": (
+            *(each.digest for each in record.adapters),
+            *(each.digest for each in record.embeddings),
+        ),
         "policy": None if record.verdict is None else record.verdict.policy,
     }
 

@@ -15,7 +15,7 @@ from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.gallery.embeddings import insert_embedding
 from safelight.gallery.entry import Entry, NewEntry, Relation
 from safelight.gallery.full_text import full_text_index
-from safelight.gallery.tables import collection_entries, collections, details, entries, tags
+from safelight.gallery.tables import collection_entries, collections, details, entries, entry_adapters, tags
 from safelight.images.sniff import detect_format
 from safelight.moderation.policy import Decision
 
@@ -100,6 +100,9 @@ def insert_entry(connection: Connection, entry_id: str, new: NewEntry) -> Entry 
         detail_values["infotext"] or "",
     )
     replace_tags(connection, number, new.tags)
+    if new.adapters:
+        rows = [{"digest": digest, "number": number} for digest in dict.fromkeys(new.adapters)]
+        connection.execute(insert(entry_adapters), rows)
     if new.embedding is not None:
         insert_embedding(connection, number, new.embedding)
     return to_entries(connection, [get_row(connection, number)])[0]

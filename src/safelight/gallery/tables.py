@@ -84,6 +84,13 @@ tags = Table(
     Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
+entry_adapters = Table(
+    "entry_adapters",
+    METADATA,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the file of a LoRA or textual inversion
+    Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
 collections = Table(
     "collections",
     METADATA,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from PIL import Image
+
 from safelight.atomic_write import atomic_write
 from safelight.errors import GalleryError, OutputError
 from safelight.images import decode
@@ -89,10 +91,19 @@ class ThumbnailCache:
                 path.unlink(missing_ok=True)
 
 
-def _make_thumbnail(data: bytes, side: int) -> bytes:
+def scale_down(data: bytes, side: int) -> Image.Image:
+    """A picture file's first frame, with at most so many pixels on its longer side.
+
+    Raises:
+        ImageError: It cannot be decoded.
+    """
     image = decode(data, shrink_to=side).image
     scale = side / max(image.size)
     if scale < 1:
         width, height = (max(1, round(length * scale)) for length in image.size)
         image = image.resize((width, height), reducing_gap=2)
-    return encode_image(image, "webp", quality=_QUALITY)
+    return image
+
+
+def _make_thumbnail(data: bytes, side: int) -> bytes:
+    return encode_image(scale_down(data, side), "webp", quality=_QUALITY)

@@ -13,8 +13,10 @@ from starlette.types import Lifespan
 
 from safelight.audit_log import AuditLog, open_audit_log
 from safelight.errors import DatabaseError
+from safelight.gallery.thumbnails import ThumbnailCache
 from safelight.jobs.job import JobState
 from safelight.jobs.queue_service import QueueService
+from safelight.models.adapters.catalogue import AdapterCatalogue
 from safelight.models.background_digests import BackgroundDigests
 from safelight.models.hub.pull_queue import PullQueue, QueuedPull
 from safelight.server.api import openapi
@@ -35,6 +37,7 @@ from safelight.server.security.quotas import ConcurrencyQuota
 from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
+from safelight.stored_settings.adapter_favourites import AdapterFavourites
 from safelight.stored_settings.preferences import PreferenceStore
 from safelight.stored_settings.runtime import RuntimeSettings
 from safelight.studio import Studio
@@ -120,6 +123,9 @@ def _lifespan(
                     pulls,
                     RuntimeSettings(service.engine, settings),
                     PreferenceStore(service.engine),
+                    AdapterCatalogue(settings.cache_folder),
+                    AdapterFavourites(service.engine),
+                    ThumbnailCache(settings.cache_folder / "adapter_previews"),
                 )
                 if settings.web_ui:
                     ui.start()

@@ -27,4 +27,12 @@ preferences = Table(
     Column("changed", Instant, nullable=False),
 )
 
+adapter_favourites = Table(
+    "adapter_favourites",
+    METADATA,
+    Column("owner", String(200), primary_key=True),
+    Column("kind", String(20), primary_key=True),  # LoRA or embedding
+    Column("place", Text, primary_key=True),  # below its folder of models, without suffix
+)
+
 SCHEMA = Schema.read("settings")

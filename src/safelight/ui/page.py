@@ -42,6 +42,7 @@ STYLE_SHEETS = (
     "form",
     "control",
     "stage",
+    "networks",
     "queue",
     "editor",
     "gallery",

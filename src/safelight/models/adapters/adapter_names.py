@@ -50,7 +50,9 @@ def list_adapters(folders: Sequence[Path], kind: AdapterKind) -> tuple[NamedAdap
         kind: Which of the two.
     """
     return tuple(
-        _with_alias(each) for each in _candidates(folders) if (found := _named(each)) and found[0] == kind
+        _with_alias(each)
+        for each in files_of_weights(folders)
+        if (found := _named(each)) and found[0] == kind
     )
 
 
@@ -78,7 +80,7 @@ def find_adapter(
     if allow_paths and given.is_absolute() and given.is_file():
         check_not_pickle_name(given)
         return _with_alias(NamedAdapter(given, given.stem, given.stem, ""))
-    candidates = list(_candidates(folders))
+    candidates = list(files_of_weights(folders))
     wanted = name.replace("\\", "/")
     pickle: Path | None = None
     for exact, rule in product((True, False), ("place", "name")):
@@ -121,8 +123,8 @@ def _same(one: str, other: str) -> bool:
     return one.casefold() == other.casefold()
 
 
-def _candidates(folders: Sequence[Path]) -> Iterator[NamedAdapter]:
-    """All files of weights, each once, without their aliases."""
+def files_of_weights(folders: Sequence[Path]) -> Iterator[NamedAdapter]:
+    """All files of weights in folders, each once, of whatever kind; aliases are not read."""
     seen = set()
     for folder in folders:
         for path in walk_weights(folder, WEIGHTS_SUFFIXES):

@@ -15,11 +15,11 @@ import torch
 from safelight.errors import AdapterFamilyError, AdapterInvalidError, CheckpointInvalidError, ModelError
 from safelight.models.adapters.changes import SumOfChanges, WeightChange, take_rows
 from safelight.models.adapters.description import AdapterDescription, describe_adapter
+from safelight.models.adapters.family_fit import fits_family
 from safelight.models.adapters.layer_changes import LayerShape, make_changes
 from safelight.models.adapters.layer_keys import LayerKeys, group_keys
 from safelight.models.adapters.layer_names import LayerNames, Part, Place
 from safelight.models.adapters.peft_options import PeftOptions, read_peft_options
-from safelight.models.checkpoints.layouts import layout_of
 from safelight.models.checkpoints.layouts.layout import Shapes
 from safelight.models.checkpoints.safetensors_header import Header, read_header
 from safelight.models.checkpoints.weights_reader import read_tensors
@@ -36,8 +36,6 @@ _EXPONENTS = {
     torch.bfloat16: (torch.int16, 0x7F80),
 }
 """The bits of the exponent, which are all set in what is no number."""
-_SHARED: Mapping[str, frozenset[str]] = {"flux": frozenset({"chroma"}), "sdxl": frozenset({"kolors"})}
-"""Families whose adapters also fit others, as far as their layers do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +85,7 @@ def load_adapter(
     shapes = {name: parameter_shapes(network) for name, network in networks.items()}
     known = {name: keys for name, keys in layers.items() if keys.kind}
     places = LayerNames(shapes, family).find(known)
-    other = found.family if found.family and not _fits(found.family, family) else None
+    other = found.family if found.family and not fits_family(found.family, family) else None
     if not places or (other and len(places) < len(known)):
         raise _nothing_matches(path, len(known), family, other)
     options = read_peft_options(path, header)
@@ -223,14 +221,6 @@ def _copy_numbers(tensor: torch.Tensor) -> torch.Tensor | None:
     if bits.size and int((bits & exponent).max()) == exponent:
         return None
     return torch.from_numpy(bits).view(plain.dtype)
-
-
-def _fits(found: str, family: Family) -> bool:
-    """Whether an adapter of a family, as its header tells, is for a checkpoint's family."""
-    layout = layout_of(family.name)
-    name = layout.denoiser.name if layout else family.key
-    variant = name.startswith(f"{found}-") and name != "sdxl-refiner"
-    return name == found or variant or name in _SHARED.get(found, ())
 
 
 def _nothing_matches(path: Path, layers: int, family: Family, other: str | None) -> ModelError:

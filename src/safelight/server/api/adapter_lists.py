@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +14,11 @@ from safelight.errors import SafelightError
 from safelight.generation.recall.field_builder import FILE_SUFFIX, KnownAdapter
 from safelight.models.adapters.adapter_names import AdapterKind, NamedAdapter, list_adapters
 from safelight.models.adapters.description import SHORT, AdapterDescription, describe_adapter
+from safelight.models.adapters.family_fit import fits_family
 from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.digests import FileVersion, cached_digest, file_version
+from safelight.models.families import Family
 from safelight.models.inventory.weights_file import WeightsFile, describe_weights_file
 from safelight.settings import Settings
 
@@ -39,6 +42,12 @@ class ListedAdapter:
     digest: str | None
 
     @property
+    def hash(self) -> str | None:
+        """The hash by which A1111 knows it; None where all of the file would have to be read."""
+        noted = self.file.metadata.get("sshs_model_hash") if self.kind == "LoRA" else self.digest
+        return noted[:SHORT] if noted else None
+
+    @property
     def width(self) -> int:
         """The width of a textual inversion's vectors, those of the first text encoder."""
         tensors = read_header(self.named.path).tensors.values()
@@ -54,13 +63,34 @@ def listed_adapters(settings: Settings, kind: AdapterKind) -> list[ListedAdapter
     """The adapters of a kind; files that cannot be read are left out."""
     found = []
     for named in _named(settings, kind):
-        try:
-            file, description = _describe(named.path, file_version(named.path))
-        except SafelightError:  # deleted or damaged meanwhile
-            continue
-        digest = cached_digest(named.path, settings.cache_folder)
-        found.append(ListedAdapter(named, kind, file, description, digest))
+        with suppress(SafelightError):  # deleted or damaged meanwhile
+            found.append(described_adapter(named, kind, settings))
     return found
+
+
+def described_adapter(named: NamedAdapter, kind: AdapterKind, settings: Settings) -> ListedAdapter:
+    """An adapter with what its file says.
+
+    Raises:
+        SafelightError: It cannot be read.
+    """
+    file, description = _describe(named.path, file_version(named.path))
+    return ListedAdapter(named, kind, file, description, cached_digest(named.path, settings.cache_folder))
+
+
+def adapter_fits(kind: AdapterKind, family: str, checkpoint: Family) -> bool | None:
+    """Whether an adapter is for a checkpoint's family; None where its file does not say for which it is.
+
+    Args:
+        kind: LoRA or embedding.
+        family: The family that its file tells; "" for none.
+        checkpoint: The checkpoint's family.
+    """
+    if kind == "embedding" and checkpoint.text_encoding == "plain":
+        return False
+    if not family:
+        return None
+    return fits_family(family, checkpoint) if kind == "LoRA" else family == checkpoint.key
 
 
 def recalled_adapter(

@@ -189,23 +189,35 @@ SAMPLER_LIST = {
     ]
 }
 SCHEDULES = {"schedules": [{"name": "karras", "kinds": ["diffusion", "edm", "flow"]}]}
-ADAPTERS = {
-    "adapters": [
-        {
-            "name": "ink",
-            "place": "styles/ink",
-            "alias": "ink_v2",
-            "kind": "LoRA",
-            "family": "sd1",
-            "types": ["LoRA"],
-            "rank": 8,
-            "trigger_words": ["ink drawing"],
-            "size": 9_400_000,
-            "digest": None,
-            "metadata": {"ss_network_dim": "8"},
-        }
-    ]
+ADAPTER = {
+    "id": "TG9SQS9zdHlsZXMvaW5r",
+    "name": "ink",
+    "place": "styles/ink",
+    "alias": "ink_v2",
+    "kind": "LoRA",
+    "family": "sd1",
+    "fits": True,
+    "types": ["LoRA"],
+    "rank": 8,
+    "trigger_words": ["ink drawing"],
+    "size": 9_400_000,
+    "modified": TIMESTAMP,
+    "digest": None,
+    "preview": "/v1/adapters/TG9SQS9zdHlsZXMvaW5r/preview?v=0123456789abcdef",
+    "preview_set": True,
+    "favourite": False,
+    "pictures": 12,
 }
+ADAPTER_DETAILS = ADAPTER | {
+    "file": "styles/ink.safetensors",
+    "hash": "0123456789ab",
+    "key_style": "kohya",
+    "components": ["denoiser", "text_encoder"],
+    "layers": 192,
+    "training_tags": [{"tag": "ink drawing", "count": 40}],
+    "metadata": {"ss_network_dim": "8"},
+}
+ADAPTERS = {"adapters": [ADAPTER]}
 STYLES = {"styles": [{"name": "ink", "prompt": "{prompt}, ink drawing", "negative_prompt": "colour"}]}
 EXPLAINED_PROMPTS = {
     "prompt": {

@@ -10,7 +10,9 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from safelight.audit_log import AuditLog
+from safelight.gallery.thumbnails import ThumbnailCache
 from safelight.jobs.queue_service import QueueService
+from safelight.models.adapters.catalogue import AdapterCatalogue
 from safelight.models.hub.pull_queue import PullQueue
 from safelight.server.core.events.event_stream import EventStream
 from safelight.server.core.executors.thread_pools import ThreadPools
@@ -18,6 +20,7 @@ from safelight.server.security.keys import KeyStore
 from safelight.server.security.quotas import ConcurrencyQuota
 from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.sessions import SessionStore
+from safelight.stored_settings.adapter_favourites import AdapterFavourites
 from safelight.stored_settings.preferences import PreferenceStore
 from safelight.stored_settings.runtime import RuntimeSettings
 from safelight.studio import Studio
@@ -41,6 +44,9 @@ class AppState:
         pulls: Downloads of models.
         runtime_settings: Changes of settings while the server runs.
         preferences: The preferences of users.
+        adapters: What LoRAs and textual inversions there are.
+        adapter_favourites: Which of them users have marked.
+        adapter_thumbnails: Small copies of their previews.
     """
 
     service: QueueService
@@ -56,6 +62,9 @@ class AppState:
     pulls: PullQueue
     runtime_settings: RuntimeSettings
     preferences: PreferenceStore
+    adapters: AdapterCatalogue
+    adapter_favourites: AdapterFavourites
+    adapter_thumbnails: ThumbnailCache
 
 
 def get_app_state(connection: HTTPConnection) -> AppState:

@@ -4,7 +4,7 @@ import { keepInputs } from "./actions/inputs.js";
 import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { button, h, onElementAdded, setChildren } from "./core/dom.js";
+import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
 import { registerEntries } from "./core/palette.js";
 import { whenVisible } from "./core/scroll.js";
@@ -25,8 +25,8 @@ import { noDialogOpen } from "./viewer/overlay.js";
 const EXPLAIN_DELAY = 150; // milliseconds after the last key press
 const WEIGHT_STEP = 0.1;
 
-/** @param {Form} form @param {JobStore} jobStore @param {(name: string) => unknown} showTab */
-export function mountCreate(form, jobStore, showTab) {
+/** @param {Form} form @param {JobStore} jobStore @param {(name: string) => unknown} showTab @param {import("./types").Session} me */
+export function mountCreate(form, jobStore, showTab, me) {
   onElementAdded("#sl-create", fillWindow);
   onElementAdded("#sl-form", (root) => (root.tabIndex = -1)); // so that Tab continues from the form when it has been focused
   onElementAdded("#sl-form-fields", (root) => {
@@ -34,6 +34,7 @@ export function mountCreate(form, jobStore, showTab) {
     const history = new PromptHistory();
     mountHead(root, view, form, history);
     void mountChips(view, form);
+    mountNetworksButton(view, form, jobStore, me);
     mountSeedButtons(view, form, jobStore);
     mountDrawBar(view, form, jobStore, history);
     view.folds.get("control")?.whenOpen(() => view.setControl(import("./control.js").then(({ ControlPanel }) => new ControlPanel(view.controlRoot, form, jobStore))));
@@ -193,6 +194,24 @@ async function mountChips(view, form) {
     styleChips.length > 0 && h("div", { class: "sl-chips", role: "group", "aria-label": t("create.styles") }, h("span", { class: "sl-hint" }, t("create.styles")), styleChips),
     wildcardChips.length > 0 && h("div", { class: "sl-chips", role: "group", "aria-label": t("create.wildcards") }, h("span", { class: "sl-hint" }, t("create.wildcards")), wildcardChips),
   );
+}
+
+/** The button of the networks browser, whose script is loaded at its first use. @param {FormView} view @param {Form} form @param {JobStore} jobStore @param {import("./types").Session} me */
+function mountNetworksButton(view, form, jobStore, me) {
+  /** @type {Promise<import("./networks.js").Networks> | null} */
+  let loading = null;
+  const load = async () => {
+    const [{ Networks }, stage] = await Promise.all([import("./networks.js"), waitForElement("#sl-stage")]);
+    return new Networks(stage, { form, view, jobStore, isAdmin: me.role === "admin" });
+  };
+  const toggle = withErrorToast(async () => {
+    loading ??= load().catch((error) => ((loading = null), Promise.reject(error)));
+    const networks = await loading;
+    if (networks.isOpen) networks.close();
+    else await networks.open();
+  });
+  view.prompts.negative_prompt.frame.head.append(button({ icon: "grid", label: t("networks.title"), title: t("networks.says"), id: "sl-networks-button", class: "sl-button sl-networks-button", onclick: toggle }));
+  registerShortcut("n", "keys.networks", toggle, { isActive: () => noDialogOpen() && view.drawBar.isConnected && !!document.querySelector("#sl-create")?.checkVisibility(), aliases: ["LoRA", "extra networks", "embedding", "textual inversion"] });
 }
 
 /** @param {FormView} view @param {Form} form @param {JobStore} jobStore */

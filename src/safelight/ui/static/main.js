@@ -60,7 +60,7 @@ async function start() {
   const context = { me, jobStore, actions, show: showTab };
 
   jobStore.connect();
-  mountCreate(form, jobStore, showTab);
+  mountCreate(form, jobStore, showTab, me);
   onElementAdded("#sl-header", (root) => mountHeader(root, context));
   onElementAdded("#sl-stage", (root) => mountStage(root, context, form, { oneditor: useEditor, usable }));
   onElementAdded("#sl-start-picture", (root) => mountSource(root, form));

@@ -147,6 +147,38 @@ export interface Model {
   draws: GenerationDefaults | null;
 }
 
+/** A LoRA or another adapter, or a textual inversion. */
+export interface Adapter {
+  id: string;
+  name: string;
+  place: string;
+  alias: string;
+  kind: "LoRA" | "embedding";
+  family: string | null;
+  /** Whether it is for the checkpoint that was asked about; null where its file does not say. */
+  fits: boolean | null;
+  types: string[];
+  rank: number | null;
+  trigger_words: string[];
+  size: number;
+  modified: string;
+  digest: string | null;
+  preview: string | null;
+  preview_set: boolean;
+  favourite: boolean;
+  pictures: number;
+}
+
+export interface AdapterDetails extends Adapter {
+  file: string;
+  hash: string | null;
+  key_style: string;
+  components: string[];
+  layers: number;
+  training_tags: { tag: string; count: number }[];
+  metadata: Record<string, any>;
+}
+
 export interface GenerationDefaults {
   kind: "diffusion" | "flow";
   width: number;

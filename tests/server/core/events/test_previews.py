@@ -33,7 +33,7 @@ def read_preview(service: QueueService, data: bytes | None) -> bytes | None:
     assert running is not None
     store.report(running, Progress(stage="first pass", fraction=0.5), data)
     studio = Studio(service.settings)
-    behind = AppState(service, None, studio, None, None, None, ThreadPools(), *[None] * 6)  # type: ignore[arg-type]
+    behind = AppState(service, None, studio, None, None, None, ThreadPools(), *[None] * 9)  # type: ignore[arg-type]
     judge = ModerationService(lambda: studio, lambda: behind.threads)
     try:
         return asyncio.run(load_preview(behind, judge, running.id))

@@ -67,14 +67,29 @@ export class PromptField {
     this.#replace(selectionStart, selectionEnd, text, [selectionStart + text.length, selectionStart + text.length]);
   }
 
+  /** Change the text, so that Ctrl+Z undoes it; the focus stays where it is. @param {string} text */
+  setText(text) {
+    const { area } = this, before = area.value, focused = document.activeElement;
+    const shorter = Math.min(before.length, text.length);
+    let start = 0, end = 0; // how much is the same at both ends
+    while (start < shorter && before[start] === text[start]) start++;
+    while (end < shorter - start && before[before.length - 1 - end] === text[text.length - 1 - end]) end++;
+    if (start === shorter && before.length === text.length) return;
+    area.focus({ preventScroll: true }); // without the focus, nothing can be undone
+    const cursor = text.length - end;
+    this.#replace(start, before.length - end, text.slice(start, cursor), [cursor, cursor]);
+    if (focused instanceof HTMLElement && focused !== area) focused.focus({ preventScroll: true });
+  }
+
   /** Replace a part of the text, so that Ctrl+Z undoes it. @param {number} from @param {number} to @param {string} text @param {[number, number]} selection */
   #replace(from, to, text, selection) {
-    this.area.setSelectionRange(from, to);
-    if (!document.execCommand("insertText", false, text)) {
-      this.area.setRangeText(text, from, to);
-      this.area.dispatchEvent(new Event("input", { bubbles: true }));
+    const { area } = this;
+    area.setSelectionRange(from, to);
+    if (document.activeElement !== area || !document.execCommand(text ? "insertText" : "delete", false, text)) { // it acts on what has the focus
+      area.setRangeText(text, from, to);
+      area.dispatchEvent(new Event("input", { bubbles: true }));
     }
-    this.area.setSelectionRange(...selection);
+    area.setSelectionRange(...selection);
   }
 }
 

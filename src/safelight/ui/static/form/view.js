@@ -33,6 +33,8 @@ export class FormView {
   controlRoot = h("div", { id: "sl-control" });
   /** @type {Promise<import("../control.js").ControlPanel> | null} */
   #control = null;
+  /** The prompt that had the focus last. @type {"prompt" | "negative_prompt"} */
+  lastPrompt = "prompt";
 
   /**
    * @param {HTMLElement} root  an empty element
@@ -46,7 +48,10 @@ export class FormView {
     this.size = new SizeField({ width: CONTROLS_BY_NAME.width, height: CONTROLS_BY_NAME.height }, (values) => Object.entries(values).forEach(([name, value]) => form.setByUser(name, value)));
     this.chips = h("div", { id: "sl-chips" });
     this.drawBar = h("div", { id: "sl-draw" });
-    for (const [name, field] of Object.entries(this.prompts)) this.#fields.set(name, field);
+    for (const name of /** @type {const} */ (["prompt", "negative_prompt"])) {
+      this.#fields.set(name, this.prompts[name]);
+      this.prompts[name].area.addEventListener("focus", () => (this.lastPrompt = name));
+    }
     const basic = [...BASIC_ROWS.map((names) => this.#row(names)), ...this.#others("basic")];
     const folds = /** @type {import("../form.js").Accordion[]} */ (Object.keys(FOLDS)).map((group) => this.#fold(group));
     setChildren(root, this.prompts.prompt.frame.element, this.prompts.negative_prompt.frame.element, this.chips, basic, folds, this.drawBar);
