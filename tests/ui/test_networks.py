@@ -19,6 +19,8 @@ from tests.ui.conftest import open_page
 from tests.ui.generation import fill_prompt, job_of, strip_job, wait_for_state
 from tests.ui.test_accessibility import check
 
+from safelight.models.adapters.packaged import FEW_STEPS
+
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 METADATA = {
     "modelspec.trigger_phrase": "ink drawing",
@@ -70,7 +72,7 @@ def prompts(page: Page) -> tuple[str, str]:
 def test_cards_show_what_networks_are_and_are_found(studio_page: Page) -> None:
     page = studio_page
     networks = open_networks(page)
-    expect(names(networks)).to_have_text(["glassy", "ink", "mossy"])
+    expect(names(networks)).to_have_text(["glassy", "ink", "mossy", FEW_STEPS])
     ink, glassy = card(networks, "ink"), card(networks, "glassy")
     expect(ink).to_contain_text("LoRA · rank 2")
     expect(ink.locator("img")).to_have_js_property("naturalWidth", 256)
@@ -85,7 +87,7 @@ def test_cards_show_what_networks_are_and_are_found(studio_page: Page) -> None:
     expect(networks.get_by_text("Nothing matches.")).to_be_visible()
     search.fill("")
     networks.get_by_role("button", name="Fits the checkpoint").click()
-    expect(names(networks)).to_have_text(["ink", "mossy"])
+    expect(names(networks)).to_have_text(["ink", "mossy", FEW_STEPS])
     networks.get_by_label("Kind").select_option("embedding")
     expect(names(networks)).to_have_text(["mossy"])
     page.reload()
@@ -237,6 +239,9 @@ def test_a_telephone_inserts_networks(browser: Browser, studio: ServeProcess, fo
     ink.locator(".sl-net-insert").tap(position={"x": 40, "y": 120})
     expect(ink.locator(".sl-net-insert")).to_have_attribute("aria-pressed", "true")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(ink).to_be_in_viewport(ratio=0.9)
+    inner = "list => list.scrollWidth - list.clientWidth"
+    assert networks.locator(".sl-net-scroll").evaluate(inner) == 0, "no card is cut off"
     page.get_by_role("button", name="Form").tap()
     expect(page.locator("#sl-prompt textarea")).to_have_value("a red apple <lora:ink:1>")
     context.close()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import AdapterPreviewMissingError, ImageTooManyBytesError
-from safelight.models.adapters.adapter_names import NamedAdapter
+from safelight.models.adapters.adapter_names import NamedAdapter, list_adapters
+from safelight.models.adapters.packaged import adapter_folders
 from safelight.models.adapters.previews import AdapterPreview, PreviewFolder
 
 ADAPTER = "ink.v2"
@@ -70,3 +71,11 @@ def test_where_nothing_can_be_written_the_data_directory_has_it(
     found = find(tmp_path, adapter)
     assert found is not None
     assert found.read(9) == b"newer"
+
+
+def test_nothing_is_written_beside_the_packages_own_file(tmp_path: Path) -> None:
+    (packaged,) = list_adapters(adapter_folders(tmp_path, ()), "LoRA")
+    assert PreviewFolder(tmp_path).set("LoRA", packaged, b"mine").parent == tmp_path / "previews"
+    found = find(tmp_path, packaged)
+    assert found is not None
+    assert found.read(9) == b"mine"

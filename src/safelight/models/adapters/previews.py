@@ -12,6 +12,7 @@ from pathlib import Path
 from safelight.atomic_write import atomic_write
 from safelight.errors import AdapterPreviewMissingError, ImageTooManyBytesError, OutputError
 from safelight.models.adapters.adapter_names import AdapterKind, NamedAdapter
+from safelight.models.adapters.packaged import is_packaged
 
 WRITTEN_SUFFIX = ".preview.png"
 """What is written, after the name of the adapter's file."""
@@ -108,7 +109,7 @@ class PreviewFolder:
             self._own_path(kind, adapter),
         )
         self._listings.clear()
-        if os.access(beside.parent, os.W_OK):
+        if os.access(beside.parent, os.W_OK) and not is_packaged(beside):
             with suppress(
                 OutputError
             ):  # such as a full or vanished disk: there may be room in the data directory

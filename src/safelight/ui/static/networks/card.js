@@ -36,5 +36,5 @@ export function previewPicture({ preview }, side = SIDE) {
 /** What a network is, in a line. @param {Adapter} network */
 export function kindText({ kind, types, rank, family }) {
   const size = rank === null ? "" : t(kind === "LoRA" ? "networks.rank" : "networks.vectors", { n: rank });
-  return [kind === "LoRA" ? types.join(" + ") || kind : t("networks.kind.embedding"), size, family].filter(Boolean).join(" · ");
+  return [kind === "LoRA" ? types.join(" + ") || kind : t("networks.embedding"), size, family].filter(Boolean).join(" · ");
 }

@@ -55,7 +55,7 @@ export class Cards {
   }
 
   #measure() {
-    const width = this.element.clientWidth;
+    const width = this.canvas.clientWidth; // without the padding around it
     if (width && width !== this.#width) {
       this.#width = width;
       const least = width < NARROW ? MIN_WIDTH_NARROW : MIN_WIDTH;
