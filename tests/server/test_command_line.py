@@ -29,6 +29,8 @@ DRAWN = {
     "height",
     "steps",
     "sampler",
+    "adapters",
+    "control",
     "checkpoint",
     "seconds",
     "stopped_at",
