@@ -487,11 +487,14 @@ def test_an_image_prompt_works_with_prompt_schedules_and_guidance(
 
 def test_modifiers_apply_by_layer_and_then_in_the_order_of_registration(draw: GenerateImages) -> None:
     assert list(MODIFIERS) == [
+        "adapters",
+        "embeddings",
         "prompt-schedule",
         "guidance-interval",
         "guidance-rescale",
         "cfg-zero",
         "perturbed-attention",
+        "control",
         "token-merging",
         "deep-feature-cache",
         "prediction-cache",
