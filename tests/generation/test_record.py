@@ -177,7 +177,7 @@ def test_the_request_of_a_record():
 def test_textual_inversions_that_were_not_used_are_escaped():
     prompts = {"expanded_prompt": "embedding:mossy, embedding:x", "expanded_negative_prompt": r"\embedding:x"}
     request = FULL.model_copy(
-        update=prompts | {"outpaint": None, "init_image": None, "mask": None, "strength": None}
+        update=prompts | {"outpaint": None, "init_image": None, "mask": None, "strength": None, "control": ()}
     )
     made = request.to_request()
     assert (made.prompt, made.negative_prompt) == (r"embedding:mossy, \embedding:x", r"\embedding:x")
