@@ -58,8 +58,9 @@ _BITS = {
 
 
 _WHOLE_NUMBERS = frozenset({int})  # and no bool, which isinstance would take for one
-_METADATA = re.compile(r'\{\s*"__metadata__"\s*:\s*')
-_AFTER_METADATA = re.compile(r'\s*(?:,\s*(?=")|(?=\}))')
+_SPACE = r"[ \t\n\r]*+"  # as JSON has it
+_METADATA = re.compile(rf'\{{{_SPACE}"__metadata__"{_SPACE}:{_SPACE}')
+_AFTER_METADATA = re.compile(rf'{_SPACE}(?:,{_SPACE}(?=")|(?=\}}))')
 _MAX_SHARED = 2_000_000
 """Longest text, in characters, whose tensors are kept for other files with the same; a tensor takes a hundred."""
 
