@@ -287,6 +287,7 @@ def _generated_row(
             {name: each.get(name) for name in ("name", "kind", "weight")}
             for each in (entry.record or {}).get("control", ())
         ],
+        "adapters": (entry.record or {}).get("adapters", []),
         "seconds": _seconds_per_image(job, picture),
         "stopped_at": picture.stopped_at,
         "memory": None if picture.memory is None else picture.memory.model_dump(mode="json"),
