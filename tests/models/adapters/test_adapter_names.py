@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from safelight.errors import AdapterAmbiguousError, AdapterMissingError, PickleRefusedError
+from safelight.models.adapters import adapter_names
 from safelight.models.adapters.adapter_names import find_adapter, list_adapters
 
 
@@ -110,3 +111,18 @@ def test_pickles_and_damaged_files(folders: list[Path], tmp_path: Path) -> None:
     (tmp_path / "loras" / "cut.safetensors").write_bytes(b"cut")
     with pytest.raises(AdapterMissingError):
         find_adapter("cut", folders, "LoRA")
+
+
+def test_only_files_that_texts_name_are_read(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt is looked through before each picture, and there may be thousands of files."""
+    for number in range(5):
+        embedding(tmp_path / "embeddings" / f"moss{number}.safetensors")
+    read: list[str] = []
+    header = adapter_names.read_header
+    monkeypatch.setattr(adapter_names, "read_header", lambda path: (read.append(path.stem), header(path))[1])
+    found = list_adapters([tmp_path / "embeddings"], "embedding", texts=["a cat", "MOSS3, green"])
+    assert [each.name for each in found] == ["moss3"]
+    assert set(read) == {"moss3"}
+    assert len(list_adapters([tmp_path / "embeddings"], "embedding", texts=[])) == 0

@@ -59,7 +59,8 @@ def named_embeddings(texts: Iterable[str], family: Family, settings: Settings) -
         except SafelightError as error:
             error.field = "prompt"
             raise
-    here = {each.name: each for each in list_adapters(folders, "embedding") if each.name not in found}
+    listed = list_adapters(folders, "embedding", texts=texts)
+    here = {each.name: each for each in listed if each.name not in found}
     for name in {name for text in texts for name in names_in(here, text)}:
         if _may_be_for(here[name], family):
             found[name] = here[name]

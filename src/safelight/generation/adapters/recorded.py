@@ -52,7 +52,7 @@ class RecordedFiles:
 
     def escape(self, prompt: str, used: Collection[str]) -> str:
         """A prompt in which the names of textual inversions that were not used are plain text."""
-        here = {each.name for each in list_adapters(self._folders, "embedding")}
+        here = {each.name for each in list_adapters(self._folders, "embedding", texts=[prompt])}
         return escape_names(here - set(used), prompt)
 
     @property
