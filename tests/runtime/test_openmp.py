@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -141,6 +142,16 @@ def test_the_idle_team_ends_with_the_neighbour(monkeypatch: pytest.MonkeyPatch) 
     assert threading.active_count() == before + 1
     assert scene.sleeps(0.0, after=INTERVAL / 2), "measured too early"
     assert not scene.sleeps(0.0, after=INTERVAL)
+    wait_for(lambda: threading.active_count() == before)
+
+
+@LINUX
+def test_the_idle_team_ends_with_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, cores=2, threads=2)
+    before = threading.active_count()
+    assert scene.sleeps(1.0)
+    del scene
+    gc.collect()  # the clock of the test refers to the policy's owner
     wait_for(lambda: threading.active_count() == before)
 
 

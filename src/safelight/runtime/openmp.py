@@ -17,6 +17,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,20 +102,19 @@ class WaitPolicy:
         should_sleep = threads > 1 and self._others() > cores - threads + BUSY_CORES
         if should_sleep and self._wake is None:
             self._wake = threading.Event()
-            idle = threading.Thread(
-                target=self._keep_idle_team, args=(cores - threads + 2, self._wake), daemon=True
-            )
-            idle.start()
+            arguments = (self._parallel, cores - threads + 2, self._wake)
+            threading.Thread(target=_keep_idle_team, args=arguments, daemon=True).start()
+            weakref.finalize(self, self._wake.set)
         elif not should_sleep and self._wake is not None:
             self._wake.set()
             self._wake = None
 
-    def _keep_idle_team(self, size: int, end: threading.Event) -> None:
-        """In a thread of its own, which owns the team: with it, there is a thread more than there are cores."""
-        assert self._parallel is not None
-        nothing = ctypes.CDLL(None).free  # with a null pointer, as C defines it
-        self._parallel(nothing, None, size, 0)
-        end.wait()
+
+def _keep_idle_team(parallel: Callable[..., object], size: int, end: threading.Event) -> None:
+    """In a thread of its own, which owns the team: with it, there is a thread more than there are cores."""
+    nothing = ctypes.CDLL(None).free  # with a null pointer, as C defines it
+    parallel(nothing, None, size, 0)
+    end.wait()
 
 
 class CoresInUse:
