@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -147,11 +146,12 @@ def test_the_idle_team_ends_with_the_neighbour(monkeypatch: pytest.MonkeyPatch) 
 
 @LINUX
 def test_the_idle_team_ends_with_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(monkeypatch, cores=2, threads=2)
+    Scene(monkeypatch, cores=2, threads=2)  # for as many threads as there are cores
+    policy = WaitPolicy(lambda: 1.0, iter([0.0, INTERVAL]).__next__)
     before = threading.active_count()
-    assert scene.sleeps(1.0)
-    del scene
-    gc.collect()  # the clock of the test refers to the policy's owner
+    policy.adjust()
+    assert threading.active_count() == before + 1
+    del policy
     wait_for(lambda: threading.active_count() == before)
 
 
