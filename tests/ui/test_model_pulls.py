@@ -15,6 +15,17 @@ from tests.server.serve_process import ServeProcess
 from tests.tiny.original_layout import write_single_file
 
 
+@pytest.fixture(autouse=True)
+def same_models_afterwards(studio: ServeProcess) -> Iterator[None]:
+    """Delete the models that a test added: the server is shared, and other tests count its models."""
+    folders = (studio.home / "checkpoints", studio.home / "loras")
+    before = {file for folder in folders for file in folder.rglob("*.safetensors")}
+    yield
+    for folder in folders:
+        for file in set(folder.rglob("*.safetensors")) - before:
+            file.unlink()
+
+
 def open_models(page: Page) -> None:
     page.locator("#sl-tab-models-button").click()
     expect(page.get_by_role("heading", name="All files")).to_be_visible()
@@ -73,7 +84,6 @@ def test_files_are_uploaded_and_refused(
     row.get_by_role("button", name="Edit the defaults of quill").click()
     dialog.get_by_role("button", name="Use the family").click()
     expect(row).to_contain_text("28 steps")
-    (studio.home / "checkpoints" / "quill.safetensors").unlink()  # other tests count checkpoints
 
 
 def test_an_upload_is_stopped_and_leaves_nothing(open_studio: Page, studio: ServeProcess) -> None:
