@@ -81,7 +81,6 @@ class RequestField:
         infotext_aliases: Other keys that are read as this one.
         a1111: Name of the field of A1111's API that holds the same value; empty where none does. Only for fields of
             the request itself, not for nested ones.
-        openai: Name of our additional field of OpenAI's API; empty if there is none. Likewise.
         cli: Its option on the command line; ``--set`` reaches every field.
         changes_pixels: Whether an image depends on it. Such a field is in the reproduction record.
         omitted_at_default: Whether records leave it out at its default, as they must for a field that is newer than
@@ -93,7 +92,6 @@ class RequestField:
     infotext: str = ""
     infotext_aliases: tuple[str, ...] = ()
     a1111: str = ""
-    openai: str = ""
     cli: CliOption | None = None
     changes_pixels: bool = True
     omitted_at_default: bool = False

@@ -359,16 +359,15 @@ class Adapter(RequestPart):
 class PromptAndSampler(RequestPart):
     """The first fields of a request: prompts, checkpoint, size and sampler."""
 
-    prompt: Annotated[
-        PromptText, RequestField(group="basic", form=FormField(), a1111="prompt", openai="prompt")
-    ] = Field(description="What to generate; docs/prompts.md has the syntax.")
+    prompt: Annotated[PromptText, RequestField(group="basic", form=FormField(), a1111="prompt")] = Field(
+        description="What to generate; docs/prompts.md has the syntax."
+    )
     negative_prompt: Annotated[
         PromptText,
         RequestField(
             group="basic",
             form=FormField(),
             a1111="negative_prompt",
-            openai="negative_prompt",
             cli=CliOption("--negative", "-n", "TEXT"),
         ),
     ] = Field("", description="What to avoid.")
@@ -406,7 +405,6 @@ class PromptAndSampler(RequestPart):
             group="basic",
             form=FormField(control="text"),
             infotext="Seed",
-            openai="seed",
             cli=CliOption("--seed", "-s", "N"),
         ),
     ] = Field(None, description="Seed of the noise; random when not given.")
@@ -470,7 +468,6 @@ class PromptAndSampler(RequestPart):
         RequestField(
             group="basic",
             form=FormField(control="choice", by_checkpoint=True, aliases=("sampling method",)),
-            openai="sampler",
             cli=CliOption("--sampler", metavar="NAME"),
         ),
     ] = Field(None, description="safelight samplers lists them.")
@@ -478,7 +475,6 @@ class PromptAndSampler(RequestPart):
         Name | None,
         RequestField(
             form=FormField(control="choice", by_checkpoint=True, aliases=("scheduler", "schedule type")),
-            openai="schedule",
             cli=CliOption("--schedule", metavar="NAME"),
         ),
     ] = Field(None, description="Sigma schedule: karras, exponential, beta …")
@@ -492,7 +488,6 @@ class PromptAndSampler(RequestPart):
             group="basic",
             form=FormField(step=0.5, minimum=1, maximum=30, initial=5, by_checkpoint=True, aliases=("CFG",)),
             infotext="CFG scale",
-            openai="guidance_scale",
             cli=CliOption("--guidance", "-g", "X"),
         ),
     ] = Field(None, description="Classifier-free guidance; 1 is none.")

@@ -1,4 +1,4 @@
-"""Fields of other APIs that hold the same value as ours: their ranges and defaults are ours."""
+"""Fields of A1111's API that hold the same value as ours: their ranges and defaults are ours."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from pydantic import BaseModel
 from safelight.generation.fields import FieldDescription, request_fields
 from safelight.generation.request import GenerationRequest
 from safelight.server.api.a1111.schemas import GenerationParameters
-from safelight.server.api.openai.schemas import GenerationFields
 
 FIELDS = request_fields(GenerationRequest)
-SAME = [
-    *((field, GenerationParameters, field.options.a1111) for field in FIELDS if field.options.a1111),
-    *((field, GenerationFields, field.options.openai) for field in FIELDS if field.options.openai),
-]
+SAME = [(field, GenerationParameters, field.options.a1111) for field in FIELDS if field.options.a1111]
 RANGE = ("type", "minimum", "maximum", "enum")
 
 
 def test_there_are_such_fields() -> None:
     a1111 = {field.path: field.options.a1111 for field in FIELDS if field.options.a1111}
     assert a1111["guidance_rescale"] == "diffusers_guidance_rescale"
-    openai = {field.options.openai for field in FIELDS if field.options.openai}
-    assert openai >= {"prompt", "negative_prompt", "seed", "guidance_scale", "sampler", "schedule"}
 
 
 def test_only_fields_of_the_request_itself_have_one() -> None:

@@ -13,6 +13,8 @@ import openai
 import pytest
 from PIL import Image, ImageChops
 
+from safelight.models.adapters.packaged import FEW_STEPS
+
 SMALL: dict[str, Any] = {"seed": 7, "steps": 2}
 RUN = pytest.mark.timeout(600)
 
@@ -96,10 +98,15 @@ def test_streams(client: openai.OpenAI) -> None:
     assert all(opened(each.b64_json).format == "PNG" for each in found)
     file = io.BytesIO()
     opened(found[-1].b64_json).save(file, "PNG")
+    ours = {"steps": 4, "adapters": [f"{FEW_STEPS}:0.5"], "outpaint": {"left": 64}}
     with client.images.edit(
-        image=("a.png", file.getvalue(), "image/png"), prompt="a pear", stream=True, extra_body={"steps": 4}
+        image=("a.png", file.getvalue(), "image/png"), prompt="a pear", stream=True, extra_body=ours
     ) as edits:
-        assert [each.type for each in edits] == ["image_edit.completed"]
+        (edited,) = edits
+    assert edited.type == "image_edit.completed"
+    written = opened(edited.b64_json).info["parameters"]
+    assert f"<lora:{FEW_STEPS}:0.5>" in written
+    assert opened(edited.b64_json).width == opened(found[-1].b64_json).width + 64
 
 
 def test_a_stream_that_fails(client: openai.OpenAI) -> None:

@@ -97,6 +97,42 @@ def test_every_field_is_mapped() -> None:
     )
 
 
+OURS: dict[str, Any] = {
+    "adapters": ["ink:0.5", {"name": "mossy", "denoiser": 0.2}],
+    "control": [{"kind": "canny", "weight": 0.5, "image": b"a picture"}],
+    "hires": {"scale": 1.5},
+    "clip_skip": 2,
+    "styles": ["photo"],
+}
+
+
+def test_our_other_fields_have_their_own_names() -> None:
+    usual = {"prompt": "a cat", "checkpoint": "mine", "ignore_unsupported": True}
+    assert generation_request(**OURS) == GenerationRequest.parse(**usual, **OURS)
+
+
+def test_in_a_form_they_are_written_as_clients_write_them_or_as_json() -> None:
+    fields = {**OURS, "strength": 0.5}
+    del fields["control"]
+    wanted = GenerationRequest.parse(
+        prompt="a cat", checkpoint="mine", ignore_unsupported=True, init_image=OPAQUE, **fields
+    )
+    lists = {"adapters[]": ["ink:0.5", '{"name": "mossy", "denoiser": 0.2}'], "styles[]": "photo"}
+    written = edit_request(**lists, **{"hires[scale]": "1.5"}, clip_skip="2", strength="0.5")
+    as_json = {"adapters": lists["adapters[]"], "hires": '{"scale": 1.5}', "styles": ["photo"]}
+    assert written.model_copy(update={"width": None, "height": None}) == wanted
+    assert edit_request(**as_json, clip_skip="2", strength="0.5") == written
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "own"), [("count", 2, "n"), ("width", 64, "size"), ("checkpoint", "x", "model")]
+)
+def test_what_has_a_name_of_openai_has_no_other(name: str, value: Any, own: str) -> None:
+    with pytest.raises(ValidationError, match=f"it is {own} here"):
+        generation_request(**{name: value})
+    assert name not in GenerationBody.model_json_schema()["properties"]
+
+
 @pytest.mark.parametrize(
     ("quality", "steps", "name"),
     [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response
 
@@ -24,30 +23,23 @@ from safelight.errors import (
     JobNotSkippableError,
     PriorityError,
     QueueFullError,
-    SafelightError,
     SamplerUnknownError,
     UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
-from safelight.generation.plan import check_sides
-from safelight.generation.prompts import load_styles, select_styles
-from safelight.generation.solvers.samplers import check_sampler_names
-from safelight.images.fields import find_images, replace_images
-from safelight.jobs.job import Job, JobKind, JobState, Signal
+from safelight.jobs.job import Job, JobState, Signal
 from safelight.jobs.task import TASKS
-from safelight.server.api.checkpoint_names import select_checkpoint
+from safelight.server.api.job_fields import check_names, decode_images
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
 from safelight.server.api.native.openapi_responses import error_responses, example_response, multipart_body
-from safelight.server.api.native.schemas.jobs import DerivedJob, JobBody, JobOptions, JobPage
+from safelight.server.api.native.schemas.jobs import DerivedJob, GenerateJob, JobBody, JobOptions, JobPage
 from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.request_bodies.multipart import FormRoute
-from safelight.server.core.request_bodies.payload_decoding import image_inputs_of
 from safelight.server.core.submission import send_signal, submit
 from safelight.server.security.allowlist import with_allowed_names
 from safelight.server.security.dependencies import CurrentPrincipal, Principal, Role
-from safelight.settings import Settings
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=FormRoute)
 OWN_FIELDS = {"kind", "priority", "timeout", "parent", "init_from_parent"}
@@ -106,8 +98,10 @@ async def submit_job(
     if body.priority > 0 and principal.role is not Role.ADMIN:
         raise PriorityError
     parent = await _check_parent(body, app_state, principal)
-    given = await _decode_fields(body, app_state, principal)
-    fields = await asyncio.to_thread(_check_names, body.kind, given, app_state.service.settings)
+    given = body.model_dump(exclude_unset=True, exclude=OWN_FIELDS)
+    decoded = await decode_images(type(body), given, app_state, principal)
+    check = check_names if isinstance(body, GenerateJob) else with_allowed_names
+    fields = await asyncio.to_thread(check, decoded, app_state.service.settings)
     job = await submit(
         app_state,
         principal,
@@ -207,53 +201,6 @@ async def _check_parent(body: JobOptions, app_state: AppState, principal: Princi
     except EntryMissingError as error:
         error.field = "parent"
         raise
-
-
-def _check_names(kind: str, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Check what the checkpoint's family and lists of names tell, so that nobody has to wait for a worker's refusal.
-
-    Returns:
-        The fields with canonical names.
-
-    Raises:
-        CheckpointMissingError, UpscalerUnknownError, SamplerUnknownError, StyleUnknownError: There is no such name.
-        NotMultipleError: Width or height does not fit the checkpoint's family.
-    """
-    fields = with_allowed_names(given, settings)
-    if kind != JobKind.GENERATE:
-        return fields
-    if styles := fields.get("styles"):
-        select_styles(styles, load_styles(settings.home / "styles"))
-    check_sampler_names(fields.get("sampler"), fields.get("schedule"))
-    if fields.get("width") or fields.get("height"):
-        family = select_checkpoint(fields.get("checkpoint"), settings).family
-        if family is not None:
-            check_sides(fields.get("width"), fields.get("height"), family)
-    return fields
-
-
-async def _decode_fields(body: JobOptions, app_state: AppState, principal: Principal) -> dict[str, Any]:
-    """The fields that were given, as ``submission.submit`` takes them.
-
-    Args:
-        body: The body, with images as text or bytes.
-        app_state: The application's state.
-        principal: Who submits it, and whose gallery it may name pictures of.
-
-    Raises:
-        ImageError, RequestError: An image is invalid or too large.
-        EntryMissingError, BlockedError, EntryFileMissingError: A picture of the gallery has no file.
-    """
-    fields = body.model_dump(exclude_unset=True, exclude=OWN_FIELDS)
-    inputs, model = image_inputs_of(app_state, principal), type(body)
-    images = {}
-    for found in find_images(model, fields):
-        try:
-            images[found.path] = await inputs.read(found.value)
-        except SafelightError as error:
-            error.field = error.field or found.name
-            raise
-    return replace_images(model, fields, lambda found: images[found.path])
 
 
 router.include_router(job_events.router)

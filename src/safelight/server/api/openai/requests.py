@@ -10,7 +10,6 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from safelight.errors import MaskError, PromptError, UnsupportedFieldError
-from safelight.generation.fields import request_fields
 from safelight.generation.infotext import parse_infotext
 from safelight.generation.prompts.adapter_tags import find_adapter_tags, without_gap
 from safelight.generation.prompts.unsupported import escape_unsupported
@@ -20,7 +19,7 @@ from safelight.images.alpha import decode_alpha
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.image_resizing import CROP, Size, fast_png, resize
-from safelight.server.api.openai.schemas import CommonFields, EditForm, GenerationFields
+from safelight.server.api.openai.schemas import OWN_NAMES, CommonFields, EditForm, GenerationFields
 from safelight.server.core.executors.image_cost import decode_alpha_cost, decode_cost
 from safelight.server.core.executors.image_executor import ImageCost
 
@@ -80,7 +79,7 @@ def quality_of(form: GenerationFields) -> str:
 def common_fields(form: CommonFields, checkpoint: SelectedCheckpoint) -> RequestFields:
     """Checkpoint, number of images and size."""
     width, height = form.sides or (None, None)
-    fields = {"checkpoint": checkpoint.name, "count": form.count, "width": width, "height": height}
+    fields = {"checkpoint": checkpoint.name, "count": form.image_count, "width": width, "height": height}
     return {"ignore_unsupported": True} | _without_none(fields)
 
 
@@ -94,13 +93,12 @@ def generation_fields(form: GenerationFields, checkpoint: SelectedCheckpoint) ->
     Raises:
         UnsupportedFieldError: A quality is requested of a checkpoint whose default steps are unknown.
     """
-    fields = {
-        field.path: getattr(form, field.options.openai)
-        for field in request_fields(GenerationRequest)
-        if field.options.openai
-    }
-    fields["steps"] = form.steps or _steps_for_quality(form, checkpoint)
-    return common_fields(form, checkpoint) | _without_none(fields)
+    ours = GenerationRequest.model_fields.keys() - OWN_NAMES.keys() - {"quality"}
+    if isinstance(form, EditForm):
+        ours -= {"mask"}  # a file, which ``edit_fields`` turns into ours
+    fields = form.model_dump(include=set(ours), exclude_defaults=True)
+    steps = form.steps or _steps_for_quality(form, checkpoint)
+    return fields | common_fields(form, checkpoint) | _without_none({"steps": steps})
 
 
 def edit_fields(

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from safelight.generation.request import Fraction, PromptText, Scale, Seed, Steps
+from safelight.generation.request import PromptText
+from safelight.images.fields import models_in
+from safelight.server.api.job_fields import GenerateFields
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 Size = Annotated[
     str, Field(pattern="^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$", description="auto, or WIDTHxHEIGHT.")
 ]
 Name = Annotated[str, Field(max_length=500)]
+OWN_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "checkpoint": "model",
+        "count": "n",
+        "width": "size",
+        "height": "size",
+        "init_image": "image",
+        "ignore_unsupported": "prompt",
+    }
+)
+"""Fields of a generation that OpenAI's API has other words for."""
+
+
+def _without_own_names(schema: dict[str, Any]) -> None:
+    for name in OWN_NAMES:
+        schema["properties"].pop(name, None)
+
+
+EDIT_FILES = ("image", "image[]")
+"""The fields of an edit's pictures."""
 
 
 class CommonFields(BaseModel):
@@ -34,7 +59,7 @@ class CommonFields(BaseModel):
     user: Name | None = Field(None, description="Without effect; see safety_identifier.")
 
     @property
-    def count(self) -> int:
+    def image_count(self) -> int:
         """How many images to generate."""
         return self.n or 1
 
@@ -47,11 +72,13 @@ class CommonFields(BaseModel):
         return int(width), int(height)
 
 
-class GenerationFields(CommonFields):
-    """Fields of generations and edits; the fields from negative_prompt on are ours."""
+class GenerationFields(CommonFields, GenerateFields):
+    """Fields of generations and edits: OpenAI's, and all of ours that it has no word for, by their own names."""
+
+    model_config = ConfigDict(json_schema_extra=_without_own_names)
 
     prompt: PromptText = Field(min_length=1, description="What to generate.")
-    quality: Quality | None = Field(
+    quality: Quality | None = Field(  # type: ignore[assignment]  # OpenAI's word for the number of steps
         None, description="How many steps: low half as many, high and hd 1.5 times …"
     )
     output_format: Literal["png", "webp", "jpeg"] | None = Field(None, description="png when not given.")
@@ -71,12 +98,21 @@ class GenerationFields(CommonFields):
         None, description="Previews, with stream."
     )
 
-    negative_prompt: PromptText | None = Field(None, description="What to avoid.")
-    seed: Seed | None = Field(None, description="The same seed gives the same pictures.")
-    steps: Steps | None = Field(None, description="Instead of quality.")
-    guidance_scale: Scale | None = None
-    sampler: Name | None = None
-    schedule: Name | None = None
+    ignore_unsupported: bool = Field(True, description="Not a field here: parts of prompts are left out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        """Refuse fields that have another name here."""
+        for name, own in OWN_NAMES.items():
+            if isinstance(given, Mapping) and given.get(name) not in (None, cls.model_fields[name].default):
+                raise ValueError(f"there is no field {name}; it is {own} here")
+        return given
+
+    @model_validator(mode="after")
+    def _check_consistent(self) -> Self:
+        """Leave it to the request: pictures come in other fields here."""
+        return self
 
     @property
     def file_format(self) -> Literal["png", "webp", "jpeg"]:
@@ -98,16 +134,42 @@ class EditForm(GenerationFields):
 
     image: list[UploadFile] = Field([], description="The picture.")
     images: list[UploadFile] = Field([], alias="image[]", description="The same; one picture at a time.")
-    mask: UploadFile | None = Field(
+    mask: UploadFile | None = Field(  # type: ignore[assignment]  # a file here
         None, description="A picture of the same size, transparent where to repaint."
     )
     input_fidelity: Literal["low", "high"] | None = Field(
         None, description="Without a mask: a strength of 0.5 for high, 0.75 for low."
     )
-    strength: Fraction | None = Field(None, description="Ours: denoising strength, 0 to 1.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_parts(cls, given: Any) -> Any:
+        """Read lists and nested fields, as OpenAI's client writes them (``adapters[]``, ``hires[scale]``) or JSON."""
+        if not isinstance(given, Mapping):
+            return given
+        nested = {name for name, info in cls.model_fields.items() if models_in(info.annotation)}
+        fields: dict[str, Any] = {}
+        for key, value in given.items():
+            name, bracket, part = key.partition("[")
+            if key in EDIT_FILES or not bracket or name not in cls.model_fields:
+                fields[key] = _read_json(value) if key in nested else value
+            elif part == "]":
+                fields[name] = [_read_json(item) for item in (value if isinstance(value, list) else [value])]
+            else:
+                fields[name] = (fields.get(name) or {}) | {part.removesuffix("]"): value}
+        return fields
 
 
 class VariationForm(CommonFields):
     """The form of /v1/images/variations."""
 
     image: UploadFile = Field(description="The picture.")
+
+
+def _read_json(value: Any) -> Any:
+    """Text that is a JSON object or list as what it describes; a list's items likewise."""
+    if isinstance(value, list | tuple):
+        return [_read_json(item) for item in value]
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    return json.loads(value)

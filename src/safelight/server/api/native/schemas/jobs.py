@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from safelight.generation.request import MAX_CONTROLS, Control, GenerationRequest, RequestPart
+from safelight.generation.request import RequestPart
 from safelight.jobs.job import Job, Priority, Timeout
 from safelight.jobs.payloads import PreprocessRequest, ScanRequest, UpscaleRequest
-from safelight.server.api.native.schemas.base import EntryIdText, JobImage, ListedName, ResponseModel
+from safelight.server.api.job_fields import GenerateFields, JobImage, ListedName
+from safelight.server.api.native.schemas.base import EntryIdText, ResponseModel
 from safelight.server.core.request_bodies.image_inputs import GALLERY_PREFIX
 
 
@@ -30,36 +31,10 @@ class DerivedJob(JobOptions):
     )
 
 
-class JobControl(Control):
-    """A picture that steers the generation."""
-
-    model: ListedName | None = Field(
-        None, description="A ControlNet or adapter that GET /v1/models/files lists."
-    )
-    image: JobImage | None = Field(
-        None, description="The picture: in base64, or gallery: and an id; the initial picture when not given."
-    )
-    mask: JobImage | None = Field(
-        None, description="White where it counts: in base64, or gallery: and the id of an entry."
-    )
-
-
-class GenerateJob(DerivedJob, GenerationRequest):
+class GenerateJob(DerivedJob, GenerateFields):
     """Generate pictures from a prompt, and from a picture if one is given."""
 
     kind: Literal["generate"]
-    checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
-    init_image: JobImage | None = Field(
-        None, description="The picture to start from: in base64, or gallery: and the id of an entry."
-    )
-    mask: JobImage | None = Field(
-        None, description="White where the picture is to be changed: in base64, or gallery: and an id."
-    )
-    control: tuple[JobControl, ...] = Field(
-        (),
-        max_length=MAX_CONTROLS,
-        description="Pictures that steer it, by ControlNets and what is like them.",
-    )
     init_from_parent: bool = Field(False, description="Start from the parent's picture.")
 
     @model_validator(mode="before")

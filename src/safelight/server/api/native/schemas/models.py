@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from safelight.server.api.job_fields import ListedName
 from safelight.server.api.native.errors import NativeError
-from safelight.server.api.native.schemas.base import ListedName, ResponseModel
+from safelight.server.api.native.schemas.base import ResponseModel
 
 
 class GenerationDefaults(ResponseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight.jobs.result import PictureVerdict
-from safelight.server.api.native.schemas.base import EncodedImage, ResponseModel
+from safelight.server.api.job_fields import EncodedImage
+from safelight.server.api.native.schemas.base import ResponseModel
 
 
 class ModerationRequest(BaseModel):

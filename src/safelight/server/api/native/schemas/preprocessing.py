@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from safelight.jobs.payloads import PreprocessRequest
-from safelight.server.api.native.schemas.base import JobImage, ResponseModel
+from safelight.server.api.job_fields import JobImage
+from safelight.server.api.native.schemas.base import ResponseModel
 
 
 class PreprocessBody(PreprocessRequest):

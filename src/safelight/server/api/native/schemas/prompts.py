@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from safelight.generation.prompts.token_count import MAX_CHARACTERS, MAX_PHASES
 from safelight.generation.request import DEFAULT_STEPS, PromptText, Steps
 from safelight.jobs.job import Failure
-from safelight.server.api.native.schemas.base import ListedName, ResponseModel
+from safelight.server.api.job_fields import ListedName
+from safelight.server.api.native.schemas.base import ResponseModel
 
 
 class ExplainPromptsRequest(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from safelight.generation.recall import Source
-from safelight.server.api.native.schemas.base import EncodedImage, ResponseModel
+from safelight.server.api.job_fields import EncodedImage
+from safelight.server.api.native.schemas.base import ResponseModel
 
 MAX_TEXT = 1_000_000
 

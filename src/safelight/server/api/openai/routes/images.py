@@ -13,6 +13,7 @@ from safelight.jobs.job import Job, JobKind
 from safelight.server.api import outcomes
 from safelight.server.api.adapter_lists import recalled_adapter
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
+from safelight.server.api.job_fields import GenerateFields, check_names, decode_images
 from safelight.server.api.openai import responses as answers
 from safelight.server.api.openai import retries as retries
 from safelight.server.api.openai.errors import error_body
@@ -79,9 +80,8 @@ async def generations(
     """Generate pictures and wait for them, or with ``stream`` receive them as events."""
     check_form(form)
     checkpoint = await _resolve_checkpoint(form, app_state)
-    job = await _submit_or_resume(
-        request, app_state, principal, generation_fields(form, checkpoint), idempotency_key
-    )
+    fields = generation_fields(form, checkpoint)
+    job = await _submit_or_resume(request, app_state, principal, fields, idempotency_key)
     return await _respond(form, job, "image_generation", request, app_state, moderation_service)
 
 
@@ -159,6 +159,8 @@ async def _submit_or_resume(
     request: Request, app_state: AppState, principal: Principal, fields: dict[str, Any], key: str | None
 ) -> Job:
     """Submit the job of a request, or find the one that an earlier attempt of OpenAI's client submitted."""
+    decoded = await decode_images(GenerateFields, fields, app_state, principal)
+    fields = await asyncio.to_thread(check_names, decoded, app_state.service.settings)
     tries = retries.retry_count(request.headers)
     if key is None and tries is not None:
         mark = retries.retry_key_prefix(request.url.path, fields)
