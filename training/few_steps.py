@@ -26,7 +26,6 @@ from captions import caption
 from denoiser import PLAIN_SHARE, tokenize
 from loops import Average, Log, load, save, set_rates, warmed_up
 from pictures import WORK
-from safelight.generation.training.lora_file import lora_tensors, write_lora
 from safelight.generation.training.lora_layers import (
     ATTENTION,
     CONVOLUTIONS,
@@ -35,6 +34,7 @@ from safelight.generation.training.lora_layers import (
     applied,
     find_layers,
 )
+from safelight.generation.training.trained_file import lora_tensors, write_trained_file
 from safelight.models.digests import file_digest
 from scenes import Pictures, PlacedThing, Scene, random_scene
 from ship import STARTER
@@ -266,7 +266,7 @@ def ship(path: Path, rank: int, work: Path = WORK) -> None:
         "modelspec.license": "Apache-2.0",
         "modelspec.usage_hint": "4 to 6 steps, guidance 1, sampler TCD with eta 0, or LCM",
     }
-    write_lora(path, lora_tensors(by_name(layers)), metadata)
+    write_trained_file(path, lora_tensors(by_name(layers)), metadata)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,4 +1,4 @@
-"""``safelight train lora``."""
+"""``safelight train lora`` and ``safelight train embedding``."""
 
 from __future__ import annotations
 
@@ -76,3 +76,15 @@ def test_what_cannot_be_trained(train: RunCommand, pictures: Path, tmp_path: Pat
     assert (ran.status, ran.json_body["error"]["code"]) == (2, "training.data")
     assert "1.png" in ran.json_body["error"]["message"]
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_textual_inversion_goes_into_the_data_directory(
+    safelight: RunCommand, tiny: Callable[[str], Path], pictures: Path, home: Path
+) -> None:
+    usual = ("--checkpoint", tiny("sd1"), "--batch", 1, "--resolution", 64, "--steps", 1, "--json")
+    ran = safelight("train", "embedding", pictures, *usual, "--vectors", 2, "--words", "fruit")
+    assert ran.status == 0
+    path = home / "embeddings" / "tomatoes.safetensors"
+    assert (ran.json_body["out"], ran.json_body["vectors"]) == (str(path), 2)
+    assert load_file(path)["emb_params"].shape[0] == 2
+    assert safelight("train", "embedding", pictures, *usual).json_body["error"]["code"] == "output.exists"

@@ -17,17 +17,17 @@ from safelight.errors import TrainingStateError, UnsupportedError
 from safelight.generation.prompts.encode import Conditioning
 from safelight.generation.training.encoded_examples import EncodedExamples
 from safelight.generation.training.examples import Example
-from safelight.generation.training.lora_file import lora_tensors, write_lora
 from safelight.generation.training.lora_layers import LoraLayer, applied, find_layers
-from safelight.generation.training.lora_metadata import describe_training
 from safelight.generation.training.lora_training import (
     LoraOptions,
     LoraTrainer,
     TrainedLora,
     build_layers,
-    rate_share,
 )
 from safelight.generation.training.noise_prediction import prediction_loss, sample_step
+from safelight.generation.training.trained_file import lora_tensors, write_trained_file
+from safelight.generation.training.trained_metadata import describe_training
+from safelight.generation.training.trainer import rate_share
 from safelight.models.adapters.loading import load_adapter
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.families import FAMILIES
@@ -115,7 +115,7 @@ def test_a_state_of_another_training_is_refused(find, examples, tmp_path):
 
 
 def test_the_state_is_kept_from_time_to_time(find, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("safelight.generation.training.lora_training.SAVE_EVERY", 3)
+    monkeypatch.setattr("safelight.generation.training.trainer.SAVE_EVERY", 3)
 
     def fail(step: int, _: float) -> None:
         if step == 4:
@@ -158,7 +158,7 @@ def test_the_file_changes_the_network_as_the_trained_layers_do(unet, trained, tm
     assert torch.equal(call(unet), plain)
     assert not torch.allclose(wanted, plain, atol=1e-3)
     path = tmp_path / "x.safetensors"
-    write_lora(path, lora_tensors(trained.layers, torch.float32), {})
+    write_trained_file(path, lora_tensors(trained.layers, torch.float32), {})
     loaded = load_adapter(path, {"unet": unet}, FAMILIES["sd1"], "")
     assert (loaded.matched, loaded.unmatched) == (len(trained.layers), ())
     layers = find_layers(unet, ("conv1", "conv2", "to_q", "ff.net.2", "conv_shortcut"))
@@ -181,7 +181,7 @@ def test_the_file_changes_the_network_as_the_trained_layers_do(unet, trained, tm
 def test_the_file_says_what_it_is(trained, find, examples, tmp_path):
     path = tmp_path / "squares.safetensors"
     metadata = describe_training("squares", find("sd1"), SHORT, trained, examples, "plain, square")
-    write_lora(path, lora_tensors(trained.layers), metadata)
+    write_trained_file(path, lora_tensors(trained.layers), metadata)
     found = describe_weights_file(path)
     assert found.found.kind == "LoRA"
     assert found.precisions.keys() == {"fp16"}
@@ -192,7 +192,7 @@ def test_the_file_says_what_it_is(trained, find, examples, tmp_path):
     bytes_before = path.read_bytes()
     content = bytes_before[8 + int.from_bytes(bytes_before[:8], "little") :]
     assert found.metadata["sshs_model_hash"] == hashlib.sha256(content).hexdigest()
-    write_lora(path, lora_tensors(trained.layers), metadata)
+    write_trained_file(path, lora_tensors(trained.layers), metadata)
     assert path.read_bytes() == bytes_before
 
 
@@ -217,7 +217,7 @@ def test_a_single_file_gives_the_same_lora_as_its_folder(trained, tiny, examples
 
 @pytest.mark.parametrize("name", ["sd1-inpaint", "sd1-lcm", "sdxl-refiner", "sd3"])
 def test_checkpoints_that_are_trained_in_another_way_are_refused(find, examples, name):
-    with pytest.raises(UnsupportedError, match="no LoRA can be trained"):
+    with pytest.raises(UnsupportedError, match="nothing can be trained"):
         LoraTrainer(find(name), examples, SHORT)
 
 

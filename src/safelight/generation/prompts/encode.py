@@ -164,6 +164,8 @@ class CLIPEncoder:
     def encode(self, chunks: Sequence[Chunk], clip_skip: int = 1) -> Conditioning:
         """Encode each chunk and concatenate them: (1, chunks x length, width).
 
+        Gradients are recorded unless the caller is in ``torch.no_grad``.
+
         Args:
             chunks: At least one.
             clip_skip: The layer to use, counted from the end; 1 is the last.
@@ -172,7 +174,7 @@ class CLIPEncoder:
             RequestError: There is no such layer.
         """
         self.check_clip_skip(clip_skip)
-        with torch.no_grad(), patched(self._encoder, self.patches):
+        with patched(self._encoder, self.patches):
             hidden, pooled = zip(*(self._encode_chunk(chunk, clip_skip) for chunk in chunks), strict=True)
         return Conditioning(torch.cat(hidden, dim=1), pooled[0])
 
@@ -268,7 +270,16 @@ class PromptEncoder:
         count = max(min_chunks, self.count_chunks(segments))
         patches = tuple(tuple(patch.identity for patch in encoder.patches) for encoder in self._encoders)
         key = (self._identity, patches, segments, clip_skip, count)
-        return self.cache.get_or_compute(key, lambda: self._encode(segments, clip_skip, count))
+
+        def compute() -> Conditioning:
+            with torch.no_grad():
+                return self._encode(segments, clip_skip, count)
+
+        return self.cache.get_or_compute(key, compute)
+
+    def encode_with_gradients(self, segments: Segments, *, min_chunks: int = 1) -> Conditioning:
+        """Encode weighted text without the cache, so that what the patches contain can be trained."""
+        return self._encode(segments, 1, max(min_chunks, self.count_chunks(segments)))
 
     def encode_pair(
         self, positive: Segments, negative: Segments, *, clip_skip: int = 1, min_chunks: int = 1

@@ -14,6 +14,7 @@ from safelight.generation.prompts.encode import Conditioning, PromptEncoder, sd_
 from safelight.generation.prompts.schedule import Segment, Segments
 from safelight.generation.training.examples import CroppedPicture, Example
 from safelight.models.checkpoints.loading import CheckpointParts, pixels_per_latent
+from safelight.models.families import Family
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,33 @@ def encode_captions(
     Raises:
         ModelError: A text encoder cannot be loaded, or does not match its tokenizer.
     """
-    encoder = _prompt_encoder(parts)
+    encoder = prompt_encoder(parts.checkpoint.family, *load_text_encoders(parts))
     texts: list[Segments] = [(Segment(example.caption),) for example in examples]
     chunks = max(encoder.count_chunks(text) for text in texts)
     captions = [encoder.encode(text, min_chunks=chunks) for text in texts]
     return captions, encoder.encode_pair((), (), min_chunks=chunks)[1]
 
 
-def _prompt_encoder(parts: CheckpointParts) -> PromptEncoder:
+def load_text_encoders(parts: CheckpointParts) -> tuple[list[Any], list[Any]]:
+    """The networks of a checkpoint's text encoders, and the tokenizers in the same order.
+
+    Raises:
+        ModelError: A text encoder cannot be loaded.
+    """
     family, others = parts.checkpoint.family, parts.tokenizers_and_scheduler
-    encoders: list[Any] = [parts.sources[name].load().network for name in family.text_encoders]
-    tokenizers: list[Any] = [others[name] for name in family.tokenizer_names]
+    networks = [parts.sources[name].load().network for name in family.text_encoders]
+    return networks, [others[name] for name in family.tokenizer_names]
+
+
+def prompt_encoder(family: Family, networks: Sequence[Any], tokenizers: Sequence[Any]) -> PromptEncoder:
+    """What encodes captions with a family's text encoders.
+
+    Raises:
+        CheckpointInvalidError: A tokenizer does not match its text encoder.
+    """
     if family.text_encoding == "clip":
-        return sd_encoder(tokenizers[0], encoders[0])
-    return sdxl_encoder(tokenizers, encoders)
+        return sd_encoder(tokenizers[0], networks[0])
+    return sdxl_encoder(tokenizers, networks)
 
 
 def encode_picture(vae: Any, picture: CroppedPicture, *, flip: bool) -> Tensor:

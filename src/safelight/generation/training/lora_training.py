@@ -1,33 +1,21 @@
 """Train a LoRA for a Stable Diffusion checkpoint from pictures with captions.
 
 Latents and text embeddings are computed once; then text encoders and autoencoder are released, and the steps run the
-U-Net alone, which stays as it is: only the LoRA's layers learn. All randomness follows from the seed and the number of
-the step, so that the same command gives the same file, also when it was stopped and went on.
+U-Net alone.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import psutil
 import torch
-from diffusers import DDPMScheduler
+from torch import Tensor
 
-from safelight.errors import UnsupportedError
-from safelight.generation.training.encoded_examples import (
-    EncodedExamples,
-    encode_captions,
-    encode_picture,
-    size_condition,
-)
-from safelight.generation.training.examples import Example, load_picture
+from safelight.generation.training.encoded_examples import EncodedExamples, encode_captions
 from safelight.generation.training.lora_layers import (
     ATTENTION,
     CONVOLUTIONS,
@@ -36,12 +24,9 @@ from safelight.generation.training.lora_layers import (
     applied,
     find_layers,
 )
-from safelight.generation.training.noise_prediction import prediction_loss, sample_step
+from safelight.generation.training.noise_prediction import prediction_loss
+from safelight.generation.training.trainer import Trainer, TrainingOptions, TrainingResult
 from safelight.generation.training.training_state import TrainingState
-from safelight.images.types import DecodeLimits
-from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.checkpoints.loading import describe_parts
-from safelight.models.quantization.checkpoint_writer import check_not_quantized
 
 LayerChoice = Literal["attention", "transformer", "all"]
 LAYERS: Mapping[LayerChoice, tuple[str, ...]] = {
@@ -50,112 +35,36 @@ LAYERS: Mapping[LayerChoice, tuple[str, ...]] = {
     "all": (*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS),
 }
 """The U-Net's layers that are changed: those of attention; whole transformer blocks; the residual blocks as well."""
-FAMILIES = ("sd1", "sd2", "sdxl")
-OTHER_VARIANTS = ("inpaint", "refiner", "playground")
-"""Variants whose U-Nets take other inputs, or have another noise schedule."""
-SAVE_EVERY = 100
-"""Steps after which the state is kept, from which an interrupted training goes on."""
-LARGE = 300_000_000
-"""Parameters of a U-Net from which on activations are computed twice instead of kept."""
 
 
-@dataclass(frozen=True)
-class LoraOptions:
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions(TrainingOptions):
     """How a LoRA is trained.
 
     Args:
         rank: Rank of the factors.
         alpha: The change is multiplied by alpha / rank; None for the rank itself.
-        steps: Steps of the optimiser.
-        batch: Pictures in a step.
-        learning_rate: The highest rate; it rises in the first twentieth of the steps, and falls to zero by a cosine.
-        resolution: Side of the squares in pixels; None for the checkpoint's own.
         layers: Which layers of the U-Net are changed.
-        caption_dropout: Share of the captions that are left out, so that guidance still works.
-        flip: Also train on mirrored pictures.
-        min_snr: Gamma of min-SNR weighting; 0 weighs all timesteps alike.
-        seed: Of everything random.
-        precision: Of the checkpoint; the LoRA itself is always trained in fp32.
-        gradient_checkpointing: Compute activations twice instead of keeping them; None for U-Nets with more than 300
-            million parameters.
     """
 
     rank: int = 8
     alpha: float | None = None
-    steps: int = 600
-    batch: int = 8
-    learning_rate: float = 1e-3
-    resolution: int | None = None
     layers: LayerChoice = "transformer"
-    caption_dropout: float = 0.1
-    flip: bool = False
-    min_snr: float = 5.0
-    seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    gradient_checkpointing: bool | None = None
 
 
 @dataclass(frozen=True)
-class TrainedLora:
+class TrainedLora(TrainingResult):
     """The result of a training.
 
     Args:
         layers: The layers by the name of the U-Net's layer that they change.
-        steps: The steps that were done; fewer than asked for where it was stopped.
-        losses: The loss of each step of this run.
-        resolution: Side of the squares in pixels.
     """
 
     layers: Mapping[str, LoraLayer]
-    steps: int
-    losses: Sequence[float]
-    resolution: int
-
-    @property
-    def recent_loss(self) -> float | None:
-        """The mean loss of the last hundred steps of this run; None where it had none."""
-        recent = self.losses[-100:]
-        return sum(recent) / len(recent) if recent else None
 
 
-class LoraTrainer:
-    """Trains one LoRA.
-
-    Args:
-        checkpoint: What it is for.
-        examples: Pictures with captions, at least one.
-        options: How.
-        cache: The folder that keeps digests of weights; None keeps none.
-        limits: Limits for decoding pictures.
-        on_message: Called with a sentence before each part.
-
-    Raises:
-        UnsupportedError: No LoRA can be trained for this checkpoint, or it does not fit in the memory.
-        ModelError: The checkpoint cannot be used.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        examples: Sequence[Example],
-        options: LoraOptions,
-        *,
-        cache: Path | None = None,
-        limits: DecodeLimits = DecodeLimits(),  # noqa: B008  it is frozen
-        on_message: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        check_trainable(checkpoint)
-        check_memory(checkpoint, options.precision)
-        self._checkpoint, self._examples, self._options = checkpoint, examples, options
-        self._limits, self._on_message = limits, on_message
-        self._parts = describe_parts(checkpoint, options.precision, cache=cache)
-
-    @property
-    def identity(self) -> str:
-        """A hash of all that the result depends on, so that only the same training goes on from a state."""
-        data = [(each.path.name, each.path.stat().st_size, each.caption) for each in self._examples]
-        parts = [self._parts.digest, asdict(self._options), data]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+class LoraTrainer(Trainer[LoraOptions]):
+    """Trains one LoRA."""
 
     def train(
         self,
@@ -176,84 +85,36 @@ class LoraTrainer:
             TrainingStateError: The state file is that of another training, or damaged.
             OutputError: The state file cannot be written.
         """
-        options, identity = self._options, self.identity
-        state = TrainingState.load(state_file, identity)
-        resolution, data = self._encode()
-        unet, scheduler = self._load_unet()
-        layers = build_layers(unet, options)
-        names = [f"{name}.{part}" for name in layers for part in ("down", "up")]
-        factors = [factor for layer in layers.values() for factor in (layer.down, layer.up)]
-        optimiser = torch.optim.AdamW(factors, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-        done = 0
-        if state is not None:
-            state.restore(names, factors, optimiser)
-            done = state.step
-            self._on_message(f"Going on after step {done} …")
-        losses: list[float] = []
-        self._on_message(f"Training {sum(each.numel() for each in factors):,} parameters …")
-        with applied(unet, layers):
-            while done < options.steps:
-                for group in optimiser.param_groups:
-                    group["lr"] = options.learning_rate * rate_share(done, options.steps)
-                sample = sample_step(
-                    done,
-                    data,
-                    options.batch,
-                    seed=options.seed,
-                    caption_dropout=options.caption_dropout,
-                    timesteps=len(scheduler.alphas_cumprod),
-                )
-                loss = prediction_loss(unet, scheduler, data, sample, options.min_snr)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(factors, 1.0)
-                optimiser.step()
-                optimiser.zero_grad()
-                done += 1
-                losses.append(float(loss.detach()))
-                on_step(done, losses[-1])
-                stopped = done < options.steps and should_stop()
-                if stopped or done % SAVE_EVERY == 0:
-                    TrainingState.save(state_file, identity, done, names, factors, optimiser)
-                if stopped:
-                    break
-        if done == options.steps:
-            state_file.unlink(missing_ok=True)
-        return TrainedLora(layers, done, losses, resolution)
-
-    def _encode(self) -> tuple[int, EncodedExamples]:
-        """The resolution, and the encoded examples; the networks that encode them are released."""
+        options = self._options
+        state = TrainingState.load(state_file, self.identity)
         self._on_message(f"Encoding {len(self._examples)} captions …")
         captions, empty = encode_captions(self._parts, self._examples)
         gc.collect()
-        self._on_message(f"Encoding {len(self._examples)} pictures …")
-        vae = self._parts.sources["vae"].load().network
-        side = self._options.resolution or self._checkpoint.default_side()
-        latents, sizes = [], []
-        for example in self._examples:
-            picture = load_picture(example, side, self._limits)
-            latents.append(encode_picture(vae, picture, flip=self._options.flip))
-            sizes.append(size_condition(picture))
-        del vae
-        gc.collect()
-        return side, EncodedExamples(
-            torch.stack(latents),
-            captions,
-            empty,
-            torch.tensor(sizes) if self._checkpoint.family.key == "sdxl" else None,
-        )
+        pictures = self._encode_pictures()
+        data = EncodedExamples(pictures.latents, captions, empty, pictures.sizes)
+        unet, scheduler = self._load_unet()
+        layers = build_layers(unet, options)
+        factors = {
+            f"{name}.{part}": factor
+            for name, layer in layers.items()
+            for part, factor in (("down", layer.down), ("up", layer.up))
+        }
 
-    def _load_unet(self) -> tuple[Any, DDPMScheduler]:
-        """The frozen U-Net, and its noise schedule."""
-        self._on_message(f"Loading {self._checkpoint.name} …")
-        unet: Any = self._parts.sources["unet"].load().network
-        unet.requires_grad_(False)
-        config = self._parts.scheduler(unet).config
-        checkpointing = self._options.gradient_checkpointing
-        if checkpointing is None:
-            checkpointing = unet.num_parameters() > LARGE
-        if checkpointing:
-            unet.enable_gradient_checkpointing()
-        return unet, DDPMScheduler.from_config(dict(config))
+        def compute_loss(step: int) -> Tensor:
+            sample = self._sample(step, data, scheduler)
+            return prediction_loss(unet, scheduler, data, sample, options.min_snr)
+
+        with applied(unet, layers):
+            done, losses = self._run_steps(
+                factors,
+                compute_loss,
+                state,
+                state_file,
+                weight_decay=0.01,
+                on_step=on_step,
+                should_stop=should_stop,
+            )
+        return TrainedLora(done, losses, pictures.side, layers)
 
 
 def build_layers(unet: torch.nn.Module, options: LoraOptions) -> dict[str, LoraLayer]:
@@ -264,40 +125,3 @@ def build_layers(unet: torch.nn.Module, options: LoraOptions) -> dict[str, LoraL
         name: LoraLayer(layer, options.rank, alpha, generator)
         for name, layer in find_layers(unet, LAYERS[options.layers]).items()
     }
-
-
-def rate_share(step: int, steps: int) -> float:
-    """The share of the highest learning rate at a step: rising in the first twentieth, then falling by a cosine."""
-    warmup = max(1, steps // 20)
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def check_trainable(checkpoint: Checkpoint) -> None:
-    """Refuse checkpoints for which no LoRA can be trained.
-
-    Raises:
-        UnsupportedError: It is not Stable Diffusion 1, 2 or XL, or a variant that is trained in another way.
-    """
-    family = checkpoint.family
-    usual = family.prediction_process == "diffusion" and family.guidance == "cfg-batched"
-    if family.key not in FAMILIES or not usual or family.variant in OTHER_VARIANTS:
-        raise UnsupportedError(
-            f"{checkpoint.name} is {family.title}, for which no LoRA can be trained here.",
-            hint="Give a checkpoint of Stable Diffusion 1, 2 or XL that generates from text.",
-            field="checkpoint",
-        )
-    check_not_quantized(checkpoint)
-
-
-def check_memory(checkpoint: Checkpoint, precision: str) -> None:
-    """Refuse a checkpoint whose weights do not fit.
-
-    Raises:
-        UnsupportedError: They take more memory than is free.
-    """
-    needed, free = checkpoint.elements * (4 if precision == "fp32" else 2), psutil.virtual_memory().available
-    if needed > free:
-        raise UnsupportedError(
-            f"{checkpoint.name} takes {needed / 1e9:.1f} GB in {precision}, and {free / 1e9:.1f} GB are free.",
-            hint="bf16 takes half of fp32." if precision == "fp32" else "",
-        )

@@ -1,4 +1,4 @@
-"""LoRA files in kohya's layout, which other programs read too."""
+"""Files of what was trained, in the layouts of kohya's trainer and A1111, which other programs read too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,17 @@ def lora_tensors(layers: Mapping[str, LoraLayer], dtype: torch.dtype = torch.flo
     return dict(sorted(tensors.items()))
 
 
-def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def embedding_tensors(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a textual inversion by the names that A1111 gives them.
+
+    Args:
+        vectors: (vectors, width) by text encoder: one, or two for Stable Diffusion XL.
+    """
+    names = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"} if len(vectors) > 1 else {}
+    return {names.get(encoder, "emb_params"): each.cpu().contiguous() for encoder, each in vectors.items()}
+
+
+def write_trained_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a file; the same tensors and metadata give the same bytes.
 
     A hash of the tensors is added to the metadata, by which A1111 recognizes a LoRA whose notes were changed.
