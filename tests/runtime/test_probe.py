@@ -11,7 +11,7 @@ import pytest
 
 from safelight.errors import BackendError
 from safelight.runtime import probe
-from safelight.runtime.backends import BackendPlan, CompiledNetwork, Outputs, compile_network
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, Outputs, compile_network, openvino
 from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
 from safelight.runtime.probe import Measurement, candidate_plans, choose_fastest_plan, measure_plans
@@ -47,6 +47,9 @@ class PatchedNetwork:
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> PatchedEngines:
     engines = PatchedEngines()
+    monkeypatch.setattr(
+        openvino, "has_bf16_units", lambda _: True
+    )  # emulating it does no harm to this small network
     monkeypatch.setattr(probe, "compile_network", engines.compile)
     return engines
 

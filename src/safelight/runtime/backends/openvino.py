@@ -73,11 +73,12 @@ def compile_openvino(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = N
     """Compile for the CPU with a static batch size of one.
 
     Raises:
-        BackendError: The precision is none of fp32, bf16 and, of a quantized graph, int8.
+        BackendError: The precision is none of fp32, bf16 and, of a quantized graph, int8; or the processor has it not.
     """
     if plan.precision not in _PRECISIONS:
         raise BackendError(f"openvino runs a network in fp32, bf16 or int8, not in {plan.precision}.")
     core = ov.Core()
+    check_precision(core, plan.precision)
     model = core.read_model(graph.onnx, b"")
     model.reshape({PIXELS: [1, graph.height, graph.width, 3]})
     options: dict[str, Any] = {
@@ -88,6 +89,26 @@ def compile_openvino(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = N
     if cache is not None and _is_writable(cache / "openvino"):
         options["CACHE_DIR"] = str(cache / "openvino")
     return OpenVinoNetwork(core.compile_model(model, "CPU", options), graph.outputs, plan.threads)
+
+
+def check_precision(core: Any, precision: str) -> None:
+    """Refuse bf16 on a processor without units for it.
+
+    OpenVINO would emulate it there, which is slower than fp32, and its code for that reads beyond the end of its
+    buffers: vision transformers end the process (seen with 2026.4).
+
+    Raises:
+        BackendError: The processor has no such units.
+    """
+    if precision == "bf16" and not has_bf16_units(core):
+        raise BackendError(
+            "openvino computes in bf16 only on processors with units for it, which this one has not."
+        )
+
+
+def has_bf16_units(core: Any) -> bool:
+    """Whether OpenVINO finds units for bf16 in the processor."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _is_writable(folder: Path) -> bool:

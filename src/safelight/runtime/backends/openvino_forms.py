@@ -17,6 +17,7 @@ from torch import Tensor
 
 from safelight.errors import BackendError
 from safelight.runtime.backends import BackendPlan
+from safelight.runtime.backends.openvino import check_precision
 from safelight.runtime.compilation.form import last_line
 from safelight.runtime.compilation.real_rotary import real_rotary
 from safelight.runtime.compilation.values import CallModule
@@ -89,11 +90,12 @@ class OpenVinoForms:
 
         Raises:
             RuntimeError: The files cannot be used.
-            BackendError: The precision is neither fp32 nor bf16.
+            BackendError: The precision is neither fp32 nor bf16, or the processor has it not.
         """
         if plan.precision not in _PRECISIONS:
             raise BackendError(f"openvino runs a network in fp32 or bf16, not in {plan.precision}.")
         core = ov.Core()
+        check_precision(core, plan.precision)
         model = core.read_model(folder / _MODEL)
         nbytes = _weight_bytes(model, 2 if plan.precision == "bf16" else 4)
         options = {
