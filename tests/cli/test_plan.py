@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 from tests.generation.lora_files import write_lora
+from tests.tiny import controls
 
 from safelight.cli.plan import plan
-from safelight.errors import AdapterMissingError, UsageError
+from safelight.errors import AdapterMissingError, ControlMissingError, UsageError
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.checkpoints.empty_networks import empty_networks
+from safelight.models.controls.discovery import find_control_by_name
 from safelight.runtime.compilation.speed import Speeds
 
 
@@ -52,6 +55,29 @@ def test_adapters_are_counted(
     assert "adapters: 0.00" in capsys.readouterr().out
     with pytest.raises(AdapterMissingError):
         plan(size="64x64", lora=["oil"])
+
+
+def test_controls_are_counted(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny: Callable[[str], Path],
+) -> None:
+    monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
+    controls.controlnet(tiny("sd1"), tmp_path / "controlnet" / "tiny_canny")
+    found = find_control_by_name("tiny_canny", [tmp_path / "controlnet"])
+    bodies = []
+    for names in (["tiny_canny", "tiny_canny", "reference"], None):
+        plan(size="64x64", device="cuda", memory="2GB", control=names, json=True)
+        bodies.append(json.loads(capsys.readouterr().out))
+    itemsize = 4 if bodies[0]["precision"] == "fp32" else 2
+    assert bodies[0]["controls"] == {"bytes": itemsize * found.weights()}
+    assert bodies[1]["usable_bytes"] - bodies[0]["usable_bytes"] == bodies[0]["controls"]["bytes"]
+    assert "controls" not in bodies[1]
+    plan(size="64x64", control=["tiny_canny"])
+    assert "controls: 0.0" in capsys.readouterr().out
+    with pytest.raises(ControlMissingError):
+        plan(size="64x64", control=["nope"])
 
 
 def test_what_cannot_be_given_together_is_refused() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+from diffusers import ControlNetModel, ControlNetUnionModel, ControlNetXSAdapter, UNet2DConditionModel
 from safetensors.torch import save_file
 from tests.tiny.original_layout import convert_unet, load_weights
 
@@ -150,3 +151,62 @@ def lllite(checkpoint: Path, path: Path, *, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path.with_suffix(".safetensors"))
     return path
+
+
+def control_lora(checkpoint: Path, path: Path, folder: Path, *, rank: int = 2, seed: int = 0) -> None:
+    """A Control-LoRA for a tiny U-Net, as Stability AI's files are, and the ControlNet that it makes of it.
+
+    Args:
+        checkpoint: The checkpoint.
+        path: Where the Control-LoRA is written.
+        folder: Where the ControlNet is written, with the changes merged into the weights.
+        rank: Of the changes.
+        seed: Of all tensors.
+    """
+    unet = UNet2DConditionModel.from_pretrained(checkpoint / "unet", local_files_only=True)
+    own, generator = unet.state_dict(), torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ControlNetModel.from_unet(unet, "rgb", WIDTHS)
+        randomise(network)
+    merged, tensors = network.state_dict(), {"lora_controlnet": torch.empty(0)}
+    for name, weight in merged.items():
+        key = _authors_key(name)
+        if name in own and weight.ndim >= 2:
+            ones = [1] * (weight.ndim - 2)
+            up = torch.randn(len(weight), rank, *ones, generator=generator) * 0.1
+            down = torch.randn(rank, *weight.shape[1:], generator=generator) * 0.1
+            merged[name] = weight + (up.flatten(1) @ down.flatten(1)).view(weight.shape)
+            layer = key.removesuffix(".weight")
+            tensors |= {f"{layer}.up": up, f"{layer}.down": down}
+        else:
+            merged[name] = weight + 0.1 * torch.randn(weight.shape, generator=generator)
+            tensors[key] = merged[name].clone()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    network.load_state_dict(merged)
+    network.save_pretrained(folder, safe_serialization=True)
+
+
+def two_layers(checkpoint: Path, folder: Path, *, seed: int = 0) -> Path:
+    """A tiny checkpoint of Stable Diffusion with two residual blocks in each level, as the real ones have."""
+    shutil.copytree(checkpoint, folder)
+    unet = UNet2DConditionModel.from_pretrained(checkpoint / "unet", local_files_only=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        deeper = UNet2DConditionModel.from_config({**unet.config, "layers_per_block": 2})
+    shutil.rmtree(folder / "unet")
+    deeper.save_pretrained(folder / "unet", safe_serialization=True)
+    return folder
+
+
+def xs(checkpoint: Path, folder: Path, *, seed: int = 0) -> Path:
+    """A ControlNet-XS for a tiny U-Net with two residual blocks in each level."""
+
+    def build(unet: UNet2DConditionModel) -> ControlNetXSAdapter:
+        heads = unet.config.attention_head_dim
+        return ControlNetXSAdapter.from_unet(
+            unet, size_ratio=0.5, num_attention_heads=heads, conditioning_embedding_out_channels=WIDTHS
+        )
+
+    return _write(build, checkpoint, folder, seed)

@@ -42,6 +42,10 @@ def plan(
         list[str] | None,
         typer.Option(metavar="NAME", help="Plan with a LoRA or another adapter. Can be repeated."),
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Plan with a control: its kind or its model. Can be repeated."),
+    ] = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
     host_memory: Annotated[
@@ -78,10 +82,12 @@ def plan(
 
         adapters = count_adapters(lora, found.networks(), found.family, settings)
         place = replace(place, usable=max(0, place.usable - adapters.nbytes))
-    made = _make_plan(settings, found, side, size, steps, place, others)
+    weights = _count_controls(control or [], found, settings)
+    made = _make_plan(settings, found, side, size, steps, place, others, weights)
     sizes = None if adapters is None else _adapter_bytes(adapters, made)
     if json:
-        print_json(made.to_dict() | ({} if sizes is None else {"adapters": sizes}))
+        controls = {"controls": {"bytes": weights * _itemsize(made.precision)}} if control else {}
+        print_json(made.to_dict() | ({} if sizes is None else {"adapters": sizes}) | controls)
     else:
         print_plan(made)
         if sizes is not None:
@@ -89,14 +95,28 @@ def plan(
             print_line(
                 f"adapters: {own:.3f} GB beside that; {changed:.3f} GB of changed weights, if there is room"
             )
+        if control:
+            print_line(f"controls: {weights * _itemsize(made.precision) / 1e9:.3f} GB beside that")
     if not made.fits:
         raise typer.Exit(1)
 
 
 def _adapter_bytes(adapters: AdapterSize, made: MemoryPlan) -> dict[str, int]:
     """The bytes of adapters, and those of the weights that they change."""
-    itemsize = 4 if made.precision == "fp32" else 2
-    return {"bytes": adapters.nbytes, "changed_bytes": adapters.changed * itemsize}
+    return {"bytes": adapters.nbytes, "changed_bytes": adapters.changed * _itemsize(made.precision)}
+
+
+def _itemsize(precision: str) -> int:
+    return 4 if precision == "fp32" else 2
+
+
+def _count_controls(names: list[str], found: PlannedCheckpoint, settings: Settings) -> int:
+    """How many weights the networks of controls have."""
+    from safelight.generation.control.planning import count_weights
+    from safelight.models.inventory.kind_folders import weights_folders
+
+    folders = weights_folders(settings.home, settings.current_model_folders)
+    return count_weights(names, found.family, folders, found.networks)
 
 
 def print_plan(made: MemoryPlan) -> None:
@@ -160,14 +180,18 @@ def _make_plan(
     steps: int | None,
     device: DeviceMemory,
     others: list[OtherDevice],
+    control_weights: int,
 ) -> MemoryPlan:
-    from safelight.generation.memory_planning import plan_memory, usual_plan
+    from safelight.generation.memory_planning import plan_memory, planned_precisions, usual_plan
     from safelight.generation.precision import settings_of_run
     from safelight.runtime.compilation.speed import known_speeds
 
     usual = usual_plan(found, side, **parse_size(size), steps=steps)
     speeds = known_speeds(settings.cache_folder)
     of_run = settings_of_run(settings, None, found.family, device.kind, speeds)
+    precision = planned_precisions(of_run, found.family, device.kind).denoiser
+    beside = control_weights * _itemsize(precision)
+    device = replace(device, usable=max(0, device.usable - beside))
     return plan_memory(found, usual, device, of_run, others)
 
 

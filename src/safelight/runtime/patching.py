@@ -69,3 +69,17 @@ def check_patchable(component: Component) -> None:
             "perturbed-attention guidance do.",
             hint="Set generation_backend to eager, or leave out what patches the network.",
         )
+
+
+@contextmanager
+def replaced_forward(network: Any, forward: Any) -> Iterator[None]:
+    """Another forward method within the block; hooks of other libraries may have set one on the network."""
+    own = vars(network).get("forward")
+    network.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del network.forward
+        else:
+            network.forward = own

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
 from tests.generation.diffusers_reference import nearly_equal
+from tests.generation.modifiers.controlled import picture, reference
 from tests.tiny import controls
 
 from safelight.errors import (
@@ -43,11 +44,6 @@ from safelight.settings import Settings
 Build = Callable[..., Path]
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels.repeat(8, 0).repeat(8, 1))
-
-
 @pytest.fixture(scope="session")
 def control_file(drawing_home: Path, tiny: Callable[[str], Path]) -> Callable[..., str]:
     """The name of a tiny control network, built once in the engine's folder."""
@@ -61,32 +57,9 @@ def control_file(drawing_home: Path, tiny: Callable[[str], Path]) -> Callable[..
     return named
 
 
-def reference(
-    folder: Path,
-    pipeline: str,
-    networks: Any,
-    *,
-    sampler: str = "DPM++ 2M Karras",
-    seed: int = 7,
-    **call: Any,
-) -> np.ndarray:
-    """The picture of diffusers' own pipeline."""
-    more = {"safety_checker": None} if pipeline.startswith("StableDiffusionControl") else {}
-    pipe = getattr(diffusers, pipeline).from_pretrained(
-        folder, controlnet=networks, local_files_only=True, **more
-    )
-    config = dict(pipe.scheduler.config) | {"_class_name": type(pipe.scheduler).__name__}
-    choice = resolve_sampler(sampler, None, prediction_process_of(config))
-    pipe.scheduler = build_scheduler(choice, config, [seed])
-    pipe.set_progress_bar_config(disable=True)
-    usual = {"prompt": "a red cat", "num_inference_steps": 3, "output_type": "np"}
-    drawn = pipe(**usual | {"generator": torch.Generator().manual_seed(seed)} | call).images[0]
-    return np.asarray((drawn * 255).round(), dtype=np.uint8)
-
-
 @pytest.mark.parametrize(
     ("checkpoint", "mode"),
-    [("sd1", "text"), ("sd2", "text"), ("sdxl", "text"), ("sd1", "image"), ("sdxl", "inpaint")],
+    [(name, mode) for name in ("sd1", "sdxl") for mode in ("text", "image", "inpaint")] + [("sd2", "text")],
 )
 def test_a_controlnet_draws_what_diffusers_draws(
     draw: GenerateImages,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safelight.errors import FieldMissingError, NotAChoiceError, SafelightError, UnsupportedError
 from safelight.generation.control.preprocessors import find_preprocessor
 from safelight.generation.request import Control
 from safelight.models.controls.discovery import REFERENCE, ControlModel, find_control
-from safelight.models.controls.kinds import ControlKind
+from safelight.models.controls.kinds import KINDS, ControlKind, parse_kind
 from safelight.models.families import Family
+
+NETWORK_PREFIX = "control-"
+"""What the names of control networks among those of a run begin with."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class PlannedControl:
     @property
     def name(self) -> str:
         """What its network is called among those of a run."""
-        return f"control-{self.index}"
+        return f"{NETWORK_PREFIX}{self.index}"
 
     @property
     def has_effect(self) -> bool:
@@ -75,6 +79,35 @@ def plan_controls(
     return tuple(planned)
 
 
+def count_weights(
+    names: Iterable[str],
+    family: Family,
+    folders: Sequence[Path],
+    networks: Callable[[], Mapping[str, Any]],
+) -> int:
+    """How many weights the networks of some controls have together, each counted once; none is loaded.
+
+    Args:
+        names: The kinds of their pictures, or the names of their networks.
+        family: The checkpoint's family.
+        folders: Where networks are looked for.
+        networks: Returns the checkpoint's networks without weights.
+
+    Raises:
+        ControlMissingError, ControlFamilyError: There is no such network, or it is for other checkpoints.
+        ModelError: Its file cannot be used.
+    """
+    from safelight.models.controls import loading
+
+    models = []
+    for name in names:
+        kind = next((each for each in KINDS if each == parse_kind(name)), None)
+        if kind != "reference":
+            models.append(find_control(None if kind else name, kind, family, folders))
+    different = {model.path: model for model in models}.values()
+    return sum(loading.count_weights(model, lambda: networks()["unet"]) for model in different)
+
+
 def has_reference(family: Family) -> bool:
     """Whether a family's denoiser can look at a picture itself, without a network."""
     return family.denoiser == "unet" and family.prediction_process == "diffusion"
@@ -101,6 +134,8 @@ def _plan(
             hint="Leave it balanced, or lower the weight.",
             field="mode",
         )
+    if model.architecture.name == "controlnet-xs":
+        _check_fused(options)
     if options.preprocessor is not None:
         try:
             find_preprocessor(options.preprocessor.name).parse(options.preprocessor.parameters)
@@ -109,6 +144,15 @@ def _plan(
             error.field = f"preprocessor.{known}"
             raise
     return PlannedControl(index, options, model, kind, model.digest(cache))
+
+
+def _check_fused(options: Control) -> None:
+    if options.mode != "balanced":
+        raise UnsupportedError(
+            f"A ControlNet-XS has no control mode {options.mode!r}.", hint="Leave it balanced.", field="mode"
+        )
+    if options.mask is not None:
+        raise UnsupportedError("A ControlNet-XS counts everywhere.", hint="Leave out its mask.", field="mask")
 
 
 def _check_reference(options: Control, family: Family) -> None:

@@ -27,6 +27,7 @@ from safelight.generation.modifiers.control_unet import (
     UNetControl,
     UNetUnionControl,
 )
+from safelight.generation.modifiers.control_xs import XSControl
 from safelight.generation.modifiers.denoiser_call import DenoiserCall
 from safelight.generation.modifiers.modifier import Modifier, Predict
 from safelight.generation.modifiers.registry import (
@@ -35,6 +36,8 @@ from safelight.generation.modifiers.registry import (
     NetworkContext,
     PassContext,
 )
+from safelight.models.checkpoints.denoiser_weights import read_denoiser
+from safelight.models.controls.control_lora import BaseUNet
 from safelight.models.controls.discovery import REFERENCE
 from safelight.models.controls.loading import control_source
 from safelight.plugins import Registry, hookimpl
@@ -43,6 +46,8 @@ from safelight.runtime.component import Component, ComponentSource
 METHODS: Mapping[str, Callable[[ControlPicture, Component | None, PassContext], ActiveControl]] = {
     "controlnet": UNetControl,
     "controlnet-union": UNetUnionControl,
+    "control-lora": UNetControl,
+    "controlnet-xs": XSControl,
     "t2i-adapter": AdapterControl,
     "lllite": LLLiteControl,
     "reference": ReferenceControl,
@@ -75,11 +80,24 @@ class Controls(Modifier):
 
 
 def _networks(context: NetworkContext) -> Mapping[str, ComponentSource]:
+    base = _base(context)
     return {
-        control.name: control_source(control.model, context.precision, context.device, context.cache)
+        control.name: control_source(control.model, context.precision, context.device, context.cache, base)
         for control in context.plan.controls
         if control.has_effect and control.model is not REFERENCE
     }
+
+
+def _base(context: NetworkContext) -> BaseUNet | None:
+    """The checkpoint's U-Net, of which some control networks are made."""
+    parts, name = context.parts, context.parts.checkpoint.family.denoiser
+    if name != "unet":
+        return None
+    return BaseUNet(
+        parts.sources[name].key.digest,
+        lambda: context.networks()[name],
+        lambda: read_denoiser(parts.checkpoint),
+    )
 
 
 def _build(context: PassContext) -> Controls | None:
@@ -96,9 +114,10 @@ def _check_fit(picture: ControlPicture, network: Component, denoiser: Component)
     """Refuse a network of the right family and the wrong size, such as Stable Diffusion's for the starter."""
     if not picture.control.model.architecture.class_name:
         return  # it has no config; its layers are looked up
+    widths = "base_block_out_channels"  # a ControlNet-XS has narrower blocks of its own
     for name, other in (
         ("cross_attention_dim", "cross_attention_dim"),
-        ("block_out_channels", "block_out_channels"),
+        (widths if widths in network.config else "block_out_channels", "block_out_channels"),
         ("channels", "block_out_channels"),  # a T2I-Adapter's
         ("joint_attention_dim", "joint_attention_dim"),
     ):

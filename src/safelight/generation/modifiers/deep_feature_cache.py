@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from safelight.errors import UnsupportedError
+from safelight.generation.modifiers.control_xs import FusedControl
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
 from safelight.generation.modifiers.modifier import Modifier, Predict
 from safelight.generation.modifiers.registry import Layer, ModifierFactory, PassContext
 from safelight.plugins import Registry, hookimpl
 from safelight.runtime.component import PurePatch
+from safelight.runtime.patching import replaced_forward
 
 FEATURES = "deep_features"
 """The argument that a patched U-Net takes in place of computing its deep layers."""
@@ -46,7 +48,7 @@ class ReturnFeatures(PurePatch):
             return (*result, found.pop())
 
         hook = _layer_before_last(network).register_forward_hook(lambda _, __, out: found.append(_first(out)))
-        with _replaced_forward(network, returning):
+        with replaced_forward(network, returning):
             try:
                 yield
             finally:
@@ -92,7 +94,7 @@ class UseFeatures(PurePatch):
         with ExitStack() as stack:
             for parent, name, module in replaced:
                 stack.enter_context(_replaced_module(parent, name, module))
-            with _replaced_forward(network, using):
+            with replaced_forward(network, using):
                 yield
 
 
@@ -148,7 +150,8 @@ class DeepFeatureCache(Modifier):
 
     def predict(self, call: DenoiserCall, compute: Predict) -> Tensor:
         """The prediction, computed in full or with cached features."""
-        if call.arguments.get("down_block_additional_residuals") is not None:
+        adds = call.arguments.get("down_block_additional_residuals") is not None
+        if adds or any(isinstance(patch, FusedControl) for patch in call.patches):
             return compute(call)  # a ControlNet adds to layers that would be left out
         call = call.add(return_dict=False)
         key = tuple(patch.identity for patch in call.patches)
@@ -201,20 +204,6 @@ def _layer_before_last(network: Any) -> nn.Module:
 def _first(output: Any) -> Tensor:
     value: Tensor = output if isinstance(output, Tensor) else output[0]
     return value
-
-
-@contextmanager
-def _replaced_forward(network: nn.Module, forward: Any) -> Iterator[None]:
-    """Another forward method within the block; hooks of other libraries may have set one on the network."""
-    own = vars(network).get("forward")
-    network.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del network.forward
-        else:
-            network.forward = own
 
 
 @contextmanager

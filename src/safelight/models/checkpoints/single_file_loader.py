@@ -105,12 +105,8 @@ class PartLoader:
                 after the check.
         """
         network = self.empty()
-        prefix = self.part.prefix
         try:
-            names = {prefix + name: name for name in self._named_entries()}
-            tensors = {names[name]: tensor for name, tensor in read_tensors(self.part.path, names).items()}
-            fitted = self._fit(network, self._convert(tensors))
-            self._assign(network, fitted, dtype)
+            self._assign(network, self._read(network), dtype)
         except ModelError:
             raise
         except _FAILURES as error:
@@ -118,6 +114,20 @@ class PartLoader:
                 f"{self.part.component} of {self.part.path} cannot be loaded: {error}."
             ) from error
         return network
+
+    def tensors(self) -> Tensors:
+        """The network's tensors by the names of the library, as they lie in the file; called as ``check`` is.
+
+        Raises:
+            CheckpointInvalidError, FileMissingError, PickleRefusedError: As in ``check``.
+        """
+        return self._read(self.empty())
+
+    def _read(self, network: torch.nn.Module) -> Tensors:
+        prefix = self.part.prefix
+        names = {prefix + name: name for name in self._named_entries()}
+        tensors = {names[name]: tensor for name, tensor in read_tensors(self.part.path, names).items()}
+        return self._fit(network, self._convert(tensors))
 
     def _named_entries(self) -> dict[str, TensorEntry]:
         prefix = self.part.prefix

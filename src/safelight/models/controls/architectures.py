@@ -13,6 +13,8 @@ from safelight.models.controls.kinds import FLUX_UNION, XINSIR_UNION, ControlKin
 
 LLLITE_PREFIX = "lllite_unet_"
 """Before the names of the layers that a Control-LLLite changes, in kohya's files."""
+LORA_MARKER = "lora_controlnet"
+"""An empty tensor that marks a Control-LoRA."""
 _NO_MODES: Mapping[ControlKind, int] = MappingProxyType({})
 
 
@@ -52,6 +54,8 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ),
             Architecture(name="reference", title="a reference", class_name=""),
             Architecture(name="lllite", title="a Control-LLLite", class_name="", family="sdxl"),
+            Architecture(name="controlnet-xs", title="a ControlNet-XS", class_name="ControlNetXSAdapter"),
+            Architecture(name="control-lora", title="a Control-LoRA", class_name=""),
             Architecture(name="t2i-adapter", title="a T2I-Adapter", class_name="T2IAdapter"),
             Architecture(
                 name="sd3-controlnet", title="a ControlNet", class_name="SD3ControlNetModel", family="sd3"
@@ -115,7 +119,7 @@ class Recognised:
 
     Args:
         architecture: What kind of network it is.
-        layout: Its name in ``layouts.NETWORKS``; empty for a Control-LLLite.
+        layout: Its name in ``layouts.NETWORKS``; empty for kinds that have none there.
         family: The family that it is for.
         prefix: What the names of its tensors begin with.
     """
@@ -130,6 +134,8 @@ def recognise(tensors: Mapping[str, TensorEntry]) -> Recognised | None:
     """The control network that a file's tensors are; None if they are none."""
     if any(name.startswith(f"{LLLITE_PREFIX}") for name in tensors):
         return Recognised("lllite", "", "sdxl")
+    if LORA_MARKER in tensors:
+        return _control_lora(tensors)
     for prefix in ("", AUTHORS_PREFIX):
         shapes = {
             name.removeprefix(prefix): entry.shape
@@ -141,3 +147,13 @@ def recognise(tensors: Mapping[str, TensorEntry]) -> Recognised | None:
                 architecture, family = _LAYOUTS[layout.name]
                 return Recognised(architecture, layout.name, family, prefix)
     return None
+
+
+def _control_lora(tensors: Mapping[str, TensorEntry]) -> Recognised:
+    """A Control-LoRA, whose family the layers tell that are changed."""
+    prefix = AUTHORS_PREFIX if any(name.startswith(AUTHORS_PREFIX) for name in tensors) else ""
+    if any(name.startswith(f"{prefix}label_emb.") for name in tensors):
+        return Recognised("control-lora", "", "sdxl", prefix)
+    projections = (entry.shape for name, entry in tensors.items() if name.endswith(".proj_in.down"))
+    is_linear = len(next(projections, ())) == 2
+    return Recognised("control-lora", "", "sd2" if is_linear else "sd1", prefix)

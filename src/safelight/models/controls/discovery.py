@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from safelight.errors import (
     CheckpointInvalidError,
@@ -28,6 +29,8 @@ from safelight.models.families import FAMILIES, Family
 _STEM = "diffusion_pytorch_model"
 """What diffusers calls the weights in a network's folder."""
 _SUFFIX = ".safetensors"
+_FAMILIES_OF_WIDTHS = MappingProxyType({768: "sd1", 1024: "sd2", 2048: "sdxl"})
+"""The family of a ControlNet-XS, by the width of the text embeddings that it reads."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,21 @@ class ControlModel:
             return PartFile("controlnet", "", self.path, "")
         layout, prefix = recognise_file(self.path)
         return PartFile("controlnet", layout, self.path, prefix)
+
+    def weights(self) -> int:
+        """How many weights it has.
+
+        Raises:
+            CheckpointInvalidError, PickleRefusedError, FileMissingError: Its files are not complete.
+        """
+        files = self.files()
+        paths, prefix = ([files.path], files.prefix) if isinstance(files, PartFile) else (files.weights, "")
+        return sum(
+            entry.elements
+            for path in paths
+            for name, entry in read_header(path).tensors.items()
+            if name.startswith(prefix)
+        )
 
     def digest(self, cache: Path) -> str:
         """SHA-256 of its weights, in hexadecimal: the file's own, or that over a folder's weights files.
@@ -244,7 +262,8 @@ def _describe(name: str, path: Path) -> ControlModel | None:
 
 @lru_cache(maxsize=5_000)
 def _describe_folder(name: str, path: Path, version: FileVersion) -> ControlModel | None:
-    class_name = read_json(path / "config.json").get("_class_name")
+    config = read_json(path / "config.json")
+    class_name = config.get("_class_name")
     architecture = next((each for each in ARCHITECTURES.values() if each.class_name == class_name), None)
     if architecture is None:
         return None
@@ -255,6 +274,9 @@ def _describe_folder(name: str, path: Path, version: FileVersion) -> ControlMode
     if found is not None:
         architecture = ARCHITECTURES[found.architecture]
     family = architecture.family if found is None else found.family
+    if architecture.name == "controlnet-xs":
+        width = config.get("cross_attention_dim")
+        family = _FAMILIES_OF_WIDTHS.get(width, "") if isinstance(width, int) else ""
     return ControlModel(name, path, architecture, family, kinds_in(name), versions)
 
 

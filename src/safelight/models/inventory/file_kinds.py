@@ -12,7 +12,7 @@ from typing import Literal
 
 from safelight.models.adapters.layer_keys import LayerKeys, group_keys, may_change_layers, split_key
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
-from safelight.models.controls.architectures import recognise
+from safelight.models.controls.architectures import LORA_MARKER, recognise
 
 Kind = Literal[
     "checkpoint",
@@ -144,7 +144,7 @@ def _identify(tensors: Tensors) -> FileKind:
 
 def _lora(tensors: Tensors) -> str | None:
     """The family of an adapter; "" where it is not known; None for other files."""
-    if not may_change_layers(tensors):
+    if LORA_MARKER in tensors or not may_change_layers(tensors):
         return None
     layers, _ = group_keys(tensors)
     if not any(keys.kind for keys in layers.values()):

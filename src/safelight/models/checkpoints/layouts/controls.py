@@ -36,11 +36,11 @@ def _unet_config(shapes: Shapes) -> Config:
         config["mid_block_type"] = "UNetMidBlock2D"
     return config | {
         "conditioning_channels": needed(shapes, 1, f"{_EMBEDDING}conv_in.weight"),
-        "conditioning_embedding_out_channels": _embedding_widths(shapes),
+        "conditioning_embedding_out_channels": embedding_widths(shapes),
     }
 
 
-def _embedding_widths(shapes: Shapes) -> list[int]:
+def embedding_widths(shapes: Shapes) -> list[int]:
     """The widths of the layers that read the control picture."""
     blocks = count_blocks(shapes, f"{_EMBEDDING}blocks.")
     odd = [needed(shapes, 0, f"{_EMBEDDING}blocks.{block}.weight") for block in range(1, blocks, 2)]
@@ -57,8 +57,8 @@ def _union_config(shapes: Shapes) -> Config:
     }
 
 
-def _convert(tensors: Tensors) -> Tensors:
-    """Give the authors' tensors diffusers' names."""
+def library_names(tensors: Tensors) -> Tensors:
+    """The authors' tensors by diffusers' names."""
     from safelight.models.checkpoints.layouts.conversion import convert_with
 
     numbers = [
@@ -83,7 +83,7 @@ def _bare_layout(family: str, title: str, unet: NetworkLayout) -> NetworkLayout:
         own_keys=("input_hint_block.0.weight",),
         library_keys=(f"{_EMBEDDING}conv_in.weight",),
         fits=_of_unet(unet, is_union=False),
-        convert=_convert,
+        convert=library_names,
         config=lambda shapes: _unet_config(shapes) | _FIXED.get(family, {}),
         required=("attention_head_dim", "norm_num_groups"),
     )
