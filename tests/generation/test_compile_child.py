@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.generation.test_upscaling import compact, save
+from tests.tiny import controls
 
 from safelight.errors import CheckpointInvalidError, ModelInvalidError
-from safelight.generation.compile_child import ChildCompiler, compile_form
+from safelight.generation.compile_child import ChildCompiler, _describe, _load_network, compile_form
 from safelight.generation.compiling import compile_cache
 from safelight.generation.engine import Engine
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling import UpscalerFile
 from safelight.generation.upscaling.registry import upscaler_folder
+from safelight.models.controls.discovery import find_control_by_name
+from safelight.models.controls.loading import control_source
 from safelight.runtime.backends import BackendPlan
 from safelight.runtime.compilation.store import Wanted
 from safelight.runtime.compilation.values import NetworkCall
@@ -63,6 +67,19 @@ def test_the_network_is_compiled_with_its_patches(settings: Settings, tiny: Call
     assert isinstance(convert, ChildCompiler)
     compile_form(json.loads(json.dumps(convert._body(wanted))))
     assert compile_cache(settings).find(wanted.key) is not None
+
+
+def test_a_control_is_loaded_from_its_folder_unless_that_was_replaced(
+    settings: Settings, tiny: Callable[[str], Path]
+) -> None:
+    controls.controlnet(tiny("sd1"), settings.home / "controlnet" / "canny")
+    model = find_control_by_name("canny", [settings.home / "controlnet"])
+    source = control_source(model, "fp32", torch.device("cpu"), settings.cache_folder)
+    described = json.loads(json.dumps(_describe(model)))
+    network = _load_network(settings, described, "control-0", source.key)
+    assert type(network).__name__ == "ControlNetModel"
+    with pytest.raises(CheckpointInvalidError, match="canny was replaced on the disk"):
+        _load_network(settings, described, "control-0", replace(source.key, digest="1" * 64))
 
 
 def test_an_upscaler_is_compiled_from_its_file_unless_that_was_replaced(settings: Settings) -> None:

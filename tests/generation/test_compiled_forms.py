@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from tests.generation.conftest import SIDE, same_pixels, to_array
+from tests.generation.modifiers.controlled import picture as control_picture
+from tests.tiny import controls
 
 from safelight.errors import BackendError
 from safelight.generation.artifact import Artifact
@@ -19,6 +21,7 @@ from safelight.generation.backend_choice import check_device
 from safelight.generation.compiling import (
     compile_cache,
     compile_call,
+    load_control_network,
     load_network,
     load_upscaler_network,
 )
@@ -28,6 +31,7 @@ from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling import UpscalerFile
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.parts import NamedParts
+from safelight.models.controls.discovery import ControlModel
 from safelight.runtime.compilation.speed import Speeds
 from safelight.runtime.compilation.store import Wanted
 from safelight.settings import Settings
@@ -47,7 +51,7 @@ class InProcess:
         """A backend that refuses every network."""
 
     def __call__(
-        self, settings: Settings, model: Checkpoint | UpscalerFile
+        self, settings: Settings, model: Checkpoint | UpscalerFile | ControlModel
     ) -> Callable[[Wanted, bool], None]:
         def convert(wanted: Wanted, _urgent: bool) -> None:
             assert self.may_begin.wait(PATIENCE)
@@ -59,6 +63,8 @@ class InProcess:
             key = wanted.component
             if isinstance(model, UpscalerFile):
                 network = load_upscaler_network(settings, model, key)
+            elif isinstance(model, ControlModel):
+                network = load_control_network(settings, model.path, key)
             else:
                 network = load_network(settings, model.name, NamedParts(), wanted.name, key)
             compile_call(settings, network, key, wanted.call, wanted.plan)
@@ -166,6 +172,31 @@ def test_while_forms_compute_everything_the_eager_weights_are_released_and_read_
     other = request_of(width=SIDE + 32)
     assert same_pixels(generate(compiled, other), generate(engine_of("eager"), other))
     assert taken("unet") == pytest.approx(1, rel=0.05)
+
+
+def test_a_control_network_has_forms_of_its_own(
+    engine_of: EngineOf, request_of: RequestOf, compiler: InProcess, tmp_path: Path, tiny: Tiny
+) -> None:
+    controls.controlnet(tiny("sd1"), tmp_path / "controlnet" / "canny")
+    control = {"kind": "canny", "image": control_picture(1), "weight": 0.8}
+    engine, request = engine_of(home=tmp_path), request_of(control=[control])
+    first = generate(engine, request)
+    assert first.record.machine.backend == "eager"
+    compiler.may_begin.set()
+    assert engine.forms.wait(PATIENCE)
+    assert engine.forms.problems == {}
+    assert "control-0" in compiler.converted
+    second = generate(engine, request)
+    assert (second.record.machine.backend, second.record.machine.other_backends) == ("openvino", {})
+    assert psnr(first, second) >= 50
+    for drawn in (first, second):
+        again = generate(engine, request, recorded=drawn.record.machine, unbatched=True)
+        assert same_pixels(again, drawn)
+    compiler.converted.clear()
+    weaker = generate(engine, request_of(control=[control | {"weight": 0.5}]))
+    assert not same_pixels(weaker, second)
+    assert engine.forms.wait(PATIENCE)
+    assert compiler.converted == [], "the weight is no part of a form"
 
 
 def test_a_restarted_engine_uses_the_forms_on_disk_from_the_first_picture_on(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safelight.cli.console import JsonOption, print_json, print_line, print_stderr, printable
+from safelight.cli.control_option import parse_control
 from safelight.cli.generation import parse_size
 from safelight.errors import UsageError
 
@@ -30,12 +31,21 @@ def compile_checkpoint(
             metavar="NAME", help="The backend to compile for; that of generation_backend if not given."
         ),
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compile for a control too: its kind, its model, or its fields as JSON. Can be repeated.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compile a checkpoint's networks for a size, so that not even the first picture is computed eagerly.
 
     Ctrl-C stops it; what is compiled by then stays in the cache folder. Exit status 1: a network could not be compiled.
     """
+    from PIL import Image
+
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
     from safelight.studio import Studio
@@ -46,7 +56,14 @@ def compile_checkpoint(
         raise UsageError(
             "Networks are compiled on the machine that computes them.", hint="Leave out --server."
         )
-    request = GenerationRequest.parse(prompt="a picture", checkpoint=name, **parse_size(size))
+    blank = Image.new("RGB", (64, 64))
+    controls = [
+        parse_control(each if each.startswith("{") else f"{each}=") | {"image": blank}
+        for each in control or []
+    ]
+    request = GenerationRequest.parse(
+        prompt="a picture", checkpoint=name, control=controls, **parse_size(size)
+    )
 
     def report(done: int, total: int, form: str) -> None:
         if form:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from safelight.errors import BackendError
+from safelight.generation.control.planning import NETWORK_PREFIX
 from safelight.generation.quality import Quality
 from safelight.generation.record import Machine
 from safelight.runtime.backends import AUTO, BACKENDS, EAGER, Backend, BackendPlan
@@ -18,7 +19,8 @@ from safelight.runtime.compilation.values import NetworkCall
 from safelight.runtime.component import Component
 
 AUTOMATIC = ("unet", "transformer", "vae", "upscaler")
-"""The components that auto compiles; text encoders take a hundredth of a picture's time, and their results are kept."""
+"""The components that auto compiles; text encoders take a hundredth of a picture's time, and their results are kept.
+So does it control networks, which are as many as a picture has."""
 LEAST_SPEEDUP = 1.05
 """A form is used by auto if it was so many times as fast as the eager network when it was made."""
 
@@ -46,7 +48,7 @@ class BackendPolicy:
         if self.recorded is not None:
             return any(compiles(name, component, self.device) for name in self.recorded.all_backends)
         if self.backend == AUTO:
-            return component in AUTOMATIC and any(_candidates(component, self.device))
+            return _is_automatic(component) and any(_candidates(component, self.device))
         return compiles(self.backend, component, self.device)
 
     def recorded_backend(self, component: str) -> str | None:
@@ -98,7 +100,7 @@ def rank_plans(
     offered = [
         each.name for each in _candidates(component, device) if precision in each.form_precisions(str(device))
     ]
-    if component not in AUTOMATIC:
+    if not _is_automatic(component):
         offered = []
     if speeds is None:
         offered = offered[:1]
@@ -212,6 +214,10 @@ def compiles(backend: str, component: str, device: torch.device) -> bool:
     if found is None or not found.forms:
         return False
     return device.type in found.devices and found.computes(component)
+
+
+def _is_automatic(component: str) -> bool:
+    return component in AUTOMATIC or component.startswith(NETWORK_PREFIX)
 
 
 def _candidates(component: str, device: torch.device) -> Iterator[Backend]:

@@ -1,4 +1,4 @@
-"""Compile a form of a checkpoint's or an upscaler's network in a process of its own, at a low priority.
+"""Compile a form of a checkpoint's, an upscaler's or a control's network in a process of its own, at a low priority.
 
 Tracing takes as much time as several steps and holds Python's lock all the while, so a thread would stop the pictures
 that are generated meanwhile. ``python -m safelight.generation.compile_child`` reads a JSON object from standard input
@@ -23,6 +23,7 @@ from safelight.errors import BackendError, MemoryBudgetError, SafelightError
 from safelight.errors.lookup import error_of
 from safelight.generation.upscaling import UpscalerFile
 from safelight.generation.upscaling.scale_factor import read_scale_factor
+from safelight.models.controls.discovery import ControlModel
 from safelight.runtime.backends import BACKENDS
 from safelight.runtime.devices import device_of
 from safelight.runtime.devices.memory import host_memory
@@ -51,7 +52,7 @@ class ChildCompiler:
         model: What the networks are of.
     """
 
-    def __init__(self, settings: Settings, model: Checkpoint | UpscalerFile) -> None:
+    def __init__(self, settings: Settings, model: Checkpoint | UpscalerFile | ControlModel) -> None:
         self._settings, self._model = settings, model
 
     def __call__(self, wanted: Wanted, urgent: bool) -> None:
@@ -103,7 +104,7 @@ class ChildCompiler:
             raise error_of(error["code"], error["message"], error.get("hint", ""))
 
     def _activation_bytes(self, wanted: Wanted) -> int:
-        """What the values within a network take; those of a checkpoint's are small beside its weights."""
+        """What the values within a network take; but for upscalers they are small beside its weights."""
         if not isinstance(self._model, UpscalerFile):
             return 0
         *_, height, width = wanted.call.tensors[0].shape
@@ -131,10 +132,12 @@ class ChildCompiler:
         }
 
 
-def _describe(model: Checkpoint | UpscalerFile) -> dict[str, Any]:
+def _describe(model: Checkpoint | UpscalerFile | ControlModel) -> dict[str, Any]:
     """What another process finds a model by."""
     if isinstance(model, UpscalerFile):
         return {"upscaler": str(model.path)}
+    if isinstance(model, ControlModel):
+        return {"control": str(model.path)}
     named = {part.component: str(part.path) for part in model.parts if part.chosen == "named"}
     return {"checkpoint": model.name, "parts": named}
 
@@ -174,11 +177,13 @@ def compile_form(body: Mapping[str, Any]) -> None:
 def _load_network(
     settings: Settings, model: Mapping[str, Any], component: str, key: ComponentKey
 ) -> nn.Module:
-    from safelight.generation.compiling import load_network, load_upscaler_network
+    from safelight.generation.compiling import load_control_network, load_network, load_upscaler_network
     from safelight.models.checkpoints.parts import NamedParts
 
     if "upscaler" in model:
         return load_upscaler_network(settings, UpscalerFile.at(Path(model["upscaler"])), key)
+    if "control" in model:
+        return load_control_network(settings, Path(model["control"]), key)
     named = dict(model["parts"])
     parts = NamedParts(named.pop("vae", None), tuple(named.values()))
     return load_network(settings, model["checkpoint"], parts, component, key)

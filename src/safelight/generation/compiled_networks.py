@@ -1,8 +1,8 @@
-"""Networks that have compiled forms in their place within a picture: those of checkpoints, and of upscalers."""
+"""Networks that have compiled forms in their place within a picture: of checkpoints, of controls, and of upscalers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,12 +12,14 @@ import torch
 from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.backend_choice import BackendPolicy
 from safelight.generation.compiling import compile_cache
+from safelight.generation.control.planning import PlannedControl
 from safelight.generation.quality import Patching
 from safelight.generation.record import Machine
 from safelight.generation.upscaling import UpscalerFile
 from safelight.generation.upscaling.network import NetworkUpscaler
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.loading import CheckpointParts, LoadedCheckpoint
+from safelight.models.controls.discovery import ControlModel
 from safelight.models.families import Family
 from safelight.runtime.backends import BACKENDS, EAGER
 from safelight.runtime.compilation.picture_network import Forms, PictureAutoencoder, PictureNetwork
@@ -27,6 +29,8 @@ from safelight.runtime.component import Component, parameter_names
 from safelight.runtime.pool import ModelPool
 from safelight.settings import Settings
 
+CONTROLS = ("controlnet", "controlnet-union")
+"""The control networks that get forms: others are called in other ways than by their arguments alone, or once."""
 UPSCALER = "upscaler"
 """The name of an upscaler's network among a picture's."""
 RELEASED = ("unet", "transformer", "vae")
@@ -53,7 +57,7 @@ class CompiledNetworks:
         settings: Settings,
         device: torch.device,
         pool: ModelPool,
-        compiler: Callable[[Settings, Checkpoint | UpscalerFile], Convert],
+        compiler: Callable[[Settings, Checkpoint | UpscalerFile | ControlModel], Convert],
         unlocked: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._settings, self._device, self._pool = settings, device, pool
@@ -151,9 +155,36 @@ class CompiledNetworks:
 
         return {name: picture_network(name, component) for name, component in loaded.networks.items()}
 
+    def controls(
+        self,
+        controls: Iterable[PlannedControl],
+        networks: Mapping[str, Component],
+        policy: BackendPolicy,
+        until: ExitStack,
+    ) -> dict[str, Component]:
+        """The control networks for one picture, with compiled forms where the policy considers them.
+
+        Args:
+            controls: The controls of the picture.
+            networks: Their networks by name.
+            policy: Decides.
+            until: Closes when the picture ends.
+        """
+        found = dict(networks)
+        for control in controls:
+            component = networks.get(control.name)
+            if component is None or component.key.form or not policy.considers(control.name):
+                continue
+            if control.model.architecture.name in CONTROLS:
+                forms = self._forms(control.model, policy, until)
+                found[control.name] = replace(
+                    component, network=PictureNetwork(control.name, component, forms)
+                )
+        return found
+
     def _forms(
         self,
-        model: Checkpoint | UpscalerFile,
+        model: Checkpoint | UpscalerFile | ControlModel,
         policy: BackendPolicy,
         until: ExitStack,
         *,

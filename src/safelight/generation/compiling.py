@@ -14,6 +14,8 @@ from safelight.generation.upscaling import UpscalerFile
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.models.checkpoints.loading import describe_parts
 from safelight.models.checkpoints.parts import NamedParts
+from safelight.models.controls.discovery import find_control_by_name
+from safelight.models.controls.loading import control_source
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.backends import BackendPlan
@@ -115,3 +117,23 @@ def load_upscaler_network(settings: Settings, file: UpscalerFile, key: Component
     if upscaler.digest != key.digest:
         raise ModelInvalidError(f"The upscaler {file.name} was replaced on the disk meanwhile.")
     return upscaler.module
+
+
+def load_control_network(settings: Settings, path: Path, key: ComponentKey) -> nn.Module:
+    """Load a control network that is a file or a folder of its own, eager and on the CPU.
+
+    Args:
+        settings: The cache folder.
+        path: The file or the folder.
+        key: What identifies the network.
+
+    Raises:
+        CheckpointInvalidError: The network on disk is another one by now.
+        ModelError: It cannot be used.
+    """
+    model = find_control_by_name(str(path), ())
+    source = control_source(model, key.dtype, torch.device("cpu"), settings.cache_folder)
+    if source.key.digest != key.digest:
+        raise CheckpointInvalidError(f"The control {model.name} was replaced on the disk meanwhile.")
+    network: nn.Module = source.load().network
+    return network

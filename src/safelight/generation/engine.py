@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +37,7 @@ from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiled_networks import CompiledNetworks
 from safelight.generation.conditioning import make_conditioning
 from safelight.generation.control.pictures import ControlPictures, GivenPicture
-from safelight.generation.control.planning import plan_controls
+from safelight.generation.control.planning import PlannedControl, plan_controls
 from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_watch import MemoryWatch
@@ -67,6 +67,7 @@ from safelight.models.checkpoints.loading import (
     scheduler_config,
 )
 from safelight.models.checkpoints.parts import NamedParts, choice_notes
+from safelight.models.controls.discovery import ControlModel
 from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
@@ -107,7 +108,7 @@ class Engine:
         settings: Device, precision, backend, memory budget, data directory.
         pool: Where networks are kept, whose budget becomes that of the device; a pool of its own when not given.
         read_free: Returns the bytes that are free on a device now.
-        compiler: Makes what converts compiled forms of the networks of a checkpoint or an upscaler.
+        compiler: Makes what converts compiled forms of the networks of a checkpoint, an upscaler or a control.
 
     Raises:
         BackendError: This machine does not have the device, or there is no such backend in this precision.
@@ -118,7 +119,7 @@ class Engine:
         settings: Settings,
         pool: ModelPool | None = None,
         read_free: Callable[[torch.device], int] = lambda device: device_of(device).memory().free,
-        compiler: Callable[[Settings, Checkpoint | UpscalerFile], Convert] = ChildCompiler,
+        compiler: Callable[[Settings, Checkpoint | UpscalerFile | ControlModel], Convert] = ChildCompiler,
     ) -> None:
         self._settings, self._read_free = settings, read_free
         device, _ = settle_device(settings, settings.device)
@@ -402,7 +403,7 @@ class Engine:
         return Run(
             plan=plan,
             checkpoint=self._checkpoint_ref(parts),
-            lease=lambda: self._lease_placed(placement, upscaler, networks, policy),
+            lease=lambda: self._lease_placed(placement, upscaler, networks, controls, policy),
             step_down=lambda: self._placer.step_down(placement),
             init_image=init_image,
             mask=mask,
@@ -560,6 +561,7 @@ class Engine:
         placement: Placement,
         upscaler: Upscaler | _UpscalerNetwork | None,
         networks: NetworkSources,
+        controls: Sequence[PlannedControl],
         policy: BackendPolicy,
     ) -> AbstractContextManager[Components]:
         """The networks for one picture, as its placement says; with less of them after a shortage."""
@@ -567,7 +569,7 @@ class Engine:
             self._placer.step_down(placement)
         if placement.in_phases:
             return self._lease_phases(placement, upscaler, networks)
-        return self._lease(placement, upscaler, networks, policy)
+        return self._lease(placement, upscaler, networks, controls, policy)
 
     @contextmanager
     def _lease(
@@ -575,6 +577,7 @@ class Engine:
         placement: Placement,
         upscaler: Upscaler | _UpscalerNetwork | None,
         networks: NetworkSources,
+        controls: Sequence[PlannedControl],
         policy: BackendPolicy,
     ) -> Iterator[Components]:
         """The networks for one picture, with a concurrency slot and the lock.
@@ -583,6 +586,7 @@ class Engine:
             placement: The checkpoint to lease, and the bytes to keep free for the picture.
             upscaler: The upscaler between two passes; a network is leased with the checkpoint.
             networks: The networks of modifiers, which are leased with the checkpoint.
+            controls: The controls, whose networks are among them.
             policy: Decides which backends compute the checkpoint's networks.
         """
         parts, beside = placement.parts, _sources_beside(networks, upscaler)
@@ -602,6 +606,8 @@ class Engine:
             loaded = parts.assemble([next(leased) for _ in parts.sources])
             loaded = replace(loaded, networks=self._compiled.networks(loaded, policy, stack))
             own = {modifier: {name: next(leased) for name in names} for modifier, names in networks.items()}
+            if (used := own.get("control")) is not None:
+                own["control"] = self._compiled.controls(controls, used, policy, stack)
             prompts = make_conditioning(loaded, self._embeddings)
             keep_freed_memory()
             self._wait_policy.adjust()

@@ -24,6 +24,9 @@ from safelight.runtime.component import Component
 class UNetControl(ActiveControl):
     """A ControlNet of a U-Net: a copy of its encoder, whose results are added to the U-Net's."""
 
+    scales_itself = False
+    """Whether the weight has to be told to the network; else compiled forms do not depend on it."""
+
     def apply(self, call: DenoiserCall) -> DenoiserCall:
         """The call with the residuals of the encoder's layers and of the middle."""
         rows = list(range(len(call.roles)))
@@ -41,11 +44,13 @@ class UNetControl(ActiveControl):
 
     def _residuals(self, call: DenoiserCall) -> tuple[Sequence[Tensor], Tensor]:
         channels = self.network.config["in_channels"]
+        fades = self.options.mode != "balanced"
+        inside = self.scales_itself or fades or self.network.config.get("global_pool_conditions")
         down, middle = self.network.network(
             call.latents[:, :channels],  # inpainting models take the mask and the masked picture as well
             call.arguments["timestep"],
-            conditioning_scale=self.options.weight,
-            guess_mode=self.options.mode != "balanced",
+            conditioning_scale=self.options.weight if inside else 1.0,
+            guess_mode=fades,
             return_dict=False,
             **self.inputs(len(call.roles)),
             **{
@@ -54,7 +59,9 @@ class UNetControl(ActiveControl):
                 if name in call.arguments
             },
         )
-        return down, middle
+        if inside or self.options.weight == 1:
+            return down, middle
+        return [each * self.options.weight for each in down], middle * self.options.weight
 
     def inputs(self, rows: int) -> Mapping[str, object]:
         """The picture, as the network's arguments."""
@@ -63,6 +70,8 @@ class UNetControl(ActiveControl):
 
 class UNetUnionControl(UNetControl):
     """One of the kinds of a ControlNet for several kinds."""
+
+    scales_itself = True
 
     def inputs(self, rows: int) -> Mapping[str, object]:
         """The picture, and its kind."""
