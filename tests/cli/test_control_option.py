@@ -18,6 +18,8 @@ from safelight.errors import UsageError
             {"kind": "canny", "preprocessor": {"name": "canny"}, "weight": 1.5, "image": "photo=1.jpg"},
         ),
         ("tile=", {"kind": "tile"}),
+        ("ip-adapter:0.7=cat.png", {"kind": "ip-adapter", "weight": 0.7, "image": "cat.png"}),
+        ("ip-adapter-plus_sd15=cat.png", {"model": "ip-adapter-plus_sd15", "image": "cat.png"}),
         ("my/control_v11:0.5=x.png", {"model": "my/control_v11", "weight": 0.5, "image": "x.png"}),
         ('{"model": "m", "image": "x.png", "end": 0.5}', {"model": "m", "image": "x.png", "end": 0.5}),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tiny import controls
+from tests.tiny import controls, ip_adapters
 
 from safelight.moderation import Policy
 from safelight.settings import Settings
@@ -56,3 +56,13 @@ def drawing_control(drawing_settings: Settings, tiny: Callable[[str], Path]) -> 
     if not folder.exists():
         controls.controlnet(tiny("sd1"), folder)
     return folder.name
+
+
+@pytest.fixture(scope="session")
+def drawing_ip_adapter(drawing_settings: Settings, tiny: Callable[[str], Path]) -> str:
+    """The name of a tiny IP-Adapter for the studio's checkpoint, whose image encoder is there too."""
+    path = drawing_settings.home / "ip_adapters" / "tiny_looking.safetensors"
+    if not path.exists():
+        ip_adapters.unet_adapter(tiny("sd1"), path)
+        ip_adapters.clip_vision(drawing_settings.home / "image_encoders" / "tiny-clip")
+    return path.stem

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.generation.lora_files import write_lora
 from tests.studio.conftest import DOUBT, NOTHING
+from tests.tiny import ip_adapters
 from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import (
@@ -143,6 +144,26 @@ def test_controls_are_reproduced_with_their_pictures_in_any_order(
     assert "--control" in caught.value.hint
     with pytest.raises(NotReproducibleError, match="the picture of the control"):
         drawing_studio.reproduce(data)
+
+
+def test_ip_adapters_are_reproduced(
+    drawing_studio: Studio, drawing_settings: Settings, drawing_ip_adapter: str, tmp_path: Path
+) -> None:
+    INIT_IMAGE.save(tmp_path / "shown.png")
+    control = {"model": drawing_ip_adapter, "image": tmp_path / "shown.png", "weight": 0.7}
+    data = saved_image(drawing_studio, {**SMALL, "control": [control]}).encode()
+    encoders = drawing_settings.home / "image_encoders"
+    (encoders / "tiny-clip").rename(encoders / "renamed")
+    try:
+        assert drawing_studio.reproduce(data, control=[tmp_path / "shown.png"]).identical
+        shutil.copytree(encoders / "renamed", tmp_path / "kept")
+        ip_adapters.clip_vision(encoders / "renamed", seed=1)
+        again = drawing_studio.reproduce(data, control=[tmp_path / "shown.png"])
+        assert any("control" in each for each in again.differences)
+        shutil.rmtree(encoders / "renamed")
+        shutil.move(tmp_path / "kept", encoders / "renamed")
+    finally:
+        (encoders / "renamed").rename(encoders / "tiny-clip")
 
 
 @pytest.fixture

@@ -124,6 +124,14 @@ def test_every_image_within_a_request_is_judged_except_masks(
         next(drawing_studio.iter_generate(request, policy=NOTHING))
 
 
+def test_the_picture_of_an_ip_adapter_is_judged(drawing_studio: Studio, drawing_ip_adapter: str) -> None:
+    control = {"model": drawing_ip_adapter, "image": INIT_IMAGE}
+    request = GenerationRequest.parse(prompt="a cat", control=(control,), **SMALL)
+    assert len(list(drawing_studio.iter_generate(request))) == 1
+    with pytest.raises(BlockedError, match=r"policy nothing blocks the picture control\[0\].image"):
+        next(drawing_studio.iter_generate(request, policy=NOTHING))
+
+
 def test_images_can_be_skipped(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=4, **SMALL)
     whole = list(drawing_studio.iter_generate(request))

@@ -112,6 +112,24 @@ class ControlFamilyError(ModelError):
     http_status = 422
 
 
+class ControlUnsupportedError(ModelError):
+    """The control needs something that Safelight does not have."""
+
+    code = "control.unsupported"
+    default_field = "control"
+    summary = "The ControlNet or adapter is of a kind that Safelight does not use."
+    http_status = 422
+
+
+class ImageEncoderMissingError(ModelError):
+    """The image encoder of an IP-Adapter is not there."""
+
+    code = "control.encoder_missing"
+    default_field = "control"
+    summary = "The image encoder that an IP-Adapter reads its picture with is not on this machine."
+    http_status = 404
+
+
 class DigestMismatchError(ModelError):
     """A model's file differs from the pinned or pulled one."""
 

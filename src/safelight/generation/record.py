@@ -108,6 +108,13 @@ class EmbeddingRef(RequestPart):
     vectors: int = Field(ge=1, description="How many tokens it takes.")
 
 
+class ImageEncoderRef(RequestPart):
+    """Which image encoder an IP-Adapter read its picture with."""
+
+    name: str = Field(description="Its file's name, or its folder's.")
+    digest: Digest = Field(description="SHA-256 of its file.")
+
+
 class ControlRef(RequestPart):
     """Which network read a control picture, and how it was used; the fields are those of ``request.Control``."""
 
@@ -126,6 +133,11 @@ class ControlRef(RequestPart):
     end: Fraction = 1.0
     mode: Literal["balanced", "prompt", "guess"] = "balanced"
     resize: Literal["crop", "fill", "stretch"] = "crop"
+    encoder: ImageEncoderRef | None = Field(None, description="The image encoder of an IP-Adapter.")
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if (name, value) != ("encoder", None)}
 
     def summary(self) -> dict[str, Any]:
         """Its network, its kind and its weight, for JSON output."""

@@ -25,10 +25,12 @@ from safelight.generation.adapters.files import ADAPTERS, adapter_refs
 from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
-from safelight.generation.control.pictures import ControlPicture, ControlPictures
+from safelight.generation.control.pictures import ControlPicture, ControlPictures, ImagePrompt
+from safelight.generation.control.planning import PlannedControl
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_placement import Placement
 from safelight.generation.memory_watch import MemoryWatch
+from safelight.generation.modifiers.ip_adapter import NAME as IP_ADAPTERS
 from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
 from safelight.generation.modifiers.registry import Networks, PassContext, build_modifiers
 from safelight.generation.noise import make_generator, varied_noise
@@ -36,7 +38,13 @@ from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
 from safelight.generation.prompts.encode import ConditioningPhase
-from safelight.generation.record import CheckpointRef, ControlRef, ReproductionRecord, pixels_digest
+from safelight.generation.record import (
+    CheckpointRef,
+    ControlRef,
+    ImageEncoderRef,
+    ReproductionRecord,
+    pixels_digest,
+)
 from safelight.generation.recording import machine_of, make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
@@ -166,6 +174,7 @@ class Run:
                 kind=control.kind,
                 image=None if given.image is None else pixels_digest(np.asarray(given.image)),
                 mask=None if given.mask is None else pixels_digest(np.asarray(given.mask)),
+                encoder=_encoder_ref(control),
                 **{
                     name: getattr(control.options, name)
                     for name in ("preprocessor", "weight", "start", "end", "mode", "resize")
@@ -173,6 +182,11 @@ class Run:
             )
             for control, given in zip(self.controls.controls, self.controls.given, strict=True)
         )
+
+
+def _encoder_ref(control: PlannedControl) -> ImageEncoderRef | None:
+    encoder = control.encoder
+    return None if encoder is None else ImageEncoderRef(name=encoder.name, digest=control.encoder_digest)
 
 
 @dataclass(frozen=True)
@@ -316,7 +330,11 @@ class _PictureGeneration:
         )
 
     def _conditioned(
-        self, stage: Stage, steps: int, pictures: Sequence[ControlPicture], previous_steps: int = 0
+        self,
+        stage: Stage,
+        steps: int,
+        pictures: Sequence[ControlPicture | ImagePrompt],
+        previous_steps: int = 0,
     ) -> tuple[Sequence[Modifier], Sequence[ConditioningPhase]]:
         """The modifiers of a pass, and its text embeddings.
 
@@ -398,7 +416,8 @@ class _PictureGeneration:
     @property
     def _others(self) -> dict[str, Component]:
         """The networks beside the checkpoint's, by the names that the record has for them."""
-        return {**self.components.others, **self.components.networks.get("control", {})}
+        networks = self.components.networks
+        return {**self.components.others, **networks.get("control", {}), **networks.get(IP_ADAPTERS, {})}
 
     def _make_record(self, notes: tuple[str, ...]) -> ReproductionRecord:
         run, loaded, upscaler = self.run, self._loaded, self.components.upscaler

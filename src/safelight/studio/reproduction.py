@@ -250,7 +250,16 @@ def _with_recorded_control_names(
 ) -> tuple[ControlRef, ...]:
     """The controls, under the names that the record has for networks with the same weights."""
     names = {each.digest: each.name for each in recorded}
-    return tuple(each.model_copy(update={"name": names.get(each.digest, each.name)}) for each in controls)
+    encoders = {each.encoder.digest: each.encoder for each in recorded if each.encoder is not None}
+    return tuple(
+        each.model_copy(
+            update={
+                "name": names.get(each.digest, each.name),
+                "encoder": each.encoder and encoders.get(each.encoder.digest, each.encoder),
+            }
+        )
+        for each in controls
+    )
 
 
 def _within_tolerance(original: Original, again: Picture, limits: DecodeLimits) -> bool:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from safelight.errors import ControlUnsupportedError
 from safelight.generation.control.units import (
     MODE_LABELS,
     RESIZE_LABELS,
     bare_name,
     format_unit,
+    is_ip_adapter_module,
     label_number,
     parse_unit,
     unit_fields,
@@ -71,6 +73,26 @@ def test_a_unit_of_an_older_extension() -> None:
         "mode": "guess",
         "preprocessor": {"name": "canny", "parameters": {"low": 100, "high": 200}, "resolution": 512},
     }
+
+
+def test_an_ip_adapter_is_a_unit_without_mode() -> None:
+    ref = REF.model_copy(update={"kind": "ip-adapter", "preprocessor": None, "mode": "balanced"})
+    text = format_unit(ref)
+    assert text.startswith("Module: ip-adapter-auto, Model: sub/control_canny [abababab], ")
+    fields, unread = unit_fields(parse_unit(text))
+    assert unread == []
+    assert (fields["kind"], fields["model"]) == ("ip-adapter", "sub/control_canny")
+    assert "mode" not in fields
+    for module in ("ip-adapter_clip_sd15", "CLIP-ViT-H (IPAdapter)"):
+        fields, _ = unit_fields(
+            parse_unit(f"Module: {module}, Model: x, Control Mode: My prompt is more important")
+        )
+        assert fields == {"model": "x", "kind": "ip-adapter"}
+    for module in ("ip-adapter_face_id_plus", "InsightFace+CLIP-H (IPAdapter)"):
+        with pytest.raises(ControlUnsupportedError, match="licence forbids commercial use"):
+            is_ip_adapter_module(module)
+        _, unread = unit_fields(parse_unit(f"Module: {module}, Model: x"))
+        assert unread[0][0] == "module"
 
 
 def test_what_cannot_be_read_is_said() -> None:

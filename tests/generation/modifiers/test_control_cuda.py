@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.fake_cuda import FakeCuda
 from tests.generation.conftest import SIDE, to_array
-from tests.tiny import controls
+from tests.tiny import controls, ip_adapters
 
 from safelight.generation.artifact import Artifact
 from safelight.generation.engine import Engine
@@ -28,6 +28,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) 
     folder = root / "controlnet"
     controls.controlnet(tiny("sd1"), folder / "canny")
     controls.adapter(tiny("sd1"), folder / "sketch")
+    adapters = root / "ip_adapters"
+    ip_adapters.clip_vision(root / "image_encoders" / "clip")
+    ip_adapters.siglip_vision(root / "image_encoders" / "siglip")
+    ip_adapters.unet_adapter(tiny("sd1"), adapters / "plus-sd1.safetensors", "plus")
+    ip_adapters.flux_adapter(tiny("flux"), adapters / "looking-flux.safetensors")
+    ip_adapters.sd3_adapter(tiny("sd3"), adapters / "looking-sd3.safetensors")
     controls.lllite(tiny("sdxl"), folder / "lllite_depth.safetensors")
     small = {"num_layers": 1}
     controls.transformer_control(
@@ -52,6 +58,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) 
             "sd1",
             [{"model": "canny", "mask": MASK}, {"model": "sketch", "mode": "guess"}, {"kind": "reference"}],
         ),
+        ("sd1", [{"model": "plus-sd1", "mask": MASK}, {"model": "plus-sd1", "weight": 0.5}]),
+        pytest.param("flux", [{"model": "looking-flux", "mask": MASK}], marks=pytest.mark.slow),
+        pytest.param("sd3", [{"model": "looking-sd3"}], marks=pytest.mark.slow),
         pytest.param("sdxl", [{"model": "lllite_depth"}], marks=pytest.mark.slow),
         pytest.param("flux", [{"model": "flux_pose", "mask": MASK}], marks=pytest.mark.slow),
         pytest.param("sd3", [{"model": "sd3_tile"}] * 2, marks=pytest.mark.slow),

@@ -490,6 +490,7 @@ def test_modifiers_apply_by_layer_and_then_in_the_order_of_registration(draw: Ge
         "adapters",
         "embeddings",
         "prompt-schedule",
+        "ip-adapter",
         "guidance-interval",
         "guidance-rescale",
         "cfg-zero",

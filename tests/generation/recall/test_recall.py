@@ -760,3 +760,18 @@ def test_adapters_of_a_record_and_of_a_request() -> None:
     found = recall_text(json.dumps(request), WITH_INK)
     assert found.fields == {"prompt": "a cat <lora:ink:0.5>"}
     assert len([each for each in found.unfilled if each.name == "adapter"]) == 2
+
+
+def test_sdnexts_ip_adapters() -> None:
+    text = "a cat\nSteps: 20, Seed: 1, Size: 64x64, App: SD.Next, IP Adapter: Plus:0.7:0.0:0.8:False;mine:1:0:1:False"
+    here = replace(HERE, has_control=lambda name: name == "ip-adapter-plus_sd15")
+    found = recall_text(text, here)
+    assert found.fields["control"] == [
+        {"kind": "ip-adapter", "model": "ip-adapter-plus_sd15", "weight": 0.7, "start": 0.0, "end": 0.8},
+        {"kind": "ip-adapter", "weight": 1.0, "start": 0.0, "end": 1.0},
+    ]
+    unfilled = {each.name for each in found.unfilled}
+    assert {"control[0].image", "control[1].image", "control[1].model"} <= unfilled
+    assert "IP Adapter" not in unfilled
+    unread = recall_text("a cat\nSteps: 20, Seed: 1, Size: 64x64, IP Adapter: Base", here)
+    assert "IP Adapter" in {each.name for each in unread.unfilled}

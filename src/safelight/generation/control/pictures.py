@@ -39,6 +39,25 @@ class ControlPicture:
 
 
 @dataclass(frozen=True)
+class ImagePrompt:
+    """A picture that an IP-Adapter looks at.
+
+    Args:
+        control: What was asked for, its adapter and its image encoder.
+        image: RGB.
+        mask: (height, width), 0 to 1, in the size of the pass: where it counts; None for everywhere.
+        kept: What image encoders made of pictures, kept for the run.
+        is_own: Whether the picture is the control's own, and so the same in all passes and pictures of the run.
+    """
+
+    control: PlannedControl
+    image: Image.Image
+    mask: NDArray[np.float32] | None
+    kept: dict[object, Any]
+    is_own: bool
+
+
+@dataclass(frozen=True)
 class GivenPicture:
     """The pictures of one control as they were given, decoded.
 
@@ -67,8 +86,9 @@ class ControlPictures:
     settings: Settings | None = None
     should_stop: Callable[[], bool] = lambda: False
     _maps: dict[tuple[int, Size], Image.Image] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def at(self, size: Size, start: InitImage) -> tuple[ControlPicture, ...]:
+    def at(self, size: Size, start: InitImage) -> tuple[ControlPicture | ImagePrompt, ...]:
         """The pictures of the controls that have an effect, for a pass.
 
         Args:
@@ -80,22 +100,24 @@ class ControlPictures:
         """
         return tuple(self._at(control, size, start) for control in self.controls if control.has_effect)
 
-    def _at(self, control: PlannedControl, size: Size, start: InitImage) -> ControlPicture:
+    def _at(self, control: PlannedControl, size: Size, start: InitImage) -> ControlPicture | ImagePrompt:
         given, options = self.given[control.index], control.options
         whole, box = _canvas(size, start)
         image = given.image
         if image is None:
             image = start.image if start.canvas is None else start.canvas.init_image
         assert image is not None
+        mask = None
+        if given.mask is not None:
+            fitted = _cut(fit(given.mask.convert("L"), whole, options.resize), box, size)
+            mask = np.asarray(fitted, dtype=np.float32) / np.float32(255)
+        if control.model.architecture.is_ip_adapter:
+            return ImagePrompt(control, image, mask, self._kept, given.image is not None)
         fitted = _cut(fit(self._map(control, image, whole), whole, options.resize), box, size)
         pixels = np.asarray(fitted.convert("RGB"), dtype=np.float32) / np.float32(255)
         if control.kind == "inpaint" and start.mask is not None:
             hole = np.float32(control.model.architecture.hole)
             pixels = np.where(np.asarray(start.mask)[..., None] > 0, hole, pixels)
-        mask = None
-        if given.mask is not None:
-            fitted = _cut(fit(given.mask.convert("L"), whole, options.resize), box, size)
-            mask = np.asarray(fitted, dtype=np.float32) / np.float32(255)
         return ControlPicture(control, pixels, mask)
 
     def _map(self, control: PlannedControl, image: Image.Image, size: Size) -> Image.Image:

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import FieldMissingError, NotAChoiceError, SafelightError, UnsupportedError
+from safelight.errors import (
+    ControlFamilyError,
+    FieldMissingError,
+    NotAChoiceError,
+    SafelightError,
+    UnsupportedError,
+)
 from safelight.generation.control.preprocessors import find_preprocessor
 from safelight.generation.request import Control
 from safelight.models.controls.discovery import REFERENCE, ControlModel, find_control
+from safelight.models.controls.image_encoders import ImageEncoder, find_image_encoder
 from safelight.models.controls.kinds import KINDS, ControlKind, parse_kind
 from safelight.models.families import Family
 
@@ -28,6 +35,8 @@ class PlannedControl:
         model: The network.
         kind: What its picture shows; None where nothing says it, and the network does not need to know.
         digest: SHA-256 of the network's weights; None for a kind that needs no network.
+        encoder: The image encoder of an IP-Adapter.
+        encoder_digest: SHA-256 of its weights.
     """
 
     index: int
@@ -35,11 +44,18 @@ class PlannedControl:
     model: ControlModel
     kind: ControlKind | None
     digest: str | None
+    encoder: ImageEncoder | None = None
+    encoder_digest: str = ""
 
     @property
     def name(self) -> str:
         """What its network is called among those of a run."""
         return f"{NETWORK_PREFIX}{self.index}"
+
+    @property
+    def encoder_name(self) -> str:
+        """What its image encoder is called among them."""
+        return f"image-encoder-{self.index}"
 
     @property
     def has_effect(self) -> bool:
@@ -66,6 +82,7 @@ def plan_controls(
 
     Raises:
         ControlMissingError, ControlFamilyError: There is no such network, or it is for other checkpoints.
+        ImageEncoderMissingError: There is no image encoder for an IP-Adapter.
         ModelError: Its file cannot be used.
         RequestError: A value does not fit the network; there is no such preprocessor.
     """
@@ -124,6 +141,14 @@ def _plan(
         _check_reference(options, family)
         return PlannedControl(index, options, REFERENCE, "reference", None)
     model = find_control(options.model, options.kind, family, folders)
+    if model.architecture.is_ip_adapter:
+        return _plan_ip_adapter(index, options, model, family, folders, cache)
+    if options.kind == "ip-adapter":
+        raise NotAChoiceError(
+            f"{model.name} is {model.architecture.title}, and no IP-Adapter.",
+            hint="Leave out the kind, or give the model of an IP-Adapter.",
+            field="kind",
+        )
     modes = model.architecture.modes(model.name)
     kind = options.kind or (model.kinds[0] if len(model.kinds) == 1 else None)
     if modes:
@@ -153,6 +178,33 @@ def _check_fused(options: Control) -> None:
         )
     if options.mask is not None:
         raise UnsupportedError("A ControlNet-XS counts everywhere.", hint="Leave out its mask.", field="mask")
+
+
+def _plan_ip_adapter(
+    index: int, options: Control, model: ControlModel, family: Family, folders: Sequence[Path], cache: Path
+) -> PlannedControl:
+    if model.architecture.name == "ip-adapter" and family.denoiser != "unet":
+        raise ControlFamilyError(f"{model.name} is for U-Nets, and the checkpoint is {family.title}.")
+    if options.kind not in (None, "ip-adapter"):
+        raise NotAChoiceError(
+            f"{model.name} is an IP-Adapter, and none for the kind {options.kind}.",
+            hint="Leave out the kind.",
+            field="kind",
+        )
+    if options.preprocessor is not None:
+        raise UnsupportedError(
+            "An IP-Adapter looks at the picture itself.",
+            hint="Leave out the preprocessor.",
+            field="preprocessor",
+        )
+    if options.mode != "balanced":
+        raise UnsupportedError(
+            "An IP-Adapter has no control mode.", hint="Leave it balanced, or lower the weight.", field="mode"
+        )
+    encoder = find_image_encoder(model.ip_adapter().encoder, model.path, folders)
+    return PlannedControl(
+        index, options, model, "ip-adapter", model.digest(cache), encoder, encoder.digest(cache)
+    )
 
 
 def _check_reference(options: Control, family: Family) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from safelight.errors import PreprocessorUnknownError
+from safelight.errors import ControlUnsupportedError, PreprocessorUnknownError
 from safelight.generation.control.preprocessors import Preprocessor, find_preprocessor
 from safelight.generation.record import ControlRef
 
@@ -30,6 +30,17 @@ _OLD_RESIZE_LABELS: Mapping[str, int] = MappingProxyType(
 )
 REFERENCE_MODULE = "reference_only"
 """A1111's preprocessor for a reference, which has no model."""
+IP_ADAPTER_MODULE = "ip-adapter-auto"
+"""A1111's preprocessor that takes the image encoder which an IP-Adapter needs."""
+_IP_ADAPTER_MODULES = frozenset(
+    {
+        *(IP_ADAPTER_MODULE, "ip-adapter_clip_sd15", "ip-adapter_clip_h", "ip-adapter_clip_g"),
+        *("ip-adapter_clip_sdxl", "ip-adapter_clip_sdxl_plus_vith"),
+        *("clip-vit-h (ipadapter)", "clip-vit-bigg (ipadapter)"),
+    }
+)
+"""Those of A1111's extension and of Forge for one image encoder each; here the adapter's file says which it needs."""
+_FACE_MODULES = ("ip-adapter_face_id", "ip-adapter_pulid", "insightface", "instant_id")
 _HASH = re.compile(r"\[[0-9a-fA-F]{6,12}\]$")
 _NO_NAME = frozenset({"", "none"})
 
@@ -38,6 +49,28 @@ def bare_name(name: str) -> str:
     """A model's name without the hash that A1111 puts behind it; empty for none."""
     bare = _HASH.sub("", name.strip()).strip()
     return "" if bare.casefold() in _NO_NAME else bare
+
+
+def is_ip_adapter_module(name: str) -> bool:
+    """Whether a module reads the picture for an IP-Adapter.
+
+    Raises:
+        ControlUnsupportedError: It needs InsightFace's networks.
+    """
+    module = name.strip().casefold()
+    if module.startswith(_FACE_MODULES):
+        raise ControlUnsupportedError(
+            f"The module {name} needs InsightFace's networks; their licence forbids commercial use, so Safelight does "
+            "not use them.",
+            hint="Give a plus-face or full-face IP-Adapter, with the module ip-adapter-auto.",
+        )
+    return module in _IP_ADAPTER_MODULES
+
+
+def ip_adapter_modules() -> tuple[str, ...]:
+    """The modules for IP-Adapters, for menus."""
+    listed = sorted(each for each in _IP_ADAPTER_MODULES if each.startswith("ip-adapter_"))
+    return (IP_ADAPTER_MODULE, *listed)
 
 
 def module_of(name: str) -> Preprocessor | None:
@@ -94,6 +127,12 @@ def name_of(number: int, names: Mapping[str, int]) -> str:
     return next(name for name, each in names.items() if each == number)
 
 
+_MODULES: Mapping[str, str] = MappingProxyType(
+    {"reference": REFERENCE_MODULE, "ip-adapter": IP_ADAPTER_MODULE}
+)
+"""What A1111 calls kinds that need no preprocessor."""
+
+
 def format_unit(control: ControlRef) -> str:
     """A control of a record as a unit in an infotext."""
     options = control.preprocessor
@@ -107,7 +146,7 @@ def format_unit(control: ControlRef) -> str:
         if name in parameters
     }
     pairs: dict[str, object] = {
-        "Module": REFERENCE_MODULE if control.kind == "reference" else module_name(preprocessor),
+        "Module": _MODULES.get(control.kind or "") or module_name(preprocessor),
         "Model": "None" if control.digest is None else f"{control.name} [{control.digest[:8]}]",
         "Weight": control.weight,
         "Resize Mode": RESIZE_LABELS[RESIZE_MODES[control.resize]],
@@ -158,8 +197,11 @@ def unit_fields(unit: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str
     if unit.get("module", "").casefold() == REFERENCE_MODULE:
         return fields | {"kind": "reference"}, unread
     try:
+        if is_ip_adapter_module(unit.get("module", "")):
+            fields.pop("mode", None)  # the extension has none for these modules
+            return fields | {"kind": "ip-adapter"}, unread
         module = module_of(unit.get("module", ""))
-    except PreprocessorUnknownError as error:
+    except (PreprocessorUnknownError, ControlUnsupportedError) as error:
         unread.append(("module", unit["module"], error.message))
         module = None
     if module is not None:

@@ -84,7 +84,9 @@ def _networks(context: NetworkContext) -> Mapping[str, ComponentSource]:
     return {
         control.name: control_source(control.model, context.precision, context.device, context.cache, base)
         for control in context.plan.controls
-        if control.has_effect and control.model is not REFERENCE
+        if control.has_effect
+        and control.model is not REFERENCE
+        and not control.model.architecture.is_ip_adapter
     }
 
 
@@ -103,6 +105,8 @@ def _base(context: NetworkContext) -> BaseUNet | None:
 def _build(context: PassContext) -> Controls | None:
     denoiser, found = context.loaded.denoiser, []
     for picture in context.control_pictures:
+        if not isinstance(picture, ControlPicture):
+            continue  # an IP-Adapter's
         network = context.networks.get(picture.control.name)
         if network is not None:
             _check_fit(picture, network, denoiser)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from safelight.errors import PluginInvalidError, UnsupportedError
-from safelight.generation.control.pictures import ControlPicture
+from safelight.generation.control.pictures import ControlPicture, ImagePrompt
 from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
@@ -83,7 +83,7 @@ class PassContext:
         steps: Steps that run.
         loaded: The checkpoint.
         networks: The modifier's own networks, as named by its factory's ``networks``.
-        control_pictures: The pictures of the controls that have an effect, in the size of the pass.
+        control_pictures: The pictures of the controls that have an effect, for the pass.
         keep: Keeps what is made for the pass in memory, where there is room.
     """
 
@@ -94,7 +94,7 @@ class PassContext:
     steps: int
     loaded: LoadedCheckpoint
     networks: Mapping[str, Component] = field(default_factory=dict)
-    control_pictures: Sequence[ControlPicture] = ()
+    control_pictures: Sequence[ControlPicture | ImagePrompt] = ()
     keep: Keep = keep_nothing
 
     @property
@@ -128,6 +128,7 @@ _BUILT_IN = (
     "adapters",
     "textual_inversions",
     "prompt_schedule",
+    "ip_adapter",
     "guidance_interval",
     "guidance_rescale",
     "cfg_zero",

@@ -29,6 +29,7 @@ from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor, nn
 
 from safelight.generation.modifiers.denoiser_call import DenoiserCall
+from safelight.generation.modifiers.ip_adapter_layers import TOKENS
 from safelight.generation.modifiers.modifier import Modifier, Predict
 from safelight.generation.modifiers.registry import Layer, ModifierFactory, PassContext
 from safelight.generation.quality import StepCache, StepCacheKind
@@ -94,6 +95,8 @@ class TransformerCache(Modifier):
 
     def predict(self, call: DenoiserCall, compute: Predict) -> Tensor:
         """The prediction, of which blocks may be left out."""
+        if TOKENS in (call.arguments.get("joint_attention_kwargs") or {}):
+            return compute(call)  # what layers see of pictures would be left out as well
         self._hooks.context = " ".join(
             [*(role.value for role in call.roles), *(patch.identity for patch in call.patches)]
         )

@@ -7,6 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import PromptError, RecordInvalidError
+from safelight.generation.control.sdnext_adapters import INFOTEXT_KEY as SDNEXT_KEY
+from safelight.generation.control.sdnext_adapters import parse_ip_adapters
 from safelight.generation.control.units import INFOTEXT_KEY, parse_unit, unit_fields
 from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
 from safelight.generation.prompts.adapter_tags import find_adapter_tags
@@ -206,13 +208,19 @@ def _set_outpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
 
 
 def _add_controls(builder: FieldBuilder, given: Mapping[str, str]) -> None:
-    """Add ControlNet units of A1111's extension, of Forge and of Safelight."""
+    """Add ControlNet units of A1111's extension, of Forge and of Safelight, and IP-Adapters of SD.Next."""
     for key, value in given.items():
         if (found := INFOTEXT_KEY.fullmatch(key)) is not None:
             number = int(found[1] or 0)
             fields, unread = unit_fields(parse_unit(value))
             for name, each, reason in unread:
                 builder.add_unfilled(f"{key}: {name}", each, reason)
+            builder.add_control(number, fields | {"image": "not in the file"})
+    if text := given.get(SDNEXT_KEY):
+        adapters = parse_ip_adapters(text)
+        if adapters is None:
+            builder.add_unfilled(SDNEXT_KEY, text, "It is no list of names and weights.")
+        for number, fields in enumerate(adapters or (), len(builder.fields.get("control", ()))):
             builder.add_control(number, fields | {"image": "not in the file"})
 
 
@@ -229,7 +237,7 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
             )
         elif key == LEFT_OUT_KEY:
             builder.add_unfilled(key, value, "The picture was generated without it.")
-        elif INFOTEXT_KEY.fullmatch(key):
+        elif INFOTEXT_KEY.fullmatch(key) or key == SDNEXT_KEY:
             continue
         elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             builder.add_unfilled(key, value, NO_SUCH_FIELD)

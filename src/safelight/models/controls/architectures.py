@@ -9,6 +9,7 @@ from types import MappingProxyType
 from safelight.models.checkpoints.layouts import CONTROLS
 from safelight.models.checkpoints.layouts.controls import AUTHORS_PREFIX
 from safelight.models.checkpoints.safetensors_header import TensorEntry
+from safelight.models.controls.ip_adapter import describe_ip_adapter
 from safelight.models.controls.kinds import FLUX_UNION, XINSIR_UNION, ControlKind
 
 LLLITE_PREFIX = "lllite_unet_"
@@ -28,6 +29,7 @@ class Architecture:
         class_name: Its class in diffusers; empty where diffusers has none.
         family: The family that it is for, where its class says it.
         hole: What a network that completes pictures sees where something is to be generated, with pixels from 0 to 1.
+        is_ip_adapter: Whether its picture counts as a part of the prompt does, and is no map.
         modes: The kinds of control pictures that one network takes, with the number of each, by the network's name.
     """
 
@@ -36,6 +38,7 @@ class Architecture:
     class_name: str
     family: str = ""
     hole: float = -1.0
+    is_ip_adapter: bool = False
     modes: Callable[[str], Mapping[ControlKind, int]] = lambda _: _NO_MODES
 
 
@@ -53,6 +56,17 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 modes=lambda _: XINSIR_UNION,
             ),
             Architecture(name="reference", title="a reference", class_name=""),
+            Architecture(name="ip-adapter", title="an IP-Adapter", class_name="", is_ip_adapter=True),
+            Architecture(
+                name="flux-ip-adapter",
+                title="an IP-Adapter",
+                class_name="",
+                family="flux",
+                is_ip_adapter=True,
+            ),
+            Architecture(
+                name="sd3-ip-adapter", title="an IP-Adapter", class_name="", family="sd3", is_ip_adapter=True
+            ),
             Architecture(name="lllite", title="a Control-LLLite", class_name="", family="sdxl"),
             Architecture(name="controlnet-xs", title="a ControlNet-XS", class_name="ControlNetXSAdapter"),
             Architecture(name="control-lora", title="a Control-LoRA", class_name=""),
@@ -122,12 +136,14 @@ class Recognised:
         layout: Its name in ``layouts.NETWORKS``; empty for kinds that have none there.
         family: The family that it is for.
         prefix: What the names of its tensors begin with.
+        reason: Why it cannot be used, as the end of a sentence that begins with its name; empty if it can.
     """
 
     architecture: str
     layout: str
     family: str
     prefix: str = ""
+    reason: str = ""
 
 
 def recognise(tensors: Mapping[str, TensorEntry]) -> Recognised | None:
@@ -136,6 +152,8 @@ def recognise(tensors: Mapping[str, TensorEntry]) -> Recognised | None:
         return Recognised("lllite", "", "sdxl")
     if LORA_MARKER in tensors:
         return _control_lora(tensors)
+    if (adapter := describe_ip_adapter(tensors)) is not None:
+        return Recognised(adapter.architecture, "", adapter.family, reason=adapter.reason)
     for prefix in ("", AUTHORS_PREFIX):
         shapes = {
             name.removeprefix(prefix): entry.shape

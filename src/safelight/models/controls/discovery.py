@@ -13,6 +13,7 @@ from safelight.errors import (
     CheckpointInvalidError,
     ControlFamilyError,
     ControlMissingError,
+    ControlUnsupportedError,
     ModelError,
     PickleRefusedError,
     SafelightError,
@@ -22,6 +23,7 @@ from safelight.models.checkpoints.folder_walk import list_folders
 from safelight.models.checkpoints.parts import PartFile
 from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, read_header
 from safelight.models.controls.architectures import ARCHITECTURES, Architecture, recognise
+from safelight.models.controls.ip_adapter import IPAdapterFile, describe_ip_adapter
 from safelight.models.controls.kinds import ControlKind, kinds_in
 from safelight.models.digests import FileVersion, combined_digest, file_digest, file_version
 from safelight.models.families import FAMILIES, Family
@@ -91,6 +93,17 @@ class ControlModel:
         if isinstance(files, PartFile):
             return file_digest(files.path, cache)
         return combined_digest(files.weights, cache)
+
+    def ip_adapter(self) -> IPAdapterFile:
+        """What its file says of it, for an IP-Adapter.
+
+        Raises:
+            CheckpointInvalidError: It is none, or not any more.
+        """
+        found = read_header(self.path).derive(describe_ip_adapter)
+        if found is None:
+            raise CheckpointInvalidError(f"{self.path} holds no IP-Adapter.")
+        return found
 
     def has_kind(self, kind: ControlKind) -> bool:
         """Whether it is for pictures of a kind, or for those of many."""
@@ -286,8 +299,13 @@ def _describe_file(name: str, path: Path, version: FileVersion) -> ControlModel 
     found = header.derive(recognise)
     if found is None:
         return None
-    kinds = kinds_in(path.stem) or kinds_in(_declared(header.metadata))
+    if found.reason:
+        raise ControlUnsupportedError(f"{name} {found.reason}.")
     architecture = ARCHITECTURES[found.architecture]
+    if architecture.is_ip_adapter:
+        kinds: tuple[ControlKind, ...] = ("ip-adapter",)
+    else:
+        kinds = kinds_in(path.stem) or kinds_in(_declared(header.metadata))
     return ControlModel(name, path, architecture, found.family, kinds, (version,))
 
 

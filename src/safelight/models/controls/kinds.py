@@ -34,9 +34,10 @@ ControlKind = Literal[
     "qr_code",
     "color_grid",
     "reference",
+    "ip-adapter",
 ]
 """``instruct`` is the initial picture of InstructPix2Pix; ``low_quality`` and ``tile`` are the picture itself.
-``reference`` needs no network."""
+``reference`` needs no network. The picture of an ``ip-adapter`` is no map: it counts as a part of the prompt does."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ KINDS: Mapping[ControlKind, KindNames] = MappingProxyType(
         "qr_code": KindNames("T2I-Adapter", ("qr", "qrcode", "qrpattern", "qr code")),
         "color_grid": KindNames("T2I-Adapter", ("color", "colour", "color grid")),
         "reference": KindNames("Reference", ("reference", "reference only")),
+        "ip-adapter": KindNames("IP-Adapter", ("ip adapter", "ipadapter")),
     }
 )
 """Every kind; where a name has words of several, the first counts."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from safelight.models.adapters.layer_keys import LayerKeys, group_keys, may_change_layers, split_key
+from safelight.models.checkpoints.layouts.image_encoders import describe_image_encoder
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry
-from safelight.models.controls.architectures import LORA_MARKER, recognise
+from safelight.models.controls.architectures import ARCHITECTURES, LORA_MARKER, recognise
 
 Kind = Literal[
     "checkpoint",
@@ -23,6 +24,7 @@ Kind = Literal[
     "embedding",
     "ControlNet",
     "IP-Adapter",
+    "image encoder",
     "upscaler",
     "classifier",
     "unknown",
@@ -183,7 +185,7 @@ def _embedding(tensors: Tensors) -> str | None:
 
 def _control(tensors: Tensors) -> str | None:
     if (found := recognise(tensors)) is not None:
-        return found.family
+        return None if ARCHITECTURES[found.architecture].is_ip_adapter else found.family
     signs = (
         "control_model.",
         "controlnet_cond_embedding.",
@@ -198,6 +200,8 @@ def _control(tensors: Tensors) -> str | None:
 
 
 def _ip_adapter(tensors: Tensors) -> str | None:
+    if (found := recognise(tensors)) is not None:
+        return found.family if ARCHITECTURES[found.architecture].is_ip_adapter else None
     if not any(key.startswith(("image_proj.", "ip_adapter.")) for key in tensors):
         return None
     return _context_family(tensors, ("to_k_ip.weight",)) or ""
@@ -246,6 +250,16 @@ def _autoencoder(tensors: Tensors) -> str | None:
     return ""  # several families share each of them
 
 
+def _image_encoder(tensors: Tensors) -> str | None:
+    """An image encoder alone; a whole CLIP is a text encoder too."""
+    alone = not any(key.startswith("text_model.") for key in tensors)
+    return (
+        ""
+        if alone and describe_image_encoder({key: entry.shape for key, entry in tensors.items()}) is not None
+        else None
+    )
+
+
 def _text_encoder(tensors: Tensors) -> str | None:
     signs = (
         "text_model.embeddings.token_embedding.weight",
@@ -284,6 +298,7 @@ _DETECTORS: tuple[tuple[Kind, Callable[[Tensors], str | None]], ...] = (
     ("denoiser", _denoiser),
     ("embedding", _embedding),
     ("autoencoder", _autoencoder),
+    ("image encoder", _image_encoder),
     ("text encoder", _text_encoder),
     ("classifier", _classifier),
     ("upscaler", _upscaler),

@@ -231,9 +231,12 @@ def _describe_version(path: Path, version: FileVersion) -> FoundFile:
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=False)
     if kind.kind in ("autoencoder", "text encoder") and (sections := read_contents(path).sections):
         return FoundFile(path, kind.kind, sections[0].kinds[0], size, precision, usable=True)
-    if kind.kind == "ControlNet" and header.derive(recognise) is not None:
-        return FoundFile(path, kind.kind, kind.family, size, precision, usable=True)
-    if kind.kind == "embedding" or (kind.kind == "LoRA" and describe_adapter(header).kinds):
+    if kind.kind in ("ControlNet", "IP-Adapter") and (control := header.derive(recognise)) is not None:
+        reason = f"It {control.reason}." if control.reason else ""
+        return FoundFile(path, kind.kind, kind.family, size, precision, usable=not reason, reason=reason)
+    if kind.kind in ("embedding", "image encoder") or (
+        kind.kind == "LoRA" and describe_adapter(header).kinds
+    ):
         return FoundFile(path, kind.kind, kind.family, size, precision, usable=True)
     reason = f"A file of this kind ({kind.kind}) is not used yet."
     return FoundFile(path, kind.kind, kind.family, size, precision, usable=False, reason=reason)

@@ -19,6 +19,7 @@ KIND_FOLDERS = MappingProxyType[Kind, str](
         "embedding": "embeddings",
         "ControlNet": "controlnet",
         "IP-Adapter": "ip_adapters",
+        "image encoder": "image_encoders",
         "upscaler": "upscalers",
     }
 )

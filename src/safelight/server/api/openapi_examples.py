@@ -346,14 +346,15 @@ PULLS = {"pulls": [PULL]}
 MODEL_FILES: dict[str, Any] = {
     "files": [
         {
-            "name": "models/ipadapter/faces.safetensors",
+            "name": "models/ipadapter/faceid.safetensors",
             "folder": "webui",
             "kind": "IP-Adapter",
             "family": "sdxl",
             "precision": "fp16",
             "size": 228452360,
             "usable": False,
-            "reason": "A file of this kind (IP-Adapter) is not used yet.",
+            "reason": "It is a FaceID adapter, which needs InsightFace's networks; their licence forbids commercial "
+            "use, so Safelight does not use them.",
         }
     ],
     "total": 1,

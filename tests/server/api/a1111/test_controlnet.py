@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from safelight.errors import AboveMaximumError, PreprocessorUnknownError, UnsupportedFieldError
+from safelight.errors import (
+    AboveMaximumError,
+    ControlUnsupportedError,
+    PreprocessorUnknownError,
+    UnsupportedFieldError,
+)
 from safelight.server.api.a1111.controlnet import control_units, ignored_unit_fields, unit_fields
 from safelight.server.api.a1111.schemas import Txt2ImgBody
 
@@ -73,6 +78,19 @@ def test_the_module_says_the_kind_where_the_model_does_not() -> None:
     assert "kind" not in fields(module="canny", model="control_canny")
 
 
+@pytest.mark.parametrize("module", ["ip-adapter_clip_sd15", "ip-adapter-auto", "CLIP-ViT-H (IPAdapter)"])
+def test_modules_of_ip_adapters(module: str) -> None:
+    found = fields(module=module, model="ip-adapter-plus_sd15 [c817b455]", control_mode=2, processor_res=512)
+    assert (found["kind"], found["model"], found["mode"]) == (
+        "ip-adapter",
+        "ip-adapter-plus_sd15",
+        "balanced",
+    )
+    assert "preprocessor" not in found
+    assert fields(module=module)["kind"] == "ip-adapter", "the first one for the checkpoint"
+    assert "kind" not in fields(module="none", model="ip-adapter_sd15")
+
+
 def test_units_that_are_off_are_left_out() -> None:
     units = ({"enabled": False, "weight": "?"}, None, {}, {"model": "one_canny"}, {"enabled": "false"})
     assert [unit.model for unit in control_units(body(*units, name="ControlNet"))] == ["one_canny"]
@@ -93,6 +111,7 @@ def test_what_a_unit_asks_for_in_vain_is_named() -> None:
         ({"model": "x", "hr_option": "High res only"}, UnsupportedFieldError),
         ({"model": "x", "module": "nope"}, PreprocessorUnknownError),
         ({"model": "x", "weight": 9}, AboveMaximumError),
+        ({"model": "x", "module": "ip-adapter_face_id"}, ControlUnsupportedError),
         ("canny", UnsupportedFieldError),
     ],
 )

@@ -36,7 +36,6 @@ ASKED_OF_NOTHING = {
     "vae_type": "Full",
     "schedulers_beta_schedule": "default",
     "control_units": [],
-    "ip_adapter": None,
     "extra": {},
     "hr_additional_modules": ["Use same choices"],
     "grading_gamma": 1,

@@ -32,6 +32,7 @@ from safelight.models.checkpoints.layouts import (
 from safelight.models.checkpoints.layouts.autoencoders import AUTOENCODERS
 from safelight.models.checkpoints.layouts.control_transformers import TRANSFORMER_CONTROLS
 from safelight.models.checkpoints.layouts.controls import UNET_CONTROLS
+from safelight.models.checkpoints.layouts.image_encoders import IMAGE_ENCODERS
 from safelight.models.checkpoints.layouts.layout import FamilyLayout, NetworkLayout, Role, Shapes, Slot
 from safelight.models.checkpoints.layouts.text_encoders import TEXT_ENCODERS
 
@@ -76,7 +77,10 @@ CONTROLS = (*UNET_CONTROLS, *TRANSFORMER_CONTROLS)
 
 NETWORKS: Mapping[str, NetworkLayout] = {
     layout.name: layout
-    for layout in (*AUTOENCODERS, *TEXT_ENCODERS, *CONTROLS, *(family.denoiser for family in FAMILY_LAYOUTS))
+    for layout in (
+        *(*AUTOENCODERS, *TEXT_ENCODERS, *IMAGE_ENCODERS, *CONTROLS),
+        *(family.denoiser for family in FAMILY_LAYOUTS),
+    )
 }
 """Every kind of network by name."""
 

@@ -17,7 +17,7 @@ Tensors = dict[str, Any]
 """Tensors by name; torch's, which this package does not import."""
 Config = dict[str, Any]
 """The configuration of a network, as its class takes it."""
-Role = Literal["denoiser", "vae", "text encoder", "control"]
+Role = Literal["denoiser", "vae", "text encoder", "control", "image encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)

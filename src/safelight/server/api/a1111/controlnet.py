@@ -15,6 +15,7 @@ from safelight.generation.control.units import (
     RESIZE_LABELS,
     RESIZE_MODES,
     bare_name,
+    is_ip_adapter_module,
     label_number,
     module_of,
     name_of,
@@ -50,7 +51,12 @@ _MUST_BE_EMPTY = frozenset(
     {"ipadapter_input", "batch_images", "advanced_weighting", "image_fg", "batch_image_dir"}
 )
 
-_PICTURES = frozenset({"image", "input_image", "mask", "mask_image", "effective_region_mask", "override"})
+_PICTURES = frozenset(
+    {
+        *("image", "input_image", "mask", "mask_image", "effective_region_mask", "override"),
+        *("images", "masks"),  # SD.Next's, of IP-Adapters
+    }
+)
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -173,6 +179,7 @@ def unit_fields(number: int, unit: ControlUnit, image: bytes | None, mask: bytes
 
     Raises:
         UnsupportedFieldError: It has neither model nor kind, or a mode that is unknown.
+        ControlUnsupportedError: The module needs networks that Safelight does not use.
         PreprocessorUnknownError: There is no such module.
     """
     fields: dict[str, Any] = {
@@ -186,11 +193,14 @@ def unit_fields(number: int, unit: ControlUnit, image: bytes | None, mask: bytes
     given = {name: data for name, data in pictures.items() if data is not None}
     if unit.module.casefold() == REFERENCE_MODULE:
         return fields | {"kind": "reference"} | given
-    module = module_of(unit.module)
+    looks = is_ip_adapter_module(unit.module)
+    module = None if looks else module_of(unit.module)
     model = bare_name(unit.model)
     if model:
         fields["model"] = model
-    kind = _kind(unit, model)
+    if looks:
+        fields["mode"] = "balanced"  # the extension has no control mode for these modules
+    kind = "ip-adapter" if looks else _kind(unit, model)
     if kind:
         fields["kind"] = kind
     if not model and not kind:
@@ -234,7 +244,7 @@ def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
         name: _without(script, _PICTURES) if name.casefold() == SCRIPT else script
         for name, script in body.get(FIELD, {}).items()
     }
-    units = {"control": _without(body["control"], _PICTURES)} if "control" in body else {}
+    units = {name: _without(body[name], _PICTURES) for name in ("control", "ip_adapter") if name in body}
     return {**body, FIELD: scripts, **units}
 
 

@@ -85,7 +85,7 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
         resize_mode_before resize_mode_after resize_mode_mask
         selected_scale_tab selected_scale_tab_before selected_scale_tab_after selected_scale_tab_mask
         hr_force hr_resize_mode hr_denoising_strength hr_refiner_start refiner_start refiner_prompt refiner_negative
-        enhance_prompt rembg xyz skip_processing network_data init_control control control_units ip_adapter face extra
+        enhance_prompt rembg xyz skip_processing network_data init_control control control_units face extra
         schedulers_timesteps schedulers_use_thresholding schedulers_use_loworder schedulers_solver_order
         uni_pc_variant schedulers_beta_start schedulers_beta_end schedulers_shift schedulers_dynamic_shift
         schedulers_base_shift schedulers_max_shift schedulers_rescale_betas schedulers_timesteps_range

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from safelight.generation.request import (
+    MAX_CONTROLS,
     MAX_HIRES_SCALE,
     MAX_SEED,
     Count,
@@ -45,6 +46,25 @@ class LenientBody(BaseModel):
             for name, value in body.items()
             if value is not None and not (name == "mask" and value == "")
         }
+
+
+class IPAdapterItem(LenientBody):
+    """An IP-Adapter of SD.Next, with its pictures."""
+
+    adapter: Name = Field(
+        "Base", description="From /sdapi/v1/ip-adapters, or SD.Next's name of a published one."
+    )
+    images: list[Base64] = Field(default_factory=list, max_length=MAX_CONTROLS, description="Its pictures.")
+    image: Base64 | None = Field(None, description="The old name of images, for one.")
+    masks: list[Base64] = Field(
+        default_factory=list,
+        max_length=MAX_CONTROLS,
+        description="White where each counts; none: everywhere.",
+    )
+    scale: float = Field(0.5, ge=0, le=4, allow_inf_nan=False, description="How much it counts.")
+    start: Fraction = Field(0.0, description="Share of the steps after which it begins.")
+    end: Fraction = Field(1.0, description="Share of the steps after which it ends.")
+    crop: bool = Field(False, description="Cut out the face: not supported.")
 
 
 class GenerationParameters(LenientBody):
@@ -96,6 +116,9 @@ class GenerationParameters(LenientBody):
     alwayson_scripts: dict[str, JsonValue] = Field(
         {},
         description="Empty, scripts that are switched off, or A1111's built-in scripts that agree with the fields.",
+    )
+    ip_adapter: list[IPAdapterItem] | None = Field(
+        None, max_length=MAX_CONTROLS, description="SD.Next: pictures that count as parts of the prompt do."
     )
     send_images: bool = Field(
         True, description="False: only info is returned; the pictures are in the gallery."

@@ -12,7 +12,7 @@ import { whileVisible } from "../core/while_visible.js";
  * @typedef {{folders: {path: string, present: boolean}[], can_change: boolean, own: string}} Folders
  */
 
-const KINDS = /** @type {const} */ (["checkpoint", "denoiser", "LoRA", "autoencoder", "text encoder", "embedding", "ControlNet", "IP-Adapter", "upscaler", "classifier", "pickle", "unknown"]);
+const KINDS = /** @type {const} */ (["checkpoint", "denoiser", "LoRA", "autoencoder", "text encoder", "embedding", "ControlNet", "IP-Adapter", "image encoder", "upscaler", "classifier", "pickle", "unknown"]);
 const PAGE_SIZE = 50;
 const MAX_SHORT_PAGES = 20; // requests for one page, while the server reads headers of files that do not match
 const TYPING_PAUSE = 250; // milliseconds

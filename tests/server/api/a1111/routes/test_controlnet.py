@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.api.a1111.routes.test_generate import encode_base64, generate
 from tests.server.api.manual_worker import run_worker
-from tests.tiny import controls
+from tests.tiny import controls, ip_adapters
 
 from safelight.jobs.queue_service import QueueService
 
@@ -125,3 +125,55 @@ def test_sd_nexts_control(client: TestClient, service: QueueService, control_nam
     assert "init_image" not in begun[0].request
     assert begun[1].request["strength"] == 0.5
     assert set(begun[1].request["init_image"]) == {"blob"}
+
+
+@pytest.fixture
+def adapter_name(service: QueueService, tiny: Callable[[str], Path]) -> str:
+    path = service.settings.home / "ip_adapters" / "ip-adapter_sd15.safetensors"
+    if not path.exists():
+        ip_adapters.unet_adapter(tiny("sd1"), path)
+        ip_adapters.clip_vision(service.settings.home / "image_encoders" / "tiny-clip")
+    return path.stem
+
+
+def test_ip_adapters_by_units_and_by_sd_nexts_field(
+    client: TestClient, service: QueueService, adapter_name: str
+) -> None:
+    assert client.get("/sdapi/v1/ip-adapters").json() == [adapter_name]
+    kinds = client.get("/controlnet/control_types").json()["control_types"]
+    assert kinds["IP-Adapter"]["default_model"] == adapter_name
+    assert kinds["IP-Adapter"]["module_list"][:2] == ["none", "ip-adapter-auto"]
+    assert "ip-adapter_clip_sd15" in client.get("/controlnet/module_list").json()["module_list"]
+    unit = {"model": adapter_name, "image": ENCODED, "module": "ip-adapter_clip_sd15", "control_mode": 1}
+    item = {"adapter": "Base", "images": [ENCODED] * 2, "masks": [ENCODED] * 2, "scale": 0.7, "end": 0.8}
+    with run_worker(service) as begun:
+        generate(client, alwayson_scripts={"controlnet": {"args": [unit]}})
+        found = generate(client, ip_adapter=[item, {"adapter": "None"}])
+        sent = {
+            "prompt": "a cat",
+            "width": 64,
+            "height": 64,
+            "ip_adapter": [{"adapter": adapter_name, "image": ENCODED}],
+        }
+        assert client.post("/sdapi/v1/control", json=sent).status_code == 200
+    (control,) = begun[0].request["control"]
+    assert (control["kind"], control["model"]) == ("ip-adapter", adapter_name)
+    first, second = begun[1].request["control"]
+    assert first == second
+    assert (first["kind"], first["model"], first["weight"], first["end"]) == (
+        "ip-adapter",
+        adapter_name,
+        0.7,
+        0.8,
+    )
+    assert set(first["image"]) == set(first["mask"]) == {"blob"}
+    assert "images" not in found["parameters"]["ip_adapter"][0]
+    assert begun[2].request["control"][0]["weight"] == 0.5, "SD.Next's default"
+    for wrong, status in (
+        ({**item, "crop": True}, 422),
+        ({**item, "masks": [ENCODED]}, 422),
+        ({**item, "images": []}, 422),
+        ({**item, "adapter": "Light"}, 404),
+    ):
+        response = client.post("/sdapi/v1/txt2img", json={"prompt": "a cat", "ip_adapter": [wrong]})
+        assert response.status_code == status, response.text

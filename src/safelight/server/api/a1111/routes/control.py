@@ -14,8 +14,11 @@ from safelight.errors import UnsupportedFieldError
 from safelight.generation.control.preprocessors import PREPROCESSORS, Preprocessor
 from safelight.generation.control.units import bare_name, module_of
 from safelight.generation.request import MAX_CONTROLS
+from safelight.models.controls.discovery import find_controls
 from safelight.models.controls.kinds import kinds_in
+from safelight.models.inventory.kind_folders import weights_folders
 from safelight.server.api.a1111.client_state import CurrentClientState
+from safelight.server.api.a1111.ip_adapters import ip_adapter_controls
 from safelight.server.api.a1111.requests import img2img_fields, txt2img_fields
 from safelight.server.api.a1111.routes.generate import generate_and_wait, image_fields, resolve_options
 from safelight.server.api.a1111.schemas import (
@@ -103,6 +106,15 @@ class PreprocessorItem(BaseModel):
     params: dict[str, JsonValue] = Field(description="Its parameters with their defaults.")
 
 
+@router.get("/ip-adapters", operation_id="sdnext_ip_adapters", summary="List IP-Adapters")
+async def ip_adapters(app_state: CurrentAppState) -> list[str]:
+    """The names of the IP-Adapters in the model folders."""
+    settings = app_state.service.settings
+    folders = weights_folders(settings.home, settings.current_model_folders)
+    models = await asyncio.to_thread(find_controls, folders)
+    return [model.name for model in models if model.architecture.is_ip_adapter]
+
+
 @router.get("/preprocessors", operation_id="sdnext_preprocessors", summary="List preprocessors")
 async def preprocessors() -> list[PreprocessorItem]:
     """The preprocessors, with the defaults of their parameters."""
@@ -143,6 +155,7 @@ async def control(
     _check_type(body)
     chose, checkpoint = await resolve_options(body, app_state, principal, client_state)
     controls = [await _control(unit, body, app_state) for unit in body.control]
+    controls += await ip_adapter_controls(body, app_state)
     await asyncio.to_thread(check_controls, controls, app_state.service.settings)
     init = body.inits[0] if body.inits else None
     if init is None and body.input_type == FROM_CONTROL and body.inputs:

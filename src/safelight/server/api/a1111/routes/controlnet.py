@@ -12,7 +12,13 @@ from pydantic import BaseModel, Field
 
 from safelight.errors import BodyInvalidError
 from safelight.generation.control.preprocessors import PREPROCESSORS, Preprocessor
-from safelight.generation.control.units import REFERENCE_MODULE, module_name, module_of, preprocessor_options
+from safelight.generation.control.units import (
+    REFERENCE_MODULE,
+    ip_adapter_modules,
+    module_name,
+    module_of,
+    preprocessor_options,
+)
 from safelight.generation.request import MAX_CONTROLS
 from safelight.models.controls.discovery import ControlModel, find_controls
 from safelight.models.controls.kinds import KINDS
@@ -129,7 +135,7 @@ async def module_list(
     alias_names: bool = Query(False, description="Return titles instead of names."),
 ) -> ModuleList:
     """The preprocessors by A1111's names, with their sliders."""
-    modules: dict[str, Preprocessor | None] = {NONE: None, REFERENCE_MODULE: None}
+    modules: dict[str, Preprocessor | None] = dict.fromkeys((NONE, REFERENCE_MODULE, *ip_adapter_modules()))
     modules |= {(each.title if alias_names else module_name(each)): each for each in PREPROCESSORS.values()}
     return ModuleList(
         module_list=list(modules),
@@ -195,6 +201,7 @@ def _models(app_state: AppState) -> list[ControlModel]:
 
 def _control_type(title: str, models: list[ControlModel]) -> ControlType:
     modules = [module_name(each) for each in PREPROCESSORS.values() if title in ("All", each.control_type)]
+    modules += ip_adapter_modules() if title in ("All", KINDS["ip-adapter"].title) else ()
     kinds = [kind for kind, names in KINDS.items() if names.title == title]
     names = [model.name for model in models if title == "All" or any(model.has_kind(kind) for kind in kinds)]
     return ControlType(

@@ -19,6 +19,7 @@ from safelight.server.api.a1111.client_state import ClientState, CurrentClientSt
 from safelight.server.api.a1111.controlnet import control_units, unit_fields
 from safelight.server.api.a1111.info import echo_parameters, info_json, info_of
 from safelight.server.api.a1111.init_image import PreparedImages, prepare_cost, prepare_images
+from safelight.server.api.a1111.ip_adapters import ip_adapter_controls
 from safelight.server.api.a1111.options import (
     CHECKPOINT,
     VAE,
@@ -100,11 +101,12 @@ async def img2img(
 
 
 async def _control_fields(body: GenerationParameters, app_state: AppState) -> dict[str, Any]:
-    """The controls of a body's ControlNet units; empty without any."""
+    """The controls of a body's ControlNet units and IP-Adapters; empty without any."""
     controls = []
     for number, unit in enumerate(control_units(body)):
         image, mask = [None if each is None else await decode_image(each, app_state) for each in unit.encoded]
         controls.append(unit_fields(number, unit, image, mask))
+    controls += await ip_adapter_controls(body, app_state)
     await asyncio.to_thread(check_controls, controls, app_state.service.settings)
     return {"control": controls} if controls else {}
 
