@@ -616,6 +616,7 @@ class JobControl(BaseModel):
             "qr_code",
             "color_grid",
             "reference",
+            "ip-adapter",
         ]
         | None
     ) = None

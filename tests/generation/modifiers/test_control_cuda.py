@@ -56,9 +56,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) 
     [
         (
             "sd1",
-            [{"model": "canny", "mask": MASK}, {"model": "sketch", "mode": "guess"}, {"kind": "reference"}],
+            [
+                {"model": "canny", "mask": MASK},
+                {"model": "sketch", "mode": "guess"},
+                {"kind": "reference"},
+                {"model": "plus-sd1", "mask": MASK},
+                {"model": "plus-sd1", "weight": 0.5},
+            ],
         ),
-        ("sd1", [{"model": "plus-sd1", "mask": MASK}, {"model": "plus-sd1", "weight": 0.5}]),
         pytest.param("flux", [{"model": "looking-flux", "mask": MASK}], marks=pytest.mark.slow),
         pytest.param("sd3", [{"model": "looking-sd3"}], marks=pytest.mark.slow),
         pytest.param("sdxl", [{"model": "lllite_depth"}], marks=pytest.mark.slow),

@@ -33,9 +33,9 @@ from safelight.errors import (
     NotAChoiceError,
     UnsupportedError,
 )
-from safelight.generation.control import image_encoding
 from safelight.generation.engine import Engine
 from safelight.generation.infotext import infotext_from_record
+from safelight.generation.modifiers import image_encoding
 from safelight.generation.modifiers.ip_adapter_layers import fit_mask
 from safelight.generation.record import ReproductionRecord, pixels_digest
 from safelight.generation.request import GenerationRequest
@@ -121,7 +121,7 @@ def reference(
     return np.asarray((drawn * 255).round(), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["sd1-plain", "sd1-plus", "sd1-full", "sdxl-plain", "sdxl-plus"])
+@pytest.mark.parametrize("name", ["sd1-plain", "sd1-full", "sdxl-plain", "sdxl-plus"])
 def test_an_adapter_draws_what_diffusers_draws(
     draw: GenerateImages, tiny: Callable[[str], Path], drawing_home: Path, adapter: Any, name: str
 ) -> None:

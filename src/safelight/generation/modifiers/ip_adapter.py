@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from safelight.errors import ControlFamilyError
-from safelight.generation.control.image_encoding import encode_negative, encode_picture
 from safelight.generation.control.pictures import ImagePrompt
 from safelight.generation.control.planning import PlannedControl
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role
+from safelight.generation.modifiers.image_encoding import encode_negative, encode_picture
 from safelight.generation.modifiers.ip_adapter_layers import (
     MASKS,
     TOKENS,

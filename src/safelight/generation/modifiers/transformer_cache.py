@@ -95,7 +95,8 @@ class TransformerCache(Modifier):
 
     def predict(self, call: DenoiserCall, compute: Predict) -> Tensor:
         """The prediction, of which blocks may be left out."""
-        if TOKENS in (call.arguments.get("joint_attention_kwargs") or {}):
+        given = call.arguments.get("joint_attention_kwargs")
+        if isinstance(given, dict) and TOKENS in given:
             return compute(call)  # what layers see of pictures would be left out as well
         self._hooks.context = " ".join(
             [*(role.value for role in call.roles), *(patch.identity for patch in call.patches)]

@@ -134,7 +134,7 @@ export interface Inpaint {
 /** A picture that steers the generation. */
 export interface JobControl {
   /** What the picture shows: canny, depth, pose …; what the model's name says when not given. */
-  kind?: "canny" | "depth" | "normal" | "pose" | "line_art" | "soft_edge" | "scribble" | "straight_lines" | "segmentation" | "tile" | "blur" | "grey" | "low_quality" | "recolor" | "shuffle" | "inpaint" | "instruct" | "brightness" | "qr_code" | "color_grid" | "reference" | null;
+  kind?: "canny" | "depth" | "normal" | "pose" | "line_art" | "soft_edge" | "scribble" | "straight_lines" | "segmentation" | "tile" | "blur" | "grey" | "low_quality" | "recolor" | "shuffle" | "inpaint" | "instruct" | "brightness" | "qr_code" | "color_grid" | "reference" | "ip-adapter" | null;
   /** A ControlNet or adapter that GET /v1/models/files lists. */
   model?: string | null;
   /** The picture: in base64, or gallery: and an id; the initial picture when not given. */

@@ -200,8 +200,9 @@ def _models(app_state: AppState) -> list[ControlModel]:
 
 
 def _control_type(title: str, models: list[ControlModel]) -> ControlType:
-    modules = [module_name(each) for each in PREPROCESSORS.values() if title in ("All", each.control_type)]
-    modules += ip_adapter_modules() if title in ("All", KINDS["ip-adapter"].title) else ()
+    looking = ip_adapter_modules() if title in ("All", KINDS["ip-adapter"].title) else ()
+    made = [module_name(each) for each in PREPROCESSORS.values() if title in ("All", each.control_type)]
+    modules = [*looking, *made]
     kinds = [kind for kind, names in KINDS.items() if names.title == title]
     names = [model.name for model in models if title == "All" or any(model.has_kind(kind) for kind in kinds)]
     return ControlType(
