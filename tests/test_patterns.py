@@ -199,6 +199,9 @@ TABLE: dict[str, WorstCase] = {
     "models.controls.kinds _words": WorstCase(
         control_words, (("", "aB", ""), ("", "p", ""), ("", "p2", ""), ("", "1", "")), NAME
     ),
+    "models.controls.ip_adapter _XLABS_LAYER": WorstCase(
+        "fullmatch", (("double_blocks.", "1", ""), ("double_blocks.1.processor.", "1", "")), NAME
+    ),
     "models.controls.lllite _KEY": WorstCase(
         "fullmatch", (("lllite_unet_", "a.down.1", ""), ("lllite_unet_a.mid.", "1", "")), NAME
     ),

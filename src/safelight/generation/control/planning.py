@@ -104,6 +104,8 @@ def count_weights(
 ) -> int:
     """How many weights the networks of some controls have together, each counted once; none is loaded.
 
+    Those of the image encoders of IP-Adapters are counted too.
+
     Args:
         names: The kinds of their pictures, or the names of their networks.
         family: The checkpoint's family.
@@ -122,7 +124,11 @@ def count_weights(
         if kind != "reference":
             models.append(find_control(None if kind else name, kind, family, folders))
     different = {model.path: model for model in models}.values()
-    return sum(loading.count_weights(model, lambda: networks()["unet"]) for model in different)
+    found = [model for model in different if model.architecture.is_ip_adapter]
+    encoders = {find_image_encoder(model.ip_adapter().encoder, model.path, folders) for model in found}
+    return sum(each.weights() for each in encoders) + sum(
+        loading.count_weights(model, lambda: networks()["unet"]) for model in different
+    )
 
 
 def has_reference(family: Family) -> bool:

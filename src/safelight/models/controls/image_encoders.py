@@ -117,6 +117,14 @@ class ImageEncoder:
         """What it is loaded from."""
         return PartFile("image_encoder", self.layout, self.path, "", fixed=self.config)
 
+    def weights(self) -> int:
+        """How many weights its file has.
+
+        Raises:
+            FileMissingError, CheckpointInvalidError: It cannot be read.
+        """
+        return sum(entry.elements for entry in read_header(self.path).tensors.values())
+
     def digest(self, cache: Path) -> str:
         """SHA-256 of its file, in hexadecimal.
 
