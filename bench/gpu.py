@@ -218,6 +218,8 @@ def _family(bench: Bench, name: str) -> Sequence[object]:
             fields |= {"init_image": INIT_IMAGE, "strength": 1.0}
         if family.modes == (INPAINT,):
             fields["mask"] = MASK
+        if family.references is not None and family.references.required:
+            fields["references"] = [{"image": INIT_IMAGE}]
         expected = bench.on_cpu(**fields)
         exact = bench.draw(bench.engine(generation_precision="fp32"), **fields)
         usual = bench.draw(bench.engine(), **fields)

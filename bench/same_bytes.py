@@ -121,8 +121,11 @@ def requests(home: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each request of the matrix, with its name; checkpoints have names, since a record holds what they are called."""
     for name in TINY:
         checkpoint = {"checkpoint": build_tiny(name, home / "checkpoints" / name).name}
-        for mode in FAMILIES[name.removesuffix("-base")].modes:
-            usual = checkpoint | MODES[mode] | {"negative_prompt": "blue"}
+        family = FAMILIES[name.removesuffix("-base")]
+        needs_picture = family.references is not None and family.references.required
+        shown = {"references": [{"image": INIT_IMAGE}]} if needs_picture else {}
+        for mode in family.modes:
+            usual = checkpoint | MODES[mode] | shown | {"negative_prompt": "blue"}
             yield f"{name}, {mode}", usual
             yield f"{name}, {mode}, pag", usual | {"pag_scale": 2.0}
             yield f"{name}, {mode}, pag without guidance", usual | {"pag_scale": 2.0, "guidance_scale": 1.0}

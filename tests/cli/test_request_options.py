@@ -27,7 +27,7 @@ PICTURE = (
     *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
     *("--left", "--right", "--top", "--bottom"),
 )
-PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control")
+PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control", "--reference")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
 
 
@@ -90,6 +90,11 @@ def test_only_options_that_are_given_become_fields() -> None:
         "height": 32,
         "hires": {"scale": 2.0},
     }
+
+
+def test_references_are_pictures_by_their_paths() -> None:
+    given = fields_from(TextToImageCommand, "--reference", "a.png", "--reference", "b.png")
+    assert given == {"references": [{"image": "a.png"}, {"image": "b.png"}]}
 
 
 def test_edges_of_no_width_are_no_outpainting() -> None:

@@ -24,6 +24,7 @@ from safelight.errors import (
     PreviewMissingError,
     RequestError,
     ResultMissingError,
+    UnsupportedError,
 )
 from safelight.jobs.gallery_entries import job_result
 from safelight.jobs.job import Progress
@@ -63,6 +64,11 @@ def test_generating(safelight: Client, service: QueueService, photographs: list[
     assert Image.open(BytesIO(safelight.picture(job.id, 0, "webp"))).format == "WEBP"
     assert safelight.result(job.id).pictures == [picture]
     assert safelight.file(picture.id) == service.gallery.read(picture.id)
+
+
+def test_references_are_sent(safelight: Client, photographs: list[Path]) -> None:
+    with pytest.raises(UnsupportedError, match="does not look at references"):
+        safelight.generate("a hat", references=[photographs[1], photographs[1].read_bytes()])
 
 
 def test_upscaling(safelight: Client, service: QueueService, photographs: list[Path]) -> None:

@@ -45,6 +45,7 @@ BODY: dict[str, Any] = {
     "guidance_method": "cfg-zero",
     "pag_scale": 3.0,
     "pag_adaptive": 0.25,
+    "image_guidance_scale": 2.0,
     "clip_skip": 2,
     "vae": "ae.safetensors",
     "text_encoders": ["t5xxl_fp16"],
@@ -75,6 +76,7 @@ BODY: dict[str, Any] = {
             "resize": "fill",
         }
     ],
+    "references": [{"image": "fa" * 32}],
     "verdict": {"policy": "standard", "version": "1", "digest": "e5" * 32, "decision": "allow"},
     "file": {"kind": "webp", "quality": 90},
     "notes": ["mask resized"],
@@ -149,7 +151,10 @@ def test_an_invalid_record_is_an_error_with_a_reason(text, complaint):
 def test_the_request_of_a_record():
     red, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     masked = FULL.model_copy(update={"outpaint": None})  # outpainting makes its own mask
-    request = masked.to_request(init_image=red, mask=mask, control={"f8" * 32: "shown"})
+    pictures = {"f8" * 32: "shown"}
+    request = masked.to_request(
+        init_image=red, mask=mask, control=pictures, references={"fa" * 32: "looked at"}
+    )
     assert (request.prompt, request.negative_prompt, request.styles) == (
         "a blue apple, 3d",
         "blurry, flat",
@@ -160,8 +165,9 @@ def test_the_request_of_a_record():
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
         *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
-        *("ignore_unsupported", "adapters", "control"),
+        *("ignore_unsupported", "adapters", "control", "references"),
     }
+    assert [each.image for each in request.references] == ["looked at"]
     (control,) = request.control
     assert (control.model, control.kind, control.weight, control.mode) == (
         "control_canny",
@@ -177,7 +183,9 @@ def test_the_request_of_a_record():
 def test_textual_inversions_that_were_not_used_are_escaped():
     prompts = {"expanded_prompt": "embedding:mossy, embedding:x", "expanded_negative_prompt": r"\embedding:x"}
     request = FULL.model_copy(
-        update=prompts | {"outpaint": None, "init_image": None, "mask": None, "strength": None, "control": ()}
+        update=prompts
+        | {"outpaint": None, "init_image": None, "mask": None, "strength": None}
+        | {"control": (), "references": ()}
     )
     made = request.to_request()
     assert (made.prompt, made.negative_prompt) == (r"embedding:mossy, \embedding:x", r"\embedding:x")
@@ -204,7 +212,7 @@ def test_a_text_to_image_request_needs_no_image():
     assert request.mode is Mode.TEXT
     assert request.inpaint == Inpaint()
     with pytest.raises(RequestError, match="initial picture"):
-        FULL.to_request()
+        FULL.model_copy(update={"references": ()}).to_request()
 
 
 def test_no_difference_gives_no_text():

@@ -66,6 +66,16 @@ def test_an_initial_picture_costs_by_its_own_size() -> None:
     ) == pytest.approx(2.62144)
 
 
+def test_references_cost_as_much_as_pixels_that_are_drawn_at_most_a_megapixel_each() -> None:
+    plain = generation_cost(width=512, height=512, steps=10)
+    small, large = ({"image": image_file(side, side)} for side in (512, 2000))
+    seen = generation_cost(width=512, height=512, steps=10, references=[small])
+    assert seen == pytest.approx(2 * plain)
+    assert generation_cost(width=512, height=512, steps=10, references=[large, small]) < 7 * plain
+    with pytest.raises(ImageError):
+        generation_cost(references=[{"image": b"no picture"}])
+
+
 def test_upscaling_costs_by_the_size_of_its_result() -> None:
     def enlarging(side: int, by: float, upscaler: str) -> float:
         return cost(UpscaleRequest(image=image_file(side, side), by=by, upscaler=upscaler))

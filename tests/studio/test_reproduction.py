@@ -129,6 +129,18 @@ def test_required_images_are_named(drawing_studio: Studio) -> None:
         drawing_studio.reproduce(text, init_image=INIT_IMAGE)
 
 
+def test_references_are_reproduced_in_any_order(drawing_studio: Studio, tiny: Callable[[str], Path]) -> None:
+    fields = {**SMALL, "checkpoint": str(tiny("flux2-klein")), "steps": 2}
+    pictures = [INIT_IMAGE, INIT_IMAGE.rotate(90)]
+    data = saved_image(
+        drawing_studio, {**fields, "references": [{"image": image} for image in pictures]}
+    ).encode()
+    assert drawing_studio.reproduce(data, references=pictures[::-1]).identical
+    with pytest.raises(NotReproducibleError, match="takes the reference whose pixels") as caught:
+        drawing_studio.reproduce(data, references=pictures[1:])
+    assert "--reference" in caught.value.hint
+
+
 def test_controls_are_reproduced_with_their_pictures_in_any_order(
     drawing_studio: Studio, drawing_control: str, tmp_path: Path
 ) -> None:

@@ -132,6 +132,16 @@ def test_the_picture_of_an_ip_adapter_is_judged(drawing_studio: Studio, drawing_
         next(drawing_studio.iter_generate(request, policy=NOTHING))
 
 
+def test_references_are_judged(drawing_studio: Studio, tiny: Callable[[str], Path]) -> None:
+    told: list[RunProgress] = []
+    fields = {"prompt": "a cat", **SMALL, "checkpoint": str(tiny("sd1-instruct-pix2pix"))}
+    request = GenerationRequest.parse(references=[{"image": INIT_IMAGE}], **fields)
+    with pytest.raises(BlockedError, match=r"policy nothing blocks the picture references\[0\].image"):
+        next(drawing_studio.iter_generate(request, policy=NOTHING, watcher=Watcher(told.append)))
+    assert told == []
+    assert len(list(drawing_studio.iter_generate(request))) == 1
+
+
 def test_images_can_be_skipped(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=4, **SMALL)
     whole = list(drawing_studio.iter_generate(request))

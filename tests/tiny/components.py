@@ -279,6 +279,13 @@ def hunyuan_autoencoder() -> AutoencoderKLHunyuanImage:
 def qwen25_vl(tokenizer: PreTrainedTokenizerBase, layers: int = 2) -> Qwen2_5_VLForConditionalGeneration:
     sizes = _decoder_sizes(tokenizer, layers)
     rope = {"type": "default", "rope_type": "default", "mrope_section": [1, 1, 2]}
+    known = tokenizer.get_vocab()
+    marks = {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
     config = Qwen2_5_VLConfig(
         text_config=sizes | {"rope_scaling": rope},
         vision_config={
@@ -288,6 +295,7 @@ def qwen25_vl(tokenizer: PreTrainedTokenizerBase, layers: int = 2) -> Qwen2_5_VL
             "num_heads": 2,
             "out_hidden_size": WIDTH,
         },
+        **{name: known[mark] for name, mark in marks.items() if mark in known},
     )
     return Qwen2_5_VLForConditionalGeneration(config)
 

@@ -31,6 +31,7 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -41,6 +42,7 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from tests.tiny import components, tokenizer_builders
+from transformers import Qwen2Tokenizer
 
 WIDTH = components.WIDTH
 
@@ -135,8 +137,10 @@ def flux2_klein_distilled() -> DiffusionPipeline:
     return flux2_klein(distilled=True)
 
 
-def qwen_image(kind: type = QwenImagePipeline, **more: object) -> DiffusionPipeline:
-    tokenizer = tokenizer_builders.qwen2()
+def qwen_image(
+    kind: type = QwenImagePipeline, tokenizer: Qwen2Tokenizer | None = None, **more: object
+) -> DiffusionPipeline:
+    tokenizer = tokenizer or tokenizer_builders.qwen2()
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -156,8 +160,13 @@ def qwen_image(kind: type = QwenImagePipeline, **more: object) -> DiffusionPipel
     )
 
 
-def qwen_image_edit() -> DiffusionPipeline:
-    return qwen_image(QwenImageEditPipeline, processor=tokenizer_builders.qwen2_vl())
+def qwen_image_edit(kind: type = QwenImageEditPipeline) -> DiffusionPipeline:
+    processor = tokenizer_builders.qwen2_vl(sees=True)
+    return qwen_image(kind, processor.tokenizer, processor=processor)
+
+
+def qwen_image_edit_plus() -> DiffusionPipeline:
+    return qwen_image_edit(QwenImageEditPlusPipeline)
 
 
 def _z_image(shift: float) -> DiffusionPipeline:
@@ -403,6 +412,7 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "flux2-klein-distilled": flux2_klein_distilled,
     "qwen-image": qwen_image,
     "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image_edit_plus,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
     "sana": sana,

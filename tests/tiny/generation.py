@@ -27,7 +27,7 @@ def generate_array(pipeline: Any, family: Family, mode: str, **overrides: Any) -
     wanted: dict[str, Any] = {"height": SIDE, "width": SIDE, "strength": 1.0, **family.call_arguments}
     if "text_encoder_out_layers" in accepted:  # Flux.2's text encoders have many layers
         wanted["max_sequence_length"] = 64
-    if mode != TEXT:
+    if mode != TEXT or (family.references is not None and family.references.required):
         wanted["image"] = INIT_IMAGE
     if mode == INPAINT:
         wanted["mask_image"] = MASK

@@ -17,9 +17,11 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     TCDScheduler,
     UNet2DConditionModel,
@@ -64,6 +66,11 @@ def sd1() -> DiffusionPipeline:
 
 def sd1_inpaint() -> DiffusionPipeline:
     return _sd1(unet(9), kind=StableDiffusionInpaintPipeline)
+
+
+def sd1_instruct_pix2pix() -> DiffusionPipeline:
+    scheduler = EulerAncestralDiscreteScheduler(**BETAS)
+    return _sd1(unet(8), scheduler, StableDiffusionInstructPix2PixPipeline)
 
 
 def sd1_lcm() -> DiffusionPipeline:
@@ -142,6 +149,10 @@ def sdxl() -> DiffusionPipeline:
 
 def sdxl_inpaint() -> DiffusionPipeline:
     return _sdxl(StableDiffusionXLInpaintPipeline, in_channels=9)
+
+
+def sdxl_instruct_pix2pix() -> DiffusionPipeline:
+    return _sdxl(StableDiffusionXLInstructPix2PixPipeline, in_channels=8)
 
 
 def sdxl_lcm() -> DiffusionPipeline:
@@ -244,6 +255,7 @@ def sd35_medium() -> DiffusionPipeline:
 BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd1": sd1,
     "sd1-inpaint": sd1_inpaint,
+    "sd1-instruct-pix2pix": sd1_instruct_pix2pix,
     "sd1-lcm": sd1_lcm,
     "sd1-lcm-cfg": sd1_lcm_cfg,
     "sd2": sd2,
@@ -252,6 +264,7 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd2-turbo": sd2_turbo,
     "sdxl": sdxl,
     "sdxl-inpaint": sdxl_inpaint,
+    "sdxl-instruct-pix2pix": sdxl_instruct_pix2pix,
     "sdxl-lcm": sdxl_lcm,
     "sdxl-lcm-cfg": sdxl_lcm_cfg,
     "sdxl-turbo": sdxl_turbo,

@@ -76,9 +76,12 @@ def qwen2() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def qwen2_vl() -> Qwen2VLProcessor:
-    """Qwen's processor: the tokenizer with images and videos."""
+def qwen2_vl(*, sees: bool = False) -> Qwen2VLProcessor:
+    """Qwen's processor: the tokenizer with images and videos, for which it has tokens if it is to see."""
     tokenizer = qwen2()
+    if sees:
+        marks = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *marks]})
     return Qwen2VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT)
 
 

@@ -121,6 +121,7 @@ def _summary(record: dict[str, Any]) -> dict[str, str]:
         "Checkpoint": f"{checkpoint['name']} ({checkpoint['family']}, sha256 {checkpoint['digest'][:12]}…)",
         "Made from": ", ".join(inputs),
         "Adapters": ", ".join(f"{each['name']} at {each['strength']}" for each in record["adapters"]),
+        "References": ", ".join(each["image"][:12] for each in record.get("references", ())),
         "Control": ", ".join(f"{each['name']} at {each['weight']:g}" for each in record.get("control", ())),
         "Made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Made on": "{device}, {precision}, {backend}, {threads} thread(s)".format(**machine)

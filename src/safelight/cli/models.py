@@ -155,6 +155,7 @@ def families(json: JsonOption = False) -> None:
             "name": family.name,
             "title": family.title,
             "modes": list(family.modes),
+            "references": None if (found := family.references) is None else found.to_dict(),
             "kind": family.prediction_process,
             "sampler": family.sampler,
             "steps": family.steps,

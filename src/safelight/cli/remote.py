@@ -287,6 +287,7 @@ def _generated_row(
             {name: each.get(name) for name in ("name", "kind", "weight")}
             for each in (entry.record or {}).get("control", ())
         ],
+        "references": [each["image"] for each in (entry.record or {}).get("references", ())],
         "adapters": (entry.record or {}).get("adapters", []),
         "seconds": _seconds_per_image(job, picture),
         "stopped_at": picture.stopped_at,

@@ -32,6 +32,10 @@ def reproduce(
             metavar="FILE", help="A picture or mask of its controls, if it had some; can be repeated."
         ),
     ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A picture that the model looked at, if any; can be repeated."),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", "-m", metavar="NAME", help="The name of its checkpoint here."),
@@ -52,7 +56,14 @@ def reproduce(
     from safelight.studio import Studio
 
     studio = Studio(Settings.load(policy=policy), on_message=print_stderr)
-    result = studio.reproduce(image, init_image=init, mask=mask, control=control or (), checkpoint=checkpoint)
+    result = studio.reproduce(
+        image,
+        init_image=init,
+        mask=mask,
+        control=control or (),
+        references=reference or (),
+        checkpoint=checkpoint,
+    )
     if out is not None and result.data is not None:
         with atomic_write(out) as temporary:
             temporary.write_bytes(result.data)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from safelight.generation.fields import FieldDescription
 
-CONTROL = "control"
+CONTROL, REFERENCES = "control", "references"
 SIZE = "size"
 """An option for two fields, width and height."""
 ORDER = (
@@ -109,6 +109,8 @@ def given_fields(ctx: typer.Context) -> dict[str, Any]:
     size = parse_size(given.pop(SIZE, None))
     if CONTROL in given:
         given[CONTROL] = [parse_control(text) for text in given[CONTROL]]
+    if REFERENCES in given:
+        given[REFERENCES] = [{"image": path} for path in given[REFERENCES]]
     fields = nest(given) | size
     if not any(fields.get("outpaint", {}).values()):
         fields.pop("outpaint", None)

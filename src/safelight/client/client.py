@@ -114,6 +114,7 @@ class Client:
         *,
         init_image: ImageFile | None = None,
         mask: ImageFile | None = None,
+        references: Sequence[ImageFile] = (),
         on_event: Callable[[Event], None] = lambda _: None,
         **fields: Any,
     ) -> list[GeneratedImage]:
@@ -123,11 +124,14 @@ class Client:
             prompt: What to generate.
             init_image: The initial picture.
             mask: White where the initial picture is repainted.
+            references: Pictures that the model looks at.
             on_event: Called with every event of the job.
             fields: The other fields of ``GenerateJob``.
         """
         given = {"init_image": init_image, "mask": mask}
         pictures = {name: encode_file(value) for name, value in given.items() if value is not None}
+        if references:
+            fields["references"] = [{"image": encode_file(each)} for each in references]
         job = self.submit(_validated_job(GenerateJob, {"prompt": prompt, **fields, **pictures}))
         return list(self.outcome(self.wait(job.id, on_event)).pictures)
 

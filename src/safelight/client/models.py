@@ -407,6 +407,8 @@ class GenerateJob(BaseModel):
     """Perturbed-attention guidance (Ahn et al., 2024); 0 is none."""
     pag_adaptive: float = 0.0
     """How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0."""
+    image_guidance_scale: float = 1.5
+    """InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none."""
     clip_skip: int = 1
     """1: the text encoder's last layer; 2: the one before …"""
     vae: str | None = None
@@ -434,6 +436,8 @@ class GenerateJob(BaseModel):
     hires: Hires | None = None
     control: Annotated[list[JobControl], Field(validate_default=True)] = []
     """Pictures that steer it, by ControlNets and what is like them."""
+    references: Annotated[list[JobReference], Field(validate_default=True)] = []
+    """Pictures that the model looks at: what it is to edit, or what the result is to show too."""
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
@@ -649,6 +653,16 @@ class JobPage(BaseModel):
     """What to give as before for the next page; null on the last."""
 
 
+class JobReference(BaseModel):
+    """A picture that the model looks at."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    image: str | None = None
+    """The picture: in base64, or gallery: and an id."""
+
+
 class JobResult(BaseModel):
     """The result of a job: the pictures of generate, upscale and preprocess, the verdicts of scan."""
 
@@ -729,6 +743,8 @@ class Model(BaseModel):
     """Of a checkpoint."""
     modes: list[str] = []
     """Of a checkpoint: what it can generate."""
+    references: ReferenceLimits | None = None
+    """Of a checkpoint: the pictures in references; null where it does not look at any."""
     size: int | None = None
     """Bytes of its weights."""
     precision: str | None = None
@@ -1018,6 +1034,19 @@ class QueueView(BaseModel):
     """How many jobs run, of all users."""
     jobs: list[QueuePlace]
     """The user's running jobs, then the queued ones in order, 1,000 at most; administrators see all."""
+
+
+class ReferenceLimits(BaseModel):
+    """How a checkpoint looks at reference pictures."""
+
+    required: bool
+    """Whether it generates nothing without one."""
+    maximum: int | None
+    """Most pictures; null: as many as the memory holds."""
+    modes: list[str]
+    """Where it looks at them."""
+    image_guidance: bool
+    """Whether image_guidance_scale has an effect."""
 
 
 class SamplerList(BaseModel):

@@ -60,6 +60,14 @@ class MaskError(RequestError):
     default_hint = "Give a mask of the picture's own size, white where the picture is to be generated anew."
 
 
+class ReferenceSizeError(RequestError):
+    """A reference has a size that the checkpoint does not look at."""
+
+    code = "request.reference"
+    default_field = "references"
+    summary = "A reference has a size that the checkpoint cannot look at."
+
+
 class SamplerUnknownError(RequestError):
     """There is no such sampler or sigma schedule."""
 

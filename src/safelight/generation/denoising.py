@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from safelight.errors import NonFiniteError, RunStoppedError
 from safelight.generation.autoencoder import AutoencoderProxy, Shortage, decodes_with_mask
+from safelight.generation.canvas.references import looks
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
 from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
 from safelight.generation.plan import executed_steps
@@ -24,6 +25,7 @@ from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
+from safelight.models.families.references import References
 from safelight.runtime.calls import Call
 from safelight.runtime.component import Component
 from safelight.runtime.executor import BatchMember, DenoiserProxy
@@ -53,7 +55,7 @@ class LoadedCheckpoint(Protocol):
     def networks(self) -> Mapping[str, Component]:
         """All networks by name."""
 
-    def pipeline(self, mode: str, scheduler: Any) -> Any:
+    def pipeline(self, mode: str, scheduler: Any, class_name: str = "") -> Any:
         """A pipeline over the shared components with its own scheduler."""
 
 
@@ -62,6 +64,10 @@ OnStep = Callable[[int, int, Callable[[], Image.Image]], None]
 makes a preview with one pixel per latent. The preview takes about a millisecond, and a second the first time for a
 checkpoint.
 """
+
+
+_IMAGE_GUIDED = (Role.POSITIVE, Role.NEGATIVE, Role.NEGATIVE)
+"""The rows of families whose guidance is also by the reference; the last is without it."""
 
 
 @dataclass(kw_only=True)
@@ -84,7 +90,9 @@ class DenoisingPass:
         noise: Initial noise, (1, channels, rows, columns); None to let the pipeline make it.
         image: The initial image: a picture, or (1, channels, rows, columns) latents.
         mask: Mode L, white where the picture is changed.
+        references: Pictures that the model looks at, RGB, in the sizes that the pipeline takes.
         strength: Denoising strength, 0 to 1; None without an initial image.
+        image_guidance_scale: Guidance by the reference, for families that have it; 1 is none.
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
         clip_skip: 1 is the last layer.
         latents_out: Return latents instead of a picture.
@@ -117,7 +125,9 @@ class DenoisingPass:
     noise: Tensor | None = None
     image: Image.Image | Tensor | None = None
     mask: Image.Image | None = None
+    references: Sequence[Image.Image] = ()
     strength: float | None = None
+    image_guidance_scale: float = 1.0
     eta: float | None = None
     clip_skip: int = 1
     latents_out: bool = False
@@ -161,7 +171,9 @@ class DenoisingPass:
     def _prepare_pipeline(self) -> Any:
         """A pipeline whose scheduler reports each step."""
         family = self.loaded.family
-        pipeline = self.loaded.pipeline(self.mode, self.scheduler)
+        looking = self._looking
+        class_name = "" if looking is None else looking.pipelines[self.mode]
+        pipeline = self.loaded.pipeline(self.mode, self.scheduler, class_name)
         if isinstance(self.image, Tensor):
             # Pipelines recognize latents by the number of channels, and some assume that it is four.
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
@@ -188,6 +200,10 @@ class DenoisingPass:
             **self._text_arguments(),
             **self._guidance_arguments(),
         }
+        if (looking := self._looking) is not None:
+            arguments |= looking.call_arguments(self.mode, self.references, (self.width, self.height))
+            if looking.image_guidance:
+                arguments["image_guidance_scale"] = self.image_guidance_scale
         optional = {
             "width": self.width,
             "height": self.height,
@@ -201,6 +217,11 @@ class DenoisingPass:
         return arguments | {
             name: value for name, value in optional.items() if value is not None and name in accepted
         }
+
+    @property
+    def _looking(self) -> References | None:
+        """How the pipeline looks at references; None for the usual one."""
+        return looks(self.mode, self.loaded.family, len(self.references))
 
     def _guidance_arguments(self) -> dict[str, float]:
         family = self.loaded.family
@@ -266,7 +287,9 @@ class DenoisingPass:
                 setattr(pipeline, name, None)
             return
         patches = [(getattr(pipeline, name, None), component_patches(self.modifiers, name)) for name in names]
-        encode = pipeline.encode_prompt
+        # InstructPix2Pix's has its older name.
+        encoder = "encode_prompt" if hasattr(pipeline, "encode_prompt") else "_encode_prompt"
+        encode = getattr(pipeline, encoder)
 
         @functools.wraps(encode)
         def encode_patched(*args: Any, **kwargs: Any) -> Any:
@@ -278,7 +301,7 @@ class DenoisingPass:
             self._check_finite(encoded, *names)
             return map_tensors(encoded, lambda value: value.to(dtype) if value.is_floating_point() else value)
 
-        pipeline.encode_prompt = encode_patched
+        setattr(pipeline, encoder, encode_patched)
 
     def _check_embeddings(self) -> None:
         """Check the embeddings that are passed to the pipeline."""
@@ -344,6 +367,8 @@ class DenoisingPass:
         if self.guided and family.guidance == "cfg-separate":
             # All pipelines compute the prompt's prediction first.
             return (Role.NEGATIVE if self._calls_in_step else Role.POSITIVE,) * rows
+        if self.guided and self._looking is not None and self._looking.image_guidance:
+            return tuple(role for role in _IMAGE_GUIDED for _ in range(rows // len(_IMAGE_GUIDED)))
         if not self.guided or rows % 2:
             return (Role.POSITIVE,) * rows
         pair = (

@@ -33,6 +33,15 @@ from safelight.generation.adapters.files import check_adapters, used_adapters
 from safelight.generation.artifact import Artifact
 from safelight.generation.backend_choice import BackendPolicy, check_device
 from safelight.generation.canvas.init_image import check_inputs
+from safelight.generation.canvas.references import (
+    check_encoder_sees,
+    check_references,
+    check_sizes,
+    encoded_share,
+    looks,
+    result_size,
+    with_initial_reference,
+)
 from safelight.generation.compile_child import ChildCompiler
 from safelight.generation.compiled_networks import CompiledNetworks
 from safelight.generation.conditioning import make_conditioning
@@ -373,9 +382,16 @@ class Engine:
         watcher = self._release_lock_around(watcher)
         request = with_quality(request, self._settings)
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
+        request = with_initial_reference(request, checkpoint.family)
+        check_references(request, checkpoint.family)
         settings = self._settings_at(request.quality, checkpoint.family, policy.recorded)
         init_image = self._decode(request.init_image)
         mask = self._decode(request.mask, background=MASK_BACKGROUND)
+        decoded = (self._decode(each.image) for each in request.references)
+        references = tuple(image for image in decoded if image is not None)
+        check_sizes(references, checkpoint.family)
+        if looks(request.mode, checkpoint.family, len(references)):
+            check_encoder_sees(checkpoint)
         given = self._control_pictures(request)
         controls = plan_controls(
             request.control, checkpoint.family, self._weights_folders(), self._settings.cache_folder
@@ -384,6 +400,7 @@ class Engine:
         check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
+        canvas = canvas or result_size(references, checkpoint.family, checkpoint.default_side())
         first = None
         if all(parts.checkpoint != checkpoint for parts in self._loaded()):
             first = self._check_before_loading(request, checkpoint, canvas, settings)
@@ -392,13 +409,16 @@ class Engine:
             self._modifier_networks(first, parts, settings)
         plan, decoding = self._make_plan(request, parts, canvas, settings)
         notes = (*plan.notes, *choice_notes(checkpoint.parts), *self._device_notes)
-        plan = replace(plan, notes=notes, controls=controls)
+        sizes = tuple(image.size for image in references)
+        plan = replace(plan, notes=notes, controls=controls, reference_sizes=sizes)
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
         networks = self._modifier_networks(plan, parts, settings)
         sources = _sources_beside(networks, upscaler)
         beside, derived = _bytes_beside(parts, sources), sum(source.derived for source in sources)
         devices = self._devices_in(settings)
+        if decoding is not None:
+            decoding = int(decoding * encoded_share(plan.reference_sizes, (plan.width, plan.height)))
         placement = self._placer.place(parts, plan, beside, decoding, settings, devices, derived)
         return Run(
             plan=plan,
@@ -408,6 +428,7 @@ class Engine:
             init_image=init_image,
             mask=mask,
             controls=ControlPictures(controls, given, self._settings, watcher.should_stop),
+            references=references,
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
@@ -487,6 +508,7 @@ class Engine:
             PromptError: A prompt, wildcard or style cannot be used.
         """
         checkpoint = self._requested_checkpoint(request)
+        request = with_initial_reference(request, checkpoint.family)
         canvas = _canvas_size(request, self._decode(request.init_image))
         plan = self._check_before_loading(request, checkpoint, canvas, self._settings)
         prompts = plan.prompts(0, self._settings.home)

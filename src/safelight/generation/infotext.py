@@ -44,6 +44,8 @@ _FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "lat
 _ALL_STEPS_KEY = "Hires all steps"
 LEFT_OUT_KEY = "Left out"
 """Key of the unsupported parts of prompts that the image was generated without, separated by spaces."""
+REFERENCES_KEY = "References"
+"""Key of the pictures that the model looked at: the first digits of the SHA-256 of each one's pixels."""
 _DECODER = json.JSONDecoder()
 
 
@@ -287,6 +289,7 @@ def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]
         "Outpaint": sides,
         "Lora hashes": adapters,
         "TI hashes": ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.embeddings),
+        REFERENCES_KEY: ", ".join(each.image[:12] for each in record.references),
         LEFT_OUT_KEY: " ".join(record.left_out),
         "Version": f"Safelight {record.versions.safelight}",
     }

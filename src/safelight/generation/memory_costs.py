@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from safelight.generation.autoencoder import decodes_with_mask
+from safelight.generation.canvas.references import fit_references
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_tiling import TILE
 from safelight.generation.noise import make_generator
@@ -210,9 +211,16 @@ class _Counted:
             text=("text", "text"),
             image=Image.new("RGB", size) if given else None,
             mask=Image.new("L", size, 255) if mode is Mode.INPAINT else None,
+            references=self._references(plan, size),
             strength=1.0 if given else None,
             previewer=_no_previewer,
         ).run()
+
+    def _references(self, plan: Plan, size: tuple[int, int]) -> list[Image.Image]:
+        """White pictures in the sizes of the references."""
+        found = self.family.references
+        white = [Image.new("RGB", each, "white") for each in plan.reference_sizes]
+        return [] if found is None else fit_references(white, found, size)
 
     def _loaded(self, stand_ins: Mapping[str, CountedNetwork], scheduler: Any) -> LoadedCheckpoint:
         others: dict[str, Any] = {"scheduler": scheduler}

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -139,7 +139,10 @@ def usual_plan(
     if modes == (INPAINT,):
         given["mask"] = white
     request = GenerationRequest(prompt="", steps=steps, **size, **given)
-    return make_plan(request, checkpoint.family, checkpoint.scheduler, native_side=native_side)
+    plan = make_plan(request, checkpoint.family, checkpoint.scheduler, native_side=native_side)
+    looking = checkpoint.family.references
+    needed = looking is not None and looking.required
+    return replace(plan, reference_sizes=(white.size,) if needed else ())
 
 
 def other_devices(devices: ComponentDevices, own: Callable[[str], int] = lambda _: 0) -> list[OtherDevice]:
@@ -235,7 +238,7 @@ def _cache_entry(
 ) -> Path:
     versions = [package_version(name) for name in ("torch", "diffusers", "transformers")]
     size = (plan.width, plan.height, plan.hires_size, plan.request.mode, plan.guided)
-    calls = (plan.steps, plan.strength, plan.hires_steps)
+    calls = (plan.steps, plan.strength, plan.hires_steps, *plan.reference_sizes)
     key = repr((_LAYOUT, checkpoint.identity, size, calls, kind, precisions, versions))
     return cache / "memory" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 

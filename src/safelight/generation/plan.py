@@ -53,6 +53,8 @@ from safelight.generation.solvers.samplers import (
 )
 from safelight.models.families import Family
 
+_IMAGE_GUIDANCE = GenerationRequest.model_fields["image_guidance_scale"].get_default()
+
 
 @dataclass(frozen=True)
 class ExpandedPrompts:
@@ -90,6 +92,7 @@ class Plan:
         hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
         step_cache: The step cache of its passes; None for none.
         controls: The controls with their networks.
+        reference_sizes: Width and height of each reference in pixels.
         notes: Notes for the user on fields without effect.
     """
 
@@ -107,6 +110,7 @@ class Plan:
     hires_steps: int = 0
     step_cache: StepCache | None = None
     controls: tuple[PlannedControl, ...] = ()
+    reference_sizes: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
@@ -182,7 +186,8 @@ def make_plan(
         family: The checkpoint's family.
         scheduler: The checkpoint's own scheduler configuration.
         native_side: Width and height on which the checkpoint was trained, in pixels.
-        canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
+        canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas); of the
+            result, if a reference suggests them.
         patching: Which patches of the denoiser its backend computes.
 
     Raises:
@@ -195,6 +200,8 @@ def make_plan(
         family.pipeline_name(mode)
     except UnsupportedError as error:
         error.field = "mask" if request.mask is not None else "init_image"
+        if mode is Mode.IMAGE and family.references is not None:
+            error.hint = "Leave out the strength: then it looks at the picture."
         raise
     _check_guidance(request, family)
     step_cache = _resolve_shortcuts(request, family, patching)
@@ -219,6 +226,9 @@ def make_plan(
     )
     _check_strength(strength, steps, family, "strength")
     width, height = _resolve_size(request, family, native_side, canvas)
+    paint = family.references.painted_size if family.references and mode is Mode.INPAINT else None
+    if paint is not None:
+        width, height = paint((width, height))
     guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
     hires_sampler_choice, hires_steps = None, 0
     if request.hires:
@@ -248,6 +258,7 @@ def make_plan(
         notes=(
             *_notes(request, family, guidance_scale),
             *_inpainting_notes(request, strength),
+            *([f"{family.title} paints what is masked at {width} x {height}."] if paint else []),
             *step_cache_notes(request, step_cache, executed),
         ),
     )
@@ -439,6 +450,9 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
         notes.append(f"{family.title} takes no guidance: its scale had no effect.")
     elif family.guidance != "embedded" and scale < 1:
         notes.append("A guidance scale below 1 counts as 1.")
+    looking = family.references
+    if request.image_guidance_scale != _IMAGE_GUIDANCE and not (looking and looking.image_guidance):
+        notes.append(f"{family.title} takes no image_guidance_scale: it had no effect.")
     if request.pag_adaptive and not request.pag_scale:
         notes.append("Without pag_scale, pag_adaptive has no effect.")
     if scale <= 1 and (special := _special_guidance(request)):

@@ -158,6 +158,12 @@ class ControlRef(RequestPart):
         }
 
 
+class ReferenceRef(RequestPart):
+    """A picture that the model looked at."""
+
+    image: Digest = Field(description="``pixels_digest`` of the picture, decoded.")
+
+
 class Versions(RequestPart):
     """Versions of the programs that generated the picture."""
 
@@ -277,6 +283,9 @@ class ReproductionRecord(SamplingOptions, RecordHead):
     control: Annotated[tuple[ControlRef, ...], RequestField(omitted_at_default=True)] = Field(
         (), description="The controls, in the order of the request."
     )
+    references: Annotated[tuple[ReferenceRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="The pictures that the model looked at, in order."
+    )
 
     verdict: RecordedVerdict | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
@@ -318,6 +327,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         init_image: ImageSource | None = None,
         mask: ImageSource | None = None,
         control: Mapping[str, ImageSource] = MappingProxyType({}),
+        references: Mapping[str, ImageSource] = MappingProxyType({}),
     ) -> GenerationRequest:
         """The request that reproduces this picture, with its prompt already expanded.
 
@@ -328,6 +338,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
             init_image: The initial picture; the record contains only its digest.
             mask: The mask, likewise.
             control: The pictures and masks of controls, by their digests.
+            references: The pictures that the model looks at, likewise.
 
         Raises:
             RequestError: A required initial picture is missing, or the record contradicts itself.
@@ -345,6 +356,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         fields["control"] = [
             each.options(control.get(each.image or ""), control.get(each.mask or "")) for each in self.control
         ]
+        fields["references"] = [{"image": references.get(each.image)} for each in self.references]
         return GenerationRequest.parse(**fields)
 
 

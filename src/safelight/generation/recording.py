@@ -16,6 +16,7 @@ from safelight.generation.record import (
     ControlRef,
     EmbeddingRef,
     Machine,
+    ReferenceRef,
     ReproductionRecord,
     Versions,
 )
@@ -38,6 +39,7 @@ def make_record(
     mask: str | None = None,
     upscaler: str | None = None,
     control: tuple[ControlRef, ...] = (),
+    references: tuple[ReferenceRef, ...] = (),
     adapters: tuple[AdapterRef, ...] = (),
     embeddings: tuple[EmbeddingRef, ...] = (),
     batched: bool = False,
@@ -55,6 +57,7 @@ def make_record(
         mask: ``pixels_digest`` of the mask, decoded.
         upscaler: Digest of the upscaler's network between two passes.
         control: The controls.
+        references: The pictures that the model looked at.
         adapters: Which adapters were used.
         embeddings: Which textual inversions the prompts name.
         batched: Whether part of it was computed in a batch with other pictures.
@@ -96,6 +99,7 @@ def make_record(
         hires=request.hires,
         upscaler=upscaler,
         control=control,
+        references=references,
         notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
     )
 

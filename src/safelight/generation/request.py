@@ -36,6 +36,7 @@ from safelight.generation.fields import CliOption, FormField, RequestField
 from safelight.generation.prompts.adapter_tags import adapter_fields
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.quality import Quality, StepCacheKind
+from safelight.generation.reference import MAX_REFERENCES, Reference
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
 from safelight.models.controls.kinds import ControlKind, parse_kind
@@ -524,6 +525,15 @@ class SamplingOptions(RequestPart):
         0.0,
         description="How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0.",
     )
+    image_guidance_scale: Annotated[
+        float, RequestField(infotext="Image CFG scale", omitted_at_default=True)
+    ] = Field(
+        1.5,
+        ge=1,
+        le=100,
+        allow_inf_nan=False,
+        description="InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none.",
+    )
     clip_skip: Annotated[
         int,
         RequestField(
@@ -639,6 +649,13 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         (),
         max_length=MAX_CONTROLS,
         description="Pictures that steer it, by ControlNets and what is like them.",
+    )
+    references: Annotated[
+        tuple[Reference, ...], RequestField(cli=CliOption("--reference", metavar="IMAGE"))
+    ] = Field(
+        (),
+        max_length=MAX_REFERENCES,
+        description="Pictures that the model looks at: what it is to edit, or what the result is to show too.",
     )
 
     @classmethod

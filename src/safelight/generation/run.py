@@ -24,6 +24,7 @@ from safelight.generation.adapters.embeddings import EMBEDDINGS, embedding_refs
 from safelight.generation.adapters.files import ADAPTERS, adapter_refs
 from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
+from safelight.generation.canvas.references import fit_references
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.control.pictures import ControlPicture, ControlPictures, ImagePrompt
 from safelight.generation.control.planning import PlannedControl
@@ -42,6 +43,7 @@ from safelight.generation.record import (
     CheckpointRef,
     ControlRef,
     ImageEncoderRef,
+    ReferenceRef,
     ReproductionRecord,
     pixels_digest,
 )
@@ -98,6 +100,7 @@ class Run:
         init_image: The initial picture, RGB.
         mask: Its mask, RGB.
         controls: The pictures of the controls.
+        references: The pictures that the model looks at, RGB.
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
         max_pixels: Maximum number of pixels of a picture.
@@ -112,6 +115,7 @@ class Run:
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
     controls: ControlPictures = field(default_factory=ControlPictures)
+    references: tuple[Image.Image, ...] = ()
     watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
@@ -163,6 +167,11 @@ class Run:
             name: None if image is None else pixels_digest(np.asarray(image))
             for name, image in inputs.items()
         }
+
+    @cached_property
+    def reference_refs(self) -> tuple[ReferenceRef, ...]:
+        """The references, for the record."""
+        return tuple(ReferenceRef(image=pixels_digest(np.asarray(image))) for image in self.references)
 
     @cached_property
     def control_refs(self) -> tuple[ControlRef, ...]:
@@ -287,7 +296,9 @@ class _PictureGeneration:
             noise=self._make_noise(generator),
             image=start.image,
             mask=start.mask,
+            references=self._references(),
             strength=plan.strength,
+            image_guidance_scale=request.image_guidance_scale,
             eta=plan.eta,
             clip_skip=request.clip_skip,
             latents_out=latents_out,
@@ -300,6 +311,12 @@ class _PictureGeneration:
             on_stage=self.components.meter.begin,
             shortage=self.components.watch,
         )
+
+    def _references(self) -> list[Image.Image]:
+        """The references in the sizes in which the pipeline takes them."""
+        plan, pictures = self.run.plan, self.run.references
+        found = plan.family.references
+        return [] if found is None else fit_references(pictures, found, (plan.width, plan.height))
 
     def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
         """The pass that starts from the upscaled result of the first one."""
@@ -410,7 +427,9 @@ class _PictureGeneration:
             return None
         unit = plan.family.pixels_per_latent or pixels_per_latent(self._loaded.vae)
         denoiser = self._loaded.denoiser
-        shape = (1, denoiser.config["in_channels"], plan.height // unit, plan.width // unit)
+        reads_picture = plan.family.references is not None and plan.family.references.image_guidance
+        channels = denoiser.config["out_channels" if reads_picture else "in_channels"]
+        shape = (1, channels, plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
 
     @property
@@ -436,6 +455,7 @@ class _PictureGeneration:
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
             control=run.control_refs,
+            references=run.reference_refs,
             adapters=adapter_refs(self._prompts.adapters, self.components.networks.get(ADAPTERS, {})),
             embeddings=embedding_refs(self._prompts, self.components.networks.get(EMBEDDINGS, {})),
             batched=self._member.batched,

@@ -13,6 +13,11 @@ import torch
 from transformers import BatchEncoding
 
 
+def _picture_tokens(image: Any) -> int:
+    """How many tokens a text encoder sees a picture as: one for 28 x 28 pixels."""
+    return 0 if image is None else (image.width // 28) * (image.height // 28)
+
+
 class StubTokenizer:
     """A tokenizer whose texts fill the text encoder.
 
@@ -39,11 +44,16 @@ class StubTokenizer:
         *,
         max_length: int | None = None,
         return_tensors: str | None = None,
+        images: Any = None,
         **_: Any,
     ) -> BatchEncoding:
-        """Tokens of one text or of several, (texts, tokens); lists of one text's tokens without ``return_tensors``."""
+        """Tokens of one text or of several, (texts, tokens); lists of one text's tokens without ``return_tensors``.
+
+        Those of pictures are added; what a text encoder computes to see them is not counted.
+        """
         count = 1 if isinstance(text, str) else len(text)
         length = max_length if max_length is not None and max_length < 10**6 else self.model_max_length
+        length += sum(_picture_tokens(image) for image in (images if isinstance(images, list) else [images]))
         ones = torch.ones(count, length, dtype=torch.long)
         if return_tensors is None and isinstance(text, str):
             return BatchEncoding({"input_ids": [0] * length, "attention_mask": [1] * length})

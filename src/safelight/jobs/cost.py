@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from safelight.errors import ImageError, JobTooLargeError
+from safelight.generation.canvas.references import MAX_REFERENCE_PIXELS
 from safelight.generation.control.preprocessors import find_preprocessor
 from safelight.generation.control.preprocessors.resolution import working_size
 from safelight.generation.request import DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_STRENGTH, GenerationRequest
@@ -92,10 +93,10 @@ def check_size(size: JobSize, max_work: float) -> None:
 
 
 def generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
-    """Estimate the size of a generation without decoding its initial picture, which is given as bytes.
+    """Estimate the size of a generation without decoding its pictures, which are given as bytes.
 
     Raises:
-        ImageError: The initial picture cannot be read, or is too large.
+        ImageError: The initial picture or a reference cannot be read, or is too large.
     """
     canvas = _canvas(request, limits)
     masked_only = request.mask is not None and request.inpaint.only_masked
@@ -104,7 +105,8 @@ def generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize
     hires, output_pixels = request.hires, float(pixels)
     steps = request.steps or DEFAULT_STEPS
     strength = DEFAULT_STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
-    work = pixels * max(1.0, steps * strength)
+    seen = sum(_reference_pixels(each.image, limits) for each in request.references)
+    work = (pixels + seen) * max(1.0, steps * strength)
     if hires is not None:
         output_pixels *= hires.scale**2
         second_steps = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
@@ -114,6 +116,17 @@ def generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize
     return JobSize(
         request.count, int(output_pixels * request.count), max(MIN_COST, work / 1e6 * request.count)
     )
+
+
+def _reference_pixels(image: object, limits: DecodeLimits) -> int:
+    """The pixels of a reference, which lengthen what the denoiser computes; pipelines shrink larger ones.
+
+    Raises:
+        ImageError: It cannot be read, or is too large.
+    """
+    assert isinstance(image, bytes)
+    header = read_header(image, limits=limits)
+    return min(header.width * header.height, MAX_REFERENCE_PIXELS)
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:

@@ -111,6 +111,7 @@ class Picture:
             "sampler": self.record.sampler,
             "checkpoint": self.record.checkpoint.name,
             "control": [each.summary() for each in self.record.control],
+            "references": [each.image for each in self.record.references],
             "adapters": self.record.to_dict()["adapters"],
             "seconds": round(self.seconds, 3),
             "stopped_at": self.stopped_at,

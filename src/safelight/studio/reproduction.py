@@ -66,6 +66,7 @@ class Original:
         limits: DecodeLimits,
         files: RecordedFiles,
         control: Sequence[ImageSource] = (),
+        references: Sequence[ImageSource] = (),
     ) -> GenerationRequest:
         """The request that reproduces the picture.
 
@@ -75,6 +76,7 @@ class Original:
             limits: For decoding them.
             files: Finds the adapters and textual inversions.
             control: The pictures and masks of its controls, in any order.
+            references: The pictures that the model looked at, likewise.
 
         Raises:
             NotReproducibleError: An input picture or an adapter is missing, or is not the right one.
@@ -83,7 +85,10 @@ class Original:
         on_black = replace(limits, background=MASK_BACKGROUND)
         mask_image = self._load_input("mask", "--mask", self.record.mask, mask, on_black)
         request = self.record.to_request(
-            init_image=init_image, mask=mask_image, control=self._load_control(control, limits)
+            init_image=init_image,
+            mask=mask_image,
+            control=self._load_control(control, limits),
+            references=self._load_references(references, limits),
         )
         adapters = tuple(
             each.adapter.model_copy(update={"name": files.adapter_name(each)})
@@ -116,6 +121,24 @@ class Original:
                         f"{digest[:16]}….",
                         hint="Give it with --control FILE.",
                     )
+        return found
+
+    def _load_references(
+        self, given: Sequence[ImageSource], limits: DecodeLimits
+    ) -> Mapping[str, Image.Image]:
+        """The pictures that the model looked at by their digests, in whatever order they are given.
+
+        Raises:
+            NotReproducibleError: One is missing.
+        """
+        images = [decode(source, limits=limits).image for source in given]
+        found = {pixels_digest(np.asarray(image)): image for image in images}
+        for each in self.record.references:
+            if each.image not in found:
+                raise NotReproducibleError(
+                    f"It takes the reference whose pixels have the SHA-256 {each.image[:16]}….",
+                    hint="Give it with --reference FILE.",
+                )
         return found
 
     @staticmethod

@@ -292,6 +292,7 @@ class Studio:
         init_image: ImageSource | None = None,
         mask: ImageSource | None = None,
         control: Sequence[ImageSource] = (),
+        references: Sequence[ImageSource] = (),
         checkpoint: str | None = None,
         policy: str | Path | Policy | None = None,
     ) -> Reproduction:
@@ -302,6 +303,7 @@ class Studio:
             init_image: The initial picture, if it had one: the record has only its digest.
             mask: Its mask, likewise.
             control: The pictures and masks of its controls, likewise, in any order.
+            references: The pictures that the model looked at, likewise.
             checkpoint: The checkpoint's name on this machine; as in the record when not given.
             policy: Replaces the policy of the settings.
 
@@ -311,7 +313,8 @@ class Studio:
             SafelightError: The checkpoint is missing, or a picture cannot be used.
         """
         original = Original.read(source, self.limits)
-        request = original.request(init_image, mask, self.limits, RecordedFiles(self.settings), control)
+        files = RecordedFiles(self.settings)
+        request = original.request(init_image, mask, self.limits, files, control, references)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
         pictures = self.iter_generate(

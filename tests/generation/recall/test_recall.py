@@ -125,7 +125,7 @@ def test_a_record_with_everything() -> None:
         "textual inversion",
         "left out",
         "text_encoders",  # it is not here; the autoencoder is
-        *("control[0].image", "control[0].mask"),
+        *("control[0].image", "control[0].mask", "references[0].image"),
     }
     (control,) = found.fields["control"]
     assert control == {name: BODY["control"][0][name] for name in control if name != "model"} | {
@@ -391,6 +391,28 @@ def test_comfyui() -> None:
 
 def with_nodes(**nodes: dict[str, Any]) -> RecallResult:
     return recall_text(json.dumps(GRAPH | nodes), HERE)
+
+
+def test_comfyui_with_references() -> None:
+    found = with_nodes(
+        **{
+            "3": {"class_type": "KSampler", "inputs": GRAPH["3"]["inputs"] | {"positive": ["40", 0]}},
+            "40": {
+                "class_type": "ReferenceLatent",
+                "inputs": {"conditioning": ["41", 0], "latent": ["42", 0]},
+            },
+            "41": {
+                "class_type": "TextEncodeQwenImageEditPlus",
+                "inputs": {"prompt": "a hat", "image1": ["43", 0], "clip": ["11", 0]},
+            },
+            "42": {"class_type": "VAEEncode", "inputs": {"pixels": ["44", 0]}},
+            "43": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+            "44": {"class_type": "LoadImage", "inputs": {"image": "sofa.png"}},
+        }
+    )
+    assert found.fields["prompt"] == "a hat"
+    asked = fields_that_need_image(found)
+    assert {asked["references[0].image"], asked["references[1].image"]} == {"cat.png", "sofa.png"}
 
 
 def test_comfyui_from_a_picture() -> None:

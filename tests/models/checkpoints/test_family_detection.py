@@ -52,7 +52,10 @@ def folder(
         ),
         ("FluxPipeline", {"transformer": {"guidance_embeds": False}}, "flux-schnell"),
         ("FluxKontextInpaintPipeline", {"transformer": {"guidance_embeds": True}}, "flux-kontext"),
-        ("QwenImageEditPlusPipeline", {}, "qwen-image-edit"),
+        ("QwenImageEditInpaintPipeline", {}, "qwen-image-edit"),
+        ("QwenImageEditPlusPipeline", {}, "qwen-image-edit-plus"),
+        ("StableDiffusionXLInstructPix2PixPipeline", {"unet": {"in_channels": 8}}, "sdxl-instruct-pix2pix"),
+        ("StableDiffusionXLPipeline", {"unet": {"in_channels": 8}}, "sdxl-instruct-pix2pix"),
         (
             "HiDreamImagePipeline",
             {"scheduler": {"_class_name": "FlowMatchLCMScheduler", "shift": 6.0}},

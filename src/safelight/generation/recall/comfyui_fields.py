@@ -25,6 +25,15 @@ _SCHEDULE_NODES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Nodes that stand for a sigma schedule."""
+_REFERENCE_INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ReferenceLatent": ("latent",),
+        "TextEncodeQwenImageEdit": ("image",),
+        "TextEncodeQwenImageEditPlus": ("image1", "image2", "image3"),
+        "InstructPixToPixConditioning": ("pixels",),
+    }
+)
+"""Nodes that show the model a picture, and their inputs for it."""
 _CUSTOM_SAMPLER_INPUTS = ("noise", "guider", "sampler", "sigmas")
 """Inputs of custom samplers, which are composed of several nodes."""
 _CHECKPOINT_INPUTS = ("ckpt_name", "unet_name", "model_name")
@@ -46,6 +55,10 @@ def set_fields_from_graph(builder: FieldBuilder, graph: ComfyUIGraph) -> bool:
             )
     _GraphPass(builder, graph, first).set_fields()
     return True
+
+
+def _loads_image(node: GraphNode) -> bool:
+    return "image" in node.inputs and node.class_type.startswith("LoadImage")
 
 
 def _is_sampler(node: GraphNode) -> bool:
@@ -77,6 +90,7 @@ class _GraphPass:
         """Set all fields of the pass."""
         self._set_checkpoint()
         self._set_prompts()
+        self._add_references()
         self._set_numbers()
         self._set_sampler()
         self._set_size_or_strength()
@@ -153,6 +167,19 @@ class _GraphPass:
             self._builder.add_unfilled(f"{side} prompt", other, "Only one prompt is filled in, the first.")
         return texts[0] if texts else None
 
+    def _add_references(self) -> None:
+        """Record the pictures that the model looked at."""
+        start = self._linked_node("positive") or self._linked_node("conditioning")
+        files: list[object] = []
+        for node in self._graph.upstream(start, linked_inputs, lambda _: False):
+            for name in _REFERENCE_INPUTS.get(node.class_type, ()):
+                sources = self._graph.upstream(
+                    self._graph.linked_node(node, name), linked_inputs, lambda _: False
+                )
+                files += [self._graph.value(each, "image") for each in sources if _loads_image(each)]
+        for number, file in enumerate(files):
+            self._builder.add_unfilled(f"references[{number}].image", file, IMAGE_NOT_IN_FILE)
+
     def _set_clip_skip(self, node: GraphNode) -> None:
         layer = self._graph.value(self._graph.linked_node(node, "clip"), "stop_at_clip_layer")
         if isinstance(layer, int):
@@ -196,7 +223,7 @@ class _GraphPass:
                 for name, ours in (("width", "width"), ("height", "height"), ("batch_size", "count")):
                     self._builder.set_field(ours, self._graph.value(node, name))
                 return
-            if "image" in node.inputs and node.class_type.startswith("LoadImage"):
+            if _loads_image(node):
                 self._builder.add_unfilled("init_image", self._graph.value(node, "image"), IMAGE_NOT_IN_FILE)
                 self._builder.set_field("strength", strength)
                 return

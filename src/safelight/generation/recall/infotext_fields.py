@@ -10,7 +10,7 @@ from safelight.errors import PromptError, RecordInvalidError
 from safelight.generation.control.sdnext_adapters import INFOTEXT_KEY as SDNEXT_KEY
 from safelight.generation.control.sdnext_adapters import parse_ip_adapters
 from safelight.generation.control.units import INFOTEXT_KEY, parse_unit, unit_fields
-from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
+from safelight.generation.infotext import LEFT_OUT_KEY, REFERENCES_KEY, Infotext
 from safelight.generation.prompts.adapter_tags import find_adapter_tags
 from safelight.generation.recall.field_builder import (
     IMAGE_NOT_IN_FILE,
@@ -54,7 +54,10 @@ _MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area p
 _HIRES_KEYS = frozenset(
     {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
 )
-_DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
+_DERIVED_KEYS = {
+    *("Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"),
+    REFERENCES_KEY,
+}
 _HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
 """Keys that are handled separately."""
 _ADAPTER_HASHES = "Lora hashes"
@@ -98,6 +101,7 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     _set_image_options(builder, sound, fields, inpaint)
     _set_outpaint(builder, sound)
     _add_controls(builder, sound)
+    _add_references(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
 
@@ -222,6 +226,14 @@ def _add_controls(builder: FieldBuilder, given: Mapping[str, str]) -> None:
             builder.add_unfilled(SDNEXT_KEY, text, "It is no list of names and weights.")
         for number, fields in enumerate(adapters or (), len(builder.fields.get("control", ()))):
             builder.add_control(number, fields | {"image": "not in the file"})
+
+
+def _add_references(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Record the pictures that the model looked at, which only Safelight's infotexts name."""
+    digests = filter(None, (part.strip() for part in given.get(REFERENCES_KEY, "").split(",")))
+    for number, digest in enumerate(digests):
+        name = f"references[{number}].image"
+        builder.add_unfilled(name, f"sha256 of its pixels {digest}…", IMAGE_NOT_IN_FILE)
 
 
 def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:

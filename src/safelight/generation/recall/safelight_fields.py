@@ -28,6 +28,7 @@ _SEPARATE_FIELDS = frozenset(
         "negative_prompt",
         "adapters",
         "control",
+        "references",
         "styles",
         "ignore_unsupported",
         "checkpoint",
@@ -68,6 +69,9 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
         builder.add_control(
             number, control.options() | {k: v and f"sha256 of its pixels {v}" for k, v in digests.items()}
         )
+    for number, each in enumerate(record.references):
+        name, pixels = f"references[{number}].image", f"sha256 of its pixels {each.image}"
+        builder.add_unfilled(name, pixels, IMAGE_NOT_IN_FILE)
     for part in record.left_out:
         builder.add_unfilled("left out", part, "The picture was generated without it.")
 

@@ -31,7 +31,7 @@ from safelight.models.checkpoints.loading import describe_parts
 from safelight.models.quantization.checkpoint_writer import check_not_quantized
 
 FAMILIES = ("sd1", "sd2", "sdxl")
-OTHER_VARIANTS = ("inpaint", "refiner", "playground")
+OTHER_VARIANTS = ("inpaint", "instruct-pix2pix", "refiner", "playground")
 """Variants whose U-Nets take other inputs, or have another noise schedule."""
 SAVE_EVERY = 100
 """Steps after which the state is kept, from which an interrupted training goes on."""

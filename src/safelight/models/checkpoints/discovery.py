@@ -417,6 +417,7 @@ def _check_components(folder: DiffusersFolder, family: Family) -> None:
     """Refuse a folder that lacks a component which the family's pipelines need; only SD3's T5 is optional."""
     optional = ("text_encoder_3", "tokenizer_3") if family.key == "sd3" else ()
     needed = [family.denoiser, "vae", "scheduler", *family.text_encoders, *family.tokenizer_names]
+    needed += family.references.components if family.references is not None else ()
     if missing := [part for part in needed if part not in folder.components and part not in optional]:
         llama = family.key == "hidream" and "text_encoder_4" in missing
         raise CheckpointInvalidError(

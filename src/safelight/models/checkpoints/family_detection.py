@@ -48,13 +48,15 @@ def detect_folder(folder: DiffusersFolder) -> Family:
 
 
 def detect_unet_variant(in_channels: int, out_channels: int) -> str:
-    """The variant that matches a U-Net's channels: "" or "inpaint" (latents, masked latents, mask).
+    """The variant that matches a U-Net's channels: "", "inpaint" (latents, masked latents, mask) or "instruct-pix2pix".
 
     Raises:
-        CheckpointFamilyError: The channels match neither.
+        CheckpointFamilyError: The channels match none.
     """
     if in_channels == out_channels:
         return ""
+    if in_channels == 2 * out_channels:
+        return "instruct-pix2pix"
     if in_channels == 2 * out_channels + 1:
         return "inpaint"
     raise CheckpointFamilyError(
@@ -74,7 +76,7 @@ def _variant(key: str, folder: DiffusersFolder) -> str:
     if key == "flux":
         return _flux_variant(folder)
     if key == "qwen-image":
-        return "edit" if "Edit" in folder.pipeline_class else ""
+        return _qwen_variant(folder.pipeline_class)
     if key == "sd3":
         return _sd3_variant(_config(folder, "transformer"))
     if key == "pixart-alpha":
@@ -120,6 +122,12 @@ def _flux_variant(folder: DiffusersFolder) -> str:
     if "Kontext" in folder.pipeline_class:
         return "kontext"
     return "" if _config(folder, "transformer").get("guidance_embeds") else "schnell"
+
+
+def _qwen_variant(pipeline_class: str) -> str:
+    if "EditPlus" in pipeline_class:
+        return "edit-plus"
+    return "edit" if "Edit" in pipeline_class else ""
 
 
 def _sd3_variant(transformer: Mapping[str, object]) -> str:

@@ -44,6 +44,7 @@ from safelight.models.checkpoints.single_file_loader import PartLoader, SingleFi
 from safelight.models.digests import FileDigests, combine_digests, combined_digest
 from safelight.models.families import TEXT, Family
 from safelight.models.families.precision import ComponentPrecisions
+from safelight.models.tokenizers.bundled import qwen2_vl_processor
 from safelight.models.tokenizers.file_tokenizers import tokenizer_of, tokenizer_of_replacement
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 from safelight.runtime.allocator import large_blocks_apart
@@ -136,18 +137,21 @@ class LoadedCheckpoint:
             return self.family.side
         return sample * pixels_per_latent(self.vae)
 
-    def pipeline(self, mode: str = TEXT, scheduler: SchedulerMixin | None = None) -> DiffusionPipeline:
+    def pipeline(
+        self, mode: str = TEXT, scheduler: SchedulerMixin | None = None, class_name: str = ""
+    ) -> DiffusionPipeline:
         """Build a new pipeline from the shared components.
 
         Args:
             mode: text-to-image, image-to-image or inpainting.
             scheduler: The pipeline's scheduler, not used by any other pipeline; by default a new one of the
                 checkpoint's class.
+            class_name: Another class of diffusers than the family's for this mode.
 
         Raises:
             UnsupportedError: The family has no such pipeline.
         """
-        kind = getattr(diffusers, self.family.pipeline_name(mode))
+        kind = getattr(diffusers, class_name or self.family.pipeline_name(mode))
         parameters = inspect.signature(kind.__init__).parameters
         own = scheduler or type(self._scheduler).from_config(self._scheduler.config)
         given = {
@@ -518,9 +522,15 @@ def _describe_file(checkpoint: Checkpoint, loader: _NetworkLoader) -> Checkpoint
         {name: _part_source(part, loader) for name, part in sources.items()},
         files,
         _tokenizers_digest(checkpoint, loader),
-        tokenizers | files.guiders(),
+        tokenizers | _processors(checkpoint.family, tokenizers) | files.guiders(),
         _part_digests(checkpoint, loader),
     )
+
+
+def _processors(family: Family, tokenizers: Mapping[str, object]) -> dict[str, object]:
+    """The processors of text encoders that see pictures, around their tokenizers."""
+    names = () if family.references is None else family.references.components
+    return {name: make_thread_safe(qwen2_vl_processor(next(iter(tokenizers.values())))) for name in names}
 
 
 def _part_loaders(parts: Iterable[PartFile]) -> dict[str, PartLoader]:

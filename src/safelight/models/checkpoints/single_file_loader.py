@@ -334,7 +334,10 @@ class SingleFileLoader:
     def options(self) -> dict[str, object]:
         """The options of the pipeline."""
         given = {name: value for name, value in given_options(self.single.path).items() if _is_option(value)}
-        return self.single.layout.options(self.single.family.name) | given
+        family = self.single.family
+        edits = family.references is not None and family.references.image_guidance
+        cosxl = {"is_cosxl_edit": True} if edits and self.single.edm is not None else {}
+        return self.single.layout.options(family.name) | cosxl | given
 
 
 def _edm_scheduler(least: float, highest: float) -> Config:

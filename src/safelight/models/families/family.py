@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from safelight.errors import UnsupportedError
 from safelight.models.families.precision import FamilyPrecision
+from safelight.models.families.references import References
 
 TEXT, IMAGE, INPAINT = "text-to-image", "image-to-image", "inpainting"
 """The modes, by the values of ``generation.request.Mode``."""
@@ -59,6 +60,7 @@ class Family:
         title: The name users know it by.
         variant: Empty for the family itself.
         pipelines: diffusers' pipeline class by mode; a missing mode is not supported.
+        references: How reference pictures are looked at; None if they are not.
         pag: How perturbed-attention guidance is computed; None if it is not supported.
         denoiser: The component that is called at each step.
         prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching; "trigflow": a
@@ -120,6 +122,7 @@ class Family:
     supports_negative: bool = True
     clip_skip: bool = False
     variant: str = ""
+    references: References | None = None
     pag: PerturbedAttention | None = None
     steps: int = 28
     min_steps: int = 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import INPAINT, TEXT, Family, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
+from safelight.models.families.references import References
 from safelight.plugins import Registry, hookimpl
 
 FLUX2 = Family(
@@ -25,6 +26,13 @@ FLUX2 = Family(
     guidance_scale=4.0,
     steps=50,
     latent_layout="packed",
+    references=References(
+        pipelines=pipeline_classes("Flux2Pipeline"),
+        parameters={TEXT: "image"},
+        maximum=None,
+        min_side=64,
+        max_ratio=8,
+    ),
 )
 FLUX2_KLEIN = Family(
     key="flux2-klein",
@@ -43,6 +51,13 @@ FLUX2_KLEIN = Family(
     guidance_scale=4.0,
     steps=50,
     latent_layout="packed",
+    references=References(
+        pipelines=pipeline_classes("Flux2KleinPipeline", None, "Flux2KleinInpaintPipeline"),
+        parameters={TEXT: "image", INPAINT: "image_reference"},
+        maximum=None,
+        min_side=64,
+        max_ratio=8,
+    ),
 )
 FLUX2_KLEIN_DISTILLED = replace(
     FLUX2_KLEIN,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from safelight.models.families.family import Family, pipeline_classes
+from safelight.models.families.family import TEXT, Family, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
+from safelight.models.families.references import References, Size
 from safelight.plugins import Registry, hookimpl
 
 QWEN_IMAGE = Family(
@@ -25,12 +27,55 @@ QWEN_IMAGE = Family(
     steps=50,
     latent_layout="packed",
 )
-QWEN_IMAGE_EDIT = replace(QWEN_IMAGE, variant="edit", title="Qwen-Image-Edit")
-"""Made to edit a picture that it is shown; what it can do here is to generate as Qwen-Image does."""
+_ROUNDS = 8
+"""How often a size is rounded until it stays; 6 times at most were needed for sides up to 4096."""
+
+
+def edited_size(picture: Size, _: object) -> Size:
+    """A megapixel in the proportions of a picture."""
+    ratio = picture[0] / picture[1]
+    width = math.sqrt(1024 * 1024 * ratio)
+    return round(width / 32) * 32, round(width / ratio / 32) * 32
+
+
+def painted_size(asked: Size) -> Size:
+    """The size that the pipeline for inpainting does not change, in about the proportions that were asked for."""
+    size = asked
+    for _ in range(_ROUNDS):
+        size = edited_size(size, None)
+    return size
+
+
+QWEN_IMAGE_EDIT = replace(
+    QWEN_IMAGE,
+    variant="edit",
+    title="Qwen-Image-Edit",
+    references=References(
+        pipelines=pipeline_classes("QwenImageEditPipeline", None, "QwenImageEditInpaintPipeline"),
+        parameters={TEXT: "image"},
+        default_size=edited_size,
+        painted_size=painted_size,
+        components=("processor",),
+    ),
+)
+"""Made to edit a picture that it is shown, which its text encoder sees too; without one it generates as Qwen-Image."""
+QWEN_IMAGE_EDIT_PLUS = replace(
+    QWEN_IMAGE_EDIT,
+    variant="edit-plus",
+    title="Qwen-Image-Edit-Plus",
+    references=References(
+        pipelines=pipeline_classes("QwenImageEditPlusPipeline"),
+        parameters={TEXT: "image"},
+        maximum=None,
+        default_size=edited_size,
+        components=("processor",),
+    ),
+)
+"""Likewise with several pictures: the versions 2509 and 2511."""
 
 
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (QWEN_IMAGE, QWEN_IMAGE_EDIT):
+    for family in (QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS):
         registry.register(family.name, family)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.family import Family, PerturbedAttention, pipeline_classes
+from safelight.models.families.family import TEXT, Family, PerturbedAttention, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
+from safelight.models.families.references import References, result_size
 from safelight.plugins import Registry, hookimpl
 
 SD1 = Family(
@@ -50,6 +51,27 @@ SD1_INPAINT = replace(
     title="Stable Diffusion 1 inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionInpaintPipeline"),
 )
+INSTRUCT_PIX2PIX = References(
+    pipelines=pipeline_classes("StableDiffusionInstructPix2PixPipeline"),
+    parameters={TEXT: "image"},
+    required=True,
+    image_guidance=True,
+    fitted_size=result_size,
+)
+SD1_INSTRUCT_PIX2PIX = replace(
+    SD1,
+    variant="instruct-pix2pix",
+    title="InstructPix2Pix",
+    pipelines=pipeline_classes("StableDiffusionInstructPix2PixPipeline"),
+    pag=None,
+    unconditional_first=False,
+    clip_skip=False,
+    guidance_scale=7.5,
+    sampler="Euler a",
+    schedule=None,
+    references=INSTRUCT_PIX2PIX,
+)
+"""Edits a picture by an instruction; its U-Net reads the picture beside the latents."""
 SD1_LCM = replace(
     SD1,
     variant="lcm",
@@ -79,5 +101,5 @@ SD1_HYPER = replace(
 @hookimpl
 def register_families(registry: Registry[Family]) -> None:
     """Register the architecture and its variants."""
-    for family in (SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG, SD1_HYPER):
+    for family in (SD1, STARTER, SD1_INPAINT, SD1_INSTRUCT_PIX2PIX, SD1_LCM, SD1_LCM_CFG, SD1_HYPER):
         registry.register(family.name, family)

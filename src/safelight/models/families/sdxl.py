@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from safelight.models.families.family import Family, pipeline_classes
 from safelight.models.families.precision import FamilyPrecision
-from safelight.models.families.sd1 import SD1
+from safelight.models.families.sd1 import INSTRUCT_PIX2PIX, SD1
 from safelight.plugins import Registry, hookimpl
 
 SDXL = replace(
@@ -32,6 +32,23 @@ SDXL_INPAINT = replace(
     title="Stable Diffusion XL inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionXLInpaintPipeline"),
 )
+SDXL_INSTRUCT_PIX2PIX = replace(
+    SDXL,
+    variant="instruct-pix2pix",
+    title="InstructPix2Pix (SDXL)",
+    pipelines=pipeline_classes("StableDiffusionXLInstructPix2PixPipeline"),
+    pag=None,
+    unconditional_first=False,
+    clip_skip=False,
+    supports_step_callback=False,
+    guidance_scale=5.0,
+    sampler="Euler a",
+    schedule=None,
+    references=replace(
+        INSTRUCT_PIX2PIX, pipelines=pipeline_classes("StableDiffusionXLInstructPix2PixPipeline")
+    ),
+)
+"""Likewise, and CosXL Edit."""
 SDXL_LCM = replace(
     SDXL,
     variant="lcm",
@@ -86,6 +103,7 @@ def register_families(registry: Registry[Family]) -> None:
     for family in (
         SDXL,
         SDXL_INPAINT,
+        SDXL_INSTRUCT_PIX2PIX,
         SDXL_LCM,
         SDXL_LCM_CFG,
         SDXL_TURBO,

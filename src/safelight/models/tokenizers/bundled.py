@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
@@ -86,11 +87,20 @@ def qwen2_tokenizer() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def qwen2_vl_processor() -> Qwen2VLProcessor:
-    """Qwen 2.5's processor; only its tokenizer is used, since the pipelines that need it give it no pictures."""
-    tokenizer = qwen2_tokenizer()
+def qwen2_vl_processor(tokenizer: Any = None) -> Qwen2VLProcessor:
+    """Qwen 2.5's processor, with the sizes of pictures that were published for it.
+
+    Args:
+        tokenizer: Its tokenizer, or a processor with one; the bundled one when not given.
+    """
+    if isinstance(tokenizer, Qwen2VLProcessor):
+        return tokenizer
+    pixels = {"shortest_edge": 3136, "longest_edge": 12_845_056}
     return Qwen2VLProcessor(
-        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=_QWEN_CHAT
+        Qwen2VLImageProcessor(size=pixels),
+        tokenizer or qwen2_tokenizer(),
+        Qwen2VLVideoProcessor(),
+        chat_template=_QWEN_CHAT,
     )
 
 

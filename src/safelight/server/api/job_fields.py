@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from safelight.errors import SafelightError
+from safelight.generation.canvas.references import check_count
 from safelight.generation.plan import check_sides
 from safelight.generation.prompts import load_styles, select_styles
+from safelight.generation.reference import MAX_REFERENCES, Reference
 from safelight.generation.request import MAX_CONTROLS, Control, GenerationRequest, Name
 from safelight.generation.solvers.samplers import check_sampler_names
 from safelight.images.fields import ImageField, find_images, replace_images
@@ -55,6 +57,12 @@ class JobControl(Control):
     )
 
 
+class JobReference(Reference):
+    """A picture that the model looks at."""
+
+    image: JobImage | None = Field(None, description="The picture: in base64, or gallery: and an id.")
+
+
 class GenerateFields(GenerationRequest):
     """All fields of a generation."""
 
@@ -69,6 +77,11 @@ class GenerateFields(GenerationRequest):
         (),
         max_length=MAX_CONTROLS,
         description="Pictures that steer it, by ControlNets and what is like them.",
+    )
+    references: tuple[JobReference, ...] = Field(
+        (),
+        max_length=MAX_REFERENCES,
+        description="Pictures that the model looks at: what it is to edit, or what the result is to show too.",
     )
 
 
@@ -108,13 +121,16 @@ def check_names(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         CheckpointMissingError, UpscalerUnknownError, ControlMissingError, SamplerUnknownError, StyleUnknownError:
             There is no such name.
         NotMultipleError: Width or height does not fit the checkpoint's family.
+        UnsupportedError: It does not look at so many references.
     """
     fields = with_allowed_names(given, settings)
     if styles := fields.get("styles"):
         select_styles(styles, load_styles(settings.home / "styles"))
     check_sampler_names(fields.get("sampler"), fields.get("schedule"))
-    if fields.get("width") or fields.get("height"):
+    references = len(fields.get("references") or ())
+    if fields.get("width") or fields.get("height") or references:
         family = select_checkpoint(fields.get("checkpoint"), settings).family
         if family is not None:
             check_sides(fields.get("width"), fields.get("height"), family)
+            check_count(references, family)
     return fields

@@ -45,6 +45,8 @@ export interface GenerateJob {
   pag_scale?: number;
   /** How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0. */
   pag_adaptive?: number;
+  /** InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none. */
+  image_guidance_scale?: number;
   /** 1: the text encoder's last layer; 2: the one before … */
   clip_skip?: number;
   /** Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given. */
@@ -72,6 +74,8 @@ export interface GenerateJob {
   hires?: Hires | null;
   /** Pictures that steer it, by ControlNets and what is like them. */
   control?: JobControl[];
+  /** Pictures that the model looks at: what it is to edit, or what the result is to show too. */
+  references?: JobReference[];
   /** Larger goes first; above 0 for administrators only. */
   priority?: number;
   /** Seconds it may run, pauses not counted; then it fails. */
@@ -153,6 +157,12 @@ export interface JobControl {
   mask?: string | null;
   /** How a picture of another shape is made to fit. */
   resize?: "crop" | "fill" | "stretch";
+}
+
+/** A picture that the model looks at. */
+export interface JobReference {
+  /** The picture: in base64, or gallery: and an id. */
+  image?: string | null;
 }
 
 /** How far a picture is extended beyond its edges, in pixels. */

@@ -87,6 +87,48 @@ def test_pictures_of_controls_travel_with_the_job(
         assert (refused["error"]["code"], refused["error"]["field"]) == (code, field)
 
 
+def test_references_travel_with_the_job(
+    client: TestClient, service: QueueService, photographs: list[Path], tiny: Callable[[str], Path]
+) -> None:
+    (service.settings.home / "checkpoints").mkdir(exist_ok=True)
+    (service.settings.home / "checkpoints" / "kontext").symlink_to(tiny("flux-kontext"))
+    cat, asked = photographs[1], GENERATE_REQUEST | {"checkpoint": "kontext"}
+    fields = asked | {"references": [{"image": text(cat)}]}
+    part = ("references[0].image", cat.read_bytes())
+    answers = [
+        client.post("/v1/jobs", json=fields),
+        client.post("/v1/jobs", data={"request": json.dumps(asked)}, files=[part]),
+        client.post("/v1/jobs", data={"request": json.dumps(asked | {"references": [{}]})}, files=[part]),
+    ]
+    for answer in answers:
+        assert answer.status_code == 202, answer.text
+        with read_transaction(service.engine) as connection:
+            loaded = load_request(connection, "generate", service.store.get(answer.json()["id"]).request)
+        assert isinstance(loaded, GenerationRequest)
+        assert [each.image for each in loaded.references] == [cat.read_bytes()]
+    for checkpoint, references, code, field in (
+        ("kontext", [{}], "request.missing", "references.0.image"),
+        ("kontext", [{"image": text(cat)}] * 2, "request.unsupported", "references"),
+        ("starter", [{"image": text(cat)}], "request.unsupported", "references"),
+        ("kontext", [{"image": "no picture"}], "request.picture", "references[0].image"),
+    ):
+        body = asked | {"checkpoint": checkpoint, "references": references}
+        refused = client.post("/v1/jobs", json=body).json()
+        assert (refused["error"]["code"], refused["error"]["field"]) == (code, field)
+    for body, name in ((asked, "references[1].image"), (fields, "references[0].image")):
+        parts = [(name, cat.read_bytes())]
+        refused = client.post("/v1/jobs", data={"request": json.dumps(body)}, files=parts).json()
+        assert refused["error"]["code"] == "request.invalid"
+    models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
+    assert models["starter"]["references"] is None
+    assert models["kontext"]["references"] == {
+        "required": False,
+        "maximum": 1,
+        "modes": ["text-to-image", "inpainting"],
+        "image_guidance": False,
+    }
+
+
 def test_upscaling_and_scans(client: TestClient, service: QueueService, photographs: list[Path]) -> None:
     picture = text(photographs[1])
     enlarged = client.post(

@@ -56,7 +56,7 @@ def generation_request(**sent: Any) -> GenerationRequest:
 def edit_request(mask: bytes | None = None, image: bytes = OPAQUE, **sent: Any) -> GenerationRequest:
     form = EditForm(prompt="a cat", **sent)
     check_form(form)
-    return GenerationRequest.parse(**edit_fields(form, CHOSEN, image, mask, LIMITS))
+    return GenerationRequest.parse(**edit_fields(form, CHOSEN, [image], mask, LIMITS))
 
 
 def test_a_prompt_alone() -> None:

@@ -59,7 +59,11 @@ QWEN_TRANSFORMER = NetworkLayout(
 def _variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
     if "time_text_embed.addition_t_embedding.weight" in shapes:
         raise CheckpointFamilyError("The file is a Qwen-Image-Layered model, for which there is no pipeline.")
-    return "qwen-image-edit" if "edit" in declared(metadata, name) else "qwen-image"
+    words = declared(metadata, name)
+    if "edit" not in words:
+        return "qwen-image"
+    several = any(mark in words for mark in ("2509", "2511", "plus"))
+    return "qwen-image-edit-plus" if several else "qwen-image-edit"
 
 
 def _latent_channels(shapes: Shapes) -> int | None:

@@ -148,7 +148,7 @@ def _is_linear(shapes: Shapes) -> bool:
 
 
 def _check_edit(shapes: Shapes) -> str:
-    """The variant that a U-Net's channels tell: "" or "inpaint".
+    """The variant that a U-Net's channels tell: "", "inpaint" or "instruct-pix2pix".
 
     Raises:
         CheckpointFamilyError: They are those of a model that no pipeline serves.
@@ -159,10 +159,7 @@ def _check_edit(shapes: Shapes) -> str:
     if inputs == 2 * outputs + 1:
         return "inpaint"
     if inputs == 2 * outputs:
-        raise CheckpointFamilyError(
-            f"The U-Net takes {inputs} channels: an InstructPix2Pix model, which edits by instructions; "
-            "Safelight has no pipeline for those."
-        )
+        return "instruct-pix2pix"
     if inputs == outputs + 1:
         raise CheckpointFamilyError(
             f"The U-Net takes {inputs} channels: a depth or upscaling model, for which Safelight has no pipeline."
@@ -184,7 +181,7 @@ def unet_variant(key: str, families: tuple[str, ...]) -> Variant:
         found = _check_edit(shapes)
         if found:
             if f"{key}-{found}" not in families:
-                raise CheckpointFamilyError("The file is an inpainting model of a family that has none.")
+                raise CheckpointFamilyError(f"The file is an {found} model of a family that has none.")
             return f"{key}-{found}"
         if "edm_mean" in shapes and f"{key}-playground" in families:
             return f"{key}-playground"
@@ -301,7 +298,9 @@ SD1 = FamilyLayout(
         "sd1", "a Stable Diffusion 1 U-Net", lambda shapes: not _is_xl(shapes) and not _is_linear(shapes)
     ),
     slots=(unet_vae(512, 0.18215, other_names=("xl",)), replace(_CLIP, wanted_width=context_width)),
-    variant=unet_variant("sd1", ("sd1-inpaint", "sd1-lcm", "sd1-lcm-cfg", "sd1-hyper")),
+    variant=unet_variant(
+        "sd1", ("sd1-inpaint", "sd1-instruct-pix2pix", "sd1-lcm", "sd1-lcm-cfg", "sd1-hyper")
+    ),
     scheduler=lambda variant: (
         _lcm()
         if variant.endswith(("lcm", "lcm-cfg"))
@@ -340,6 +339,7 @@ SDXL = FamilyLayout(
         "sdxl",
         (
             "sdxl-inpaint",
+            "sdxl-instruct-pix2pix",
             "sdxl-lcm",
             "sdxl-lcm-cfg",
             "sdxl-turbo",

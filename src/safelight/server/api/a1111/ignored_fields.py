@@ -50,7 +50,7 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
     # Without effect unless another field is set.
     | _for_fields(
         """
-        s_tmin s_tmax refiner_switch_at refiner_steps script_args image_cfg_scale disable_extra_networks
+        s_tmin s_tmax refiner_switch_at refiner_steps script_args disable_extra_networks
         do_not_reload_embeddings clip_skip_enabled
         hdr_boundary hdr_threshold hdr_max_center hdr_max_boundary hdr_color_picker hdr_apply_hires
         grading_clahe_grid grading_split_tone_balance grading_lut_strength

@@ -31,6 +31,8 @@ FILL_MODES = ("blur", "original", "noise")
 """Meaning of A1111's numbers in ``inpainting_fill``."""
 DISTILLED_GUIDANCE_FIELDS = ("distilled_cfg_scale", "hr_distilled_cfg")
 """Forge's fields for checkpoints with embedded guidance."""
+REFERENCE_FIELDS = ("denoising_strength", "resize_mode")
+"""Fields of img2img without effect where the checkpoint looks at the pictures."""
 
 RequestFields = dict[str, Any]
 
@@ -78,6 +80,10 @@ def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -
     if isinstance(body, Txt2ImgBody):
         parts = find_unsupported(body.hr_prompt) + find_unsupported(body.hr_negative_prompt, negative=True)
         names += distinct_texts(parts)
+    if isinstance(body, Img2ImgBody) and are_references(body, checkpoint):
+        names += [name for name in REFERENCE_FIELDS if name in body.model_fields_set]
+    if body.image_cfg_scale is not None and not _has_image_guidance(checkpoint):
+        names.append("image_cfg_scale")
     if _has_embedded_guidance(checkpoint):
         return names
     return names + [name for name in DISTILLED_GUIDANCE_FIELDS if getattr(body, name, None) is not None]
@@ -124,8 +130,22 @@ def txt2img_fields(
 
 def img2img_fields(body: Img2ImgBody, options: OptionValues, checkpoint: SelectedCheckpoint) -> RequestFields:
     """The fields of our request for img2img, without the images themselves; see ``txt2img_fields``."""
-    fields = _common_fields(body, options, checkpoint) | {"strength": body.denoising_strength}
+    fields = _common_fields(body, options, checkpoint)
+    if not are_references(body, checkpoint):
+        fields["strength"] = body.denoising_strength
+    elif _has_image_guidance(checkpoint) and body.image_cfg_scale is not None:
+        fields["image_guidance_scale"] = body.image_cfg_scale
     return fields | ({"inpaint": _inpaint_fields(body)} if body.mask is not None else {})
+
+
+def are_references(body: Img2ImgBody, checkpoint: SelectedCheckpoint) -> bool:
+    """Whether the checkpoint looks at the pictures of img2img, as edit models do, instead of starting from one."""
+    return body.mask is None and checkpoint.family is not None and checkpoint.family.references is not None
+
+
+def _has_image_guidance(checkpoint: SelectedCheckpoint) -> bool:
+    found = None if checkpoint.family is None else checkpoint.family.references
+    return found is not None and found.image_guidance
 
 
 def requested_size(body: GenerationParameters) -> Size | None:

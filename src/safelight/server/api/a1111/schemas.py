@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from safelight.generation.reference import MAX_REFERENCES
 from safelight.generation.request import (
     MAX_CONTROLS,
     MAX_HIRES_SCALE,
@@ -100,6 +101,9 @@ class GenerationParameters(LenientBody):
         None, description="SD.Next: how much pag_scale decreases at each timestep."
     )
     cfg_adaptive: Fraction | None = Field(None, description="SD.Next's later name of pag_adaptive.")
+    image_cfg_scale: Scale | None = Field(
+        None, description="Guidance by the picture, of InstructPix2Pix; without effect on others."
+    )
     clip_skip: Annotated[float, Field(ge=0, le=12, allow_inf_nan=False)] | None = Field(
         None,
         description="SD.Next: 1 is the last layer, and so is 0; a fraction is rounded to the nearest layer.",
@@ -168,7 +172,11 @@ class Txt2ImgBody(GenerationParameters):
 class Img2ImgBody(GenerationParameters):
     """The body of img2img."""
 
-    init_images: list[Base64] = Field(min_length=1, description="One picture.")
+    init_images: list[Base64] = Field(
+        min_length=1,
+        max_length=MAX_REFERENCES,
+        description="One picture; several for checkpoints that look at references.",
+    )
     resize_mode: int = Field(0, ge=0, le=3, description="0: stretch, 1: crop, 2: fill; 3 is refused.")
     denoising_strength: Fraction = Field(DENOISING_STRENGTH, description="Denoising strength, 0 to 1.")
     mask: Base64 | None = Field(None, description="White, or opaque, where the picture is repainted.")

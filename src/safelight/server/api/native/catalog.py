@@ -13,7 +13,7 @@ from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
 from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
 from safelight.moderation.classifiers.definition import CLASSIFIERS
-from safelight.server.api.native.schemas.models import GenerationDefaults, Model
+from safelight.server.api.native.schemas.models import GenerationDefaults, Model, ReferenceLimits
 from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.settings import Settings
 
@@ -66,12 +66,18 @@ def _checkpoint(found: Checkpoint, settings: Settings, loaded: Mapping[str, list
         default=own,
         family=found.family.key,
         modes=list(found.family.modes),
+        references=_reference_limits(found),
         size=found.size,
         precision=found.precision,
         digest=found.cached_digest(settings.cache_folder),
         loaded_by=loaded.get(found.name, []),
         draws=_generation_defaults(found, settings),
     )
+
+
+def _reference_limits(found: Checkpoint) -> ReferenceLimits | None:
+    looking = found.family.references
+    return None if looking is None else ReferenceLimits(**looking.to_dict())
 
 
 def _generation_defaults(found: Checkpoint, settings: Settings) -> GenerationDefaults:

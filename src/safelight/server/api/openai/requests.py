@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageOps
 
-from safelight.errors import MaskError, PromptError, UnsupportedFieldError
+from safelight.errors import MaskError, PromptError, UnsupportedError, UnsupportedFieldError
+from safelight.generation.canvas.references import check_count
 from safelight.generation.infotext import parse_infotext
 from safelight.generation.prompts.adapter_tags import find_adapter_tags, without_gap
 from safelight.generation.prompts.unsupported import escape_unsupported
@@ -102,21 +103,41 @@ def generation_fields(form: GenerationFields, checkpoint: SelectedCheckpoint) ->
 
 
 def edit_fields(
-    form: EditForm, checkpoint: SelectedCheckpoint, image: bytes, mask: bytes | None, limits: DecodeLimits
+    form: EditForm,
+    checkpoint: SelectedCheckpoint,
+    images: Sequence[bytes],
+    mask: bytes | None,
+    limits: DecodeLimits,
 ) -> RequestFields:
     """The fields of our request for an edit. With a mask, image and mask are resized to the requested size.
+
+    A checkpoint that looks at references gets the images as such, without a mask and a strength; with one of them it
+    starts from the first image.
 
     Args:
         form: The form, checked.
         checkpoint: The checkpoint.
-        image: The image file.
+        images: The image files, first the one to edit.
         mask: Its mask's file; without one, the fully transparent parts of the image are the mask.
         limits: Limits for decoding.
 
     Raises:
+        UnsupportedFieldError: The checkpoint does not look at so many images.
         MaskError: The mask has no transparent parts, or another size than the image.
         ImageError: An image cannot be read.
     """
+    family = checkpoint.family
+    if len(images) > 1 and family is not None:
+        try:
+            check_count(len(images) - (mask is not None), family)
+        except UnsupportedError as error:
+            raise UnsupportedFieldError(
+                f"image: {error.message}", field="image", hint=error.hint, context=error.context
+            ) from error
+    is_looked_at = len(images) > 1 if family is None else family.references is not None
+    if is_looked_at and mask is None and form.strength is None:
+        return _with_references(generation_fields(form, checkpoint), images)
+    image, *others = images
     cover = transparent_area(image, limits) if mask is None else inpaint_mask(mask, limits)
     if mask is not None and cover is None:
         raise MaskError("The mask has no transparent parts.", hint="They mark the part to repaint.")
@@ -131,8 +152,15 @@ def edit_fields(
         fields["mask"] = fast_png(resize(cover, size or cover.size, CROP))
     if cover is not None and size is not None and size != picture.size:
         fields["init_image"] = fast_png(resize(picture, size, CROP))
+    fields = _with_references(fields, others)
     strength = FIDELITY_STRENGTHS[form.input_fidelity] if cover is None else None
     return fields | _without_none({"strength": strength if form.strength is None else form.strength})
+
+
+def _with_references(fields: RequestFields, images: Iterable[bytes]) -> RequestFields:
+    """Fields with images before the references that they have."""
+    references = [*({"image": image} for image in images), *fields.get("references", ())]
+    return fields | ({"references": references} if references else {})
 
 
 def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> ImageCost:

@@ -132,8 +132,11 @@ class GenerationBody(GenerationFields):
 class EditForm(GenerationFields):
     """The form of /v1/images/edits."""
 
-    image: list[UploadFile] = Field([], description="The picture.")
-    images: list[UploadFile] = Field([], alias="image[]", description="The same; one picture at a time.")
+    image: list[UploadFile] = Field(
+        [],
+        description="The picture; several for checkpoints that look at references, first the one to edit.",
+    )
+    images: list[UploadFile] = Field([], alias="image[]", description="The same.")
     mask: UploadFile | None = Field(  # type: ignore[assignment]  # a file here
         None, description="A picture of the same size, transparent where to repaint."
     )

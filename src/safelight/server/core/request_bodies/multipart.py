@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Collection, Coroutine
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,8 @@ URLENCODED = "application/x-www-form-urlencoded"
 BINARY_TYPES = ("image/", "application/octet-stream")
 REQUEST_PART = "request"
 MAX_FILES = 1000
+_NESTED = re.compile(r"(\w{1,50})\[(\d{1,3})\]\.(\w{1,50})", re.ASCII)
+"""The name of a part for an image within a list of the request, such as ``references[0].image``."""
 SMALL = 256 * 1024
 """Bytes of JSON above which it is parsed in a thread."""
 MAX_REQUEST_PART = 1024 * 1024
@@ -73,7 +76,10 @@ class PageFormRoute(JsonRoute):
 
 
 class FormRoute(JsonRoute):
-    """A route that also accepts forms: each image is a part named after its field, the rest is JSON in ``request``."""
+    """A route that also accepts forms: each image is a part named after its field, the rest is JSON in ``request``.
+
+    An image within a list is named by its place: ``references[0].image``.
+    """
 
     accepts_binary = False
 
@@ -157,6 +163,7 @@ async def _with_parsed_json(request: Request) -> Request:
 async def _read_form(request: Request, lists: Collection[str]) -> Fields:
     given: Fields = {}
     images: Fields = {}
+    nested: dict[tuple[str, int, str], bytes] = {}
     async with request.form(max_files=MAX_FILES, max_fields=1) as form:
         for name, part in form.multi_items():
             if name == REQUEST_PART:
@@ -165,6 +172,8 @@ async def _read_form(request: Request, lists: Collection[str]) -> Fields:
                 raise BodyInvalidError(
                     f"The part {name!r} is text: all but pictures goes into {REQUEST_PART!r}, as JSON."
                 )
+            elif (place := _NESTED.fullmatch(name)) is not None:
+                nested[place[1], int(place[2]), place[3]] = await part.read()
             elif name in lists:
                 images.setdefault(name, []).append(await part.read())
             elif name in images:
@@ -173,7 +182,23 @@ async def _read_form(request: Request, lists: Collection[str]) -> Fields:
                 images[name] = await part.read()
     if duplicates := given.keys() & images.keys():
         raise BodyInvalidError(f"{min(duplicates)!r} is a part and in {REQUEST_PART!r} too.")
+    for (name, index, inner), data in sorted(nested.items()):
+        given[name] = _with_nested(given.get(name, []), index, inner, data, f"{name}[{index}].{inner}")
     return given | images
+
+
+def _with_nested(items: Any, index: int, inner: str, data: bytes, part: str) -> list[Any]:
+    """A list of a request with an image in one of its items, or in a new one behind them.
+
+    Raises:
+        BodyInvalidError: There is no such place, or it is taken.
+    """
+    if not isinstance(items, list) or index > len(items):
+        raise BodyInvalidError(f"There is no place for the part {part!r} in {REQUEST_PART!r}.")
+    item = items[index] if index < len(items) else {}
+    if not isinstance(item, dict) or inner in item:
+        raise BodyInvalidError(f"{part!r} is a part and in {REQUEST_PART!r} too.")
+    return [*items[:index], item | {inner: data}, *items[index + 1 :]]
 
 
 async def _read_request_part(part: str | UploadFile) -> Fields:

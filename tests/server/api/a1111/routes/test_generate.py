@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,35 @@ def test_img2img_accepts_pictures_as_clients_send_them(client: TestClient, servi
     }
     assert found["parameters"]["init_images"] is None
     assert "mask" not in begun[1].request
+
+
+def test_img2img_shows_an_edit_checkpoint_the_pictures(
+    client: TestClient, service: QueueService, tiny: Callable[[str], Path]
+) -> None:
+    (service.settings.home / "checkpoints").mkdir(exist_ok=True)
+    for name in ("flux2", "sd1-instruct-pix2pix"):
+        (service.settings.home / "checkpoints" / name).symlink_to(tiny(name))
+    with run_worker(service) as begun:
+        several = generate(
+            client,
+            "img2img",
+            init_images=[RED, RED],
+            denoising_strength=0.4,
+            override_settings={"sd_model_checkpoint": "flux2"},
+        )
+        generate(
+            client,
+            "img2img",
+            init_images=[RED],
+            image_cfg_scale=2.0,
+            override_settings={"sd_model_checkpoint": "sd1-instruct-pix2pix"},
+        )
+    assert len(begun[0].request["references"]) == 2  # type: ignore[arg-type]
+    assert begun[0].request.keys().isdisjoint({"init_image", "strength"})
+    assert "denoising_strength" in several["info"]["ignored_fields"]
+    assert begun[1].request["image_guidance_scale"] == 2.0
+    status, refused = assert_refused(client, "img2img", init_images=[RED, RED])
+    assert (status, "one picture at a time" in str(refused)) == (422, True)
 
 
 def test_img2img_resizes_the_picture(client: TestClient, service: QueueService) -> None:

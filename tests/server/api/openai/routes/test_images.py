@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,6 +228,39 @@ def test_an_edit_without_a_mask(client: TestClient, service: QueueService) -> No
         )
     assert "mask" not in begun[0].request
     assert begun[0].request["strength"] == 0.5
+
+
+def test_a_checkpoint_that_looks_at_references_gets_all_pictures(
+    client: TestClient, service: QueueService, tiny: Callable[[str], Path]
+) -> None:
+    (service.settings.home / "checkpoints").mkdir(exist_ok=True)
+    for name in ("flux2-klein", "flux-kontext"):
+        (service.settings.home / "checkpoints" / name).symlink_to(tiny(name))
+    files = [("image[]", png()), ("image[]", png(hole=True))]
+    with run_worker(service) as begun:
+        several = client.post("/v1/images/edits", data={"prompt": "x", "model": "flux2-klein"}, files=files)
+        masked = client.post(
+            "/v1/images/edits",
+            data={"prompt": "x", "model": "flux-kontext"},
+            files=[*files, ("mask", png(hole=True))],
+        )
+        begin = client.post(
+            "/v1/images/edits",
+            data={"prompt": "x", "model": "flux2-klein", "strength": "0.5"},
+            files=files[:1],
+        )
+    assert [each.status_code for each in (several, masked, begin)] == [200, 200, 200], several.text
+    requests = [job.request for job in begun]
+    assert [len(each.get("references", ())) for each in requests] == [2, 1, 0]
+    assert [("init_image" in each, "mask" in each) for each in requests] == [
+        (False, False),
+        (True, True),
+        (True, False),
+    ]
+    assert "strength" not in requests[0]
+    too_many = client.post("/v1/images/edits", data={"prompt": "x", "model": "flux-kontext"}, files=files)
+    assert (too_many.status_code, error_of(too_many)["param"]) == (400, "image")
+    assert "at most 1 reference" in error_of(too_many)["message"]
 
 
 def test_a_variation(client: TestClient, service: QueueService) -> None:

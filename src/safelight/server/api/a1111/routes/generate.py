@@ -29,6 +29,7 @@ from safelight.server.api.a1111.options import (
     validate_options,
 )
 from safelight.server.api.a1111.requests import (
+    are_references,
     check_body,
     ignored_fields,
     img2img_fields,
@@ -89,11 +90,15 @@ async def img2img(
     client: CurrentClient,
 ) -> GenerationResponse:
     """Generate from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
-    if len(body.init_images) != 1:
-        raise UnsupportedFieldError("init_images: one picture at a time.", field="init_images")
     chose, checkpoint = await resolve_options(body, app_state, principal, client_state)
     fields = img2img_fields(body, chose, checkpoint)
-    fields |= await image_fields(body, app_state)
+    if are_references(body, checkpoint):
+        images = [await decode_image(each, app_state) for each in body.init_images]
+        fields["references"] = [{"image": image} for image in images]
+    elif len(body.init_images) > 1:
+        raise UnsupportedFieldError("init_images: one picture at a time.", field="init_images")
+    else:
+        fields |= await image_fields(body, app_state)
     fields |= await _control_fields(body, app_state)
     return await generate_and_wait(
         body, fields, chose, checkpoint, app_state, principal, client_state, client

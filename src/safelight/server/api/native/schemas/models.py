@@ -25,6 +25,15 @@ class GenerationDefaults(ResponseModel):
     negative: bool = Field(description="Whether a negative prompt has an effect.")
 
 
+class ReferenceLimits(ResponseModel):
+    """How a checkpoint looks at reference pictures."""
+
+    required: bool = Field(description="Whether it generates nothing without one.")
+    maximum: int | None = Field(description="Most pictures; null: as many as the memory holds.")
+    modes: list[str] = Field(description="Where it looks at them.")
+    image_guidance: bool = Field(description="Whether image_guidance_scale has an effect.")
+
+
 class Model(ResponseModel):
     """A model that requests can name: OpenAI's fields, and ours."""
 
@@ -38,6 +47,9 @@ class Model(ResponseModel):
     default: bool = Field(False, description="Whether it is the default of requests that name none.")
     family: str | None = Field(None, description="Of a checkpoint.")
     modes: list[str] = Field([], description="Of a checkpoint: what it can generate.")
+    references: ReferenceLimits | None = Field(
+        None, description="Of a checkpoint: the pictures in references; null where it does not look at any."
+    )
     size: int | None = Field(None, description="Bytes of its weights.")
     precision: str | None = None
     digest: str | None = Field(None, description="SHA-256 of its weights, if it is known already.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
 
 from safelight.errors import SafelightError, UnsupportedFieldError
+from safelight.generation.reference import MAX_REFERENCES
 from safelight.jobs.job import Job, JobKind
 from safelight.server.api import outcomes
 from safelight.server.api.adapter_lists import recalled_adapter
@@ -101,17 +102,22 @@ async def edits(
     moderation_service: CurrentModerationService,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesResponse | Response:
-    """Repaint the transparent part of the mask or of the picture itself; without one, all of the picture."""
+    """Repaint the transparent part of the mask or of the picture itself; without one, all of the picture.
+
+    A checkpoint that looks at references looks at all pictures, and edits the first one.
+    """
     check_form(form)
     given = [*form.image, *form.images]
-    if len(given) != 1:
-        raise UnsupportedFieldError(f"image: one picture at a time; {len(given)} came.", field="image")
-    image = await _read_upload(given[0], app_state)
+    if not 1 <= len(given) <= MAX_REFERENCES:
+        raise UnsupportedFieldError(
+            f"image: give 1 to {MAX_REFERENCES} pictures; {len(given)} came.", field="image"
+        )
+    images = [await _read_upload(each, app_state) for each in given]
     mask = None if form.mask is None else await _read_upload(form.mask, app_state)
     checkpoint = await _resolve_checkpoint(form, app_state)
     limits = app_state.studio.limits
-    cost = await app_state.threads.run_inspect(edit_cost, image, mask, limits)
-    fields = await app_state.threads.run_image(cost, edit_fields, form, checkpoint, image, mask, limits)
+    cost = await app_state.threads.run_inspect(edit_cost, images[0], mask, limits)
+    fields = await app_state.threads.run_image(cost, edit_fields, form, checkpoint, images, mask, limits)
     job = await _submit_or_resume(request, app_state, principal, fields, idempotency_key)
     return await _respond(form, job, "image_edit", request, app_state, moderation_service)
 
