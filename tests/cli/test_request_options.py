@@ -24,10 +24,10 @@ SHARED = (
     *("--size", "--count", "--clip-skip"),
 )
 PICTURE = (
-    *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert"),
+    *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert", "--soft"),
     *("--left", "--right", "--top", "--bottom"),
 )
-PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control", "--reference")
+PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control", "--reference", "--region")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
 
 

@@ -359,8 +359,8 @@ def test_unsupported_parts_may_be_removed_and_reported(home: Path) -> None:
         "styles": ["film"],
     }
     words = resolve_plan(**fields, ignore_unsupported=True).prompts(0, home)
-    assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", "embedding:bad, blue")
-    assert words.left_out == ("<net:ink:0.7>", "<net:x:1>", "AND", "<hyper:film:1>")
+    assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5] AND film ", "embedding:bad, blue")
+    assert words.left_out == ("<net:ink:0.7>", "<net:x:1>", "<hyper:film:1>")
     plain = resolve_plan(prompt="a cat", ignore_unsupported=True).prompts(0, home)
     assert (plain.prompt, plain.left_out) == ("a cat", ())
 

@@ -29,6 +29,7 @@ BODY: dict[str, Any] = {
     "styles": ["3d"],
     "expanded_prompt": "a blue apple, 3d",
     "expanded_negative_prompt": "blurry, flat",
+    "composed": True,
     "left_out": ["<lora:ink:0.8>"],
     "seed": 42,
     "variation": {"seed": 7, "strength": 0.1},
@@ -54,10 +55,11 @@ BODY: dict[str, Any] = {
     "step_cache_interval": 4,
     "step_cache_threshold": 0.2,
     "token_merging": 0.25,
+    "region_method": "attention",
     "init_image": "c3" * 32,
     "mask": "d4" * 32,
     "strength": 0.6,
-    "inpaint": {"blur": 5, "padding": 16, "only_masked": True, "fill": "noise", "invert": True},
+    "inpaint": {"blur": 5, "padding": 16, "only_masked": True, "fill": "noise", "invert": True, "soft": True},
     "outpaint": {"left": 64},
     "hires": {"scale": 1.5, "upscaler": "lanczos", "strength": 0.4, "steps": 9, "sampler": "Euler"},
     "upscaler": "e6" * 32,
@@ -76,7 +78,8 @@ BODY: dict[str, Any] = {
             "resize": "fill",
         }
     ],
-    "references": [{"image": "fa" * 32}],
+    "references": [{"image": "fb" * 32}],
+    "regions": [{"prompt": "a {dog|cat}", "expanded_prompt": "a dog", "mask": "fa" * 32, "weight": 0.5}],
     "verdict": {"policy": "standard", "version": "1", "digest": "e5" * 32, "decision": "allow"},
     "file": {"kind": "webp", "quality": 90},
     "notes": ["mask resized"],
@@ -151,9 +154,9 @@ def test_an_invalid_record_is_an_error_with_a_reason(text, complaint):
 def test_the_request_of_a_record():
     red, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     masked = FULL.model_copy(update={"outpaint": None})  # outpainting makes its own mask
-    pictures = {"f8" * 32: "shown"}
+    pictures = {"f8" * 32: "shown", "fa" * 32: "masked"}
     request = masked.to_request(
-        init_image=red, mask=mask, control=pictures, references={"fa" * 32: "looked at"}
+        init_image=red, mask=mask, control=pictures, references={"fb" * 32: "looked at"}
     )
     assert (request.prompt, request.negative_prompt, request.styles) == (
         "a blue apple, 3d",
@@ -165,8 +168,10 @@ def test_the_request_of_a_record():
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
         *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
-        *("ignore_unsupported", "adapters", "control", "references"),
+        *("ignore_unsupported", "adapters", "control", "references", "regions"),
     }
+    (region,) = request.regions
+    assert (region.prompt, region.mask, region.weight) == ("a dog", "masked", 0.5)
     assert [each.image for each in request.references] == ["looked at"]
     (control,) = request.control
     assert (control.model, control.kind, control.weight, control.mode) == (
@@ -185,7 +190,7 @@ def test_textual_inversions_that_were_not_used_are_escaped():
     request = FULL.model_copy(
         update=prompts
         | {"outpaint": None, "init_image": None, "mask": None, "strength": None}
-        | {"control": (), "references": ()}
+        | {"control": (), "references": (), "regions": ()}
     )
     made = request.to_request()
     assert (made.prompt, made.negative_prompt) == (r"embedding:mossy, \embedding:x", r"\embedding:x")
@@ -212,6 +217,8 @@ def test_a_text_to_image_request_needs_no_image():
     assert request.mode is Mode.TEXT
     assert request.inpaint == Inpaint()
     with pytest.raises(RequestError, match="initial picture"):
+        FULL.model_copy(update={"references": (), "regions": ()}).to_request()
+    with pytest.raises(RequestError, match="a region needs its mask"):
         FULL.model_copy(update={"references": ()}).to_request()
 
 

@@ -101,6 +101,8 @@ def test_a_preprocessed_picture(afar: Command, tmp_path: Path, photographs: list
     for name, code in (("canyn", "preprocessor.unknown"), ("depth", "preprocessor.model")):
         status, rows, _ = afar("preprocess", photographs[1], "--with", name)
         assert (status, rows[0]["error"]["code"]) == (2, code)
+    status, rows, _ = afar("segment", photographs[1], "--point", "40,40")
+    assert (status, rows[0]["error"]["code"]) == (2, "preprocessor.model")
 
 
 def test_set_takes_precedence_over_an_option_as_without_a_server(afar: Command) -> None:

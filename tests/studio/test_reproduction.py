@@ -178,6 +178,17 @@ def test_ip_adapters_are_reproduced(
         (encoders / "renamed").rename(encoders / "tiny-clip")
 
 
+def test_regions_are_reproduced_with_their_masks(drawing_studio: Studio, tmp_path: Path) -> None:
+    MASK.save(tmp_path / "mask.png")
+    region = {"prompt": "a {blue|blue} dog", "mask": tmp_path / "mask.png", "weight": 0.5}
+    prompt = "a red cat AND a tree :0.5"
+    data = saved_image(drawing_studio, {**SMALL, "prompt": prompt, "regions": [region]}).encode()
+    assert drawing_studio.reproduce(data, control=[tmp_path / "mask.png"]).identical
+    with pytest.raises(NotReproducibleError, match="the mask of region 1") as caught:
+        drawing_studio.reproduce(data)
+    assert "--region" in caught.value.hint
+
+
 @pytest.fixture
 def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path) -> tuple[Studio, Path]:
     """A studio whose data directory has a checkpoint that a test may change."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,6 +154,38 @@ def preprocess_and_write(
         "height": made.height,
         "preprocessor": preprocessor,
         "parameters": dict(parameters),
+        "seconds": round(seconds, 3),
+        "verdict": verdict.model_dump(mode="json", exclude={"index", "embedding"}),
+    }
+    _print_row(row, f"{made.width} x {made.height}", json=json)
+    exit_with_status(verdict.decision != "allow")
+
+
+def segment_and_write(
+    settings: Settings,
+    image: Path,
+    points: Sequence[tuple[float, float, bool]],
+    box: tuple[float, float, float, float] | None,
+    model: str | None,
+    path: Path,
+    *,
+    json: bool,
+) -> None:
+    """Have the mask of an object made, write it, and exit with the contract's status."""
+    from safelight.images import decode
+
+    started = time.perf_counter()
+    with connect(settings) as client:
+        data = client.segment(image, points, box, model=model)
+        seconds = time.perf_counter() - started
+        (verdict,) = client.moderate(data)
+    made = decode(data).image
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+    row = {
+        "path": str(path),
+        "width": made.width,
+        "height": made.height,
         "seconds": round(seconds, 3),
         "verdict": verdict.model_dump(mode="json", exclude={"index", "embedding"}),
     }

@@ -36,6 +36,10 @@ def reproduce(
         list[Path] | None,
         typer.Option(metavar="FILE", help="A picture that the model looked at, if any; can be repeated."),
     ] = None,
+    region: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The mask of one of its regions, if it had some; can be repeated."),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", "-m", metavar="NAME", help="The name of its checkpoint here."),
@@ -60,7 +64,7 @@ def reproduce(
         image,
         init_image=init,
         mask=mask,
-        control=control or (),
+        control=(*(control or ()), *(region or ())),
         references=reference or (),
         checkpoint=checkpoint,
     )

@@ -16,6 +16,7 @@ from typer.core import TyperArgument, TyperCommand
 
 from safelight.cli.control_option import parse_control
 from safelight.cli.generation import parse_size
+from safelight.cli.region_option import parse_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
     from safelight.generation.fields import FieldDescription
 
-CONTROL, REFERENCES = "control", "references"
+REFERENCES = "references"
+WRITTEN = {"control": parse_control, "regions": parse_region}
+"""Fields whose options are written as text of their own."""
 SIZE = "size"
 """An option for two fields, width and height."""
 ORDER = (
     *("mask", "strength", "inpaint.fill", "inpaint.blur", "inpaint.only_masked", "inpaint.padding"),
-    *("inpaint.invert", "outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom"),
+    *("inpaint.invert", "inpaint.soft", "outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom"),
     *("negative_prompt", "styles", "checkpoint", "seed", "steps", "sampler", "schedule", "guidance_scale"),
     *(SIZE, "count", "clip_skip", "hires.scale", "hires.upscaler", "hires.strength"),
 )
@@ -101,14 +104,15 @@ def given_fields(ctx: typer.Context) -> dict[str, Any]:
     """The fields of a request that were given as options of a ``RequestCommand``.
 
     Raises:
-        UsageError: The size is not two whole numbers, or a control is not written as one.
+        UsageError: The size is not two whole numbers, or a control or a region is not written as one.
     """
     from safelight.generation.fields import nest
 
     given = dict(ctx.meta[_GIVEN])
     size = parse_size(given.pop(SIZE, None))
-    if CONTROL in given:
-        given[CONTROL] = [parse_control(text) for text in given[CONTROL]]
+    for path, parse in WRITTEN.items():
+        if path in given:
+            given[path] = [parse(text) for text in given[path]]
     if REFERENCES in given:
         given[REFERENCES] = [{"image": path} for path in given[REFERENCES]]
     fields = nest(given) | size

@@ -315,6 +315,32 @@ class Client:
         }
         return self._connection.request("POST", "/v1/preprocess", json=body).content
 
+    def segment(
+        self,
+        picture: ImageFile,
+        points: Sequence[tuple[float, float, bool]] = (),
+        box: tuple[float, float, float, float] | None = None,
+        *,
+        model: str | None = None,
+    ) -> bytes:
+        """The mask of an object of a picture, white on black, as a PNG.
+
+        Args:
+            picture: The file.
+            points: Pixels from the left and from the top, and whether the object is there.
+            box: A box around it: left, top, right, bottom in pixels.
+            model: A model for masks on the server; its usual one when not given.
+        """
+        body: dict[str, Any] = {
+            "image": encode_file(picture),
+            "points": [{"x": x, "y": y, "inside": inside} for x, y, inside in points],
+        }
+        if box is not None:
+            body["box"] = dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+        if model is not None:
+            body["model"] = model
+        return self._connection.request("POST", "/v1/segment", json=body).content
+
     def preprocessors(self) -> list[PreprocessorView]:
         """The preprocessors with their parameters."""
         return self._connection.get("/v1/preprocessors", PreprocessorList).preprocessors

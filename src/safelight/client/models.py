@@ -371,7 +371,7 @@ class GenerateJob(BaseModel):
     styles: list[str] = []
     """Prompt styles to apply, in order."""
     ignore_unsupported: bool = False
-    """Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them."""
+    """Leave <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them."""
     adapters: Annotated[list[Adapter], Field(validate_default=True)] = []
     """LoRAs and other adapters, beside those of <lora:name:0.8> in the prompt."""
     checkpoint: str | None = None
@@ -425,6 +425,8 @@ class GenerateJob(BaseModel):
     """Relative change up to which blocks are left out, for first-block and magcache, 0 to 1."""
     token_merging: float = 0.0
     """Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for large pictures."""
+    region_method: Literal["prediction", "attention"] = "prediction"
+    """How regions are joined: by the denoiser's predictions, with a call for each; or, in U-Nets, by what their attention to the words returns, in one call (attention couple)."""
     init_image: str | None = None
     """The picture to start from: in base64, or gallery: and the id of an entry."""
     mask: str | None = None
@@ -438,6 +440,8 @@ class GenerateJob(BaseModel):
     """Pictures that steer it, by ControlNets and what is like them."""
     references: Annotated[list[JobReference], Field(validate_default=True)] = []
     """Pictures that the model looks at: what it is to edit, or what the result is to show too."""
+    regions: Annotated[list[JobRegion], Field(validate_default=True)] = []
+    """Parts of the picture with prompts of their own; the prompt itself counts everywhere else."""
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
@@ -546,6 +550,8 @@ class Inpaint(BaseModel):
     """What the masked part contains at first: original, blur or noise."""
     invert: bool = False
     """Generate where the mask is black instead."""
+    soft: bool = False
+    """Soft inpainting (Levin & Fried, 2023): a grey mask is the denoising strength of each pixel."""
 
 
 class Job(BaseModel):
@@ -661,6 +667,20 @@ class JobReference(BaseModel):
     )
     image: str | None = None
     """The picture: in base64, or gallery: and an id."""
+
+
+class JobRegion(BaseModel):
+    """A part of the picture with a prompt of its own."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    prompt: str
+    """What is there, beside the negative prompt, which counts everywhere."""
+    mask: str
+    """White where it counts, grey where it counts in part: in base64, or gallery: and an id."""
+    weight: float = 1.0
+    """How much of the picture's prompt it takes the place of."""
 
 
 class JobResult(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -37,6 +38,7 @@ class EncoderCall:
         previous_steps: Steps of the previous pass.
         patches: Patches of the text encoders that are in effect, by component.
         inversions: The textual inversions that the prompts may name.
+        others: Other prompts of the pass, whose embeddings are to have the same shapes.
     """
 
     prompts: ExpandedPrompts
@@ -45,6 +47,7 @@ class EncoderCall:
     previous_steps: int = 0
     patches: Mapping[str, tuple[Patch, ...]] = field(default_factory=dict)
     inversions: Inversions = NO_INVERSIONS
+    others: tuple[str, ...] = ()
 
 
 class PromptConditioning(Protocol):
@@ -79,16 +82,19 @@ class EmbeddingConditioning:
         return prompts.prompt, prompts.negative_prompt
 
     def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:
-        """Embeddings by step."""
-        positive, negative = (
+        """Embeddings by step; of a composed prompt those of its first part."""
+        texts = (call.prompts.parts[0].text, call.prompts.negative_prompt, *call.others)
+        positive, negative, *others = (
             prompt_phases(
                 parse_prompt(call.inversions.mark(text)), call.steps, previous_steps=call.previous_steps
             )
-            for text in (call.prompts.prompt, call.prompts.negative_prompt)
+            for text in texts
         )
         patches = [call.patches.get(name, ()) for name in self.components]
         encoder = self.encoder.patched(patches, call.inversions)
-        phases = encoder.encode_phases(positive, negative, clip_skip=call.clip_skip)
+        phases = encoder.encode_phases(
+            positive, negative, clip_skip=call.clip_skip, others=list(chain.from_iterable(others))
+        )
         return [
             replace(phase, positive=phase.positive.to(self.dtype), negative=phase.negative.to(self.dtype))
             for phase in phases
@@ -112,12 +118,14 @@ class TextConditioning:
     token_limit: PromptLimit | None = None
 
     def plain(self, prompts: ExpandedPrompts) -> tuple[str, str]:
-        """Both prompts without weights and breaks.
+        """Both prompts without weights and breaks; of a composed prompt its first part.
 
         Raises:
             UnsupportedError: A prompt changes from step to step.
         """
-        return self._plain_text(prompts.prompt), self._plain_text(prompts.negative_prompt)
+        for text in prompts.texts:
+            self._plain_text(text)
+        return self._plain_text(prompts.parts[0].text), self._plain_text(prompts.negative_prompt)
 
     def phases(self, call: EncoderCall) -> Sequence[ConditioningPhase]:  # noqa: ARG002  the protocol's
         """None: the pipeline encodes the text."""
@@ -125,18 +133,19 @@ class TextConditioning:
 
     def notes(self, prompts: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes, and what was ignored: weights, breaks, the end of prompts that are too long."""
-        both = [segments_at(parse_prompt(text), 0, 1) for text in (prompts.prompt, prompts.negative_prompt)]
+        found = [segments_at(parse_prompt(text), 0, 1) for text in prompts.texts]
         ignored = []
-        if any(map(is_weighted, both)):
+        if any(map(is_weighted, found)):
             ignored.append(f"{self.family} takes no weights: they had no effect.")
-        if any(isinstance(part, Break) for segments in both for part in segments):
+        if any(isinstance(part, Break) for segments in found for part in segments):
             ignored.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
         return (*_parser_notes(prompts), *ignored, *self._truncation_notes(prompts))
 
     def _truncation_notes(self, prompts: ExpandedPrompts) -> Iterator[str]:
         if self.token_limit is None:
             return
-        for name, text in zip(("prompt", "negative prompt"), self.plain(prompts), strict=True):
+        names = (*("prompt" for _ in prompts.parts), "negative prompt", *("region" for _ in prompts.regions))
+        for name, text in zip(names, map(self._plain_text, prompts.texts), strict=True):
             if (count := self.token_limit.count_tokens(text)) > self.token_limit.max_tokens:
                 yield (
                     f"The {name} has {count} tokens, of which "
@@ -182,5 +191,5 @@ def make_conditioning(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioni
 
 
 def _parser_notes(prompts: ExpandedPrompts) -> tuple[str, ...]:
-    both = [parse_prompt(with_plain_names(text)) for text in (prompts.prompt, prompts.negative_prompt)]
-    return tuple(note.message for parsed in both for note in parsed.notes)
+    found = [parse_prompt(with_plain_names(text)) for text in prompts.texts]
+    return tuple(note.message for parsed in found for note in parsed.notes)

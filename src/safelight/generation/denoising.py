@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -24,6 +26,7 @@ from safelight.generation.precision import other_precision
 from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
+from safelight.generation.soft_inpainting import SoftInpainting
 from safelight.models.families import Family
 from safelight.models.families.references import References
 from safelight.runtime.calls import Call
@@ -91,6 +94,7 @@ class DenoisingPass:
         image: The initial image: a picture, or (1, channels, rows, columns) latents.
         mask: Mode L, white where the picture is changed.
         references: Pictures that the model looks at, RGB, in the sizes that the pipeline takes.
+        soft: Whether the mask's greys are strengths of their own (``soft_inpainting.py``).
         strength: Denoising strength, 0 to 1; None without an initial image.
         image_guidance_scale: Guidance by the reference, for families that have it; 1 is none.
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
@@ -126,6 +130,7 @@ class DenoisingPass:
     image: Image.Image | Tensor | None = None
     mask: Image.Image | None = None
     references: Sequence[Image.Image] = ()
+    soft: bool = False
     strength: float | None = None
     image_guidance_scale: float = 1.0
     eta: float | None = None
@@ -141,6 +146,7 @@ class DenoisingPass:
     shortage: Shortage | None = None
     stopped_at: int | None = field(default=None, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
+    _soft_inpainting: SoftInpainting | None = field(default=None, init=False)
     _call_count: int = field(default=0, init=False)
     _calls_in_step: int = field(default=0, init=False)
     _steps_done: int = field(default=0, init=False)
@@ -153,14 +159,14 @@ class DenoisingPass:
             NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
-        self._pipeline, self._executed = (
-            self._prepare_pipeline(),
-            executed_steps(self.steps, self.strength, family),
-        )
+        self._executed = executed_steps(self.steps, self.strength, family)
+        self._pipeline = self._prepare_pipeline()
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._can_keep_partial = self.keep_partial and can_interrupt
         self._check_embeddings()
+        for modifier in self.modifiers:
+            modifier.begin(self._first_calls)
         with torch.no_grad(), self.member:
             result = self._pipeline(**self._pipeline_arguments())[0]
         if self.latents_out:
@@ -186,6 +192,8 @@ class DenoisingPass:
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps
             pipeline.get_timesteps = lambda _calls, *rest: keep_steps(self.steps, *rest)
+        if self.soft:
+            self._soft_inpainting = SoftInpainting(pipeline, self._executed)
         return pipeline
 
     def _pipeline_arguments(self) -> dict[str, Any]:
@@ -361,6 +369,37 @@ class DenoisingPass:
         as_output = results and isinstance(results[-1], dict)  # the pipeline asked for return_dict
         return type(results[-1])(sample=answer) if as_output else (answer,)
 
+    def _first_calls(self, prompt: str) -> Sequence[DenoiserCall]:
+        """The first calls of the denoiser for another prompt; nothing is drawn of the picture's own noise."""
+        other = replace(
+            self,
+            text=(prompt, self.text[1]),
+            scheduler=copy.deepcopy(self.scheduler),
+            generator=Generator(self.generator.device).manual_seed(0),
+            soft=False,
+            on_stage=lambda _: None,
+        )
+        return other._collect_calls()
+
+    def _collect_calls(self) -> Sequence[DenoiserCall]:
+        """The calls of the first step, without computing them."""
+        family, found = self.loaded.family, list[DenoiserCall]()
+        self._executed, self._can_keep_partial = executed_steps(self.steps, self.strength, family), False
+        pipeline = self._pipeline = self._prepare_pipeline()
+        wanted = 2 if self.guided and family.guidance == "cfg-separate" else 1
+
+        def collect(call: Call) -> object:
+            found.append(DenoiserCall(call.arguments, self._roles(call.rows), 0, self._executed))
+            self._calls_in_step += 1
+            if len(found) == wanted:
+                raise _CallsCollectedError
+            return Transformer2DModelOutput(sample=torch.zeros_like(found[0].latents))
+
+        setattr(pipeline, family.denoiser, DenoiserProxy(self.loaded.denoiser, collect))
+        with torch.no_grad(), suppress(_CallsCollectedError):
+            pipeline(**self._pipeline_arguments())
+        return found
+
     def _roles(self, rows: int) -> tuple[Role, ...]:
         """What the rows of the next call are conditioned on."""
         family = self.loaded.family
@@ -392,6 +431,8 @@ class DenoisingPass:
                 self._check_finite(output, self.loaded.family.denoiser)
             self._prediction = DenoiserPrediction(sample, model_input, timestep, output)
             result = step(output, timestep, sample, *args, **kwargs)
+            if self._soft_inpainting is not None:
+                result = (self._soft_inpainting.blend(result[0], self._call_count + 1), *result[1:])
             self._calls_in_step = 0
             self._after_call(scheduler.order)
             return result
@@ -437,6 +478,10 @@ class DenoisingPass:
                 return self.previewer().preview(unpack_latents(clean, pipeline, self.width, self.height))
 
         return preview
+
+
+class _CallsCollectedError(Exception):
+    """The calls that were wanted are there."""
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -60,6 +60,7 @@ from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.quality import MIN_CACHED_STEPS, Quality, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
+from safelight.generation.regions import RegionMasks
 from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
 from safelight.generation.run import Components, Run
 from safelight.generation.slots import ConcurrencySlots
@@ -393,6 +394,7 @@ class Engine:
         if looks(request.mode, checkpoint.family, len(references)):
             check_encoder_sees(checkpoint)
         given = self._control_pictures(request)
+        regions = RegionMasks(self._region_masks(request))
         controls = plan_controls(
             request.control, checkpoint.family, self._weights_folders(), self._settings.cache_folder
         )
@@ -429,6 +431,7 @@ class Engine:
             mask=mask,
             controls=ControlPictures(controls, given, self._settings, watcher.should_stop),
             references=references,
+            regions=regions,
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
@@ -445,6 +448,11 @@ class Engine:
             GivenPicture(self._decode(control.image), self._decode(control.mask, background=MASK_BACKGROUND))
             for control in request.control
         )
+
+    def _region_masks(self, request: GenerationRequest) -> list[Image.Image]:
+        """The masks of a request's regions, decoded."""
+        decoded = (self._decode(region.mask, background=MASK_BACKGROUND) for region in request.regions)
+        return [image for image in decoded if image is not None]
 
     def _make_plan(
         self,
@@ -515,6 +523,13 @@ class Engine:
         plain = checkpoint.family.text_encoding == "plain"
         tokenizer: Any = None if plain else load_tokenizer(checkpoint)
         texts = {"prompt": prompts.prompt, "negative prompt": prompts.negative_prompt}
+        if len(prompts.parts) > 1:
+            parts = {
+                f"prompt, part {number} with the weight {part.weight:g}": part.text
+                for number, part in enumerate(prompts.parts, 1)
+            }
+            texts = {**parts, "negative prompt": prompts.negative_prompt}
+        texts |= {f"region {number}": text for number, text in enumerate(prompts.regions, 1)}
         inversions = described_inversions(texts.values(), checkpoint.family, self._settings)
         return {
             name: explain_prompt(text, plan.steps, tokenizer, inversions)

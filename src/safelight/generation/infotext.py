@@ -42,6 +42,8 @@ _SCHEDULE_SUFFIXES = (
 )  # of sampler names before A1111 1.9
 _FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
 _ALL_STEPS_KEY = "Hires all steps"
+REGION_KEY = re.compile(r"Region \d{1,2}")
+"""The key of a region: its prompt and its weight, as JSON."""
 LEFT_OUT_KEY = "Left out"
 """Key of the unsupported parts of prompts that the image was generated without, separated by spaces."""
 REFERENCES_KEY = "References"
@@ -187,7 +189,11 @@ def infotext_from_record(record: ReproductionRecord) -> str:
     return format_infotext(
         _prompt_with_adapters(record),
         record.expanded_negative_prompt,
-        placed | others | _control_parameters(record) | _safelight_parameters(record),
+        placed
+        | others
+        | _control_parameters(record)
+        | _region_parameters(record)
+        | _safelight_parameters(record),
     )
 
 
@@ -278,6 +284,16 @@ def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
 def _control_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     """The controls, as units of A1111's extension."""
     return {f"ControlNet {number}": format_unit(each) for number, each in enumerate(record.control)}
+
+
+def _region_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
+    """The regions, as JSON; their masks are not in the file."""
+    return {
+        f"Region {number}": json.dumps(
+            {"prompt": each.expanded_prompt, "weight": each.weight}, ensure_ascii=False
+        )
+        for number, each in enumerate(record.regions)
+    }
 
 
 def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]:

@@ -21,6 +21,7 @@ from safelight.errors import (
 from safelight.generation.control.planning import PlannedControl
 from safelight.generation.prompts import apply_styles, expand_wildcards, load_styles, select_styles
 from safelight.generation.prompts.adapter_tags import find_adapter_tags, remove_adapter_tags
+from safelight.generation.prompts.composition import PromptPart, prompt_parts
 from safelight.generation.prompts.unsupported import (
     check_supported,
     distinct_texts,
@@ -34,6 +35,7 @@ from safelight.generation.quality import (
     step_cache_notes,
     with_few_steps,
 )
+from safelight.generation.region_checks import check_parts, check_regions
 from safelight.generation.request import (
     DEFAULT_STRENGTH,
     MAX_PROMPT_LENGTH,
@@ -65,12 +67,24 @@ class ExpandedPrompts:
         negative_prompt: What to avoid.
         left_out: Unsupported parts of both prompts that are ignored, as written.
         adapters: The request's adapters, and those of the prompt, which is without them here.
+        regions: The prompts of the request's regions.
     """
 
     prompt: str
     negative_prompt: str
     left_out: tuple[str, ...] = ()
     adapters: tuple[Adapter, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[PromptPart, ...]:
+        """The parts that AND composes the prompt of; one, without it."""
+        return prompt_parts(self.prompt)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is encoded: the prompt's parts, the negative prompt, the regions."""
+        return (*(part.text for part in self.parts), self.negative_prompt, *self.regions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,26 +162,34 @@ class Plan:
         styles = select_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
-        prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
-        if (
-            longest := max(len(prompt), len(negative))
-        ) > MAX_PROMPT_LENGTH:  # the record could not be parsed again
+        given = (prompt, negative, *(region.prompt for region in request.regions))
+        prompt, negative, *regions = (expand_wildcards(text, seed, folder) for text in given)
+        if (longest := max(map(len, (prompt, negative, *regions)))) > MAX_PROMPT_LENGTH:
+            # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_PROMPT_LENGTH} are allowed.",
                 context={"maximum": MAX_PROMPT_LENGTH},
             )
         left_out: tuple[str, ...] = ()
+        composes = self.family.composes
         if request.ignore_unsupported:
-            found = [*find_unsupported(prompt), *find_unsupported(negative, negative=True)]
+            found = find_unsupported(prompt, composes=composes)
+            found += [part for text in (negative, *regions) for part in find_unsupported(text, negative=True)]
             left_out = distinct_texts(found)
-            prompt, negative = remove_unsupported(prompt), remove_unsupported(negative, negative=True)
-        for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
-            described = f"{name}, with its styles and choices filled in,"
-            check_supported(text, described, name.replace(" ", "_"), negative=name != "prompt")
+            prompt = remove_unsupported(prompt, composes=composes)
+            negative, *regions = (remove_unsupported(text, negative=True) for text in (negative, *regions))
+        filled = "with its styles and choices filled in,"
+        check_supported(prompt, f"prompt, {filled}", composes=composes)
+        check_supported(negative, f"negative prompt, {filled}", "negative_prompt", negative=True)
+        for number, text in enumerate(regions):
+            name = f"prompt of region {number + 1}, with its choices filled in,"
+            check_supported(text, name, f"regions.{number}.prompt", negative=True)
         tags = find_adapter_tags(prompt)
         adapters = (*request.adapters, *(Adapter.model_validate(tag.fields) for tag in tags))
-        return ExpandedPrompts(remove_adapter_tags(prompt), negative, left_out, adapters)
+        expanded = ExpandedPrompts(remove_adapter_tags(prompt), negative, left_out, adapters, tuple(regions))
+        check_parts(expanded.parts, self)
+        return expanded
 
 
 def make_plan(
@@ -204,6 +226,8 @@ def make_plan(
             error.hint = "Leave out the strength: then it looks at the picture."
         raise
     _check_guidance(request, family)
+    _check_soft_inpainting(request, family)
+    check_regions(request, family)
     step_cache = _resolve_shortcuts(request, family, patching)
     process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
@@ -376,6 +400,15 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
         )
 
 
+def _check_soft_inpainting(request: GenerationRequest, family: Family) -> None:
+    if request.inpaint.soft and request.mode is Mode.INPAINT and family.reads_masks:
+        raise UnsupportedError(
+            f"{family.title} reads the mask itself, as black or white: it has no soft inpainting.",
+            hint="Leave inpaint.soft out, or take a checkpoint that is not made for inpainting.",
+            field="inpaint.soft",
+        )
+
+
 def _resolve_shortcuts(request: GenerationRequest, family: Family, patching: Patching) -> StepCache | None:
     """The step cache, if the family's denoiser supports what is asked for."""
     if request.token_merging > 0 and family.denoiser != "unet":
@@ -453,6 +486,8 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
     looking = family.references
     if request.image_guidance_scale != _IMAGE_GUIDANCE and not (looking and looking.image_guidance):
         notes.append(f"{family.title} takes no image_guidance_scale: it had no effect.")
+    if request.region_method != "prediction" and not request.regions:
+        notes.append("Without regions, region_method has no effect.")
     if request.pag_adaptive and not request.pag_scale:
         notes.append("Without pag_scale, pag_adaptive has no effect.")
     if scale <= 1 and (special := _special_guidance(request)):
@@ -476,7 +511,7 @@ def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tup
     else:
         without_effect, reason = set(), ""
     notes = [f"{reason} {_join_names(without_effect)} had no effect."] if without_effect else []
-    if "fill" in given - without_effect and strength == 1:
+    if "fill" in given - without_effect and strength == 1 and not request.inpaint.soft:
         notes.append("At strength 1 denoising starts from noise alone: fill had no effect.")
     return tuple(notes)
 

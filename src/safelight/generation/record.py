@@ -164,6 +164,20 @@ class ReferenceRef(RequestPart):
     image: Digest = Field(description="``pixels_digest`` of the picture, decoded.")
 
 
+class RegionRef(RequestPart):
+    """A part of the picture with a prompt of its own; the fields are those of ``request.Region``."""
+
+    prompt: str = Field(description="As it was written.")
+    expanded_prompt: str = Field(description="With wildcards and variants expanded.")
+    mask: Digest = Field(description="``pixels_digest`` of its mask.")
+    weight: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+
+    @property
+    def digests(self) -> tuple[str, str, float]:
+        """What makes it the same region, whatever was written."""
+        return self.expanded_prompt, self.mask, self.weight
+
+
 class Versions(RequestPart):
     """Versions of the programs that generated the picture."""
 
@@ -252,6 +266,9 @@ class RecordHead(RequestPart):
         description="With styles, wildcards and variants expanded, and without adapters: what was generated."
     )
     expanded_negative_prompt: str = ""
+    composed: Annotated[bool, RequestField(omitted_at_default=True)] = Field(
+        False, description="Whether AND composed the prompt; early versions encoded it as a word."
+    )
     left_out: Annotated[tuple[str, ...], RequestField(omitted_at_default=True)] = Field(
         (),
         description="Unsupported parts of both prompts that were ignored, as they were written: <hypernet:…>, AND …",
@@ -285,6 +302,9 @@ class ReproductionRecord(SamplingOptions, RecordHead):
     )
     references: Annotated[tuple[ReferenceRef, ...], RequestField(omitted_at_default=True)] = Field(
         (), description="The pictures that the model looked at, in order."
+    )
+    regions: Annotated[tuple[RegionRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="Parts of the picture with prompts of their own."
     )
 
     verdict: RecordedVerdict | None = None
@@ -337,7 +357,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         Args:
             init_image: The initial picture; the record contains only its digest.
             mask: The mask, likewise.
-            control: The pictures and masks of controls, by their digests.
+            control: The pictures and masks of controls, and the masks of regions, by their digests.
             references: The pictures that the model looks at, likewise.
 
         Raises:
@@ -346,7 +366,7 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
         used = {each.name for each in self.embeddings}
         fields |= {
-            "prompt": escape_required(escape_unsupported(self.expanded_prompt), used),
+            "prompt": escape_required(escape_unsupported(self.expanded_prompt, composes=self.composed), used),
             "negative_prompt": escape_required(escape_unsupported(self.expanded_negative_prompt), used),
             "styles": (),
         }
@@ -357,6 +377,14 @@ class ReproductionRecord(SamplingOptions, RecordHead):
             each.options(control.get(each.image or ""), control.get(each.mask or "")) for each in self.control
         ]
         fields["references"] = [{"image": references.get(each.image)} for each in self.references]
+        fields["regions"] = [
+            {
+                "prompt": escape_required(escape_unsupported(each.expanded_prompt), used),
+                "mask": control.get(each.mask),
+                "weight": each.weight,
+            }
+            for each in self.regions
+        ]
         return GenerationRequest.parse(**fields)
 
 

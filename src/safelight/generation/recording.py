@@ -17,6 +17,7 @@ from safelight.generation.record import (
     EmbeddingRef,
     Machine,
     ReferenceRef,
+    RegionRef,
     ReproductionRecord,
     Versions,
 )
@@ -40,6 +41,7 @@ def make_record(
     upscaler: str | None = None,
     control: tuple[ControlRef, ...] = (),
     references: tuple[ReferenceRef, ...] = (),
+    regions: tuple[RegionRef, ...] = (),
     adapters: tuple[AdapterRef, ...] = (),
     embeddings: tuple[EmbeddingRef, ...] = (),
     batched: bool = False,
@@ -58,6 +60,7 @@ def make_record(
         upscaler: Digest of the upscaler's network between two passes.
         control: The controls.
         references: The pictures that the model looked at.
+        regions: The regions.
         adapters: Which adapters were used.
         embeddings: Which textual inversions the prompts name.
         batched: Whether part of it was computed in a batch with other pictures.
@@ -80,6 +83,7 @@ def make_record(
         styles=request.styles,
         expanded_prompt=prompts.prompt,
         expanded_negative_prompt=prompts.negative_prompt,
+        composed=len(prompts.parts) > 1,
         left_out=prompts.left_out,
         seed=plan.seed_of(index),
         variation=variation,
@@ -100,6 +104,7 @@ def make_record(
         upscaler=upscaler,
         control=control,
         references=references,
+        regions=regions,
         notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
     )
 

@@ -34,6 +34,7 @@ from safelight.errors import (
 from safelight.generation.adapters.strength import MAX_STRENGTH, SCHEDULE_PATTERN, parse_strength
 from safelight.generation.fields import CliOption, FormField, RequestField
 from safelight.generation.prompts.adapter_tags import adapter_fields
+from safelight.generation.prompts.composition import prompt_parts
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.quality import Quality, StepCacheKind
 from safelight.generation.reference import MAX_REFERENCES, Reference
@@ -60,6 +61,7 @@ MAX_STYLES = 100
 MAX_ADAPTERS = 100
 MAX_TEXT_ENCODERS = 4
 MAX_CONTROLS = 8
+MAX_REGIONS = 8
 MAX_HIRES_SCALE = MAX_UPSCALE = 8
 """Largest factor on width and height of a second pass, and of upscaling."""
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
@@ -153,6 +155,18 @@ class Inpaint(RequestPart):
     ] = Field("original", description="What the masked part contains at first: original, blur or noise.")
     invert: Annotated[bool, RequestField(group="edit", cli=CliOption("--invert"))] = Field(
         False, description="Generate where the mask is black instead."
+    )
+    soft: Annotated[
+        bool,
+        RequestField(
+            group="edit",
+            infotext="Soft inpainting enabled",
+            cli=CliOption("--soft"),
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        False,
+        description="Soft inpainting (Levin & Fried, 2023): a grey mask is the denoising strength of each pixel.",
     )
 
 
@@ -297,6 +311,28 @@ class Control(RequestPart):
         return self
 
 
+class Region(RequestPart):
+    """A part of the picture with a prompt of its own."""
+
+    prompt: PromptText = Field(
+        description="What is there, beside the negative prompt, which counts everywhere."
+    )
+    mask: InputMask = Field(None, description="White where it counts, grey where it counts in part.")
+    weight: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How much of the picture's prompt it takes the place of.",
+    )
+
+    @model_validator(mode="after")
+    def _check_region(self) -> Self:
+        if self.mask is None:
+            raise _problem(FieldMissingError, "a region needs its mask", "mask")
+        return self
+
+
 def _check_strength(value: float | str) -> float | str:
     parse_strength(value)
     return value
@@ -377,7 +413,7 @@ class PromptAndSampler(RequestPart):
     ] = Field((), max_length=MAX_STYLES, description="Prompt styles to apply, in order.")
     ignore_unsupported: Annotated[bool, RequestField(changes_pixels=False)] = Field(
         False,
-        description="Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of "
+        description="Leave <hypernet:…> and other unsupported parts out of the prompts and note it, instead of "
         "refusing them.",
     )
     adapters: Annotated[
@@ -615,6 +651,14 @@ class SamplingOptions(RequestPart):
         description="Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for "
         "large pictures.",
     )
+    region_method: Annotated[
+        Literal["prediction", "attention"],
+        RequestField(infotext="Region method", omitted_at_default=True),
+    ] = Field(
+        "prediction",
+        description="How regions are joined: by the denoiser's predictions, with a call for each; or, in U-Nets, by "
+        "what their attention to the words returns, in one call (attention couple).",
+    )
 
 
 class GenerationRequest(SamplingOptions, PromptAndSampler):
@@ -657,6 +701,13 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
         max_length=MAX_REFERENCES,
         description="Pictures that the model looks at: what it is to edit, or what the result is to show too.",
     )
+    regions: Annotated[
+        tuple[Region, ...], RequestField(cli=CliOption("--region", metavar="MASK[:WEIGHT]=PROMPT"))
+    ] = Field(
+        (),
+        max_length=MAX_REGIONS,
+        description="Parts of the picture with prompts of their own; the prompt itself counts everywhere else.",
+    )
 
     @classmethod
     def parse(cls, **fields: Any) -> Self:
@@ -675,9 +726,13 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
     @model_validator(mode="after")
     def _check_supported(self) -> Self:
         """Check the prompts' syntax; ``make_plan`` checks the text that styles and wildcards add."""
+        prompt_parts(self.prompt)
         if not self.ignore_unsupported:
             check_supported(self.prompt, "prompt", "prompt")
             check_supported(self.negative_prompt, "negative prompt", "negative_prompt", negative=True)
+            for number, region in enumerate(self.regions):
+                name = f"prompt of region {number + 1}"
+                check_supported(region.prompt, name, f"regions.{number}.prompt", negative=True)
         return self
 
     @model_validator(mode="after")

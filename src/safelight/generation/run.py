@@ -26,7 +26,7 @@ from safelight.generation.artifact import TEXT_STAGE, Artifact, MemoryUse
 from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.canvas.references import fit_references
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
-from safelight.generation.control.pictures import ControlPicture, ControlPictures, ImagePrompt
+from safelight.generation.control.pictures import ControlPictures
 from safelight.generation.control.planning import PlannedControl
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_placement import Placement
@@ -44,10 +44,12 @@ from safelight.generation.record import (
     ControlRef,
     ImageEncoderRef,
     ReferenceRef,
+    RegionRef,
     ReproductionRecord,
     pixels_digest,
 )
 from safelight.generation.recording import machine_of, make_record
+from safelight.generation.regions import RegionMasks
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
 from safelight.generation.upscaling import Upscaler
@@ -101,6 +103,7 @@ class Run:
         mask: Its mask, RGB.
         controls: The pictures of the controls.
         references: The pictures that the model looks at, RGB.
+        regions: The masks of the regions.
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
         max_pixels: Maximum number of pixels of a picture.
@@ -116,6 +119,7 @@ class Run:
     mask: Image.Image | None = None
     controls: ControlPictures = field(default_factory=ControlPictures)
     references: tuple[Image.Image, ...] = ()
+    regions: RegionMasks = field(default_factory=RegionMasks)
     watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
@@ -192,6 +196,19 @@ class Run:
             for control, given in zip(self.controls.controls, self.controls.given, strict=True)
         )
 
+    def region_refs(self, prompts: ExpandedPrompts) -> tuple[RegionRef, ...]:
+        """The regions, for the record of a picture with these prompts."""
+        regions = zip(self.plan.request.regions, prompts.regions, self.regions.images, strict=True)
+        return tuple(
+            RegionRef(
+                prompt=region.prompt,
+                expanded_prompt=text,
+                mask=pixels_digest(np.asarray(mask)),
+                weight=region.weight,
+            )
+            for region, text, mask in regions
+        )
+
 
 def _encoder_ref(control: PlannedControl) -> ImageEncoderRef | None:
     encoder = control.encoder
@@ -228,7 +245,7 @@ class _PictureGeneration:
         if isinstance(result, Tensor):  # latents without a picture
             raise RunStoppedError
         meter.begin("")
-        image = start.finished(result)
+        image = start.finished(result, executed_steps(plan.steps, plan.strength, plan.family))
         seconds = time.perf_counter() - started
         notes = dict.fromkeys(note for modifier in modifiers for note in modifier.notes)
         unfinished = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
@@ -277,8 +294,7 @@ class _PictureGeneration:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
         generator = make_generator(self._seed)
         steps = executed_steps(plan.steps, plan.strength, plan.family)
-        pictures = self.run.controls.at((plan.width, plan.height), start)
-        modifiers, phases = self._conditioned(Stage.FIRST_PASS, steps, pictures)
+        modifiers, phases = self._conditioned(Stage.FIRST_PASS, steps, (plan.width, plan.height), start)
         latents_out = request.hires is not None and request.hires.upscaler == "latent"
         return DenoisingPass(
             loaded=self._loaded,
@@ -297,6 +313,7 @@ class _PictureGeneration:
             image=start.image,
             mask=start.mask,
             references=self._references(),
+            soft=start.canvas is not None and start.canvas.is_soft,
             strength=plan.strength,
             image_guidance_scale=request.image_guidance_scale,
             eta=plan.eta,
@@ -323,10 +340,9 @@ class _PictureGeneration:
         plan = self.run.plan
         width, height = plan.hires_size
         steps = plan.hires_steps
-        pictures = self.run.controls.at((width, height), InitImage())
         executed = executed_steps(steps, hires.strength, plan.family)
         modifiers, phases = self._conditioned(
-            Stage.SECOND_PASS, executed, pictures, previous_steps=plan.steps
+            Stage.SECOND_PASS, executed, (width, height), InitImage(), previous_steps=plan.steps
         )
         return replace(
             first,
@@ -347,18 +363,15 @@ class _PictureGeneration:
         )
 
     def _conditioned(
-        self,
-        stage: Stage,
-        steps: int,
-        pictures: Sequence[ControlPicture | ImagePrompt],
-        previous_steps: int = 0,
+        self, stage: Stage, steps: int, size: tuple[int, int], start: InitImage, previous_steps: int = 0
     ) -> tuple[Sequence[Modifier], Sequence[ConditioningPhase]]:
         """The modifiers of a pass, and its text embeddings.
 
         Args:
             stage: The pass.
             steps: Its steps that run.
-            pictures: Its control pictures.
+            size: Its width and height, in pixels.
+            start: What it starts from, as far as control pictures and regions depend on it.
             previous_steps: Steps of the previous pass.
         """
         plan, conditioning = self.run.plan, self.components.prompts
@@ -369,7 +382,8 @@ class _PictureGeneration:
             stage,
             steps,
             self._loaded,
-            control_pictures=pictures,
+            control_pictures=self.run.controls.at(size, start),
+            region_masks=self.run.regions.at(size, start),
             keep=self.components.keep,
         )
         modifiers = build_modifiers(context, self.components.networks)
@@ -456,6 +470,7 @@ class _PictureGeneration:
             upscaler=None if upscaler is None else upscaler.digest,
             control=run.control_refs,
             references=run.reference_refs,
+            regions=run.region_refs(self._prompts),
             adapters=adapter_refs(self._prompts.adapters, self.components.networks.get(ADAPTERS, {})),
             embeddings=embedding_refs(self._prompts, self.components.networks.get(EMBEDDINGS, {})),
             batched=self._member.batched,

@@ -13,6 +13,7 @@ from safelight.errors import ImageError, JobTooLargeError
 from safelight.generation.canvas.references import MAX_REFERENCE_PIXELS
 from safelight.generation.control.preprocessors import find_preprocessor
 from safelight.generation.control.preprocessors.resolution import working_size
+from safelight.generation.prompts.composition import prompt_parts
 from safelight.generation.request import DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_STRENGTH, GenerationRequest
 from safelight.generation.upscaling.upscaler import UPSCALERS
 from safelight.images.decoding import read_header
@@ -106,11 +107,11 @@ def generation_size(request: GenerationRequest, limits: DecodeLimits) -> JobSize
     steps = request.steps or DEFAULT_STEPS
     strength = DEFAULT_STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
     seen = sum(_reference_pixels(each.image, limits) for each in request.references)
-    work = (pixels + seen) * max(1.0, steps * strength)
+    work = (pixels + seen) * max(1.0, steps * strength) * _calls(request)
     if hires is not None:
         output_pixels *= hires.scale**2
         second_steps = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
-        work += output_pixels * max(1.0, second_steps)
+        work += output_pixels * max(1.0, second_steps) * _calls(request)
     if canvas is not None and request.outpaint is not None:  # the result has the whole canvas
         output_pixels = max(output_pixels, canvas[0] * canvas[1])
     return JobSize(
@@ -127,6 +128,12 @@ def _reference_pixels(image: object, limits: DecodeLimits) -> int:
     assert isinstance(image, bytes)
     header = read_header(image, limits=limits)
     return min(header.width * header.height, MAX_REFERENCE_PIXELS)
+
+
+def _calls(request: GenerationRequest) -> float:
+    """Calls of the denoiser in a step, of which one has both prompts; each part of the prompt and region takes half."""
+    regions = len(request.regions) if request.region_method == "prediction" else 0
+    return 1 + (len(prompt_parts(request.prompt)) - 1 + regions) / 2
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:

@@ -75,7 +75,7 @@ class Original:
             mask: Its mask.
             limits: For decoding them.
             files: Finds the adapters and textual inversions.
-            control: The pictures and masks of its controls, in any order.
+            control: The pictures and masks of its controls, and the masks of its regions, in any order.
             references: The pictures that the model looked at, likewise.
 
         Raises:
@@ -103,7 +103,7 @@ class Original:
         )
 
     def _load_control(self, given: Sequence[ImageSource], limits: DecodeLimits) -> Mapping[str, Image.Image]:
-        """The pictures and masks of the record's controls by their digests, in whatever order they are given.
+        """The pictures and masks of the record's controls and regions by their digests, in whatever order.
 
         Raises:
             NotReproducibleError: One is missing.
@@ -121,6 +121,12 @@ class Original:
                         f"{digest[:16]}….",
                         hint="Give it with --control FILE.",
                     )
+        for number, region in enumerate(self.record.regions, 1):
+            if region.mask not in found:
+                raise NotReproducibleError(
+                    f"It takes the mask of region {number} whose pixels have the SHA-256 {region.mask[:16]}….",
+                    hint="Give it with --region FILE.",
+                )
         return found
 
     def _load_references(
@@ -215,6 +221,8 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
         parts = _with_recorded_names(checkpoint.parts, record.checkpoint.parts)
         updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs, "parts": parts})
+    if [each.digests for each in picture.record.regions] == [each.digests for each in record.regions]:
+        updates["regions"] = record.regions  # with what was written before choices were made
     updates["control"] = _with_recorded_control_names(picture.record.control, record.control)
     digests = [[each.digest for each in seen.adapters] for seen in (record, picture.record)]
     if digests[0] == digests[1]:  # the same files, under whatever names

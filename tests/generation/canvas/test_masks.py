@@ -247,3 +247,28 @@ def test_a_dot_in_a_huge_image_is_regenerated_too() -> None:
     huge = Image.new("RGB", mask.size)
     found = np.asarray(canvas(mask, huge, blur=0).latent_mask((64, 64), 8))
     assert (found == 255).sum() == 64
+
+
+def test_a_soft_mask_has_the_mean_of_each_latent_and_marks_every_touched_one() -> None:
+    mask = make_mask((0, 0, 8, 4), (16, 0, 17, 1))
+    mask.paste(100, (8, 0, 16, 8))
+    found = np.asarray(canvas(mask, blur=0, soft=True).latent_mask(SIZE, 8))
+    assert found[:8:7, ::8][0].tolist()[:4] == [128, 100, 4, 0]
+    faint = Image.new("L", SIZE)
+    faint.putpixel((3, 3), 1)
+    assert np.asarray(canvas(faint, blur=0, soft=True).latent_mask(SIZE, 8)).max() == 1
+
+
+def test_a_soft_result_is_opaque_from_the_strength_of_one_step_on() -> None:
+    mask = Image.fromarray(np.tile(np.arange(160, dtype=np.uint8), (120, 1)))
+    at = canvas(mask, PICTURE, blur=0, soft=True)
+    done = np.asarray(at.composite(GREEN, steps=5))
+    assert np.array_equal(done[:, 0], np.asarray(PICTURE)[:, 0])
+    assert (done[:, 51:] == (0, 255, 0)).all()
+    assert not (done[:, 1:50] == (0, 255, 0)).all(-1).any()
+
+
+def test_any_grey_marks_something_for_soft_inpainting() -> None:
+    assert canvas(Image.new("L", SIZE, 1), soft=True).is_soft
+    with pytest.raises(MaskError, match="marks nothing"):
+        canvas(Image.new("L", SIZE, 0), soft=True)

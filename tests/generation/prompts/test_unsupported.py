@@ -17,6 +17,7 @@ from safelight.generation.prompts.unsupported import (
     remove_unsupported,
 )
 
+COMPOSED = "composed prompts, which only the prompt of a checkpoint with classifier-free guidance has"
 PIECES = st.sampled_from(
     [
         *(
@@ -65,10 +66,18 @@ PROMPTS = st.lists(PIECES, max_size=12).map("".join)
     ],
 )
 def test_found_parts_and_the_remaining_text(prompt: str, found: list[str], left: str) -> None:
-    parts = find_unsupported(prompt)
+    parts = find_unsupported(prompt, composes=False)
     assert [part.text for part in parts] == found
     assert all(prompt[part.start : part.end] == part.text for part in parts)
-    assert remove_unsupported(prompt) == left
+    assert remove_unsupported(prompt, composes=False) == left
+
+
+def test_composed_prompts_are_for_prompts_of_checkpoints_with_guidance() -> None:
+    prompt = "a cat AND a <net:x:1> dog :0.5"
+    assert [part.text for part in find_unsupported(prompt)] == ["<net:x:1>"]
+    assert remove_unsupported(prompt) == "a cat AND a  dog :0.5"
+    assert remove_unsupported(prompt, negative=True) == "a cat, a  dog"
+    assert escape_unsupported(prompt, composes=True) == r"a cat AND a \<net:x:1> dog :0.5"
 
 
 def test_removing_a_part_creates_no_other() -> None:
@@ -86,10 +95,10 @@ def test_adapters_are_not_for_negative_prompts() -> None:
 
 @given(PROMPTS)
 def test_nothing_is_found_in_the_remaining_text(prompt: str) -> None:
-    left = remove_unsupported(prompt)
-    assert find_unsupported(left) == []
-    assert remove_unsupported(left) == left
-    check_supported(left, "prompt")
+    left = remove_unsupported(prompt, composes=False)
+    assert find_unsupported(left, composes=False) == []
+    assert remove_unsupported(left, composes=False) == left
+    check_supported(left, "prompt", composes=False)
 
 
 @given(PROMPTS)
@@ -112,7 +121,7 @@ def test_escaped_parts_are_read_literally_as_in_older_versions(prompt: str) -> N
         ("<wobble:x>", "a network", r"\<wobble:x>"),
         (
             "ROCK AND ROLL",
-            "AND at character 5, which asks for prompts that are composed",
+            "AND at character 5, which asks for composed prompts, which only the prompt",
             r"small letters \(and\)",
         ),
     ],
@@ -121,28 +130,28 @@ def test_a_refusal_names_the_part_its_position_and_the_alternative(
     prompt: str, message: str, hint: str
 ) -> None:
     with pytest.raises(PromptUnsupportedError) as caught:
-        check_supported(prompt, "prompt")
+        check_supported(prompt, "prompt", composes=False)
     assert message in caught.value.message
     assert hint.replace("\\(", "(").replace("\\)", ")") in caught.value.hint
     (escaped,) = [part for part in caught.value.hint.split(": ") if part.startswith("\\")]
     assert plain_text(parse_prompt(escaped), 0, 1) == escaped[1:], "written as the hint says, it is words"
-    check_supported(escaped, "prompt")
+    check_supported(escaped, "prompt", composes=False)
 
 
 def test_a_refusal_names_the_other_parts() -> None:
     with pytest.raises(PromptUnsupportedError, match="Likewise: AND, <net:b:1>"):
-        check_supported("<net:a:1> AND <net:b:1> AND <net:a:1>", "prompt")
+        check_supported("<net:a:1> AND <net:b:1> AND <net:a:1>", "prompt", composes=False)
     with pytest.raises(PromptUnsupportedError) as caught:
         check_supported("".join(f"<net:{'x' * 500}{number}:1>" for number in range(18)), "prompt")
     assert len(caught.value.message + caught.value.hint) < 1000
 
 
 def test_each_part_is_noted_once() -> None:
-    texts = distinct_texts(find_unsupported("<net:a:1> x AND y AND <net:a:1>"))
+    texts = distinct_texts(find_unsupported("<net:a:1> x AND y AND <net:a:1>", composes=False))
     assert texts == ("<net:a:1>", "AND")
     assert left_out_notes(texts) == (
         "<net:a:1> was left out: it asks for a network, and none is loaded here.",
-        "AND was left out: it asks for prompts that are composed, which is not done here.",
+        f"AND was left out: it asks for {COMPOSED}.",
     )
 
 
@@ -150,5 +159,5 @@ def test_each_part_is_noted_once() -> None:
 def test_no_prompt_takes_long(piece: str) -> None:
     prompt = (piece * 10_000)[:10_000] + "AND"
     started = time.perf_counter()
-    remove_unsupported(prompt)
+    remove_unsupported(prompt, composes=False)
     assert time.perf_counter() - started < 0.5

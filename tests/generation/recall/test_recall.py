@@ -76,8 +76,9 @@ BESIDE_A_PICTURE = frozenset({"strength", "outpaint", "control"})
 def assert_usable(found: RecallResult) -> None:
     """Assert that each field alone is valid, some with an initial image."""
     assert "init_image" not in found.fields
-    for name, value in found.fields.items():
+    for name, recalled in found.fields.items():
         more = {"init_image": b"x"} if name in BESIDE_A_PICTURE else {}
+        value = [each | {"mask": b"x"} for each in recalled] if name == "regions" else recalled
         GenerationRequest.parse(**{"prompt": "x", name: value} | more)
 
 
@@ -126,6 +127,7 @@ def test_a_record_with_everything() -> None:
         "left out",
         "text_encoders",  # it is not here; the autoencoder is
         *("control[0].image", "control[0].mask", "references[0].image"),
+        "regions[0].mask",
     }
     (control,) = found.fields["control"]
     assert control == {name: BODY["control"][0][name] for name in control if name != "model"} | {
@@ -146,7 +148,7 @@ def test_some_fields_need_an_initial_image() -> None:
             GenerationRequest.parse(**{"prompt": "x", name: value})
         except RequestError:
             refused.add(name)
-    assert refused == BESIDE_A_PICTURE
+    assert refused == BESIDE_A_PICTURE | {"regions"}
 
 
 def test_a_record_of_other_weights() -> None:
@@ -505,6 +507,13 @@ def test_comfyui_s_samplers(name: str, ours: str | None) -> None:
     assert ("sampler" in fields_that_need_image(found)) == (ours is None)
 
 
+def test_differential_diffusion_is_soft_inpainting() -> None:
+    sampler = {**GRAPH["3"], "inputs": GRAPH["3"]["inputs"] | {"model": ["12", 0]}}
+    soft = {"class_type": "DifferentialDiffusion", "inputs": {"model": ["10", 0]}}
+    found = recall_text(json.dumps(GRAPH | {"3": sampler, "12": soft}), HERE)
+    assert (found.fields["inpaint"], found.fields["checkpoint"]) == ({"soft": True}, "sd/dreamshaper_8")
+
+
 def test_graphs_with_cycles_or_missing_nodes() -> None:
     for class_type in ("KSampler", "Unknown"):
         node = {"class_type": class_type, "inputs": {name: ["1", 0] for name in GRAPH["3"]["inputs"]}}
@@ -693,14 +702,41 @@ def test_unsupported_parts_of_a_prompt_are_removed_and_named() -> None:
     )
     found = recall_text(text, HERE)
     assert (found.fields["prompt"], found.fields["negative_prompt"]) == (
-        "a cat, (a dog:1.1)",
+        "a cat AND (a dog:1.1) :0.5",
         "embedding:bad, x",
     )
     assert fields_that_need_image(found) == {
         "adapter": "<lora:ink:1>",
-        "composed prompts": "AND",
     }
     assert_usable(found)
+
+
+def test_soft_inpainting_of_a1111() -> None:
+    text = (
+        "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, Denoising strength: 0.6, Mask blur: 4, "
+        "Soft inpainting enabled: True, Soft inpainting schedule bias: 1"
+    )
+    found = recall_text(text, HERE)
+    assert found.fields["inpaint"] == {"blur": 4, "soft": True}
+    assert "Soft inpainting schedule bias" in fields_that_need_image(found)
+
+
+def test_regions_come_without_their_masks() -> None:
+    regions = [{"prompt": "a", "expanded_prompt": "a dog", "mask": "a" * 64, "weight": 0.5}]
+    record = ReproductionRecord.model_validate(PLAIN | {"regions": regions, "region_method": "attention"})
+    for text in (record.to_json(), infotext_from_record(record)):
+        found = recall_text(text, HERE)
+        assert found.fields["regions"] == [{"prompt": "a dog", "weight": 0.5}]
+        assert found.fields["region_method"] == "attention"
+        assert fields_that_need_image(found)["regions[0].mask"] == ""
+    broken = infotext_from_record(record).replace('\\"prompt\\"', "prompt")
+    assert "regions" not in recall_text(broken, HERE).fields
+
+
+def test_a_composed_prompt_stays_one() -> None:
+    composed = {"expanded_prompt": "a AND b :0.5", "composed": True}
+    record = ReproductionRecord.model_validate(PLAIN | composed)
+    assert recall_text(record.to_json(), HERE).fields["prompt"] == "a AND b :0.5"
 
 
 def test_parts_that_were_not_applied_are_named() -> None:

@@ -68,13 +68,13 @@ def named_embeddings(texts: Iterable[str], family: Family, settings: Settings) -
 
 
 def prompt_texts(plan: Plan, home: Path) -> list[str]:
-    """The different prompts of a request's pictures, negative ones too.
+    """The different prompts of a request's pictures, negative ones and regions' too.
 
     Raises:
         SafelightError: A prompt cannot be expanded.
     """
     prompts = (plan.prompts(index, home) for index in range(plan.request.count))
-    return list(dict.fromkeys(text for each in prompts for text in (each.prompt, each.negative_prompt)))
+    return list(dict.fromkeys(text for each in prompts for text in each.texts))
 
 
 def described_inversions(texts: Iterable[str], family: Family, settings: Settings) -> Inversions:
@@ -131,7 +131,7 @@ def used_names(prompts: ExpandedPrompts, networks: Mapping[str, Component]) -> s
         networks: The components of ``embedding_source``, by the names in the prompts of the run.
     """
     here = [name for name, component in networks.items() if component.network is not None]
-    return names_in(here, prompts.prompt) | names_in(here, prompts.negative_prompt)
+    return {name for text in prompts.texts for name in names_in(here, text)}
 
 
 def embedding_refs(prompts: ExpandedPrompts, networks: Mapping[str, Component]) -> tuple[EmbeddingRef, ...]:

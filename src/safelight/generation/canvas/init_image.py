@@ -24,7 +24,8 @@ class InitImage:
 
     Args:
         image: RGB, in the size that is denoised; None for text-to-image.
-        mask: Mode L, in the same size, black or white in blocks of the network's own units; None without a mask.
+        mask: Mode L, in the same size, black or white in blocks of the network's own units, with soft inpainting
+            grey; None without a mask.
         canvas: What the changed part is put back into; None without a mask.
     """
 
@@ -32,9 +33,14 @@ class InitImage:
     mask: Image.Image | None = None
     canvas: Canvas | None = None
 
-    def finished(self, image: Image.Image) -> Image.Image:
-        """The result: the denoised picture itself, or the canvas with it put back."""
-        return image if self.canvas is None else self.canvas.composite(image)
+    def finished(self, image: Image.Image, steps: int = 1) -> Image.Image:
+        """The result: the denoised picture itself, or the canvas with it put back.
+
+        Args:
+            image: The denoised picture.
+            steps: Steps that the network ran.
+        """
+        return image if self.canvas is None else self.canvas.composite(image, steps)
 
 
 def check_inputs(request: GenerationRequest, init: Image.Image | None, mask: Image.Image | None) -> None:

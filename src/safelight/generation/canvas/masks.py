@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,10 @@ class Canvas:
         original: The image that the result is composited onto, RGB.
         init_image: The initial image for denoising, RGB: the original with the masked part filled.
         hard_mask: The hard mask, mode L: 255 where pixels are generated and 0 elsewhere.
-        soft_mask: The same mask with a soft edge, used to composite the result.
+        soft_mask: The same mask with a soft edge, used to composite the result; with soft inpainting each pixel's
+            strength.
         box: The part of the image that is passed to the network.
+        is_soft: Whether the network changes each pixel as much as its strength says.
     """
 
     original: Image.Image
@@ -35,36 +39,44 @@ class Canvas:
     hard_mask: Image.Image
     soft_mask: Image.Image
     box: Box
+    is_soft: bool = False
 
-    def composite(self, generated: Image.Image) -> Image.Image:
+    def composite(self, generated: Image.Image, steps: int = 1) -> Image.Image:
         """Composite the generated part onto the original; where the mask is black no pixel changes.
+
+        With soft inpainting the greys were used to generate it, so they are no opacities: it is opaque where the
+        strength is that of a step or more, and below, where the network changed nothing, it fades into the original.
 
         Args:
             generated: The generated image for ``box``, at any size.
+            steps: Steps that the network ran.
         """
         left, top, right, bottom = self.box
         fitted = generated.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+        opacity = self.soft_mask.crop(self.box)
+        if self.is_soft:
+            opacity = opacity.point([min(value * steps, 255) for value in range(256)])
         whole = self.original.copy()
-        whole.paste(fitted, (left, top), self.soft_mask.crop(self.box))
+        whole.paste(fitted, (left, top), opacity)
         return whole
 
     def latent_mask(self, size: tuple[int, int], latent_size: int) -> Image.Image:
         """Return the mask for the pipeline: it marks every latent that contains any marked pixel of ``box``.
 
         Pipelines threshold a mask at grey and sample one pixel per latent, so a thin line or a soft spot would be lost.
+        With soft inpainting it has each latent's strength: the mean of its pixels.
 
         Args:
             size: Width and height at which ``box`` is generated.
             latent_size: Width of a latent, in pixels of that size.
         """
+        if self.is_soft:
+            strengths = np.asarray(self.soft_mask.crop(self.box), dtype=np.float32)
+            means = _of_latents(strengths, size, latent_size, np.mean)
+            # No strength of a latent that is touched at all is rounded to none.
+            return Image.fromarray(np.where(means > 0, means.round().clip(1, 255), 0).astype(np.uint8))
         marked = np.asarray(self.hard_mask.crop(self.box)) > 0
-        rows = [marked[first:last].any(0) for first, last in _latent_spans(len(marked), size[1], latent_size)]
-        across = np.stack(rows)
-        columns = [
-            across[:, first:last].any(1)
-            for first, last in _latent_spans(marked.shape[1], size[0], latent_size)
-        ]
-        drawn = np.stack(columns, axis=1).repeat(latent_size, 0).repeat(latent_size, 1)[: size[1], : size[0]]
+        drawn = _of_latents(marked, size, latent_size, np.any)
         return Image.fromarray(np.where(drawn, np.uint8(255), np.uint8(0)))
 
 
@@ -89,7 +101,7 @@ def inpainting_canvas(
     # The box includes the whole soft edge: cutting it would leave a visible seam.
     extent = soft.getbbox() if options.only_masked else None
     box = padded_box(extent, options.padding, shape, image.size) if extent else (0, 0, *image.size)
-    return Canvas(image, start, _binarize(hard), soft, box)
+    return Canvas(image, start, _binarize(hard), soft, box, options.soft)
 
 
 def prepare_mask(image: Image.Image, mask: Image.Image, options: Inpaint) -> Image.Image:
@@ -102,7 +114,7 @@ def prepare_mask(image: Image.Image, mask: Image.Image, options: Inpaint) -> Ima
         raise MaskError(f"The mask is {_format_size(mask)} pixels, its picture {_format_size(image)}.")
     grey = mask.convert("L")
     hard = ImageOps.invert(grey) if options.invert else grey
-    if np.asarray(hard).max() < MASK_THRESHOLD:
+    if np.asarray(hard).max() < (1 if options.soft else MASK_THRESHOLD):
         raise MaskError(
             "The mask marks nothing to generate.",
             hint="White parts are generated anew; with invert, black parts.",
@@ -140,7 +152,7 @@ def outpainting_canvas(image: Image.Image, outpaint: Outpaint, options: Inpaint,
     how = "blur" if options.fill == "original" else options.fill
     start = fill_masked(canvas, mask, how, seed)
     soft = mask.filter(ImageFilter.GaussianBlur(options.blur)) if options.blur else mask
-    return Canvas(canvas, start, mask, soft, (0, 0, *canvas.size))
+    return Canvas(canvas, start, mask, soft, (0, 0, *canvas.size), options.soft)
 
 
 def fill_masked(image: Image.Image, mask: Image.Image, fill: str, seed: int) -> Image.Image:
@@ -199,6 +211,31 @@ def _clamp_start(start: int, length: int, available: int) -> int:
 def _blur(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     side = 2 * round(radius) + 1
     return np.asarray(uniform_filter(values, (side, side, 1), mode="nearest"), dtype=np.float32)
+
+
+def _of_latents(
+    values: NDArray[Any], size: tuple[int, int], latent_size: int, join: Callable[..., NDArray[Any]]
+) -> NDArray[Any]:
+    """Join the values of each latent's pixels to one.
+
+    Args:
+        values: [height, width], of what is generated.
+        size: Width and height at which it is generated.
+        latent_size: Width of a latent, in pixels of that size.
+        join: Joins values along an axis, as ``np.any`` does.
+
+    Returns:
+        [height, width] of ``size``, with the same value for all pixels of a latent.
+    """
+    rows = [
+        join(values[first:last], axis=0) for first, last in _latent_spans(len(values), size[1], latent_size)
+    ]
+    across = np.stack(rows)
+    columns = [
+        join(across[:, first:last], axis=1)
+        for first, last in _latent_spans(values.shape[1], size[0], latent_size)
+    ]
+    return np.stack(columns, axis=1).repeat(latent_size, 0).repeat(latent_size, 1)[: size[1], : size[0]]
 
 
 def _latent_spans(length: int, generated_length: int, latent_size: int) -> list[tuple[int, int]]:

@@ -107,10 +107,7 @@ class ControlPictures:
         if image is None:
             image = start.image if start.canvas is None else start.canvas.init_image
         assert image is not None
-        mask = None
-        if given.mask is not None:
-            fitted = _cut(fit(given.mask.convert("L"), whole, options.resize), box, size)
-            mask = np.asarray(fitted, dtype=np.float32) / np.float32(255)
+        mask = None if given.mask is None else mask_of_pass(given.mask, size, start, options.resize)
         if control.model.architecture.is_ip_adapter:
             return ImagePrompt(control, image, mask, self._kept, given.image is not None)
         fitted = _cut(fit(self._map(control, image, whole), whole, options.resize), box, size)
@@ -136,6 +133,20 @@ class ControlPictures:
             parameters: Mapping[str, Any] = options.parameters
             self._maps[key] = preprocessor.run(image, parameters, resolution=resolution, context=context)
         return self._maps[key]
+
+
+def mask_of_pass(mask: Image.Image, size: Size, start: InitImage, resize: str) -> NDArray[np.float32]:
+    """A mask in the size of a pass, (height, width), 0 to 1; of the whole picture, whatever part of it is generated.
+
+    Args:
+        mask: Any mode; its lightness counts.
+        size: Width and height of the pass in pixels.
+        start: What the picture starts from.
+        resize: As in ``fit``.
+    """
+    whole, box = _canvas(size, start)
+    fitted = _cut(fit(mask.convert("L"), whole, resize), box, size)
+    return np.asarray(fitted, dtype=np.float32) / np.float32(255)
 
 
 def _canvas(size: Size, start: InitImage) -> tuple[Size, tuple[int, int, int, int] | None]:

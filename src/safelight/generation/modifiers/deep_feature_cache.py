@@ -135,6 +135,10 @@ class _SkippedUpBlock(_Given):
         self.resnets = (None,) * len(block.resnets)
 
 
+_Key = tuple[int, tuple[str, ...]]
+"""What calls with the same features have in common: their group and their patches."""
+
+
 class DeepFeatureCache(Modifier):
     """Computes only a U-Net's first and last layers in some steps, with the deep features of an earlier one.
 
@@ -146,7 +150,7 @@ class DeepFeatureCache(Modifier):
 
     def __init__(self, interval: int) -> None:
         self._interval = interval
-        self._features: dict[tuple[str, ...], tuple[tuple[Role, ...], Tensor]] = {}
+        self._features: dict[_Key, tuple[tuple[Role, ...], Tensor]] = {}
 
     def predict(self, call: DenoiserCall, compute: Predict) -> Tensor:
         """The prediction, computed in full or with cached features."""
@@ -154,7 +158,7 @@ class DeepFeatureCache(Modifier):
         if adds or any(isinstance(patch, FusedControl) for patch in call.patches):
             return compute(call)  # a ControlNet adds to layers that would be left out
         call = call.add(return_dict=False)
-        key = tuple(patch.identity for patch in call.patches)
+        key = call.group, tuple(patch.identity for patch in call.patches)
         whole = call.step < 2 or call.step % self._interval == 0 or call.step == call.steps - 1
         features = None if whole else self._rows(key, call.roles)
         if features is not None:
@@ -165,7 +169,7 @@ class DeepFeatureCache(Modifier):
 
         return compute(replace(call.patch(ReturnFeatures()), on_outputs=keep))
 
-    def _rows(self, key: tuple[str, ...], roles: tuple[Role, ...]) -> Tensor | None:
+    def _rows(self, key: _Key, roles: tuple[Role, ...]) -> Tensor | None:
         """The features of rows with these roles; outside a guidance interval there are fewer rows than before."""
         if key not in self._features:
             return None

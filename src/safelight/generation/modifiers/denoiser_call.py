@@ -35,6 +35,7 @@ class DenoiserCall:
         patches: The patches of the network that are in effect while the call is computed.
         on_outputs: Called with all outputs of the network when the call was computed. The first is the prediction;
             patches may add others, such as features for a step cache.
+        group: Its number among the calls that a modifier made of one, with other prompts.
     """
 
     arguments: Mapping[str, object]
@@ -43,6 +44,7 @@ class DenoiserCall:
     steps: int
     patches: tuple[Patch, ...] = ()
     on_outputs: Callable[[tuple[Any, ...]], None] | None = None
+    group: int = 0
 
     @property
     def fraction(self) -> float:

@@ -18,6 +18,9 @@ Phases = Sequence[ConditioningPhase]
 Encode = Callable[[EncoderCall], Phases]
 Predict = Callable[[DenoiserCall], Tensor]
 Patches = Mapping[str, tuple[Patch, ...]]
+FirstCalls = Callable[[str], Sequence[DenoiserCall]]
+"""The first calls of the denoiser for another prompt, for families whose pipelines encode text themselves: one, or with
+separate guidance two, of which the second is the negative prompt's. They are not computed."""
 
 
 class Modifier:
@@ -44,6 +47,13 @@ class Modifier:
             Text embeddings by step; empty for families whose pipelines encode text themselves.
         """
         return encode(call)
+
+    def begin(self, first_calls: FirstCalls) -> None:
+        """Called once before the first step.
+
+        Args:
+            first_calls: Returns what another prompt becomes in the calls of the denoiser.
+        """
 
     def predict(self, call: DenoiserCall, compute: Predict) -> Tensor:
         """Compute the prediction of one call of the denoiser.

@@ -35,7 +35,7 @@ class PromptSchedule(Modifier):
 
 
 def _build(context: PassContext) -> PromptSchedule | None:
-    texts = map(with_plain_names, (context.prompts.prompt, context.prompts.negative_prompt))
+    texts = map(with_plain_names, context.prompts.texts)
     return PromptSchedule() if any(is_scheduled(parse_prompt(text)) for text in texts) else None
 
 

@@ -17,6 +17,7 @@ from safelight.generation.modifiers.modifier import Modifier
 from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.progress import Stage
 from safelight.generation.quality import MIN_CACHED_STEPS, StepCache
+from safelight.generation.regions import Mask
 from safelight.models.checkpoints.loading import CheckpointParts, LoadedCheckpoint
 from safelight.models.digests import FileDigests
 from safelight.plugins import Registry
@@ -84,6 +85,7 @@ class PassContext:
         loaded: The checkpoint.
         networks: The modifier's own networks, as named by its factory's ``networks``.
         control_pictures: The pictures of the controls that have an effect, for the pass.
+        region_masks: The masks of the regions, (height, width) of the pass, 0 to 1.
         keep: Keeps what is made for the pass in memory, where there is room.
     """
 
@@ -95,6 +97,7 @@ class PassContext:
     loaded: LoadedCheckpoint
     networks: Mapping[str, Component] = field(default_factory=dict)
     control_pictures: Sequence[ControlPicture | ImagePrompt] = ()
+    region_masks: Sequence[Mask] = ()
     keep: Keep = keep_nothing
 
     @property
@@ -133,13 +136,16 @@ _BUILT_IN = (
     "guidance_rescale",
     "cfg_zero",
     "perturbed_attention",
+    "composition",
+    "region_attention",
     "control",
     "token_merging",
     "deep_feature_cache",
     "prediction_cache",
     "transformer_cache",
 )
-"""The order within a layer matters: rescaling combines the rows that CFG-Zero* has changed."""
+"""The order within a layer matters: rescaling combines the rows that CFG-Zero* has changed, and all guidance those that
+composition has joined."""
 
 MODIFIERS = Registry[ModifierFactory](
     "modifier",

@@ -99,7 +99,11 @@ class TransformerCache(Modifier):
         if isinstance(given, dict) and TOKENS in given:
             return compute(call)  # what layers see of pictures would be left out as well
         self._hooks.context = " ".join(
-            [*(role.value for role in call.roles), *(patch.identity for patch in call.patches)]
+            [
+                *(role.value for role in call.roles),
+                *(patch.identity for patch in call.patches),
+                str(call.group),
+            ]
         )
         return compute(call.patch(self._hooks))
 

@@ -296,7 +296,12 @@ class PromptEncoder:
         return drawn, self.encode(negative, clip_skip=clip_skip, min_chunks=count)
 
     def encode_phases(
-        self, positive: Sequence[Phase], negative: Sequence[Phase], *, clip_skip: int = 1
+        self,
+        positive: Sequence[Phase],
+        negative: Sequence[Phase],
+        *,
+        clip_skip: int = 1,
+        others: Sequence[Phase] = (),
     ) -> list[ConditioningPhase]:
         """Encode a whole pass: a new phase starts wherever either prompt changes, and all have the same shapes.
 
@@ -304,11 +309,12 @@ class PromptEncoder:
             positive: The prompt's phases, the first from step 0 (``phases``).
             negative: The negative prompt's phases.
             clip_skip: Layer of the text encoders, counted from the end; 1 is the last.
+            others: Phases of other prompts, whose embeddings are to have the same shapes too.
 
         Raises:
             RequestError: The text encoders have no such layer.
         """
-        count = max(self.count_chunks(phase.segments) for phase in (*positive, *negative))
+        count = max(self.count_chunks(phase.segments) for phase in (*positive, *negative, *others))
         found = []
         for step in sorted({phase.first_step for phase in (*positive, *negative)}):
             words = _segments_at(positive, step), _segments_at(negative, step)

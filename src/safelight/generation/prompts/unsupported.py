@@ -1,7 +1,8 @@
 r"""Find and remove parts of a prompt that other programs support and Safelight does not.
 
     <hypernet:…> <anything:…>   networks to load (A1111, Forge, SD.Next); <lora:…> and <lyco:…> in a negative prompt
-    a cat AND a dog :0.5        composed prompts with their weights (A1111)
+    a cat AND a dog :0.5        composed prompts with their weights (A1111), where the checkpoint has no guidance by a
+                                negative prompt, in negative prompts and in those of regions
 
 A backslash before such a part makes it plain text: ``\<lora:name:1>``, ``\AND``.
 """
@@ -15,6 +16,7 @@ from typing import Literal
 
 from safelight.errors import PromptUnsupportedError
 from safelight.generation.prompts.adapter_tags import ADAPTER_TAGS
+from safelight.generation.prompts.composition import split_weight
 
 _UNSUPPORTED = re.compile(
     r"\\."
@@ -22,9 +24,6 @@ _UNSUPPORTED = re.compile(
     r"|(?P<composition>\bAND\b)",
     re.DOTALL,
 )
-_WEIGHT = re.compile(r":\s*[+-]?(?:[0-9]{1,9}\.?[0-9]{0,18}|\.[0-9]{1,18})\s*$")
-_MAX_WEIGHT_LENGTH = 64
-"""Number of characters at the end of a composed prompt that are searched for its weight."""
 _MAX_SHOWN = 80
 
 UnsupportedKind = Literal["network", "composition"]
@@ -53,29 +52,41 @@ class UnsupportedPart:
     def reason(self) -> str:
         """A phrase for messages: what the part asks for, and that it is not supported."""
         if self.kind == "composition":
-            return "prompts that are composed, which is not done here"
+            return "composed prompts, which only the prompt of a checkpoint with classifier-free guidance has"
         name = self.text[1:].partition(":")[0].casefold()
         if name in ADAPTER_TAGS:
             return "an adapter, which is written into the prompt and changes both"
         return f"{'a hypernetwork' if name == 'hypernet' else 'a network'}, and none is loaded here"
 
 
-def find_unsupported(text: str, *, negative: bool = False) -> list[UnsupportedPart]:
+def find_unsupported(
+    text: str, *, negative: bool = False, composes: bool | None = None
+) -> list[UnsupportedPart]:
     """Return the unsupported parts of a prompt in order; parts after a backslash are plain text.
 
     Args:
         text: The prompt.
-        negative: Whether it is a negative prompt, in which adapters are not supported either.
+        negative: Whether it is a negative prompt, in which adapters and AND are not supported either.
+        composes: Whether AND composes it; by default in all but negative prompts.
     """
+    composes = not negative if composes is None else composes
     return [
         UnsupportedPart(kind, match[kind], match.start())
         for match in _UNSUPPORTED.finditer(text)
         for kind in ("network", "composition")
         if match[kind] and (negative or (match["kind"] or "").lower() not in ADAPTER_TAGS)
+        if kind == "network" or not composes
     ]
 
 
-def check_supported(text: str, prompt_name: str, field: str = "prompt", *, negative: bool = False) -> None:
+def check_supported(
+    text: str,
+    prompt_name: str,
+    field: str = "prompt",
+    *,
+    negative: bool = False,
+    composes: bool | None = None,
+) -> None:
     """Check that a prompt has no unsupported part.
 
     Args:
@@ -83,11 +94,12 @@ def check_supported(text: str, prompt_name: str, field: str = "prompt", *, negat
         prompt_name: The prompt's name in the message: "prompt", "negative prompt".
         field: The request's field that it comes from.
         negative: Whether it is a negative prompt.
+        composes: As in ``find_unsupported``.
 
     Raises:
         PromptUnsupportedError: There is one; the message names it, its position, and the others.
     """
-    found = find_unsupported(text, negative=negative)
+    found = find_unsupported(text, negative=negative, composes=composes)
     if not found:
         return
     first, shown = found[0], _truncate(found[0].text)
@@ -103,14 +115,14 @@ def check_supported(text: str, prompt_name: str, field: str = "prompt", *, negat
     )
 
 
-def remove_unsupported(text: str, *, negative: bool = False) -> str:
+def remove_unsupported(text: str, *, negative: bool = False, composes: bool | None = None) -> str:
     """Return a prompt without its unsupported parts; the result contains none.
 
-    Networks are removed, as A1111 does with unknown ones. Composed prompts are joined with commas,
-    without their weights.
+    Networks are removed, as A1111 does with unknown ones. Composed prompts, where they are not supported, are joined
+    with commas, without their weights.
     """
     prompts, start = [""], 0
-    for part in find_unsupported(text, negative=negative):
+    for part in find_unsupported(text, negative=negative, composes=composes):
         prompts[-1] += text[start : part.start]
         start = part.end
         if part.kind == "composition":
@@ -119,18 +131,19 @@ def remove_unsupported(text: str, *, negative: bool = False) -> str:
     if len(prompts) > 1:
         prompts = [prompt for prompt in map(_remove_weight, prompts) if prompt]
     return escape_unsupported(
-        ", ".join(prompts), negative=negative
+        ", ".join(prompts), negative=negative, composes=composes
     )  # removing a part can form a new one: <lo<x:1>ra:y:1>
 
 
-def escape_unsupported(text: str, *, negative: bool = True) -> str:
+def escape_unsupported(text: str, *, negative: bool = True, composes: bool | None = None) -> str:
     """Return the prompt with a backslash before each unsupported part, which makes it plain text.
 
     Args:
         text: The prompt.
         negative: Whether adapters are plain text too.
+        composes: Whether AND is left as it is; by default where adapters are.
     """
-    found = find_unsupported(text, negative=negative)
+    found = find_unsupported(text, negative=negative, composes=composes)
     ends = [*(part.start for part in found), len(text)]
     return "\\".join(text[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
@@ -148,8 +161,7 @@ def left_out_notes(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _remove_weight(prompt: str) -> str:
     """Remove the weight and a comma from the end of a composed prompt."""
-    tail = max(0, len(prompt) - _MAX_WEIGHT_LENGTH)
-    return (prompt[:tail] + _WEIGHT.sub("", prompt[tail:])).strip().removesuffix(",").rstrip()
+    return split_weight(prompt)[0].strip().removesuffix(",").rstrip()
 
 
 def _truncate(text: str) -> str:

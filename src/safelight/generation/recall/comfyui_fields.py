@@ -114,6 +114,8 @@ class _GraphPass:
                 self._builder.set_checkpoint(self._graph.value(node, name))
             elif "lora_name" in node.inputs:
                 self._adapters.insert(0, self._adapter(node))
+            elif node.class_type == "DifferentialDiffusion":
+                self._builder.set_nested("inpaint", {"soft": True})
             elif node.class_type != "Reroute":
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
 

@@ -15,7 +15,7 @@ from safelight.errors import PromptError, SafelightError, SamplerIncompatibleErr
 from safelight.generation.prompts.adapter_tags import find_adapter_tags, format_adapter_tag, without_gap
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
 from safelight.generation.prompts.unsupported import escape_unsupported, find_unsupported, remove_unsupported
-from safelight.generation.request import Control, GenerationRequest, RequestPart
+from safelight.generation.request import Control, GenerationRequest, Region, RequestPart
 from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.images.fields import models_in
@@ -127,8 +127,8 @@ class RecallResult:
     Args:
         source: The program that wrote the metadata.
         fields: Fields of a GenerationRequest, as JSON; only those that the source names. Each of them is valid on its
-            own; strength and outpaint also need an initial image, and a control its own or that one, which are never
-            among the fields.
+            own; strength and outpaint also need an initial image, a control its own or that one, and a region its
+            mask, which are never among the fields.
         infotext: The infotext that was read, if there was one.
         unfilled: The values that could not be filled in.
     """
@@ -333,6 +333,26 @@ class FieldBuilder:
             self.add_unfilled(name, given, f"{first_problem(error)}.")
             return
         self.fields["control"] = [*self.fields.get("control", []), good]
+
+    def add_region(self, number: int, given: object) -> None:
+        """Add a region with the values that are valid; its mask is not in the file.
+
+        Args:
+            number: Its number in the source.
+            given: Fields of a ``request.Region``, without the mask.
+        """
+        name, good = f"regions[{number}]", {}
+        if not isinstance(given, Mapping):
+            self.add_unfilled(name, given, "It has fields of its own.")
+            return
+        for key, value in given.items():
+            if (found := self._validate(Region, key, value, f"{name}.{key}")) is not None:
+                good[key] = found
+        if "prompt" not in good:
+            self.add_unfilled(name, given, "It has no prompt.")
+            return
+        self.add_unfilled(f"{name}.mask", "", "The mask is not in the file: add it again.")
+        self.fields["regions"] = [*self.fields.get("regions", []), good]
 
     def set_checkpoint(self, name: object, digest: str | None = None) -> None:
         """Set the checkpoint if it is available, found by its hash or else by its name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,7 @@ from safelight.errors import PromptError, RecordInvalidError
 from safelight.generation.control.sdnext_adapters import INFOTEXT_KEY as SDNEXT_KEY
 from safelight.generation.control.sdnext_adapters import parse_ip_adapters
 from safelight.generation.control.units import INFOTEXT_KEY, parse_unit, unit_fields
-from safelight.generation.infotext import LEFT_OUT_KEY, REFERENCES_KEY, Infotext
+from safelight.generation.infotext import LEFT_OUT_KEY, REFERENCES_KEY, REGION_KEY, Infotext
 from safelight.generation.prompts.adapter_tags import find_adapter_tags
 from safelight.generation.recall.field_builder import (
     IMAGE_NOT_IN_FILE,
@@ -102,6 +103,7 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     _set_outpaint(builder, sound)
     _add_controls(builder, sound)
     _add_references(builder, sound)
+    _add_regions(builder, sound)
     _add_other_unfilled(builder, sound, fields)
 
 
@@ -236,6 +238,16 @@ def _add_references(builder: FieldBuilder, given: Mapping[str, str]) -> None:
         builder.add_unfilled(name, f"sha256 of its pixels {digest}…", IMAGE_NOT_IN_FILE)
 
 
+def _add_regions(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Add the regions of Safelight's infotexts."""
+    for number, key in enumerate(filter(REGION_KEY.fullmatch, given)):
+        try:
+            fields = json.loads(given[key])
+        except ValueError:
+            fields = None
+        builder.add_region(number, fields if isinstance(fields, dict) else given[key])
+
+
 def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
     if "Size" in given and "width" not in fields:
         builder.add_unfilled("Size", given["Size"], "It is no width and height.")
@@ -249,7 +261,7 @@ def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields:
             )
         elif key == LEFT_OUT_KEY:
             builder.add_unfilled(key, value, "The picture was generated without it.")
-        elif INFOTEXT_KEY.fullmatch(key) or key == SDNEXT_KEY:
+        elif INFOTEXT_KEY.fullmatch(key) or REGION_KEY.fullmatch(key) or key == SDNEXT_KEY:
             continue
         elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             builder.add_unfilled(key, value, NO_SUCH_FIELD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ _SEPARATE_FIELDS = frozenset(
         "adapters",
         "control",
         "references",
+        "regions",
         "styles",
         "ignore_unsupported",
         "checkpoint",
@@ -49,7 +50,7 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
     used = {each.name for each in record.embeddings}
     builder.set_prompts(
-        escape_required(escape_unsupported(record.expanded_prompt), used),
+        escape_required(escape_unsupported(record.expanded_prompt, composes=record.composed), used),
         escape_required(escape_unsupported(record.expanded_negative_prompt), used),
         [each.adapter.model_dump() for each in record.adapters],
         {each.name: each.digest for each in record.adapters},
@@ -72,29 +73,41 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     for number, each in enumerate(record.references):
         name, pixels = f"references[{number}].image", f"sha256 of its pixels {each.image}"
         builder.add_unfilled(name, pixels, IMAGE_NOT_IN_FILE)
+    for number, region in enumerate(record.regions):
+        text = escape_required(escape_unsupported(region.expanded_prompt), used)
+        builder.add_region(number, {"prompt": text, "weight": region.weight})
     for part in record.left_out:
         builder.add_unfilled("left out", part, "The picture was generated without it.")
 
 
 def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -> None:
     """Set the fields of a request, or of a job's request."""
-    named = request.get("adapters")
-    given = named if isinstance(named, list | tuple) else [named] if named else []
-    adapters = [fields for each in given if (fields := _adapter(builder, each)) is not None]
+    named = _items(request.get("adapters"))
+    adapters = [fields for each in named if (fields := _adapter(builder, each)) is not None]
     builder.set_prompts(request.get("prompt"), request.get("negative_prompt"), adapters)
     if request.get("styles"):
         builder.set_styles(request["styles"])
     builder.set_checkpoint(request.get("checkpoint"))
     _set_fields(builder, request)
-    for number, control in enumerate(request.get("control") or ()):
+    for number, control in enumerate(_items(request.get("control"))):
         if isinstance(control, Mapping):
             builder.add_control(number, {k: v for k, v in control.items() if k not in ("image", "mask")})
         else:
             builder.add_unfilled(f"control[{number}]", control, "It has fields of its own.")
+    for number, region in enumerate(_items(request.get("regions"))):
+        is_part = isinstance(region, Mapping)
+        builder.add_region(number, {k: v for k, v in region.items() if k != "mask"} if is_part else region)
     for found in find_images(GenerationRequest, request):
         builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:
         builder.add_unfilled(name, request[name], NO_SUCH_FIELD)
+
+
+def _items(given: object) -> Sequence[object]:
+    """The items of a list; a single value is its only item."""
+    if isinstance(given, list | tuple):
+        return given
+    return [given] if given else []
 
 
 def _adapter(builder: FieldBuilder, given: object) -> dict[str, Any] | None:

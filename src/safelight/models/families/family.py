@@ -90,6 +90,8 @@ class Family:
         latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features];
             "channels-last": [batch, 1, height, width, channels].
         pixels_per_latent: Width in pixels of a value of the pipelines' latents; None if it is the autoencoder's.
+        pixels_per_patch: Width in pixels of a patch of packed latents; None if it is ``size_multiple``.
+        latents_last: In what the denoiser returns, the packed latents come after what else it read, not before.
         starts_from_latents: Image-to-image also takes latents, as a second pass with the upscaler latent needs.
         supports_step_callback: The pipelines accept ``callback_on_step_end``.
         passes_sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
@@ -99,6 +101,8 @@ class Family:
             that of the last text encoder.
         max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
         pixel_masks: The network takes masks at full resolution instead of one value per latent.
+        reads_masks: The denoiser of inpainting reads mask and masked picture; with others the pipelines blend the
+            latents with the picture's.
         call_arguments: Arguments of every call, so that sizes and prompts are used as given.
         prepare: Called with each new pipeline, width, height and guidance scale (1 is none), for what a pipeline
             takes in another way than as arguments.
@@ -135,6 +139,8 @@ class Family:
     max_pixels: int | None = None
     latent_layout: Literal["spatial", "packed", "channels-last"] = "spatial"
     pixels_per_latent: int | None = None
+    pixels_per_patch: int | None = None
+    latents_last: bool = False
     starts_from_latents: bool = True
     supports_step_callback: bool = True
     passes_sigmas: bool = True
@@ -143,6 +149,7 @@ class Family:
     prompt_tokenizer: str = ""
     max_prompt_tokens: int | None = None
     pixel_masks: bool = False
+    reads_masks: bool = False
     call_arguments: Mapping[str, bool | int | None] = field(default_factory=lambda: MappingProxyType({}))
     prepare: Callable[[Any, int, int, float], None] = use_as_is
 
@@ -150,6 +157,11 @@ class Family:
     def name(self) -> str:
         """Key and variant, for example sd1 or sd1-inpaint."""
         return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    @property
+    def composes(self) -> bool:
+        """Whether AND composes prompts: what each part adds to the negative prompt's prediction is added up."""
+        return self.guidance in ("cfg-batched", "cfg-separate")
 
     @property
     def tokenizer_names(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ FLUX_FILL = replace(
     variant="fill",
     title="Flux Fill",
     pixel_masks=True,
+    reads_masks=True,
     pipelines=pipeline_classes(inpaint="FluxFillPipeline"),
     guidance_scale=30.0,
 )

@@ -32,6 +32,8 @@ QWEN_IMAGE21 = Family(
     steps=40,
     size_multiple=32,
     latent_layout="packed",
+    pixels_per_patch=16,
+    latents_last=True,
     prepare=use_given_steps,
 )
 

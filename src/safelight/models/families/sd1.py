@@ -50,6 +50,7 @@ SD1_INPAINT = replace(
     variant="inpaint",
     title="Stable Diffusion 1 inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionInpaintPipeline"),
+    reads_masks=True,
 )
 INSTRUCT_PIX2PIX = References(
     pipelines=pipeline_classes("StableDiffusionInstructPix2PixPipeline"),

@@ -31,6 +31,7 @@ SDXL_INPAINT = replace(
     variant="inpaint",
     title="Stable Diffusion XL inpainting",
     pipelines=pipeline_classes(inpaint="StableDiffusionXLInpaintPipeline"),
+    reads_masks=True,
 )
 SDXL_INSTRUCT_PIX2PIX = replace(
     SDXL,

@@ -12,7 +12,14 @@ from safelight.generation.canvas.references import check_count
 from safelight.generation.plan import check_sides
 from safelight.generation.prompts import load_styles, select_styles
 from safelight.generation.reference import MAX_REFERENCES, Reference
-from safelight.generation.request import MAX_CONTROLS, Control, GenerationRequest, Name
+from safelight.generation.request import (
+    MAX_CONTROLS,
+    MAX_REGIONS,
+    Control,
+    GenerationRequest,
+    Name,
+    Region,
+)
 from safelight.generation.solvers.samplers import check_sampler_names
 from safelight.images.fields import ImageField, find_images, replace_images
 from safelight.server.api.checkpoint_names import select_checkpoint
@@ -63,6 +70,14 @@ class JobReference(Reference):
     image: JobImage | None = Field(None, description="The picture: in base64, or gallery: and an id.")
 
 
+class JobRegion(Region):
+    """A part of the picture with a prompt of its own."""
+
+    mask: JobImage = Field(
+        description="White where it counts, grey where it counts in part: in base64, or gallery: and an id."
+    )
+
+
 class GenerateFields(GenerationRequest):
     """All fields of a generation."""
 
@@ -82,6 +97,11 @@ class GenerateFields(GenerationRequest):
         (),
         max_length=MAX_REFERENCES,
         description="Pictures that the model looks at: what it is to edit, or what the result is to show too.",
+    )
+    regions: tuple[JobRegion, ...] = Field(
+        (),
+        max_length=MAX_REGIONS,
+        description="Parts of the picture with prompts of their own; the prompt itself counts everywhere else.",
     )
 
 

@@ -49,6 +49,14 @@ PREPROCESSING: Mapping[str, Example] = MappingProxyType(
         "colours": _example("A grid of colours", image=ONE_PIXEL_PNG, preprocessor="color_grid"),
     }
 )
+SEGMENTATION: Mapping[str, Example] = MappingProxyType(
+    {
+        "click": _example("A point on the object", image=ONE_PIXEL_PNG, points=[{"x": 0, "y": 0}]),
+        "box": _example(
+            "A box around it", image=ONE_PIXEL_PNG, box={"left": 0, "top": 0, "right": 1, "bottom": 1}
+        ),
+    }
+)
 PROMPTS: Mapping[str, Example] = MappingProxyType(
     {"weighted": _example("A weight and a wildcard", prompt="a (red:1.2) apple, __animals__", steps=20)}
 )

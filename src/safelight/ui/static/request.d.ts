@@ -8,7 +8,7 @@ export interface GenerateJob {
   negative_prompt?: string;
   /** Prompt styles to apply, in order. */
   styles?: string[];
-  /** Leave AND, <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them. */
+  /** Leave <hypernet:…> and other unsupported parts out of the prompts and note it, instead of refusing them. */
   ignore_unsupported?: boolean;
   /** LoRAs and other adapters, beside those of <lora:name:0.8> in the prompt. */
   adapters?: Adapter[];
@@ -63,6 +63,8 @@ export interface GenerateJob {
   step_cache_threshold?: number | null;
   /** Fraction of a U-Net's tokens that are merged for its largest self-attention, at most 0.75; for large pictures. */
   token_merging?: number;
+  /** How regions are joined: by the denoiser's predictions, with a call for each; or, in U-Nets, by what their attention to the words returns, in one call (attention couple). */
+  region_method?: "prediction" | "attention";
   /** The picture to start from: in base64, or gallery: and the id of an entry. */
   init_image?: string | null;
   /** White where the picture is to be changed: in base64, or gallery: and an id. */
@@ -76,6 +78,8 @@ export interface GenerateJob {
   control?: JobControl[];
   /** Pictures that the model looks at: what it is to edit, or what the result is to show too. */
   references?: JobReference[];
+  /** Parts of the picture with prompts of their own; the prompt itself counts everywhere else. */
+  regions?: JobRegion[];
   /** Larger goes first; above 0 for administrators only. */
   priority?: number;
   /** Seconds it may run, pauses not counted; then it fails. */
@@ -133,6 +137,8 @@ export interface Inpaint {
   fill?: "original" | "blur" | "noise";
   /** Generate where the mask is black instead. */
   invert?: boolean;
+  /** Soft inpainting (Levin & Fried, 2023): a grey mask is the denoising strength of each pixel. */
+  soft?: boolean;
 }
 
 /** A picture that steers the generation. */
@@ -163,6 +169,16 @@ export interface JobControl {
 export interface JobReference {
   /** The picture: in base64, or gallery: and an id. */
   image?: string | null;
+}
+
+/** A part of the picture with a prompt of its own. */
+export interface JobRegion {
+  /** What is there, beside the negative prompt, which counts everywhere. */
+  prompt: string;
+  /** White where it counts, grey where it counts in part: in base64, or gallery: and an id. */
+  mask: string;
+  /** How much of the picture's prompt it takes the place of. */
+  weight?: number;
 }
 
 /** How far a picture is extended beyond its edges, in pixels. */

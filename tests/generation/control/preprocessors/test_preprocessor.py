@@ -19,7 +19,7 @@ from safelight.errors import (
 from safelight.generation.control.preprocessors import PREPROCESSORS, PreprocessContext, find_preprocessor
 from safelight.settings import Settings
 
-WITH_NETWORKS = {"soft_edge", "straight_lines", "pose", "depth", "normal", "segmentation"}
+WITH_NETWORKS = {"soft_edge", "straight_lines", "pose", "depth", "normal", "segmentation", "object_mask"}
 
 
 @pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - WITH_NETWORKS))

@@ -270,6 +270,7 @@ def test_img2img_with_a_mask() -> None:
         "only_masked": False,
         "fill": "noise",
         "invert": True,
+        "soft": False,
     }
 
 

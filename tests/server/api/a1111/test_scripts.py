@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from safelight.errors import UnsupportedFieldError
-from safelight.server.api.a1111.schemas import Txt2ImgBody
+from safelight.server.api.a1111.schemas import Img2ImgBody, Txt2ImgBody
 from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
+from safelight.server.api.a1111.soft_inpainting import is_soft
 
 FIELDS: dict[str, Any] = {"steps": 20, "sampler_name": "DPM++ 2M", "seed": 7, "subseed": -1}
 OWN: dict[str, Any] = {
@@ -85,3 +86,32 @@ def test_a_script_that_is_assumed_to_be_disabled_is_reported() -> None:
     )
     check_scripts(drawing)
     assert ignored_scripts(drawing) == ["alwayson_scripts.Odd"]
+
+
+SOFT = {"args": [True, 1, 0.5, 4, 0, 0.5, 2]}
+
+
+@pytest.mark.parametrize(
+    ("script", "soft", "ignored"),
+    [
+        (SOFT, True, []),
+        ({"args": [{"Soft inpainting": True, "Schedule bias": 2}]}, True, ["Schedule bias"]),
+        ({"args": [True, 1, 0.5, 8]}, True, ["Transition contrast boost"]),
+        ({"args": [False, 3]}, False, []),
+        ({}, False, []),
+    ],
+)
+def test_soft_inpainting_is_a_field_of_ours(script: dict[str, Any], soft: bool, ignored: list[str]) -> None:
+    body = Img2ImgBody(init_images=["aGk="], mask="aGk=", alwayson_scripts={"Soft Inpainting": script})
+    check_scripts(body)
+    assert is_soft(body) == soft
+    assert ignored_scripts(body) == [f"alwayson_scripts.soft inpainting.{name}" for name in ignored]
+
+
+def test_soft_inpainting_needs_a_mask() -> None:
+    body = Img2ImgBody(init_images=["aGk="], alwayson_scripts={"soft inpainting": SOFT})
+    check_scripts(body)
+    assert not is_soft(body)
+    assert ignored_scripts(body) == ["alwayson_scripts.soft inpainting.Soft inpainting"]
+    with pytest.raises(UnsupportedFieldError, match="soft inpainting"):
+        check_scripts(Txt2ImgBody(alwayson_scripts={"soft inpainting": SOFT}))

@@ -51,7 +51,7 @@ def test_an_invalid_prompt_affects_no_other(standing: TestClient) -> None:
     assert found["negative_prompt"]["tokens"] > 0
 
 
-@pytest.mark.parametrize("part", ["<net:ink:1>", "{<hypernet:a:1>|red}", "ROCK AND ROLL"])
+@pytest.mark.parametrize("part", ["<net:ink:1>", "{<hypernet:a:1>|red}"])
 def test_unsupported_parts_of_a_prompt_are_explained(standing: TestClient, part: str) -> None:
     body = {"prompt": f"a cat {part}", "negative_prompt": f"{part} dog"}
     found = standing.post("/v1/prompts/explain", json=body).json()
@@ -59,6 +59,14 @@ def test_unsupported_parts_of_a_prompt_are_explained(standing: TestClient, part:
         assert found[name]["error"]["code"] == "prompt.unsupported"
         assert f"The {name.replace('_', ' ')} has" in found[name]["error"]["message"]
         assert "backslash" in found[name]["error"]["hint"]
+
+
+def test_the_longest_part_of_a_composed_prompt_counts(standing: TestClient) -> None:
+    body = {"prompt": "a cat AND a red blue green dog :0.5", "negative_prompt": "ROCK AND ROLL"}
+    found = standing.post("/v1/prompts/explain", json=body).json()
+    alone = standing.post("/v1/prompts/explain", json={"prompt": "a red blue green dog"}).json()
+    assert found["prompt"]["tokens"] == alone["prompt"]["tokens"]
+    assert found["negative_prompt"]["error"]["code"] == "prompt.unsupported"
 
 
 def test_invalid_requests(standing: TestClient) -> None:

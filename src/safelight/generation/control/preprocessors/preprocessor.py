@@ -182,7 +182,10 @@ PREPROCESSORS = Registry[Preprocessor](
     PreprocessorUnknownError,
     tuple(
         f"safelight.generation.control.preprocessors.{name}"
-        for name in ("canny", "lines", "soft_edge", "straight_lines", "pose", "dense", "detail", "colours")
+        for name in (
+            *("canny", "lines", "soft_edge", "straight_lines", "pose", "dense", "detail", "colours"),
+            "object_mask",
+        )
     ),
     name_field="name",
 )

@@ -80,11 +80,13 @@ class ModelKind:
         task: What they do, for messages.
         auto_class: The class of transformers that loads them.
         example: A model that can be pulled.
+        processor_class: The class of transformers that loads what prepares pictures.
     """
 
     task: str
     auto_class: str
     example: str
+    processor_class: str = "AutoImageProcessor"
 
     def find(self, name: str, settings: Settings) -> Path | None:
         """The folder of a model; None if there is none.
@@ -141,7 +143,9 @@ class ModelKind:
         transformers.utils.logging.set_verbosity(logging.ERROR)  # what is wrong arrives as an exception
         transformers.utils.logging.disable_progress_bar()
         try:
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            processor = getattr(transformers, self.processor_class).from_pretrained(
+                folder, local_files_only=True
+            )
             network = getattr(transformers, self.auto_class).from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )

@@ -22,6 +22,7 @@ from safelight.server.api.a1111.schemas import (
     Txt2ImgBody,
 )
 from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
+from safelight.server.api.a1111.soft_inpainting import is_soft
 from safelight.server.api.a1111.unsupported import check_unsupported, ineffective_fields
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.image_resizing import Size
@@ -338,6 +339,7 @@ def _inpaint_fields(body: Img2ImgBody) -> RequestFields:
         "only_masked": body.inpaint_full_res,
         "fill": FILL_MODES[body.inpainting_fill],
         "invert": bool(body.inpainting_mask_invert),
+        **({"soft": True} if is_soft(body) else {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Always-on scripts. Safelight has none but ControlNet's, and clients send those that are built into A1111."""
+"""Always-on scripts: ControlNet's and soft inpainting have counterparts; clients send others that are built in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from safelight.errors import UnsupportedFieldError
 from safelight.server.api.a1111.controlnet import SCRIPT
 from safelight.server.api.a1111.ignored_fields import is_empty
 from safelight.server.api.a1111.samplers import names_match
-from safelight.server.api.a1111.schemas import GenerationParameters
+from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody
+from safelight.server.api.a1111.soft_inpainting import SCRIPT as SOFT_INPAINTING
+from safelight.server.api.a1111.soft_inpainting import ignored_sliders
 
 SWITCH_IS_FIRST_ARGUMENT = frozenset(
     {"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"}
@@ -31,6 +33,8 @@ def check_scripts(body: GenerationParameters) -> None:
         arguments = _arguments(given)
         if name.casefold() == SCRIPT:
             continue  # ``controlnet.control_units`` checks it
+        if name.casefold() == SOFT_INPAINTING and isinstance(body, Img2ImgBody):
+            continue
         if name.casefold() in BUILT_IN_SCRIPTS and isinstance(arguments, list):
             if not _agrees_with_fields(name.casefold(), arguments, body):
                 raise UnsupportedFieldError(
@@ -42,7 +46,7 @@ def check_scripts(body: GenerationParameters) -> None:
             raise UnsupportedFieldError(
                 f"alwayson_scripts: there is no script {name!r}.",
                 field="alwayson_scripts",
-                hint="Safelight has ControlNet's only.",
+                hint="Safelight has ControlNet's, and in img2img soft inpainting.",
             )
 
 
@@ -58,7 +62,7 @@ def ignored_scripts(body: GenerationParameters) -> list[str]:
         if name.casefold() != SCRIPT
         if (name.casefold() in BUILT_IN_SCRIPTS and _arguments(given))
         or _presumed_off(name, _arguments(given))
-    ]
+    ] + ignored_sliders(body)
 
 
 def _agrees_with_fields(name: str, arguments: Sequence[object], body: GenerationParameters) -> bool:

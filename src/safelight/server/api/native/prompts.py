@@ -16,6 +16,7 @@ from safelight.generation.adapters.embeddings import described_inversions
 from safelight.generation.prompts import parse_prompt
 from safelight.generation.prompts.adapter_tags import remove_adapter_tags
 from safelight.generation.prompts.chunks import Tokenizer
+from safelight.generation.prompts.composition import prompt_parts
 from safelight.generation.prompts.inversions import NO_INVERSIONS, Inversions
 from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.token_count import count_tokens
@@ -119,12 +120,15 @@ def _explain_part(
     try:
         check_supported(prompt, field.replace("_", " "), field, negative=field != "prompt")
         parsed, known = parse_prompt(prompt), inversions(prompt)
-        words = parse_prompt(known.mark(remove_adapter_tags(prompt)))
+        bare = remove_adapter_tags(prompt)
+        texts = [part.text for part in prompt_parts(bare)] if field == "prompt" else [bare]
+        parts = [parse_prompt(known.mark(text)) for text in texts]
     except (PromptError, ModelError) as error:
         error.field = field
         failure = Failure(**error.to_dict())
         return ExplainedPrompt(wildcards=wildcards, missing_wildcards=missing, error=failure)
-    found = count_tokens(words, steps, tokenizers, known) if tokenizers else None
+    counts = [count_tokens(part, steps, tokenizers, known) for part in parts] if tokenizers else []
+    found = max(counts, key=lambda count: count.tokens, default=None)
     return ExplainedPrompt(
         tokens=found and found.tokens,
         chunks=found and found.chunks,

@@ -37,6 +37,7 @@ from safelight.server.api.a1111.requests import (
     txt2img_fields,
 )
 from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
+from safelight.server.api.a1111.soft_inpainting import is_soft
 from safelight.server.api.checkpoint_names import SelectedCheckpoint, select_checkpoint
 from safelight.server.core.app_state import AppState, CurrentAppState
 from safelight.server.core.content_negotiation import convert_image
@@ -160,7 +161,7 @@ async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedIma
         mode=body.resize_mode,
         size=size,
         resize_init=whole,
-        binary_mask=body.mask_round,
+        binary_mask=body.mask_round and not is_soft(body),  # A1111's script switches rounding off
     )
 
 

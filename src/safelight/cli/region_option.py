@@ -1,0 +1,36 @@
+"""The option ``--region``: a part of the picture with a prompt of its own, as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from safelight.errors import UsageError
+
+_OPTION = re.compile(r"(?P<mask>[^=]+?)(?::(?P<weight>[0-9.]+))?=(?P<prompt>.*)", re.DOTALL)
+
+
+def parse_region(text: str) -> dict[str, Any]:
+    """The fields of a region.
+
+    Args:
+        text: ``MASK[:WEIGHT]=PROMPT``, where MASK is a picture; or all fields as JSON.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--region {text}: it is not JSON: {error}.") from error
+        assert isinstance(fields, dict)
+        return fields
+    found = _OPTION.fullmatch(text)
+    if found is None:
+        raise UsageError(f"--region {text}: give MASK=PROMPT, as in left.png='a red apple'.")
+    fields = {"mask": found["mask"], "prompt": found["prompt"]}
+    if found["weight"]:
+        fields["weight"] = found["weight"]
+    return fields
