@@ -45,6 +45,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "text_encoder_device": "",
         "vae_device": "",
         "generation_quality": "balanced",
+        "noise_source": "cpu",
         "generation_precision": "auto",
         "text_encoder_precision": "auto",
         "vae_precision": "auto",

@@ -164,6 +164,11 @@ class Settings(BaseSettings):
         description="What requests that leave it open may give up for speed: exact, balanced or fast "
         "(docs/quality.md).",
     )
+    noise_source: Annotated[Literal["cpu", "gpu"], Changeable("generation")] = Field(
+        "cpu",
+        description="Noise of requests that leave it open: cpu, or gpu for the numbers that a seed gives on a CUDA "
+        "device, as A1111 and SD.Next draw them.",
+    )
     generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Arithmetic of the denoiser, and of the components that compute right in it; "

@@ -80,6 +80,16 @@ def test_controls_are_counted(
         plan(size="64x64", control=["nope"])
 
 
+def test_later_stages_take_turns_with_the_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    plan(size="64x64", refiner="starter", hires=1.5, json=True)
+    body = json.loads(capsys.readouterr().out)
+    refiner, second = (body["following"][name] for name in ("refiner", "second pass"))
+    assert refiner["peak_bytes"] == body["peak_bytes"]
+    assert second["peak_bytes"] > body["peak_bytes"]
+    plan(size="64x64", hires_checkpoint="starter")
+    assert "second pass, when the one before it has made room" in capsys.readouterr().out
+
+
 def test_what_cannot_be_given_together_is_refused() -> None:
     with pytest.raises(UsageError):
         plan("starter", family="sd1")

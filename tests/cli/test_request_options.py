@@ -27,8 +27,10 @@ PICTURE = (
     *("--mask", "--strength", "--fill", "--blur", "--only-masked", "--padding", "--invert", "--soft"),
     *("--left", "--right", "--top", "--bottom"),
 )
-PARTS = ("--lora", "--vae", "--text-encoder", "--quality", "--control", "--reference", "--region")
+PARTS = ("--lora", "--true-cfg", "--vae", "--text-encoder", "--quality", "--seamless", "--noise-source")
 HIRES = ("--hires", "--hires-upscaler", "--hires-strength")
+SECOND = ("--hires-prompt", "--hires-negative", "--hires-guidance", "--hires-checkpoint")
+LAST = ("--refiner", "--refiner-switch", "--control", "--reference", "--region")
 
 
 def fields_from(command: type[RequestCommand], *arguments: str) -> dict[str, Any]:
@@ -45,7 +47,10 @@ def fields_from(command: type[RequestCommand], *arguments: str) -> dict[str, Any
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [(TextToImageCommand, SHARED + HIRES + PARTS), (ImageToImageCommand, PICTURE + SHARED + PARTS)],
+    [
+        (TextToImageCommand, SHARED + HIRES + PARTS + SECOND + LAST),
+        (ImageToImageCommand, PICTURE + SHARED + PARTS + LAST),
+    ],
 )
 def test_the_options_and_their_order_are_part_of_the_command_line(
     command: type[RequestCommand], names: tuple[str, ...]

@@ -234,8 +234,9 @@ def test_our_own_text_becomes_a_request_again():
     )
     fields = parse_infotext(infotext_from_record(record)).request_fields()
     request = GenerationRequest.parse(**fields, init_image=b"x")
-    for name in set(fields) - {"prompt", "negative_prompt"}:
+    for name in set(fields) - {"prompt", "negative_prompt", "noise_source"}:
         assert getattr(request, name) == getattr(record, name), name
+    assert request.noise_source == "cpu", "as all records without a noise source"
     assert request.schedule == "sgm-uniform"
     assert request.prompt == "a red apple"
 

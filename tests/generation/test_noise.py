@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from math import prod
+from threading import Thread
+
 import pytest
 import torch
 
-from safelight.generation.noise import make_generator, slerp, varied_noise
+from safelight.generation.noise import CudaNoise, make_generator, slerp, varied_noise
+from safelight.generation.philox import cuda_normals
 from safelight.generation.request import Variation
 
 SHAPE = (1, 4, 32, 32)
@@ -50,3 +54,44 @@ def test_image_i_uses_variation_seed_plus_i_and_the_generator_continues() -> Non
     plain = make_generator(1)
     torch.randn(SHAPE, generator=plain)
     assert torch.equal(torch.randn(4, generator=generator), torch.randn(4, generator=plain))
+
+
+def cuda(seed: int, draw: int, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
+    return torch.from_numpy(cuda_normals(seed, draw, prod(shape))).reshape(shape)
+
+
+def test_what_is_drawn_from_the_handle_is_what_a_cuda_device_draws() -> None:
+    noise = CudaNoise(42)
+    with noise:
+        first = torch.randn(SHAPE, generator=noise.generator)
+        second = torch.randn(2, 3, generator=noise.generator, dtype=torch.float16)
+        others = torch.randn(4, generator=make_generator(42))
+    after = torch.randn(4, generator=noise.generator)
+    with noise:
+        third = torch.randn(4, generator=noise.generator)
+    assert torch.equal(first, cuda(42, 0))
+    assert torch.equal(second, cuda(42, 1, (2, 3)).half())
+    assert torch.equal(third, cuda(42, 2, (4,)))
+    assert torch.equal(others, torch.randn(4, generator=make_generator(42)))
+    assert torch.equal(after, others)
+
+
+def test_a_thread_of_its_own_draws_as_ever() -> None:
+    noise, found = CudaNoise(1), []
+    thread = Thread(target=lambda: found.append(torch.randn(4, generator=noise.generator)))
+    with noise:
+        thread.start()
+        thread.join()
+    assert torch.equal(found[0], torch.randn(4, generator=make_generator(1)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_a_variation_is_mixed_column_by_column(share: float) -> None:
+    noise = CudaNoise(1, Variation(seed=5, strength=share))
+    with noise:
+        mixed, plain = (torch.randn(SHAPE, generator=noise.generator) for _ in range(2))
+    own, other = cuda(1, 0), cuda(5, 0)
+    column = (0, 2, slice(None), 7)
+    expected = slerp(own[column], other[column], share)
+    assert torch.allclose(mixed[column], expected, atol=1e-5)
+    assert torch.equal(plain, cuda(1, 1)), "only the first is mixed"

@@ -26,6 +26,7 @@ from safelight.generation.request import GenerationRequest
 from safelight.models.families import FAMILIES
 
 PICTURE = Image.new("RGB", (130, 67))
+MASKED = {"init_image": PICTURE, "mask": PICTURE}
 DIFFUSION = {
     "_class_name": "PNDMScheduler",
     "beta_start": 0.00085,
@@ -236,7 +237,11 @@ def test_eta_defaults_to_the_samplers_own() -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "notes"),
     [
-        ("flux", {"negative_prompt": "blue"}, ["Flux has no negative prompt: it had no effect."]),
+        (
+            "flux-fill",
+            {"negative_prompt": "x", **MASKED},
+            ["Flux Fill has no negative prompt: it had no effect."],
+        ),
         (
             "sd1",
             {"negative_prompt": "blue", "guidance_scale": 1},
@@ -292,6 +297,16 @@ def test_guidance_is_on_above_one_for_families_that_call_the_network_for_it() ->
     assert not resolve_plan("sd1", guidance_scale=1).guided
     assert not resolve_plan("flux").guided
     assert not resolve_plan("flux-schnell", guidance_scale=7).guided
+    assert resolve_plan("flux", true_cfg_scale=1.5, guidance_scale=1).guided
+
+
+def test_true_guidance_is_for_families_that_have_it() -> None:
+    for name in ("sd1", "qwen-image", "flux-fill", "chroma"):
+        with pytest.raises(UnsupportedError, match="takes no true_cfg_scale"):
+            resolve_plan(name, true_cfg_scale=2, mask=PICTURE, init_image=PICTURE)
+    note = "Flux reads a negative prompt with true_cfg_scale above 1 only: it had no effect."
+    assert list(resolve_plan("flux", negative_prompt="blue").notes) == [note]
+    assert list(resolve_plan("flux", negative_prompt="blue", true_cfg_scale=2).notes) == []
 
 
 def test_each_image_expands_its_prompt_with_its_own_seed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
 from tests.generation.diffusers_reference import generate_with_diffusers, nearly_equal
@@ -15,6 +16,8 @@ from tests.tiny.distinct import DISTINCT
 from tests.tiny.generation import INIT_IMAGE, MASK
 
 from safelight.errors import MaskError, RunStoppedError
+from safelight.generation.infotext import infotext_from_record
+from safelight.generation.philox import cuda_normals
 from safelight.generation.progress import RunProgress, Watcher
 from safelight.models.families import FAMILIES
 
@@ -108,6 +111,27 @@ def test_other_families_equal_diffusers(name: str, pipeline: str, draw: Generate
     assert nearly_equal(to_array(*draw(name, guidance_scale=3.5)), expected)
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "ours", "theirs"),
+    [
+        ("FluxPipeline", {}, SIZE),
+        ("FluxImg2ImgPipeline", EDIT, SIZE | {"image": INIT_IMAGE, "strength": 0.7}),
+    ],
+)
+def test_true_guidance_of_flux_equals_diffusers(
+    pipeline: str, ours: dict[str, Any], theirs: dict[str, Any], draw: GenerateImages, tiny: Tiny
+) -> None:
+    scales = {"guidance_scale": 3.5, "true_cfg_scale": 4.0}
+    expected = generate_with_diffusers(
+        tiny("flux"), pipeline, "Euler", negative_prompt="blue", **scales, **theirs
+    )
+    (drawn,) = draw("flux", negative_prompt="blue", **scales, **ours)
+    assert nearly_equal(to_array(drawn), expected)
+    assert (drawn.record.true_cfg_scale, drawn.record.notes) == (4.0, ())
+    (empty,) = draw("flux", **scales, **ours)
+    assert not same_pixels(drawn, empty), "an empty negative prompt is another one"
+
+
 def test_an_empty_negative_prompt_of_kolors_is_encoded(
     draw: GenerateImages, tiny: Tiny, tmp_path: Path
 ) -> None:
@@ -145,6 +169,62 @@ def test_inpainting_is_bit_identical_to_diffusers_under_the_mask(
     )
     found, inside = to_array(*draw(name, **MASKED)), np.asarray(MASK) == 255
     assert nearly_equal(found[inside], expected[inside])
+
+
+# Noise as a CUDA device draws it
+
+
+def test_the_noise_of_a_cuda_device_is_that_of_diffusers_with_these_latents(
+    draw: GenerateImages, tiny: Tiny
+) -> None:
+    latents = torch.from_numpy(cuda_normals(7, 0, 4 * 8 * 8)).reshape(1, 4, 8, 8)
+    expected = generate_with_diffusers(
+        tiny("sd1"), "StableDiffusionPipeline", "Euler", latents=latents, guidance_scale=7.0
+    )
+    (drawn,) = draw(sampler="Euler", guidance_scale=7.0, noise_source="gpu")
+    assert nearly_equal(to_array(drawn), expected)
+    assert drawn.record.noise_source == "gpu"
+    assert "RNG: NV" in infotext_from_record(drawn.record)
+    (usual,) = draw(sampler="Euler", guidance_scale=7.0)
+    assert not same_pixels(drawn, usual)
+    assert usual.record.noise_source is None
+    assert usual.record.to_request().noise_source == "cpu", "whatever the setting is then"
+
+
+SMALL, LARGE = 4 * 8 * 8, 4 * 12 * 12
+MIXED = {"variation": {"seed": 9, "strength": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "draws"),
+    [
+        ({"sampler": "Euler"}, [(7, 0, SMALL)]),
+        ({"sampler": "Euler a"}, [(7, 0, SMALL), (7, 1, SMALL), (7, 2, SMALL), (7, 3, SMALL)]),
+        ({"sampler": "Euler", **MIXED}, [(7, 0, SMALL), (9, 0, SMALL)]),
+        ({"sampler": "Euler", **EDIT}, [(7, 0, SMALL)]),
+        ({"sampler": "Euler", "hires": {"scale": 1.5}}, [(7, 0, SMALL), (7, 0, LARGE)]),
+        (
+            {"sampler": "Euler", "hires": {"scale": 1.5, "upscaler": "lanczos"}, **MIXED},
+            [(7, 0, SMALL), (9, 0, SMALL), (7, 0, LARGE), (9, 0, LARGE)],
+        ),
+    ],
+)
+def test_noise_is_drawn_in_the_order_of_a1111(
+    fields: dict[str, Any],
+    draws: list[tuple[int, int, int]],
+    draw: GenerateImages,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The initial noise first, then the sampler's; each pass begins anew, and encoding draws nothing of it."""
+    found: list[tuple[int, int, int]] = []
+
+    def spy(seed: int, number: int, count: int) -> np.ndarray:
+        found.append((seed, number, count))
+        return cuda_normals(seed, number, count)
+
+    monkeypatch.setattr("safelight.generation.noise.cuda_normals", spy)
+    draw(noise_source="gpu", **fields)
+    assert found == draws
 
 
 # Seeds and batches

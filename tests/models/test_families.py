@@ -107,6 +107,7 @@ def test_the_pipelines_accept_the_tables_arguments(name: str) -> None:
         assert ({"image", "mask_image", "strength"} <= takes) or mode != INPAINT
         assert ({"image", "strength"} <= takes) or mode != IMAGE
         assert "negative_prompt" in takes or not family.supports_negative
+        assert {"negative_prompt", "true_cfg_scale"} <= takes or not family.true_cfg
 
 
 @EVERY

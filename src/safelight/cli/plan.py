@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DeviceOption = Annotated[
     str | None, typer.Option(metavar="KIND", help="Plan for another device: cpu, cuda, mps …")
 ]
+DEFAULT_FACTOR = 2.0
 MemoryOption = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="The memory of that device, as 8GB, with nothing else in it."),
@@ -45,6 +46,17 @@ def plan(
     control: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Plan with a control: its kind or its model. Can be repeated."),
+    ] = None,
+    refiner: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Plan a refiner too, which takes turns with the checkpoint."),
+    ] = None,
+    hires: Annotated[
+        float | None,
+        typer.Option(metavar="FACTOR", min=1, max=8, help="Plan a second pass too, so many times as large."),
+    ] = None,
+    hires_checkpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its checkpoint; the first pass's when not given.")
     ] = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
@@ -83,11 +95,20 @@ def plan(
         adapters = count_adapters(lora, found.networks(), found.family, settings)
         place = replace(place, usable=max(0, place.usable - adapters.nbytes))
     weights = _count_controls(control or [], found, settings)
-    made = _make_plan(settings, found, side, size, steps, place, others, weights)
+    made = _make_plan(settings, found, side, parse_size(size), steps, place, others, weights)
+    later = {}
+    if refiner is not None:
+        known, _ = _find_checkpoint(settings, refiner, None)
+        later["refiner"] = _make_plan(settings, known, side, parse_size(size), steps, place, others, 0)
+    if hires is not None or hires_checkpoint is not None:
+        known = found if hires_checkpoint is None else _find_checkpoint(settings, hires_checkpoint, None)[0]
+        enlarged = _enlarged(parse_size(size), side, hires or DEFAULT_FACTOR, known.family.size_multiple)
+        later["second pass"] = _make_plan(settings, known, side, enlarged, steps, place, others, weights)
     sizes = None if adapters is None else _adapter_bytes(adapters, made)
     if json:
         controls = {"controls": {"bytes": weights * _itemsize(made.precision)}} if control else {}
-        print_json(made.to_dict() | ({} if sizes is None else {"adapters": sizes}) | controls)
+        following = {"following": {name: each.to_dict() for name, each in later.items()}} if later else {}
+        print_json(made.to_dict() | ({} if sizes is None else {"adapters": sizes}) | controls | following)
     else:
         print_plan(made)
         if sizes is not None:
@@ -97,8 +118,17 @@ def plan(
             )
         if control:
             print_line(f"controls: {weights * _itemsize(made.precision) / 1e9:.3f} GB beside that")
-    if not made.fits:
+        for name, each in later.items():
+            print_line(f"\n{typer.style(name, bold=True)}, when the one before it has made room:")
+            print_plan(each)
+    if not all(each.fits for each in (made, *later.values())):
         raise typer.Exit(1)
+
+
+def _enlarged(size: dict[str, int], side: int, factor: float, unit: int) -> dict[str, int]:
+    """Width and height of a second pass in pixels."""
+    sides = {"width": side, "height": side} | size
+    return {name: int(value * factor / unit + 0.5) * unit for name, value in sides.items()}
 
 
 def _adapter_bytes(adapters: AdapterSize, made: MemoryPlan) -> dict[str, int]:
@@ -176,7 +206,7 @@ def _make_plan(
     settings: Settings,
     found: PlannedCheckpoint,
     side: int,
-    size: str | None,
+    size: dict[str, int],
     steps: int | None,
     device: DeviceMemory,
     others: list[OtherDevice],
@@ -186,7 +216,7 @@ def _make_plan(
     from safelight.generation.precision import settings_of_run
     from safelight.runtime.compilation.speed import known_speeds
 
-    usual = usual_plan(found, side, **parse_size(size), steps=steps)
+    usual = usual_plan(found, side, **size, steps=steps)
     speeds = known_speeds(settings.cache_folder)
     of_run = settings_of_run(settings, None, found.family, device.kind, speeds)
     precision = planned_precisions(of_run, found.family, device.kind).denoiser

@@ -409,6 +409,8 @@ class GenerateJob(BaseModel):
     """How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0."""
     image_guidance_scale: float = 1.5
     """InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none."""
+    true_cfg_scale: float = 1.0
+    """Classifier-free guidance beside the embedded guidance of Flux; above 1 the negative prompt counts, and each step takes twice as long."""
     clip_skip: int = 1
     """1: the text encoder's last layer; 2: the one before …"""
     vae: str | None = None
@@ -417,6 +419,10 @@ class GenerateJob(BaseModel):
     """Files with other text encoders; each takes the place that its content fits."""
     quality: Literal["exact", "balanced", "fast"] | None = None
     """What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also details, by a step cache (fast); the setting generation_quality when not given."""
+    seamless: Literal["none", "both", "horizontal", "vertical"] = "none"
+    """Edges that meet without a seam where copies of the picture lie side by side: horizontal (left and right), vertical (top and bottom), both or none; for U-Nets."""
+    noise_source: Literal["cpu", "gpu"] | None = None
+    """cpu: the numbers that a seed gives on a processor; gpu: those that it gives on a CUDA device, as A1111 and SD.Next draw them, computed on any device; the setting noise_source when not given."""
     step_cache: Literal["none", "deep", "extrapolate", "first-block", "magcache", "taylorseer"] | None = None
     """What steps take over from earlier ones instead of computing it; by quality when not given."""
     step_cache_interval: int | None = None
@@ -436,6 +442,7 @@ class GenerateJob(BaseModel):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    refiner: Refiner | None = None
     control: Annotated[list[JobControl], Field(validate_default=True)] = []
     """Pictures that steer it, by ControlNets and what is like them."""
     references: Annotated[list[JobReference], Field(validate_default=True)] = []
@@ -532,6 +539,16 @@ class Hires(BaseModel):
     """Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength."""
     sampler: str | None = None
     """Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); sampler and schedule of the first when not given."""
+    prompt: str | None = None
+    """Prompt of the second pass, whose tags are its adapters; the first's when not given."""
+    negative_prompt: str | None = None
+    """Negative prompt of the second pass; the first's when not given."""
+    adapters: list[Adapter] | None = None
+    """Adapters of the second pass, beside those of its prompt; the request's when not given."""
+    guidance_scale: float | None = None
+    """Guidance scale of the second pass; the first's when not given."""
+    checkpoint: str | None = None
+    """Checkpoint of the second pass, of any family unless latents are upscaled; the first's when not given."""
 
 
 class Inpaint(BaseModel):
@@ -1067,6 +1084,18 @@ class ReferenceLimits(BaseModel):
     """Where it looks at them."""
     image_guidance: bool
     """Whether image_guidance_scale has an effect."""
+
+
+class Refiner(BaseModel):
+    """A checkpoint that does the last steps of the first pass."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    checkpoint: str
+    """Stable Diffusion XL's refiner, or another checkpoint with the same latents as the first."""
+    switch_at: float = 0.8
+    """Fraction of the denoising, by timesteps, after which it takes over."""
 
 
 class SamplerList(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from safelight.errors import MemoryExhaustedError
 from safelight.generation.memory_tiling import needs_tiles, tiled_call
 from safelight.models.checkpoints.loading import pixels_per_latent
-from safelight.runtime.component import Component
+from safelight.runtime.component import Component, Patch
 from safelight.runtime.memory_plan.exhaustion import exhaustion_errors
+from safelight.runtime.patching import patched
 from safelight.runtime.proxy import NetworkProxy
 
 
@@ -48,6 +49,8 @@ class AutoencoderProxy(NetworkProxy):
         on_result: Called with what the autoencoder computed: latents or pixels.
         on_pixels: Called before pixels are encoded.
         shortage: Tells whether the memory is short; None if that is not watched.
+        patches: In effect while it computes.
+        sample_with: Draws from the distribution of encoded pixels in place of the pipeline's generator.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class AutoencoderProxy(NetworkProxy):
         on_result: Callable[[Tensor], None],
         on_pixels: Callable[[], None] = lambda: None,
         shortage: Shortage | None = None,
+        patches: Sequence[Patch] = (),
+        sample_with: torch.Generator | None = None,
     ) -> None:
         super().__init__(component.network)
         self._own, self._outer = component.dtype, dtype
         self._on_latents, self._on_result, self._on_pixels = on_latents, on_result, on_pixels
-        self._shortage = shortage
+        self._shortage, self._patches, self._sample_with = shortage, patches, sample_with
         self._computes_on = component.key.device
 
     @property
@@ -73,7 +78,7 @@ class AutoencoderProxy(NetworkProxy):
     def encode(self, pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The latents of pixels in [-1, 1], in the denoiser's precision."""
         self._on_pixels()
-        encoded = self.network.encode(pixels.to(self._own), *args, **kwargs)
+        encoded = self._compute("encode", pixels.to(self._own), *args, **kwargs)
         if isinstance(encoded, tuple):  # return_dict=False
             return tuple(self._leave(part) for part in encoded)
         for name, value in encoded.items():
@@ -91,23 +96,30 @@ class AutoencoderProxy(NetworkProxy):
         """Decode, in tiles where the memory is short or runs out: the steps done are not lost."""
         shortage = self._shortage
         if shortage is None or not needs_tiles(latents, pixels := pixels_per_latent(self.network)):
-            return self.network.decode(latents, *args, **kwargs)
+            return self._compute("decode", latents, *args, **kwargs)
         if not shortage.needs_tiles():
             try:
                 with exhaustion_errors(torch.device(self._computes_on or latents.device)):
-                    return self.network.decode(latents, *args, **kwargs)
+                    return self._compute("decode", latents, *args, **kwargs)
             except MemoryExhaustedError:
                 if not shortage.make_room():
                     raise
         shortage.note_tiles()
         return tiled_call(self.network, "decode", pixels)(latents, *args, **kwargs)
 
+    def _compute(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        with patched(self.network, self._patches):
+            return getattr(self.network, method)(*args, **kwargs)
+
     def _leave(self, value: Any) -> Any:
         """Latents, or their distribution, in the denoiser's precision."""
         if isinstance(value, DiagonalGaussianDistribution):
             self._on_result(value.parameters)
             if value.parameters.dtype != self._outer:
-                return DiagonalGaussianDistribution(value.parameters.to(self._outer), value.deterministic)
+                value = DiagonalGaussianDistribution(value.parameters.to(self._outer), value.deterministic)
+            if self._sample_with is not None:
+                draw, own = value.sample, self._sample_with
+                value.sample = lambda generator=None: draw(own)  # noqa: ARG005  the pipeline's
             return value
         self._on_result(value)
         return value.to(self._outer)

@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,18 +21,23 @@ from safelight.generation.autoencoder import AutoencoderProxy, Shortage, decodes
 from safelight.generation.canvas.references import looks
 from safelight.generation.modifiers.denoiser_call import DenoiserCall, Role, as_tensor
 from safelight.generation.modifiers.modifier import Modifier, component_patches, predict_with
+from safelight.generation.noise import CudaNoise, make_generator
 from safelight.generation.plan import executed_steps
 from safelight.generation.precision import other_precision
 from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.generation.soft_inpainting import SoftInpainting
+from safelight.generation.stages import Split
 from safelight.models.families import Family
 from safelight.models.families.references import References
 from safelight.runtime.calls import Call
 from safelight.runtime.component import Component
 from safelight.runtime.executor import BatchMember, DenoiserProxy
 from safelight.runtime.patching import patched
+
+_GENERATOR_OF_LATENTS, _GENERATOR_OF_MASKS = 6, 7
+"""Where the inpainting pipelines of U-Nets pass the generator to ``prepare_latents`` and ``prepare_mask_latents``."""
 
 
 class LoadedCheckpoint(Protocol):
@@ -73,6 +78,22 @@ _IMAGE_GUIDED = (Role.POSITIVE, Role.NEGATIVE, Role.NEGATIVE)
 """The rows of families whose guidance is also by the reference; the last is without it."""
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """A denoising that another checkpoint has begun.
+
+    Args:
+        latents: What it left, noisy, (1, channels, rows, columns).
+        split: Where it stopped.
+        draw_again: Makes a generator that begins anew with the seed, and the context in which it draws: what pipelines
+            draw for masks is what they drew for the first checkpoint.
+    """
+
+    latents: Tensor
+    split: Split
+    draw_again: Callable[[], tuple[Generator, AbstractContextManager[object]]]
+
+
 @dataclass(kw_only=True)
 class DenoisingPass:
     """One pass through a pipeline; call ``run`` once.
@@ -85,8 +106,10 @@ class DenoisingPass:
         steps: Steps before the strength reduces them.
         scheduler: Used by this pass only.
         generator: The picture's own.
+        cuda_noise: Draws for the generator what it would draw on a CUDA device; None to draw from the generator itself.
         guidance_scale: As in diffusers; 1 is no guidance.
         guided: Whether the network also runs on the negative prompt.
+        true_cfg_scale: The scale of classifier-free guidance beside a family's own; 1 is none.
         text: Prompt and negative prompt as plain text, for families that encode text themselves.
         phases: Text embeddings by step, for families whose text encoders are CLIPs; the pipeline gets the first.
         modifiers: What changes the calls of the denoiser, the outermost first.
@@ -100,6 +123,8 @@ class DenoisingPass:
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
         clip_skip: 1 is the last layer.
         latents_out: Return latents instead of a picture.
+        split: Where it stops, for a refiner to take over; None to run to the end.
+        resumed: What another checkpoint has begun; None to begin.
         previewer: Returns the map from latents to colours; called when a preview is first wanted.
         member: Computes calls of the denoiser; by default without batching.
         on_step: Called after each step.
@@ -121,8 +146,10 @@ class DenoisingPass:
     steps: int
     scheduler: Any
     generator: Generator
+    cuda_noise: CudaNoise | None = None
     guidance_scale: float
     guided: bool
+    true_cfg_scale: float = 1.0
     text: tuple[str, str]
     phases: Sequence[ConditioningPhase] = ()
     modifiers: Sequence[Modifier] = ()
@@ -136,6 +163,8 @@ class DenoisingPass:
     eta: float | None = None
     clip_skip: int = 1
     latents_out: bool = False
+    split: Split | None = None
+    resumed: Resumed | None = None
     previewer: Callable[[], LatentToRGB]
     member: BatchMember = field(default_factory=BatchMember)
     on_step: OnStep = lambda _step, _steps, _preview: None
@@ -145,11 +174,13 @@ class DenoisingPass:
     on_stage: Callable[[str], None] = lambda _: None
     shortage: Shortage | None = None
     stopped_at: int | None = field(default=None, init=False)
+    _drawing: ExitStack = field(default_factory=ExitStack, init=False)
     _prediction: DenoiserPrediction | None = field(default=None, init=False)
     _soft_inpainting: SoftInpainting | None = field(default=None, init=False)
     _call_count: int = field(default=0, init=False)
     _calls_in_step: int = field(default=0, init=False)
     _steps_done: int = field(default=0, init=False)
+    _done_before: int = field(default=0, init=False)
 
     def run(self) -> Image.Image | Tensor:
         """The picture, RGB; with ``latents_out`` the latents, (1, channels, rows, columns) or packed.
@@ -159,7 +190,11 @@ class DenoisingPass:
             NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
-        self._executed = executed_steps(self.steps, self.strength, family)
+        if self.resumed is None:
+            self._executed = executed_steps(self.steps, self.strength, family)
+        else:
+            split = self.resumed.split
+            self._executed, self._done_before = split.steps - split.before, split.first
         self._pipeline = self._prepare_pipeline()
         # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
@@ -167,7 +202,8 @@ class DenoisingPass:
         self._check_embeddings()
         for modifier in self.modifiers:
             modifier.begin(self._first_calls)
-        with torch.no_grad(), self.member:
+        with torch.no_grad(), self.member, self._drawing:
+            self._drawing.enter_context(self.cuda_noise or nullcontext())
             result = self._pipeline(**self._pipeline_arguments())[0]
         if self.latents_out:
             self._check_finite(result, family.denoiser)
@@ -188,6 +224,8 @@ class DenoisingPass:
         family.prepare(pipeline, self.width, self.height, self.guidance_scale if self.guided else 1.0)
         self._wrap_autoencoder(pipeline)
         self._wrap_text_encoders(pipeline)
+        if self.resumed is not None:
+            _resume(pipeline, self.resumed)
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps
@@ -220,7 +258,7 @@ class DenoisingPass:
             "image": self.image,
             "mask_image": self.mask,
             "latents": self.noise,
-            "callback_on_step_end": self._interrupt if self._can_keep_partial else None,
+            "callback_on_step_end": self._interrupt if self._can_keep_partial or self.split else None,
         }
         return arguments | {
             name: value for name, value in optional.items() if value is not None and name in accepted
@@ -232,6 +270,11 @@ class DenoisingPass:
         return looks(self.mode, self.loaded.family, len(self.references))
 
     def _guidance_arguments(self) -> dict[str, float]:
+        family = self.loaded.family
+        beside = {"true_cfg_scale": self.true_cfg_scale} if family.true_cfg else {}
+        return beside | self._own_guidance()
+
+    def _own_guidance(self) -> dict[str, float]:
         family = self.loaded.family
         if family.guidance_parameter is None or (
             family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline)
@@ -275,6 +318,8 @@ class DenoisingPass:
             on_result=lambda result: self._check_finite(result, "vae"),
             on_pixels=lambda: self.on_stage("encode"),
             shortage=self.shortage,
+            patches=component_patches(self.modifiers, "vae"),
+            sample_with=None if self.cuda_noise is None else make_generator(self.generator.initial_seed()),
         )
 
     def _begin_decoding(self, latents: Tensor) -> None:
@@ -344,6 +389,7 @@ class DenoisingPass:
         """
         if not self._can_keep_partial and self.should_stop():
             raise RunStoppedError
+        self._drawing.close()  # from here on only the sampler draws, and networks compute faster without
         self.on_stage("denoise")
         roles = self._roles(call.rows)
         self._calls_in_step += 1
@@ -360,8 +406,8 @@ class DenoisingPass:
             return as_tensor(result[0])
 
         patches = component_patches(self.modifiers, self.loaded.family.denoiser)
-        step = min(self._steps_done, self._executed - 1)
-        original = DenoiserCall(call.arguments, roles, step, self._executed, patches)
+        step = self._done_before + min(self._steps_done, self._executed - 1)
+        original = DenoiserCall(call.arguments, roles, step, self._all_steps, patches)
         prediction = predict_with(self.modifiers, original, compute)
         # Pipelines use the first value only; a network that takes its rows as a list returns them as a list.
         takes_list = isinstance(next(iter(call.arguments.values())), list)
@@ -403,7 +449,7 @@ class DenoisingPass:
     def _roles(self, rows: int) -> tuple[Role, ...]:
         """What the rows of the next call are conditioned on."""
         family = self.loaded.family
-        if self.guided and family.guidance == "cfg-separate":
+        if self.guided and family.separate_calls:
             # All pipelines compute the prompt's prediction first.
             return (Role.NEGATIVE if self._calls_in_step else Role.POSITIVE,) * rows
         if self.guided and self._looking is not None and self._looking.image_guidance:
@@ -430,7 +476,8 @@ class DenoisingPass:
             if self._call_count == 0:  # the others would not become finite again
                 self._check_finite(output, self.loaded.family.denoiser)
             self._prediction = DenoiserPrediction(sample, model_input, timestep, output)
-            result = step(output, timestep, sample, *args, **kwargs)
+            with self.cuda_noise or nullcontext():
+                result = step(output, timestep, sample, *args, **kwargs)
             if self._soft_inpainting is not None:
                 result = (self._soft_inpainting.blend(result[0], self._call_count + 1), *result[1:])
             self._calls_in_step = 0
@@ -449,7 +496,7 @@ class DenoisingPass:
         self._steps_done = done
         if done == self._executed:
             self.member.leave()
-        self.on_step(done, self._executed, self._make_preview())
+        self.on_step(self._done_before + done, self._all_steps, self._make_preview())
         if done < self._executed:
             self.pause()
         if not self._can_keep_partial and done < self._executed and self.should_stop():
@@ -458,14 +505,28 @@ class DenoisingPass:
     def _interrupt(
         self, pipeline: Any, _index: int, _timestep: Any, tensors: dict[str, Any]
     ) -> dict[str, Any]:
-        """After a call: when stopped, skip the remaining steps and decode the current latents."""
-        if not (0 < self._steps_done < self._executed and self._prediction and self.should_stop()):
+        """After a call: when stopped, skip the remaining steps and decode the current latents.
+
+        Where a refiner takes over, skip them and keep the latents as they are.
+        """
+        if self.split is not None and self._steps_done == self.split.first:
+            self.member.leave()
+            pipeline._interrupt = True
+            return {}
+        if not self._can_keep_partial or not (
+            0 < self._steps_done < self._executed and self._prediction and self.should_stop()
+        ):
             return {}
         self.stopped_at = self._steps_done
         self.member.leave()
         pipeline._interrupt = True  # the library's own flag
         clean = clean_latents(pipeline.scheduler, self._prediction)
         return {"latents": clean.to(tensors["latents"].dtype)}
+
+    @property
+    def _all_steps(self) -> int:
+        """The steps of this checkpoint and of the one before it, for one denoising."""
+        return self._done_before + self._executed
 
     def _make_preview(self) -> Callable[[], Image.Image]:
         """A function that makes a preview of the current state."""
@@ -482,6 +543,36 @@ class DenoisingPass:
 
 class _CallsCollectedError(Exception):
     """The calls that were wanted are there."""
+
+
+def _resume(pipeline: Any, resumed: Resumed) -> None:
+    """Let an image-to-image or inpainting pipeline go on with noisy latents in the middle of its scheduler's steps."""
+    scheduler, split = pipeline.scheduler, resumed.split
+    generator, drawing = resumed.draw_again()
+    prepare = pipeline.prepare_latents
+
+    def remaining_steps(*_: object, **__: object) -> tuple[Tensor, int]:
+        begin = split.before * scheduler.order
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        return scheduler.timesteps[begin:], split.steps - split.before
+
+    def drawn_again(method: Callable[..., Any], place: int) -> Callable[..., Any]:
+        """A pipeline's method with the other generator, at its place among the arguments."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with drawing:
+                return method(*args[:place], generator, *args[place + 1 :], **kwargs)
+
+        return call
+
+    pipeline.get_timesteps = remaining_steps
+    if not hasattr(pipeline, "prepare_mask_latents"):
+        pipeline.prepare_latents = lambda *_, **__: resumed.latents
+        return
+    prepare_again = drawn_again(prepare, _GENERATOR_OF_LATENTS)
+    pipeline.prepare_latents = lambda *args, **kwargs: (resumed.latents, *prepare_again(*args, **kwargs)[1:])
+    pipeline.prepare_mask_latents = drawn_again(pipeline.prepare_mask_latents, _GENERATOR_OF_MASKS)
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:

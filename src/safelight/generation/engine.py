@@ -51,6 +51,8 @@ from safelight.generation.memory_placement import Placement, Placer, stand_ins
 from safelight.generation.memory_steps import OtherDevice
 from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.registry import NetworkContext, NetworkSources, network_sources
+from safelight.generation.modifiers.seamless import without_tiles
+from safelight.generation.noise import with_noise_source
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.precision import AUTO, default_precision, resolve_precisions, settings_of_run
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
@@ -61,10 +63,12 @@ from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.quality import MIN_CACHED_STEPS, Quality, with_quality
 from safelight.generation.record import CheckpointRef, Machine, PartRef
 from safelight.generation.regions import RegionMasks
-from safelight.generation.request import MASK_BACKGROUND, GenerationRequest
+from safelight.generation.request import MASK_BACKGROUND, GenerationRequest, Hires, Variation
 from safelight.generation.run import Components, Run
 from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.solvers.samplers import check_compatible
+from safelight.generation.staged_run import StagePlanner
+from safelight.generation.stages import has_stages, without_stages
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.models.checkpoints.discovery import Checkpoint, HubLookup, find_checkpoint
@@ -351,7 +355,7 @@ class Engine:
         policy = replace(self._compiled.policy(), collect=collect)
 
         def start(steps: int) -> Run:
-            short = request.model_copy(update={"steps": steps, "count": 1})
+            short = without_stages(request).model_copy(update={"steps": steps, "count": 1})
             return self._start(short, Watcher(), unbatched=True, policy=policy)
 
         run = start(1)
@@ -380,41 +384,105 @@ class Engine:
     def _start(
         self, request: GenerationRequest, watcher: Watcher, *, unbatched: bool, policy: BackendPolicy
     ) -> Run:
-        watcher = self._release_lock_around(watcher)
-        request = with_quality(request, self._settings)
+        request = with_noise_source(with_quality(request, self._settings), self._settings)
+        context = _RunContext(
+            self._release_lock_around(watcher),
+            None if unbatched else self._executor,
+            policy,
+            self._decode(request.init_image),
+            self._decode(request.mask, background=MASK_BACKGROUND),
+            self._control_pictures(request),
+        )
+        if has_stages(request):
+            return StagePlanner(
+                partial(self._requested_checkpoint, should_stop=context.watcher.should_stop),
+                partial(self._check_stage, context=context),
+                partial(self._prepare, context=context),
+            ).plan(request)
+        return self._prepare(request, context=context, hires=request.hires)
+
+    def _check_stage(self, request: GenerationRequest, checkpoint: Checkpoint, context: _RunContext) -> Plan:
+        """Detect errors of a stage before anything is loaded."""
+        family = checkpoint.family
+        request = with_initial_reference(request, family)
+        init_image = None if request.init_image is None else context.init_image
+        canvas = _canvas_size(request, init_image)
+        canvas = canvas or result_size(self._references(request), family, checkpoint.default_side())
+        settings = self._run_settings(request, checkpoint, context)
+        return self._check_before_loading(request, checkpoint, canvas, settings)
+
+    def _references(self, request: GenerationRequest) -> tuple[Image.Image, ...]:
+        """A request's references, decoded."""
+        decoded = (self._decode(each.image) for each in request.references)
+        return tuple(image for image in decoded if image is not None)
+
+    def _run_settings(
+        self, request: GenerationRequest, checkpoint: Checkpoint, context: _RunContext
+    ) -> Settings:
+        recorded = context.policy.recorded
+        return without_tiles(
+            self._settings_at(request.quality, checkpoint.family, recorded), request.seamless
+        )
+
+    def _prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        context: _RunContext,
+        hires: Hires | None = None,
+        variation: Variation | None = None,
+        with_adapters: bool = True,
+        number: int = 0,
+    ) -> Run:
+        """Check and plan a request for one checkpoint.
+
+        Args:
+            request: The request.
+            context: What all stages of a picture have in common.
+            hires: How its pictures are enlarged.
+            variation: The variation of a picture of which this is a later stage.
+            with_adapters: Whether adapters have an effect.
+            number: Which stage it is, from 0. The weights of a later one are not loaded now if others would have to
+                make room for them.
+        """
+        context = context.stage(number)
+        watcher, policy = context.watcher, context.policy
         checkpoint = self._requested_checkpoint(request, watcher.should_stop)
         request = with_initial_reference(request, checkpoint.family)
         check_references(request, checkpoint.family)
-        settings = self._settings_at(request.quality, checkpoint.family, policy.recorded)
-        init_image = self._decode(request.init_image)
-        mask = self._decode(request.mask, background=MASK_BACKGROUND)
-        decoded = (self._decode(each.image) for each in request.references)
-        references = tuple(image for image in decoded if image is not None)
+        settings = self._run_settings(request, checkpoint, context)
+        init_image, mask = None if request.init_image is None else context.init_image, context.mask
+        references = self._references(request)
         check_sizes(references, checkpoint.family)
         if looks(request.mode, checkpoint.family, len(references)):
             check_encoder_sees(checkpoint)
-        given = self._control_pictures(request)
         regions = RegionMasks(self._region_masks(request))
         controls = plan_controls(
             request.control, checkpoint.family, self._weights_folders(), self._settings.cache_folder
         )
-        upscaler = self._upscaler(request)
+        upscaler = self._upscaler(hires)
         check_inputs(request, init_image, mask)
-        if canvas := _canvas_size(request, init_image):
+        canvas = _canvas_size(request, init_image)
+        if canvas is not None:
             self._check_pixels(*canvas)
         canvas = canvas or result_size(references, checkpoint.family, checkpoint.default_side())
         first = None
         if all(parts.checkpoint != checkpoint for parts in self._loaded()):
             first = self._check_before_loading(request, checkpoint, canvas, settings)
+            first = replace(first, with_adapters=with_adapters)
         parts = self._describe(checkpoint, settings)
         if first is not None:  # an adapter that cannot be used is found before the checkpoint is loaded
             self._modifier_networks(first, parts, settings)
-        plan, decoding = self._make_plan(request, parts, canvas, settings)
+        plan, decoding = self._make_plan(request, parts, canvas, settings, later=number > 0)
         notes = (*plan.notes, *choice_notes(checkpoint.parts), *self._device_notes)
         sizes = tuple(image.size for image in references)
-        plan = replace(plan, notes=notes, controls=controls, reference_sizes=sizes)
+        plan = replace(
+            plan, notes=notes, controls=controls, reference_sizes=sizes, with_adapters=with_adapters
+        )
         self._check_prompts(plan)
         self._check_pixels(*plan.hires_size)
+        if variation is not None:
+            plan = replace(plan, request=plan.request.model_copy(update={"variation": variation}))
         networks = self._modifier_networks(plan, parts, settings)
         sources = _sources_beside(networks, upscaler)
         beside, derived = _bytes_beside(parts, sources), sum(source.derived for source in sources)
@@ -429,13 +497,13 @@ class Engine:
             step_down=lambda: self._placer.step_down(placement),
             init_image=init_image,
             mask=mask,
-            controls=ControlPictures(controls, given, self._settings, watcher.should_stop),
+            controls=ControlPictures(controls, context.control, self._settings, watcher.should_stop),
             references=references,
             regions=regions,
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
-            executor=None if unbatched else self._executor,
+            executor=context.executor,
             pause=lambda: self._pause(watcher),
         )
 
@@ -460,9 +528,15 @@ class Engine:
         parts: CheckpointParts,
         canvas: tuple[int, int] | None,
         settings: Settings,
+        *,
+        later: bool,
     ) -> tuple[Plan, int | None]:
         """The plan of a request, and an estimate of the bytes of decoding where the checkpoint could be loaded."""
-        if not self._placer.can_be_resident(parts, self._devices_in(settings)):
+        missing = {
+            each.key: each.nbytes for each in parts.sources.values() if each.key not in self._pool.keys
+        }
+        no_room = later and sum(missing.values()) + self._pool.loaded_bytes > self._placer.memory().usable
+        if no_room or not self._placer.can_be_resident(parts, self._devices_in(settings)):
             return self._check_before_loading(request, parts.checkpoint, canvas, settings), None
         try:
             with self._lease_networks(parts) as components, self._lock, self._memory_errors():
@@ -518,6 +592,7 @@ class Engine:
         checkpoint = self._requested_checkpoint(request)
         request = with_initial_reference(request, checkpoint.family)
         canvas = _canvas_size(request, self._decode(request.init_image))
+        request = request.model_copy(update={"hires": None, "refiner": None})
         plan = self._check_before_loading(request, checkpoint, canvas, self._settings)
         prompts = plan.prompts(0, self._settings.home)
         plain = checkpoint.family.text_encoding == "plain"
@@ -537,11 +612,11 @@ class Engine:
             if text
         }
 
-    def _upscaler(self, request: GenerationRequest) -> Upscaler | _UpscalerNetwork | None:
+    def _upscaler(self, hires: Hires | None) -> Upscaler | _UpscalerNetwork | None:
         """The upscaler between two passes; a network is loaded at once, so that an invalid file is detected."""
-        if request.hires is None or request.hires.upscaler == "latent":
+        if hires is None or hires.upscaler == "latent":
             return None
-        found = find_upscaler(request.hires.upscaler, self._settings.home)
+        found = find_upscaler(hires.upscaler, self._settings.home)
         if not isinstance(found, UpscalerFile):
             return found
         return _UpscalerNetwork(found, self._load_now(self._upscaler_source(found)))
@@ -972,6 +1047,35 @@ def _eager_backend(setting: str, precision: str | None) -> str:
         return EAGER
     backend = checkpoint_backend(setting, precision)
     return EAGER if backend.forms else backend.name
+
+
+@dataclass(frozen=True)
+class _RunContext:
+    """What all stages of a run have in common.
+
+    Args:
+        watcher: Its callbacks.
+        executor: Batches its calls; None to compute them alone.
+        policy: Decides which backends compute its networks.
+        init_image: The initial picture.
+        mask: Its mask.
+        control: The pictures of its controls.
+    """
+
+    watcher: Watcher
+    executor: Executor | None
+    policy: BackendPolicy
+    init_image: Image.Image | None
+    mask: Image.Image | None
+    control: tuple[GivenPicture, ...]
+
+    def stage(self, number: int) -> _RunContext:
+        """The same for a stage, from 0, with what the record says that it ran on."""
+        recorded = self.policy.recorded
+        following = () if recorded is None else recorded.following
+        if not 0 < number <= len(following):
+            return self
+        return replace(self, policy=replace(self.policy, recorded=following[number - 1]))
 
 
 @dataclass(frozen=True)

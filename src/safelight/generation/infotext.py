@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from safelight.errors import RecordInvalidError
 from safelight.generation.control.units import format_unit
 from safelight.generation.fields import FieldDescription, nest, request_fields
 from safelight.generation.prompts.adapter_tags import format_adapter_tag
-from safelight.generation.record import ReproductionRecord
+from safelight.generation.record import AdapterRef, CheckpointRef, ReproductionRecord
 from safelight.generation.request import GenerationRequest
 from safelight.generation.solvers.samplers import schedule_label
 
@@ -41,6 +41,9 @@ _SCHEDULE_SUFFIXES = (
     "SGM Uniform",
 )  # of sampler names before A1111 1.9
 _FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
+_NOISE_KEY, _SEAMLESS_KEY = "RNG", "Tiling"
+_ON_CPU = ("Safelight", "ComfyUI", "Fooocus")
+"""How the versions of programs begin that draw noise on the processor unless they say so."""
 _ALL_STEPS_KEY = "Hires all steps"
 REGION_KEY = re.compile(r"Region \d{1,2}")
 """The key of a region: its prompt and its weight, as JSON."""
@@ -82,7 +85,8 @@ class Infotext:
     def request_fields(self) -> dict[str, Any]:
         """Return fields for a ``GenerationRequest``.
 
-        The caller has to handle the checkpoint, the mask's other fields, and a ``strength`` without an initial image.
+        The caller has to handle checkpoints (also a refiner's and a second pass's), the mask's other fields, and a
+        ``strength`` without an initial image.
 
         Raises:
             RecordInvalidError: A value is not a number.
@@ -90,7 +94,7 @@ class Infotext:
         fields: dict[str, Any] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
         found = nest(self._values())
         variation, hires = found.pop("variation", None), found.pop("hires", None)
-        fields |= found | self._sampler() | self._size()
+        fields |= found | self._sampler() | self._size() | self._noise_source() | self._seamless()
         if variation:
             fields["variation"] = {"seed": 0, "strength": 0.0} | variation
         if hires:
@@ -130,6 +134,19 @@ class Infotext:
             sampler, label = sampler.removesuffix(f" {suffix}"), suffix
         named = label is not None and label.lower() != "automatic"
         return {"sampler": sampler} | ({"schedule": str(label).lower().replace(" ", "-")} if named else {})
+
+    def _noise_source(self) -> dict[str, str]:
+        """Where the noise was drawn: A1111 says so only if it was not on the GPU, and SD.Next never does."""
+        named = self.parameters.get(_NOISE_KEY)
+        if named is not None:
+            return {"noise_source": "cpu" if named == "CPU" else "gpu"}
+        if "Seed" not in self.parameters:
+            return {}
+        return {"noise_source": "cpu" if self.parameters.get("Version", "").startswith(_ON_CPU) else "gpu"}
+
+    def _seamless(self) -> dict[str, str]:
+        edges = self.parameters.get(_SEAMLESS_KEY, "False")
+        return {} if edges == "False" else {"seamless": "both" if edges == "True" else edges}
 
     def _size(self) -> dict[str, int]:
         size = _SIZE.fullmatch(self.parameters.get("Size", ""))
@@ -184,7 +201,8 @@ def format_infotext(prompt: str, negative_prompt: str, parameters: Mapping[str, 
 
 def infotext_from_record(record: ReproductionRecord) -> str:
     """Return the infotext of a record: A1111's keys in A1111's order, then Safelight's own keys, then the version."""
-    placed = _main_parameters(record) | _inpainting_parameters(record) | _hires_parameters(record)
+    placed = _main_parameters(record) | _inpainting_parameters(record)
+    placed |= _refiner_parameters(record) | _hires_parameters(record)
     others = {key: value for key, value in _field_parameters(record).items() if key not in placed}
     return format_infotext(
         _prompt_with_adapters(record),
@@ -215,8 +233,17 @@ def parse_infotext(text: str) -> Infotext:
 
 def _prompt_with_adapters(record: ReproductionRecord) -> str:
     """The prompt with its adapters at the end, where A1111's readers look for them."""
-    tags = [format_adapter_tag(each.adapter.model_dump()) for each in record.adapters]
-    return " ".join([*([record.expanded_prompt] if record.expanded_prompt else []), *tags])
+    return _with_tags(record.expanded_prompt, record.adapters)
+
+
+def _with_tags(prompt: str, adapters: Iterable[AdapterRef]) -> str:
+    tags = [format_adapter_tag(each.adapter.model_dump()) for each in adapters]
+    return " ".join([*([prompt] if prompt else []), *tags])
+
+
+def _named_checkpoint(checkpoint: CheckpointRef) -> str:
+    """A checkpoint's name and the beginning of its digest, as A1111 writes those of later passes."""
+    return f"{checkpoint.name.translate(_REMOVED_FROM_NAMES)} [{checkpoint.digest[:10]}]"
 
 
 def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
@@ -271,13 +298,27 @@ def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     hires = record.hires
     if hires is None:
         return {}
+    own = None if hires.prompt is None else _with_tags(hires.prompt, record.hires_adapters)
     return {
+        "Hires prompt": own,
+        "Hires checkpoint": None
+        if record.hires_checkpoint is None
+        else _named_checkpoint(record.hires_checkpoint),
         "Hires sampler": hires.sampler,
         "Hires upscale": hires.scale,
         "Hires steps": hires.steps,
         _ALL_STEPS_KEY: "True" if hires.all_steps else None,
         "Hires upscaler": hires.upscaler,
         "Hires strength": None if record.strength is None else hires.strength,
+    }
+
+
+def _refiner_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
+    if record.refiner is None or record.refiner_checkpoint is None:
+        return {}
+    return {
+        "Refiner": _named_checkpoint(record.refiner_checkpoint),
+        "Refiner switch at": record.refiner.switch_at,
     }
 
 
@@ -301,6 +342,8 @@ def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]
     adapters = ", ".join(f"{each.name}: {each.hash or each.digest[:12]}" for each in record.adapters)
     vae = next((part.digest[:10] for part in record.checkpoint.parts if part.component == "vae"), "")
     return {
+        _SEAMLESS_KEY: {"none": None, "both": "True"}.get(record.seamless, record.seamless),
+        _NOISE_KEY: "NV" if record.noise_source == "gpu" else None,
         "VAE hash": vae,
         "Outpaint": sides,
         "Lora hashes": adapters,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +23,7 @@ from safelight.generation.autoencoder import decodes_with_mask
 from safelight.generation.canvas.references import fit_references
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.memory_tiling import TILE
+from safelight.generation.modifiers.seamless import CircularConvolutions
 from safelight.generation.noise import make_generator
 from safelight.generation.plan import Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
@@ -105,7 +107,7 @@ def precision_of(name: str, network: nn.Module, precisions: ComponentPrecisions)
 
 def _denoiser_calls(plan: Plan) -> int:
     steps = executed_steps(plan.steps, plan.strength, plan.family) + plan.hires_steps
-    return steps * (2 if plan.guided and plan.family.guidance == "cfg-separate" else 1)
+    return steps * (2 if plan.guided and plan.family.separate_calls else 1)
 
 
 def _component_cost(network: nn.Module, dtype: torch.dtype, *, quantizable: bool) -> ComponentCost:
@@ -176,9 +178,13 @@ class _Counted:
             name: CountedNetwork(name, self._fake(name, network, attention), calls, self.tiled)
             for name, network in networks.items()
         }
-        self._run(plan, stand_ins, (plan.width, plan.height), plan.request.mode)
-        if plan.request.hires is not None:
-            self._run(plan, stand_ins, plan.hires_size, Mode.IMAGE)
+        with ExitStack() as stack:
+            for name in (plan.family.denoiser, "vae"):
+                for patch in CircularConvolutions.of(plan.request.seamless):
+                    stack.enter_context(patch.apply(stand_ins[name].fake.network))
+            self._run(plan, stand_ins, (plan.width, plan.height), plan.request.mode)
+            if plan.request.hires is not None:
+                self._run(plan, stand_ins, plan.hires_size, Mode.IMAGE)
         return calls
 
     def _fake(self, name: str, network: nn.Module, attention: Attention) -> FakeNetwork:
@@ -208,6 +214,7 @@ class _Counted:
             generator=make_generator(0),
             guidance_scale=plan.guidance_scale,
             guided=plan.guided,
+            true_cfg_scale=plan.request.true_cfg_scale,
             text=("text", "text"),
             image=Image.new("RGB", size) if given else None,
             mask=Image.new("L", size, 255) if mode is Mode.INPAINT else None,

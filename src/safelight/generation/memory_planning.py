@@ -240,6 +240,8 @@ def _cache_entry(
     size = (plan.width, plan.height, plan.hires_size, plan.request.mode, plan.guided)
     calls = (plan.steps, plan.strength, plan.hires_steps, *plan.reference_sizes)
     key = repr((_LAYOUT, checkpoint.identity, size, calls, kind, precisions, versions))
+    if plan.request.seamless != "none":
+        key += plan.request.seamless
     return cache / "memory" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 

@@ -53,7 +53,7 @@ from safelight.generation.solvers.samplers import (
     prediction_process_of,
     resolve_sampler,
 )
-from safelight.models.families import Family
+from safelight.models.families import FAMILIES, Family
 
 _IMAGE_GUIDANCE = GenerationRequest.model_fields["image_guidance_scale"].get_default()
 
@@ -107,6 +107,7 @@ class Plan:
         step_cache: The step cache of its passes; None for none.
         controls: The controls with their networks.
         reference_sizes: Width and height of each reference in pixels.
+        with_adapters: Whether the adapters of request and prompts have an effect: a refiner has none.
         notes: Notes for the user on fields without effect.
     """
 
@@ -125,6 +126,7 @@ class Plan:
     step_cache: StepCache | None = None
     controls: tuple[PlannedControl, ...] = ()
     reference_sizes: tuple[tuple[int, int], ...] = ()
+    with_adapters: bool = True
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
@@ -134,6 +136,8 @@ class Plan:
     @property
     def guided(self) -> bool:
         """Whether classifier-free guidance also runs the network on the negative prompt."""
+        if self.family.true_cfg:
+            return self.request.true_cfg_scale > 1
         return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
 
     @property
@@ -187,6 +191,8 @@ class Plan:
             check_supported(text, name, f"regions.{number}.prompt", negative=True)
         tags = find_adapter_tags(prompt)
         adapters = (*request.adapters, *(Adapter.model_validate(tag.fields) for tag in tags))
+        if not self.with_adapters:
+            adapters = ()
         expanded = ExpandedPrompts(remove_adapter_tags(prompt), negative, left_out, adapters, tuple(regions))
         check_parts(expanded.parts, self)
         return expanded
@@ -257,7 +263,7 @@ def make_plan(
     hires_sampler_choice, hires_steps = None, 0
     if request.hires:
         hires_sampler_choice = _resolve_hires_choice(request.hires, request, family, process, sampler_choice)
-        hires_steps = _hires_steps(request.hires, steps, family)
+        hires_steps = second_pass_steps(request.hires, steps, family)
         hires_sampler_choice.check_steps(hires_steps, trained_steps)
         if request.hires.sampler is not None:
             check_compatible(hires_sampler_choice, scheduler)
@@ -299,7 +305,7 @@ def executed_steps(steps: int, strength: float | None, family: Family) -> int:
     return int(run_steps) if family.denoiser == "unet" else steps - int(steps - run_steps)
 
 
-def _hires_steps(hires: Hires, first: int, family: Family) -> int:
+def second_pass_steps(hires: Hires, first: int, family: Family) -> int:
     """Steps of the second pass before the strength reduces them; with all_steps, enough to leave those requested."""
     requested = hires.steps or first
     if not hires.all_steps or hires.strength == 0:
@@ -388,6 +394,12 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
             hint="Leave guidance at cfg.",
             field="guidance_method",
         )
+    if request.true_cfg_scale > 1 and not family.true_cfg:
+        raise UnsupportedError(
+            f"{family.title} takes no true_cfg_scale.",
+            hint="It is for Flux, whose guidance_scale is another one. Leave it at 1.",
+            field="true_cfg_scale",
+        )
     if request.clip_skip > 1 and not family.clip_skip:
         raise UnsupportedError(
             f"{family.title} does not take clip_skip.", hint="Leave it at 1.", field="clip_skip"
@@ -416,6 +428,13 @@ def _resolve_shortcuts(request: GenerationRequest, family: Family, patching: Pat
             f"{family.title} has no token merging, which is for U-Nets.",
             hint="Leave token_merging at 0.",
             field="token_merging",
+        )
+    if request.seamless != "none" and family.denoiser != "unet":
+        able = [each.title for each in FAMILIES.values() if each.denoiser == "unet" and not each.variant]
+        raise UnsupportedError(
+            f"{family.title} generates no seamless pictures: it knows where each part of a picture lies.",
+            hint=f"These do: {', '.join(able)}. Leave seamless at none.",
+            field="seamless",
         )
     return resolve_step_cache(request, family, patching)
 
@@ -475,9 +494,13 @@ def _resolve_size(
 
 def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[str, ...]:
     notes = []
-    if request.negative_prompt and not family.supports_negative:
+    if request.negative_prompt and family.true_cfg and request.true_cfg_scale <= 1:
+        notes.append(
+            f"{family.title} reads a negative prompt with true_cfg_scale above 1 only: it had no effect."
+        )
+    elif request.negative_prompt and not (family.supports_negative or family.true_cfg):
         notes.append(f"{family.title} has no negative prompt: it had no effect.")
-    elif request.negative_prompt and scale <= 1:
+    elif request.negative_prompt and scale <= 1 and not family.true_cfg:
         notes.append("Without guidance (scale 1) the negative prompt has no effect.")
     if family.guidance == "none" and request.guidance_scale is not None and request.guidance_scale != 1:
         notes.append(f"{family.title} takes no guidance: its scale had no effect.")

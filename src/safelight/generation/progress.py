@@ -15,6 +15,7 @@ class Stage(StrEnum):
     """A stage of generating a picture; the values appear in events and in notes of records."""
 
     FIRST_PASS = "first pass"  # noqa: S105  no password
+    REFINER = "refiner"
     UPSCALING = "upscaling"
     SECOND_PASS = "second pass"  # noqa: S105
 
@@ -47,9 +48,8 @@ class RunProgress:
         """
         fraction = self.step / max(self.steps, 1)
         if hires:
-            fraction = {Stage.FIRST_PASS: fraction / 2, Stage.UPSCALING: 0.5}.get(
-                self.stage, 0.5 + fraction / 2
-            )
+            first = self.stage in (Stage.FIRST_PASS, Stage.REFINER)
+            fraction = 0.5 if self.stage is Stage.UPSCALING else (fraction if first else 1 + fraction) / 2
         return min(1.0, (self.picture + fraction) / self.count)
 
 

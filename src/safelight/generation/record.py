@@ -27,6 +27,7 @@ from safelight.generation.prompts.inversions import escape_required
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.quality import DEFAULT_QUALITY
 from safelight.generation.request import (
+    DEFAULT_NOISE_SOURCE,
     Adapter,
     Fraction,
     GenerationRequest,
@@ -35,6 +36,7 @@ from safelight.generation.request import (
     Mode,
     Outpaint,
     PreprocessOptions,
+    Refiner,
     RequestPart,
     SamplingOptions,
     Scale,
@@ -56,6 +58,8 @@ FORMAT: Literal[1] = 1
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 LESS_PRECISION_NOTE = "To fit the memory, the checkpoint ran in bf16 instead of fp32."
 """Why a picture ran in another precision. To reproduce it, that precision is taken from the record."""
+_NEWER_PARTS = ("hires_checkpoint", "refiner", "refiner_checkpoint")
+"""Parts that older records lack: where there is none they are left out: older pictures reproduce to the same file."""
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
 _MAX_SHOWN = 60
 
@@ -208,6 +212,10 @@ class Machine(RequestPart):
     threads: int = Field(
         ge=1, description="Threads of the network; sums in another order differ in the last bit."
     )
+    following: Annotated[tuple[Machine, ...], RequestField(omitted_at_default=True)] = Field(
+        (),
+        description="What a refiner, and a second pass with a checkpoint of its own, ran on, in this order.",
+    )
 
     @property
     def all_backends(self) -> frozenset[str]:
@@ -294,6 +302,16 @@ class ReproductionRecord(SamplingOptions, RecordHead):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    hires_checkpoint: Annotated[CheckpointRef | None, RequestField(omitted_at_default=True)] = Field(
+        None, description="The weights of the second pass, where they are others."
+    )
+    hires_adapters: Annotated[tuple[AdapterRef, ...], RequestField(omitted_at_default=True)] = Field(
+        (), description="The adapters of the second pass, where it has a prompt of its own."
+    )
+    refiner: Refiner | None = None
+    refiner_checkpoint: Annotated[CheckpointRef | None, RequestField(omitted_at_default=True)] = Field(
+        None, description="The weights of the refiner."
+    )
     upscaler: Annotated[Digest | None, RequestField(omitted_at_default=True)] = Field(
         None, description="SHA-256 of the upscaler's network between two passes."
     )
@@ -335,8 +353,11 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         Fields of later versions are omitted where they are empty, so that older pictures reproduce to the same file.
         """
         body = self.model_dump(mode="json")
+        for name in _NEWER_PARTS:
+            if body[name] is None:
+                del body[name]
         for field in request_fields(type(self)):
-            holder = body[field.part] if field.part else body
+            holder = body.get(field.part) if field.part else body
             if field.options.omitted_at_default and field.value_in(self) == field.default and holder:
                 del holder[field.name]
         return body
@@ -373,6 +394,17 @@ class ReproductionRecord(SamplingOptions, RecordHead):
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}
         fields["adapters"] = tuple(each.adapter for each in self.adapters)
         fields |= {"inpaint": self.inpaint or Inpaint(), "quality": self.quality or DEFAULT_QUALITY}
+        fields["noise_source"] = self.noise_source or DEFAULT_NOISE_SOURCE
+        if self.hires is not None and self.hires.prompt is not None:
+            fields["hires"] = self.hires.model_copy(
+                update={
+                    "prompt": escape_required(escape_unsupported(self.hires.prompt), used),
+                    "adapters": tuple(each.adapter for each in self.hires_adapters),
+                }
+            )
+        if fields["hires"] is not None and fields["hires"].negative_prompt is not None:
+            negative = escape_required(escape_unsupported(fields["hires"].negative_prompt), used)
+            fields["hires"] = fields["hires"].model_copy(update={"negative_prompt": negative})
         fields["control"] = [
             each.options(control.get(each.image or ""), control.get(each.mask or "")) for each in self.control
         ]

@@ -21,7 +21,7 @@ from safelight.generation.record import (
     ReproductionRecord,
     Versions,
 )
-from safelight.generation.request import Mode, SamplingOptions
+from safelight.generation.request import DEFAULT_NOISE_SOURCE, Mode, SamplingOptions
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.runtime.backends import EAGER, BackendPlan
 from safelight.runtime.compilation.picture_network import PictureNetwork
@@ -94,7 +94,7 @@ def make_record(
         schedule=None if plan.sampler_choice.schedule == AUTOMATIC else plan.sampler_choice.schedule,
         eta=plan.eta,
         guidance_scale=plan.guidance_scale,
-        **({name: getattr(request, name) for name in SamplingOptions.model_fields} | _quality_fields(plan)),
+        **({name: getattr(request, name) for name in SamplingOptions.model_fields} | _chosen_fields(plan)),
         init_image=init_image,
         mask=mask,
         strength=plan.strength,
@@ -109,10 +109,14 @@ def make_record(
     )
 
 
-def _quality_fields(plan: Plan) -> dict[str, object]:
-    """The level, omitted where it is the default one, and the step cache with the parameters that it took."""
+def _chosen_fields(plan: Plan) -> dict[str, object]:
+    """Level and noise source, omitted where they are the usual ones, and the step cache with what it took."""
     quality, cache = plan.request.quality, plan.step_cache
-    fields: dict[str, object] = {"quality": None if quality == DEFAULT_QUALITY else quality}
+    source = plan.request.noise_source
+    fields: dict[str, object] = {
+        "quality": None if quality == DEFAULT_QUALITY else quality,
+        "noise_source": None if source == DEFAULT_NOISE_SOURCE else source,
+    }
     if cache is None:
         return fields
     return fields | {

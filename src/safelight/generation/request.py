@@ -50,6 +50,10 @@ Side = Annotated[int, Field(ge=16, le=16384)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 MaskBlur = Annotated[int, Field(ge=0, le=256)]
 MaskPadding = Annotated[int, Field(ge=0, le=4096)]
+NoiseSource = Literal["cpu", "gpu"]
+Seamless = Literal["none", "both", "horizontal", "vertical"]
+DEFAULT_NOISE_SOURCE: NoiseSource = "cpu"
+"""What a record without a noise source was generated with."""
 Extension = Annotated[int, Field(ge=0, le=8192)]
 MAX_PROMPT_LENGTH = 10_000
 """Maximum length of a prompt in characters, as written and as expanded."""
@@ -191,6 +195,66 @@ class Outpaint(RequestPart):
         return width + self.left + self.right, height + self.top + self.bottom
 
 
+def _check_strength(value: float | str) -> float | str:
+    parse_strength(value)
+    return value
+
+
+AdapterStrength = Annotated[
+    Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH, allow_inf_nan=False)]
+    | Annotated[str, Field(max_length=2000, pattern=SCHEDULE_PATTERN)],
+    AfterValidator(_check_strength),
+]
+"""A number, or points between which it changes from step to step: ``0.2@0,1@0.5``."""
+
+
+class Adapter(RequestPart):
+    """A LoRA or another file that changes the networks; as text, what ``<lora:…>`` has between its brackets."""
+
+    name: Name = Field(
+        min_length=1, description="Its name: that of its file, with or without folder and suffix."
+    )
+    strength: AdapterStrength = Field(
+        1.0,
+        description="1 is as it was trained, 0 is without it; or points between which it changes: 0.2@0,1@0.5 goes "
+        "from 0.2 at the first step to 1 in the middle. Positions are fractions of the pass's steps, or steps if one "
+        "is above 1.",
+    )
+    text_encoder: AdapterStrength | None = Field(
+        None,
+        description="Strength in the text encoders, which read the prompt before the first step; strength when not "
+        "given.",
+    )
+    denoiser: AdapterStrength | None = Field(
+        None, description="Strength in the denoiser; strength when not given."
+    )
+    input_blocks: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's input blocks; that of the denoiser when not given."
+    )
+    middle_block: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's middle block, likewise."
+    )
+    output_blocks: AdapterStrength | None = Field(
+        None, description="Strength in a U-Net's output blocks, likewise."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: object) -> object:
+        """Read an adapter that is given as text: ``name:0.8``, ``name:te=0.5:unet=0.8``."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return adapter_fields(value)
+        except PromptError as error:
+            raise ValueError(error.message) from error
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether blocks of the denoiser have strengths of their own."""
+        return any(each is not None for each in (self.input_blocks, self.middle_block, self.output_blocks))
+
+
 class Hires(RequestPart):
     """A second pass at a larger size."""
 
@@ -245,6 +309,74 @@ class Hires(RequestPart):
         description="Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); "
         "sampler and schedule of the first when not given.",
     )
+    prompt: Annotated[
+        PromptText | None,
+        RequestField(
+            group="hires",
+            infotext="Hires prompt",
+            cli=CliOption("--hires-prompt", metavar="TEXT"),
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        None,
+        description="Prompt of the second pass, whose tags are its adapters; the first's when not given.",
+    )
+    negative_prompt: Annotated[
+        PromptText | None,
+        RequestField(
+            group="hires",
+            infotext="Hires negative prompt",
+            cli=CliOption("--hires-negative", metavar="TEXT"),
+            omitted_at_default=True,
+        ),
+    ] = Field(None, description="Negative prompt of the second pass; the first's when not given.")
+    adapters: Annotated[tuple[Adapter, ...] | None, RequestField(group="hires", omitted_at_default=True)] = (
+        Field(
+            None,
+            max_length=MAX_ADAPTERS,
+            description="Adapters of the second pass, beside those of its prompt; the request's when not given.",
+        )
+    )
+    guidance_scale: Annotated[
+        Scale | None,
+        RequestField(
+            group="hires",
+            infotext="Hires CFG Scale",
+            infotext_aliases=("Hires CFG scale",),
+            cli=CliOption("--hires-guidance", metavar="X"),
+            omitted_at_default=True,
+        ),
+    ] = Field(None, description="Guidance scale of the second pass; the first's when not given.")
+    checkpoint: Annotated[
+        CheckpointName | None,
+        RequestField(
+            group="hires", cli=CliOption("--hires-checkpoint", metavar="NAME"), omitted_at_default=True
+        ),
+    ] = Field(
+        None,
+        description="Checkpoint of the second pass, of any family unless latents are upscaled; the first's when not "
+        "given.",
+    )
+
+
+class Refiner(RequestPart):
+    """A checkpoint that does the last steps of the first pass."""
+
+    checkpoint: Annotated[
+        CheckpointName,
+        RequestField(cli=CliOption("--refiner", metavar="NAME")),
+    ] = Field(
+        min_length=1,
+        description="Stable Diffusion XL's refiner, or another checkpoint with the same latents as the first.",
+    )
+    switch_at: Annotated[
+        Fraction,
+        RequestField(
+            infotext="Refiner switch at",
+            infotext_aliases=("Refiner start",),
+            cli=CliOption("--refiner-switch", metavar="X"),
+        ),
+    ] = Field(0.8, description="Fraction of the denoising, by timesteps, after which it takes over.")
 
 
 class PreprocessOptions(RequestPart):
@@ -331,66 +463,6 @@ class Region(RequestPart):
         if self.mask is None:
             raise _problem(FieldMissingError, "a region needs its mask", "mask")
         return self
-
-
-def _check_strength(value: float | str) -> float | str:
-    parse_strength(value)
-    return value
-
-
-AdapterStrength = Annotated[
-    Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH, allow_inf_nan=False)]
-    | Annotated[str, Field(max_length=2000, pattern=SCHEDULE_PATTERN)],
-    AfterValidator(_check_strength),
-]
-"""A number, or points between which it changes from step to step: ``0.2@0,1@0.5``."""
-
-
-class Adapter(RequestPart):
-    """A LoRA or another file that changes the networks; as text, what ``<lora:…>`` has between its brackets."""
-
-    name: Name = Field(
-        min_length=1, description="Its name: that of its file, with or without folder and suffix."
-    )
-    strength: AdapterStrength = Field(
-        1.0,
-        description="1 is as it was trained, 0 is without it; or points between which it changes: 0.2@0,1@0.5 goes "
-        "from 0.2 at the first step to 1 in the middle. Positions are fractions of the pass's steps, or steps if one "
-        "is above 1.",
-    )
-    text_encoder: AdapterStrength | None = Field(
-        None,
-        description="Strength in the text encoders, which read the prompt before the first step; strength when not "
-        "given.",
-    )
-    denoiser: AdapterStrength | None = Field(
-        None, description="Strength in the denoiser; strength when not given."
-    )
-    input_blocks: AdapterStrength | None = Field(
-        None, description="Strength in a U-Net's input blocks; that of the denoiser when not given."
-    )
-    middle_block: AdapterStrength | None = Field(
-        None, description="Strength in a U-Net's middle block, likewise."
-    )
-    output_blocks: AdapterStrength | None = Field(
-        None, description="Strength in a U-Net's output blocks, likewise."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_text(cls, value: object) -> object:
-        """Read an adapter that is given as text: ``name:0.8``, ``name:te=0.5:unet=0.8``."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return adapter_fields(value)
-        except PromptError as error:
-            raise ValueError(error.message) from error
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether blocks of the denoiser have strengths of their own."""
-        return any(each is not None for each in (self.input_blocks, self.middle_block, self.output_blocks))
 
 
 class PromptAndSampler(RequestPart):
@@ -570,6 +642,18 @@ class SamplingOptions(RequestPart):
         allow_inf_nan=False,
         description="InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none.",
     )
+    true_cfg_scale: Annotated[
+        Scale,
+        RequestField(
+            infotext="True CFG scale",
+            cli=CliOption("--true-cfg", metavar="X"),
+            omitted_at_default=True,
+        ),
+    ] = Field(
+        1.0,
+        description="Classifier-free guidance beside the embedded guidance of Flux; above 1 the negative prompt "
+        "counts, and each step takes twice as long.",
+    )
     clip_skip: Annotated[
         int,
         RequestField(
@@ -610,6 +694,22 @@ class SamplingOptions(RequestPart):
         None,
         description="What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also "
         "details, by a step cache (fast); the setting generation_quality when not given.",
+    )
+    seamless: Annotated[
+        Seamless,
+        RequestField(cli=CliOption("--seamless", metavar="EDGES"), omitted_at_default=True),
+    ] = Field(
+        "none",
+        description="Edges that meet without a seam where copies of the picture lie side by side: horizontal (left and "
+        "right), vertical (top and bottom), both or none; for U-Nets.",
+    )
+    noise_source: Annotated[
+        NoiseSource | None,
+        RequestField(cli=CliOption("--noise-source", metavar="NAME"), omitted_at_default=True),
+    ] = Field(
+        None,
+        description="cpu: the numbers that a seed gives on a processor; gpu: those that it gives on a CUDA device, as "
+        "A1111 and SD.Next draw them, computed on any device; the setting noise_source when not given.",
     )
     step_cache: Annotated[
         StepCacheKind | None,
@@ -686,6 +786,7 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    refiner: Refiner | None = None
     control: Annotated[
         tuple[Control, ...],
         RequestField(cli=CliOption("--control", metavar="KIND[@PREPROCESSOR][:WEIGHT]=IMAGE")),
@@ -733,6 +834,11 @@ class GenerationRequest(SamplingOptions, PromptAndSampler):
             for number, region in enumerate(self.regions):
                 name = f"prompt of region {number + 1}"
                 check_supported(region.prompt, name, f"regions.{number}.prompt", negative=True)
+            if self.hires is not None:
+                second = self.hires
+                check_supported(second.prompt or "", "second pass's prompt", "hires.prompt")
+                named = "second pass's negative prompt", "hires.negative_prompt"
+                check_supported(second.negative_prompt or "", *named, negative=True)
         return self
 
     @model_validator(mode="after")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ from safelight.generation.canvas.references import fit_references
 from safelight.generation.conditioning import EncoderCall, PromptConditioning
 from safelight.generation.control.pictures import ControlPictures
 from safelight.generation.control.planning import PlannedControl
-from safelight.generation.denoising import DenoisingPass
+from safelight.generation.denoising import DenoisingPass, Resumed
 from safelight.generation.memory_placement import Placement
 from safelight.generation.memory_watch import MemoryWatch
 from safelight.generation.modifiers.ip_adapter import NAME as IP_ADAPTERS
 from safelight.generation.modifiers.modifier import Modifier, component_patches, encode_with
 from safelight.generation.modifiers.registry import Networks, PassContext, build_modifiers
-from safelight.generation.noise import make_generator, varied_noise
+from safelight.generation.noise import CudaNoise, make_generator, varied_noise
 from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import RunProgress, Stage, Watcher
@@ -52,6 +52,7 @@ from safelight.generation.recording import machine_of, make_record
 from safelight.generation.regions import RegionMasks
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
+from safelight.generation.stages import Handover, Split
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 from safelight.runtime.changed_weights import Keep, keep_nothing
@@ -91,6 +92,30 @@ class Components:
     keep: Keep = keep_nothing
 
 
+@dataclass(frozen=True)
+class HandedOver:
+    """A picture between two stages.
+
+    Args:
+        start: What the next stage starts from: a picture, or latents.
+        generator: The state of the generator.
+        draws: How often was drawn from a CUDA device's.
+        record: How it was made so far.
+        seconds: The time that it took so far.
+        memory: The memory that the stage took.
+    """
+
+    start: Image.Image | Tensor
+    generator: Tensor
+    draws: int
+    record: ReproductionRecord
+    seconds: float
+    memory: MemoryUse
+
+
+_Made = TypeVar("_Made")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run of one request. Nothing is locked or leased between two pictures.
@@ -110,6 +135,11 @@ class Run:
         executor: Batches calls of the denoiser with those of other runs; None to compute all of them alone.
         pause: Lets others compute while the watcher pauses.
         step_down: Lets the run take less memory after a shortage; returns whether there is a way.
+        stage: Which stage of a picture its first pass is.
+        previous_steps: Steps of the stage before.
+        handover: What it gives to the stage after it; None for the last or only one.
+        before: What the stage before it gave; None for the first or only one.
+        split: Where the stage before it stopped denoising; None if that denoised to the end.
     """
 
     plan: Plan
@@ -126,6 +156,11 @@ class Run:
     executor: Executor | None = None
     pause: Callable[[], None] = lambda: None
     step_down: Callable[[], bool] = lambda: False
+    stage: Stage = Stage.FIRST_PASS
+    previous_steps: int = 0
+    handover: Handover | None = None
+    before: HandedOver | None = None
+    split: Split | None = None
 
     def generate(self, index: int) -> Artifact:
         """Generate picture `index`, from 0; where the memory runs out, begin it again with less of it.
@@ -137,20 +172,39 @@ class Run:
             RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
-        while True:
-            artifact = self._attempt(index)
-            if isinstance(artifact, Artifact):
-                return artifact
-            if not self.step_down():
-                raise artifact
+        return self._within_memory(index, lambda generation: generation.generate())
 
-    def _attempt(self, index: int) -> Artifact | MemoryExhaustedError:
-        """A picture, or the error where the memory ran out, without what was in memory then."""
+    def hand_over(self, index: int) -> HandedOver | Artifact:
+        """Generate what the next stage of picture `index` starts from; the picture itself where it is stopped.
+
+        Raises:
+            SafelightError: As in ``generate``.
+        """
+        return self._within_memory(index, lambda generation: generation.hand_over())
+
+    def going_on(self, before: HandedOver) -> Run:
+        """This run with what the stage before it gave."""
+        if isinstance(before.start, Tensor):
+            return replace(self, before=before)
+        return replace(self, before=before, init_image=before.start)
+
+    def _within_memory(self, index: int, make: Callable[[_PictureGeneration], _Made]) -> _Made:
+        while True:
+            made = self._attempt(index, make)
+            if not isinstance(made, MemoryExhaustedError):
+                return made
+            if not self.step_down():
+                raise made
+
+    def _attempt(
+        self, index: int, make: Callable[[_PictureGeneration], _Made]
+    ) -> _Made | MemoryExhaustedError:
+        """What is made, or the error where the memory ran out, without what was in memory then."""
         try:
             with self.lease() as components:
                 if self.watcher.should_stop():
                     raise RunStoppedError
-                return _PictureGeneration(self, index, components).generate()
+                return make(_PictureGeneration(self, index, components))
         except MemoryExhaustedError as error:
             return MemoryExhaustedError(error.message, hint=error.hint)
 
@@ -230,7 +284,7 @@ class _PictureGeneration:
         plan, hires = self.run.plan, self.run.plan.request.hires
         start = self._make_init_image()
         first = self._first_pass(start)
-        stage, result, stopped_at = Stage.FIRST_PASS, first.run(), first.stopped_at
+        stage, result, stopped_at = self.run.stage, first.run(), first.stopped_at
         modifiers = [*first.modifiers]
         if hires is not None and stopped_at is None:
             try:
@@ -244,8 +298,51 @@ class _PictureGeneration:
                 modifiers += second.modifiers
         if isinstance(result, Tensor):  # latents without a picture
             raise RunStoppedError
+        finished = start.finished(result, executed_steps(plan.steps, plan.strength, plan.family))
+        return self._finished(finished, stage, modifiers, started, stopped_at)
+
+    def hand_over(self) -> HandedOver | Artifact:
+        """See ``Run.hand_over``."""
+        started, handover = time.perf_counter(), self.run.handover
+        assert handover is not None
+        self.components.meter.begin(TEXT_STAGE)
+        start = self._make_init_image()
+        only = self._first_pass(start)
+        result = only.run()
+        if not isinstance(result, Tensor) and only.stopped_at is not None:
+            plan = self.run.plan
+            finished = start.finished(result, executed_steps(plan.steps, plan.strength, plan.family))
+            return self._finished(finished, self.run.stage, only.modifiers, started, only.stopped_at)
+        if handover.hires is not None:
+            try:
+                result = self._upscale(handover.hires, result, handover.size)
+            except RunStoppedError:  # the result of this stage is complete
+                if isinstance(result, Tensor) or not self.run.watcher.keep_partial:
+                    raise
+                steps = executed_steps(self.run.plan.steps, self.run.plan.strength, self.run.plan.family)
+                return self._finished(result, self.run.stage, only.modifiers, started, steps)
+        self.components.meter.begin("")
+        notes = dict.fromkeys(note for modifier in only.modifiers for note in modifier.notes)
+        return HandedOver(
+            result.cpu() if isinstance(result, Tensor) else result,
+            only.generator.get_state(),
+            0 if only.cuda_noise is None else only.cuda_noise.draws,
+            self._make_record(tuple(notes)),
+            time.perf_counter() - started,
+            MemoryUse(self.components.placement.memory, self.components.meter.peaks),
+        )
+
+    def _finished(
+        self,
+        image: Image.Image,
+        stage: Stage,
+        modifiers: Sequence[Modifier],
+        started: float,
+        stopped_at: int | None,
+    ) -> Artifact:
+        """A picture with its record."""
+        meter = self.components.meter
         meter.begin("")
-        image = start.finished(result, executed_steps(plan.steps, plan.strength, plan.family))
         seconds = time.perf_counter() - started
         notes = dict.fromkeys(note for modifier in modifiers for note in modifier.notes)
         unfinished = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
@@ -292,10 +389,22 @@ class _PictureGeneration:
 
     def _first_pass(self, start: InitImage) -> DenoisingPass:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
-        generator = make_generator(self._seed)
+        run, handover = self.run, self.run.handover
+        noise = self._cuda_noise(draws=0 if run.before is None or run.split is None else run.before.draws)
+        generator = make_generator(self._seed) if noise is None else noise.generator
+        if run.before is not None and run.split is not None:
+            generator.set_state(run.before.generator)
         steps = executed_steps(plan.steps, plan.strength, plan.family)
-        modifiers, phases = self._conditioned(Stage.FIRST_PASS, steps, (plan.width, plan.height), start)
-        latents_out = request.hires is not None and request.hires.upscaler == "latent"
+        modifiers, phases = self._conditioned(
+            run.stage, steps, (plan.width, plan.height), start, run.previous_steps
+        )
+        upscales_latents = request.hires is not None and request.hires.upscaler == "latent"
+        latents_out = handover.latents if handover is not None else upscales_latents
+        latents = self._given_latents()
+        resumed = None
+        if run.split is not None:
+            assert latents is not None
+            resumed = Resumed(latents, run.split, self._draw_again)
         return DenoisingPass(
             loaded=self._loaded,
             mode=request.mode,
@@ -304,13 +413,15 @@ class _PictureGeneration:
             steps=plan.steps,
             scheduler=self._build_scheduler(plan.sampler_choice),
             generator=generator,
+            cuda_noise=noise,
             guidance_scale=plan.guidance_scale,
             guided=plan.guided,
+            true_cfg_scale=request.true_cfg_scale,
             text=prompts.plain(self._prompts),
             phases=phases,
             modifiers=modifiers,
-            noise=self._make_noise(generator),
-            image=start.image,
+            noise=self._make_noise(generator) if noise is None else None,
+            image=start.image if latents is None or start.mask is not None else latents,
             mask=start.mask,
             references=self._references(),
             soft=start.canvas is not None and start.canvas.is_soft,
@@ -319,9 +430,11 @@ class _PictureGeneration:
             eta=plan.eta,
             clip_skip=request.clip_skip,
             latents_out=latents_out,
+            split=None if handover is None else handover.split,
+            resumed=resumed,
             previewer=self.components.previewer,
             member=self._member,
-            on_step=self._reporter(Stage.FIRST_PASS),
+            on_step=self._reporter(run.stage),
             should_stop=self.run.watcher.should_stop,
             keep_partial=self.run.watcher.keep_partial and not latents_out,
             pause=self._pause_if_asked,
@@ -344,8 +457,11 @@ class _PictureGeneration:
         modifiers, phases = self._conditioned(
             Stage.SECOND_PASS, executed, (width, height), InitImage(), previous_steps=plan.steps
         )
+        noise = self._cuda_noise()
         return replace(
             first,
+            generator=first.generator if noise is None else noise.generator,
+            cuda_noise=noise,
             mode=Mode.IMAGE,
             width=width,
             height=height,
@@ -433,11 +549,31 @@ class _PictureGeneration:
     def _build_scheduler(self, choice: SamplerChoice) -> Any:
         return build_scheduler(choice, self._loaded.scheduler_config, [self._seed])
 
+    def _cuda_noise(self, draws: int = 0) -> CudaNoise | None:
+        """What draws a pass's noise as a CUDA device draws it; each pass begins anew, as in A1111."""
+        request = self.run.plan.request
+        if request.noise_source != "gpu":
+            return None
+        variation = None if request.variation is None else request.variation.for_picture(self.index)
+        return CudaNoise(self._seed, variation, draws)
+
+    def _draw_again(self) -> tuple[Generator, AbstractContextManager[object]]:
+        """A generator that begins anew, and the context in which it draws."""
+        noise = self._cuda_noise()
+        return (make_generator(self._seed), nullcontext()) if noise is None else (noise.generator, noise)
+
+    def _given_latents(self) -> Tensor | None:
+        """What the stage before this one gave, if that is latents."""
+        before, denoiser = self.run.before, self._loaded.denoiser
+        if before is None or not isinstance(before.start, Tensor):
+            return None
+        return before.start.to(denoiser.device, denoiser.dtype)
+
     def _make_noise(self, generator: Generator) -> Tensor | None:
         """The initial noise if it mixes two seeds; otherwise None, and the pipeline makes it."""
         plan = self.run.plan
         variation = plan.request.variation
-        if variation is None or variation.strength == 0:
+        if variation is None or variation.strength == 0 or plan.request.mode is not Mode.TEXT:
             return None
         unit = plan.family.pixels_per_latent or pixels_per_latent(self._loaded.vae)
         denoiser = self._loaded.denoiser

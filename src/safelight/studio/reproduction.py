@@ -14,13 +14,14 @@ from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import (
     LESS_PRECISION_NOTE,
+    AdapterRef,
     ControlRef,
     PartRef,
     ReproductionRecord,
     differences,
     pixels_digest,
 )
-from safelight.generation.request import MASK_BACKGROUND
+from safelight.generation.request import MASK_BACKGROUND, Hires
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
@@ -98,8 +99,15 @@ class Original:
             files.check_embedding(embedding)
         used = [embedding.name for embedding in self.record.embeddings]
         prompt, negative = (files.escape(text, used) for text in (request.prompt, request.negative_prompt))
+        hires = request.hires
+        if hires is not None and hires.prompt is not None:
+            own = tuple(
+                each.adapter.model_copy(update={"name": files.adapter_name(each)})
+                for each in self.record.hires_adapters
+            )
+            hires = hires.model_copy(update={"adapters": own, "prompt": files.escape(hires.prompt, used)})
         return request.model_copy(
-            update={"adapters": adapters, "prompt": prompt, "negative_prompt": negative}
+            update={"adapters": adapters, "prompt": prompt, "negative_prompt": negative, "hires": hires}
         )
 
     def _load_control(self, given: Sequence[ImageSource], limits: DecodeLimits) -> Mapping[str, Image.Image]:
@@ -224,10 +232,13 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     if [each.digests for each in picture.record.regions] == [each.digests for each in record.regions]:
         updates["regions"] = record.regions  # with what was written before choices were made
     updates["control"] = _with_recorded_control_names(picture.record.control, record.control)
-    digests = [[each.digest for each in seen.adapters] for seen in (record, picture.record)]
-    if digests[0] == digests[1]:  # the same files, under whatever names
-        pairs = zip(picture.record.adapters, record.adapters, strict=True)
-        updates["adapters"] = tuple(new.model_copy(update={"name": old.name}) for new, old in pairs)
+    for field in ("adapters", "hires_adapters"):
+        updates[field] = _with_recorded_adapter_names(getattr(picture.record, field), getattr(record, field))
+    updates["hires"] = _with_recorded_prompts(picture.record.hires, record.hires)
+    for field in ("hires_checkpoint", "refiner_checkpoint"):
+        new, old = getattr(picture.record, field), getattr(record, field)
+        if new is not None and old is not None and new.digest == old.digest:
+            updates[field] = old
     reproduced = Picture(
         picture.image,
         picture.record.model_copy(update=updates),
@@ -274,6 +285,29 @@ def _with_recorded_names(parts: tuple[PartRef, ...], recorded: tuple[PartRef, ..
         part.model_copy(update={"name": names.get((part.component, part.digest), part.name)})
         for part in parts
     )
+
+
+def _with_recorded_adapter_names(
+    adapters: tuple[AdapterRef, ...], recorded: tuple[AdapterRef, ...]
+) -> tuple[AdapterRef, ...]:
+    """The adapters, under the names that the record has if they are the same files."""
+    if [each.digest for each in adapters] != [each.digest for each in recorded]:
+        return adapters
+    pairs = zip(adapters, recorded, strict=True)
+    return tuple(new.model_copy(update={"name": old.name}) for new, old in pairs)
+
+
+def _with_recorded_prompts(hires: Hires | None, recorded: Hires | None) -> Hires | None:
+    """A second pass with its prompts as the record has them: written again, they have backslashes before plain text."""
+    if hires is None or recorded is None:
+        return hires
+    names = [name for name in ("prompt", "negative_prompt") if getattr(recorded, name) is not None]
+    same = {
+        name: getattr(recorded, name)
+        for name in names
+        if (getattr(hires, name) or "").replace("\\", "") == getattr(recorded, name).replace("\\", "")
+    }
+    return hires.model_copy(update=same)
 
 
 def _with_recorded_control_names(

@@ -496,6 +496,7 @@ def test_modifiers_apply_by_layer_and_then_in_the_order_of_registration(draw: Ge
         "cfg-zero",
         "perturbed-attention",
         "control",
+        "seamless",
         "token-merging",
         "deep-feature-cache",
         "prediction-cache",

@@ -105,6 +105,7 @@ def test_our_own_pictures(kind: Any) -> None:
         "pag_scale": 0.0,
         "clip_skip": 1,
         "quality": "balanced",
+        "noise_source": "cpu",
     }
     assert fields_that_need_image(found) == {"prompt as it was written": "a {red|blue} apple"}
     assert_usable(found)
@@ -123,6 +124,7 @@ def test_a_record_with_everything() -> None:
         "init_image",
         "mask",
         "adapter",
+        "refiner.checkpoint",
         "textual inversion",
         "left out",
         "text_encoders",  # it is not here; the autoencoder is
@@ -182,6 +184,7 @@ def test_a1111_with_a_second_pass() -> None:
         "sampler": "DPM++ 2M",
         "schedule": "karras",
         "hires": {"scale": 1.5, "steps": 12, "upscaler": "latent", "strength": 0.4, "all_steps": True},
+        "noise_source": "gpu",
         "steps": 30,
         "seed": 123,
         "guidance_scale": 6.5,
@@ -207,16 +210,36 @@ def test_a1111_with_a_second_pass_by_its_size() -> None:
         "scale": 2.0,
         "strength": 0.5,
         "sampler": "Euler a karras",
+        "guidance_scale": 5.0,
         "all_steps": True,
     }
     assert fields_that_need_image(found) == {
         "checkpoint": "nowhere",
         "hires.upscaler": "R-ESRGAN 4x+",
-        "Hires CFG Scale": "5",
     }
     crooked = recall_text(text.replace("1024x1024", "1024x512"), HERE)
     assert "hires" not in crooked.fields
     assert fields_that_need_image(crooked)["hires.scale"] == "1024x512"
+
+
+def test_a1111_with_a_refiner_and_a_second_pass_of_its_own() -> None:
+    text = (
+        "x\nSteps: 8, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Denoising strength: 0.5, "
+        f'Hires prompt: "a dog, <lora:fruit:0.5>", Hires negative prompt: cats, Hires checkpoint: mine [{DREAM[:10]}], '
+        "Hires upscale: 2, Hires upscaler: Latent, Refiner: dreamshaper_8 [0123456789], Refiner switch at: 0.6"
+    )
+    found = recall_text(text, WITH_INK)
+    own = {"prompt": "a dog,", "negative_prompt": "cats", "checkpoint": "sd/dreamshaper_8"}
+    assert own.items() <= found.fields["hires"].items()
+    assert found.fields["refiner"] == {"checkpoint": "sd/dreamshaper_8", "switch_at": 0.6}
+    assert fields_that_need_image(found) == {
+        "adapter": "<lora:fruit:0.5>",
+        "refiner.checkpoint's hash": "0123456789",
+    }
+    assert_usable(found)
+    gone = recall_text(text.replace("dreamshaper_8 [", "nowhere ["), HERE)
+    assert "refiner" not in gone.fields
+    assert fields_that_need_image(gone)["refiner.checkpoint"] == "nowhere"
 
 
 def test_a1111_with_a_mask() -> None:
@@ -260,6 +283,7 @@ def test_sdnext() -> None:
         "schedule": "karras",
         "hires": {"scale": 2.0, "strength": 0.3, "upscaler": "latent", "all_steps": True},
         "variation": {"seed": 5, "strength": 0.2},
+        "noise_source": "gpu",
         "steps": 20,
         "seed": 42,
         "guidance_scale": 7.0,
@@ -272,13 +296,61 @@ def test_sdnext() -> None:
     assert fields_that_need_image(found) == {"vae": "kl-f8"}
 
 
+@pytest.mark.parametrize(
+    ("written", "source"),
+    [
+        ("Version: v1.10.1", "gpu"),
+        ("RNG: NV, Version: v1.10.1", "gpu"),
+        ("RNG: CPU, Version: v1.10.1", "cpu"),
+        ("App: SD.Next, Version: 058a7f0", "gpu"),
+        ("Version: ComfyUI", "cpu"),
+        ("Version: Safelight 0.1", "cpu"),
+        ("RNG: NV, Version: Safelight 0.1", "gpu"),
+    ],
+)
+def test_where_noise_was_drawn(written: str, source: str) -> None:
+    found = recall_text(f"x\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 7, {written}", HERE)
+    assert (found.fields["noise_source"], found.unfilled) == (source, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "edges"),
+    [("True", "both"), ("horizontal", "horizontal"), ("vertical", "vertical"), ("False", None)],
+)
+def test_tiling(written: str, edges: str | None) -> None:
+    found = recall_text(f"x\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 7, Tiling: {written}", HERE)
+    assert (found.fields.get("seamless"), found.unfilled) == (edges, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "scales"),
+    [
+        ("CFG scale: 1, Distilled CFG Scale: 3.5", {"guidance_scale": 3.5}),
+        ("CFG scale: 2, Distilled CFG Scale: 3.5", {"guidance_scale": 3.5, "true_cfg_scale": 2.0}),
+        (
+            "CFG scale: 3.5, CFG true: 4.0, App: SD.Next, Pipeline: FluxPipeline",
+            {"guidance_scale": 3.5, "true_cfg_scale": 4.0},
+        ),
+        (
+            "CFG scale: 6, CFG true: 3.0, App: SD.Next, Pipeline: StableDiffusionPAGPipeline",
+            {"guidance_scale": 6.0, "pag_scale": 3.0},
+        ),
+        ("CFG scale: 3.5, True CFG scale: 4", {"guidance_scale": 3.5, "true_cfg_scale": 4.0}),
+    ],
+)
+def test_a_second_scale_of_guidance(written: str, scales: dict[str, float]) -> None:
+    found = recall_text(f"x\nSteps: 20, Sampler: Euler, Seed: 7, {written}", HERE)
+    assert {name: found.fields[name] for name in found.fields if name.endswith("_scale")} == scales
+    assert found.unfilled == ()
+
+
 def test_an_invalid_value_does_not_affect_the_others() -> None:
     text = (
         "x\nSteps: many, Sampler: Nonsense, CFG scale: 1000, Seed: -1, Size: 512 by 512, "
         "Clip skip: 2, Variation seed: 3, Variation seed strength: 7"
     )
     found = recall_text(text, HERE)
-    assert found.fields == {"prompt": "x", "negative_prompt": "", "clip_skip": 2}
+    assert found.fields == {"prompt": "x", "negative_prompt": "", "clip_skip": 2, "noise_source": "gpu"}
     assert fields_that_need_image(found) == {
         "Steps": "many",
         "sampler": "Nonsense",
@@ -375,6 +447,7 @@ def test_comfyui() -> None:
         "prompt": "a fox",
         "negative_prompt": "blurry",
         "seed": 77,
+        "noise_source": "cpu",
         "steps": 25,
         "guidance_scale": 6.5,
         "sampler": "DPM++ 2M SDE",
@@ -472,6 +545,7 @@ def test_comfyui_with_a_sampler_in_parts() -> None:
         "checkpoint": "flux",
         "prompt": "a fox",
         "seed": 5,
+        "noise_source": "cpu",
         "steps": 4,
         "guidance_scale": 3.5,
         "sampler": "Euler FlowMatch",

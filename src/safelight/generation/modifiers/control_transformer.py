@@ -63,7 +63,7 @@ class TransformerControl(ActiveControl):
 
         Where the two prompts have a call each, the network computes the prompt's only, as in diffusers.
         """
-        if self._family.guidance == "cfg-separate" and self._positive and Role.NEGATIVE in call.roles:
+        if self._family.separate_calls and self._positive and Role.NEGATIVE in call.roles:
             step, residuals = self._positive
             if step == call.step:
                 return self._added(call, residuals)

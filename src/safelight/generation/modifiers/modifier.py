@@ -28,8 +28,8 @@ class Modifier:
 
     Attributes:
         patches: Patches that are in effect for the whole pass, by component: the denoiser or a text encoder, as in
-            ``Family.denoiser`` and ``Family.text_encoders``. Optional text encoders are not in every checkpoint:
-            ``PassContext.loaded.networks`` has those that are.
+            ``Family.denoiser`` and ``Family.text_encoders``, or vae. Optional text encoders are not in every
+            checkpoint: ``PassContext.loaded.networks`` has those that are.
         notes: What the record's fields do not say about its effect, for the record's notes.
     """
 

@@ -139,6 +139,7 @@ _BUILT_IN = (
     "composition",
     "region_attention",
     "control",
+    "seamless",
     "token_merging",
     "deep_feature_cache",
     "prediction_cache",
@@ -174,7 +175,7 @@ def build_modifiers(context: PassContext, networks: Networks = MappingProxyType(
         BackendError: A modifier patches a component whose backend cannot patch networks.
     """
     family = context.plan.family
-    patchable = {family.denoiser, *family.text_encoders} & context.loaded.networks.keys()
+    patchable = {family.denoiser, "vae", *family.text_encoders} & context.loaded.networks.keys()
     found = []
     for name, factory in sorted(MODIFIERS.items(), key=lambda item: item[1].layer):
         modifier = factory.build(replace(context, networks=networks.get(name, {})))

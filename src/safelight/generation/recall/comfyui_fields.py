@@ -34,6 +34,10 @@ _REFERENCE_INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Nodes that show the model a picture, and their inputs for it."""
+_SEAMLESS: Mapping[object, str] = MappingProxyType(
+    {"enable": "both", "x_only": "horizontal", "y_only": "vertical"}
+)
+"""Values of the node SeamlessTile."""
 _CUSTOM_SAMPLER_INPUTS = ("noise", "guider", "sampler", "sigmas")
 """Inputs of custom samplers, which are composed of several nodes."""
 _CHECKPOINT_INPUTS = ("ckpt_name", "unet_name", "model_name")
@@ -116,6 +120,8 @@ class _GraphPass:
                 self._adapters.insert(0, self._adapter(node))
             elif node.class_type == "DifferentialDiffusion":
                 self._builder.set_nested("inpaint", {"soft": True})
+            elif node.class_type == "SeamlessTile":
+                self._builder.set_field("seamless", _SEAMLESS.get(self._graph.value(node, "tiling"), "none"))
             elif node.class_type != "Reroute":
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
 
@@ -189,13 +195,17 @@ class _GraphPass:
 
     def _set_numbers(self) -> None:
         self._builder.set_field("seed", self._value("seed", "noise_seed"))
+        self._builder.set_field("noise_source", "cpu")  # where it draws the initial noise
         steps = self._value("steps")
         self._builder.set_field("steps", steps)
         start = self._linked_node("positive") or self._linked_node("conditioning")
         behind = self._graph.upstream(start, linked_inputs, lambda _: False)
         values = (self._graph.value(node, "guidance") for node in behind if "guidance" in node.inputs)
         scale = next((value for value in values if value is not None), None)
-        self._builder.set_field("guidance_scale", self._value("cfg") if scale is None else scale)
+        guidance = self._value("cfg")
+        self._builder.set_field("guidance_scale", guidance if scale is None else scale)
+        if scale is not None and guidance != 1:
+            self._builder.set_field("true_cfg_scale", guidance)
         begin, end = self._value("start_at_step"), self._value("end_at_step")
         if begin not in (None, 0):
             self._builder.add_unfilled("start_at_step", begin, NO_SUCH_FIELD)

@@ -191,13 +191,20 @@ class FieldBuilder:
             if not isinstance(text, str):
                 self.set_field(name, text)
                 continue
-            negative = name == "negative_prompt"
-            left = remove_unsupported(text, negative=negative)
-            self.set_field(name, left if negative else self._with_adapters(left, adapters, hashes))
-            for part in {part.text: part for part in find_unsupported(text, negative=negative)}.values():
-                self.add_unfilled(
-                    _UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason)
-                )
+            self.set_field(name, self._supported(text, name, adapters, hashes))
+
+    def _supported(
+        self, text: str, name: str, adapters: Sequence[Mapping[str, Any]], hashes: Mapping[str, str]
+    ) -> str:
+        """A prompt without its unsupported parts, which are recorded, and with the adapters that are here."""
+        negative = name == "negative_prompt"
+        left = remove_unsupported(text, negative=negative)
+        left = left if negative else self._with_adapters(left, adapters, hashes)
+        for part in {part.text: part for part in find_unsupported(text, negative=negative)}.values():
+            self.add_unfilled(
+                _UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason)
+            )
+        return left
 
     def check_embedding(self, name: str, digits: str | None) -> None:
         """Record a textual inversion that the prompts name, if it is not here."""
@@ -252,9 +259,27 @@ class FieldBuilder:
         except ValidationError as error:
             self.add_unfilled(name, values, f"{first_problem(error)}.")
 
-    def set_hires(self, values: Mapping[str, Any]) -> None:
-        """Set the hires pass; its upscaler and sampler may have other programs' names."""
-        known = dict(values)
+    def set_hires(
+        self,
+        values: Mapping[str, Any],
+        adapters: Sequence[Mapping[str, Any]] = (),
+        hashes: Mapping[str, str] = MappingProxyType({}),
+        checkpoint: tuple[str, str | None] | None = None,
+    ) -> None:
+        """Set the hires pass; its upscaler and sampler may have other programs' names.
+
+        Args:
+            values: Its fields.
+            adapters: The fields of adapters that are not in its prompt; they are added to it.
+            hashes: The adapters' hashes by their names in the source.
+            checkpoint: Name and digest of its checkpoint; None without one of its own.
+        """
+        known = {key: value for key, value in values.items() if key not in ("adapters", "checkpoint")}
+        for key in ("prompt", "negative_prompt"):
+            if isinstance(text := known.get(key), str):
+                known[key] = self._supported(text, key, adapters, hashes)
+        if checkpoint is not None and (found := self._checkpoint("hires.checkpoint", *checkpoint)):
+            known["checkpoint"] = found.name
         for key, look_up in (
             ("upscaler", self._available.resolve_upscaler),
             ("sampler", self._resolve_hires_sampler),
@@ -267,6 +292,16 @@ class FieldBuilder:
             elif given is not None:
                 self.add_unfilled(f"hires.{key}", given, "It has to be a name.")
         self.set_nested("hires", known)
+
+    def set_refiner(self, values: Mapping[str, Any], checkpoint: tuple[str, str | None]) -> None:
+        """Set the refiner, if its checkpoint is available.
+
+        Args:
+            values: Its other fields.
+            checkpoint: Its name and its digest.
+        """
+        if (found := self._checkpoint("refiner.checkpoint", *checkpoint)) is not None:
+            self.set_nested("refiner", {**values, "checkpoint": found.name})
 
     def set_sampler(self, name: object, schedule: object = None) -> None:
         """Set sampler and schedule from any program's names; call it after the checkpoint, whose kind matters."""
@@ -361,18 +396,22 @@ class FieldBuilder:
             name: The checkpoint's name in the source.
             digest: SHA-256 of its weights, or the first digits of it.
         """
-        name = name if isinstance(name, str) else ""
+        found = self._checkpoint("checkpoint", name if isinstance(name, str) else "", digest)
+        if found is not None:
+            self.fields["checkpoint"], self._prediction_process = found.name, found.prediction_process
+
+    def _checkpoint(self, field: str, name: str, digest: str | None) -> KnownCheckpoint | None:
+        """A checkpoint that is here; if it is not, or is another one, that is recorded."""
         found = self._by_digest(digest) or self._by_name(name)
         if found is None:
-            said = name or digest or ""
-            if said:
-                self.add_unfilled("checkpoint", said, "There is no such checkpoint here.")
-            return
-        self.fields["checkpoint"], self._prediction_process = found.name, found.prediction_process
+            if said := name or digest:
+                self.add_unfilled(field, said, "There is no such checkpoint here.")
+            return None
         others = digest is not None and len(digest) >= _MIN_HASH_DIGITS and found.digest is not None
         if others and not str(found.digest).startswith(str(digest).lower()):
             reason = f"{found.name}, which has this name here, has other weights."
-            self.add_unfilled("checkpoint's hash", digest, reason)
+            self.add_unfilled(f"{field}'s hash", digest, reason)
+        return found
 
     def _by_digest(self, digest: str | None) -> KnownCheckpoint | None:
         start = (digest or "").lower()

@@ -52,14 +52,22 @@ _FILLS: Mapping[str, str] = MappingProxyType(
     {"fill": "blur", "original": "original", "latent noise": "noise"}
 )
 _MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area padding", "Masked content"})
-_HIRES_KEYS = frozenset(
-    {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
-)
+_HIRES_KEYS = frozenset({"Hires schedule type", "Hires resize", "Hires size", "Hires checkpoint", "Refiner"})
+_DISTILLED_KEY = "Distilled CFG Scale"
+"""Forge's key for the embedded guidance of Flux and its kin; their ``CFG scale`` is classifier-free guidance."""
+_TRUE_KEY = "CFG true"
+"""SD.Next's key for classifier-free guidance of Flux, and for perturbed-attention guidance of others."""
 _DERIVED_KEYS = {
     *("Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"),
     REFERENCES_KEY,
 }
-_HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
+_HANDLED_KEYS = (
+    _PROGRAM_KEYS
+    | _MASK_KEYS
+    | _HIRES_KEYS
+    | _DERIVED_KEYS
+    | {"Schedule type", _SIGMA_KEY, _DISTILLED_KEY, _TRUE_KEY, "RNG", "Tiling"}
+)
 """Keys that are handled separately."""
 _ADAPTER_HASHES = "Lora hashes"
 """A1111's key for the hashes of the adapters in the prompt: ``name: hash, name: hash``."""
@@ -93,10 +101,14 @@ def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
     builder.set_sampler(fields.pop("sampler", None), _schedule(sound, fields.pop("schedule", None)))
     builder.set_vae(fields.pop("vae", None))
     if hires := _convert_hires(builder, sound, fields.pop("hires", {}), fields):
-        builder.set_hires(hires)
+        builder.set_hires(hires, hashes=hashes, checkpoint=_named_checkpoint(sound.get("Hires checkpoint")))
+    refiner = fields.pop("refiner", {})
+    if (named := _named_checkpoint(sound.get("Refiner"))) is not None:
+        builder.set_refiner(refiner, named)
     if variation := fields.pop("variation", None):
         builder.set_nested("variation", variation)
     inpaint = fields.pop("inpaint", {})
+    fields |= _guidance(sound, fields)
     for name, value in fields.items():
         builder.set_field(name, value)
     _set_image_options(builder, sound, fields, inpaint)
@@ -145,6 +157,25 @@ def _schedule(given: Mapping[str, str], named: str | None) -> str | None:
     return named or (None if other.lower() in ("", "automatic", "default") else other)
 
 
+def _guidance(given: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The scales of guidance where a program has two of them."""
+    if _DISTILLED_KEY in given:
+        true = fields.get("guidance_scale", 1.0)
+        return {"guidance_scale": given[_DISTILLED_KEY]} | ({} if true == 1 else {"true_cfg_scale": true})
+    if _TRUE_KEY in given:
+        ours = "true_cfg_scale" if given.get("Pipeline", "").startswith("Flux") else "pag_scale"
+        return {ours: given[_TRUE_KEY]}
+    return {}
+
+
+def _named_checkpoint(text: str | None) -> tuple[str, str | None] | None:
+    """The name and the hash of a later pass's checkpoint; None without one of its own."""
+    if text is None or text.lower() in ("", "none", "use same checkpoint"):
+        return None
+    name, bracket, digits = text.removesuffix("]").rpartition(" [")
+    return (name, digits) if bracket and text.endswith("]") else (text, None)
+
+
 def _convert_hires(
     builder: FieldBuilder, given: Mapping[str, str], hires: Mapping[str, Any], first: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -152,6 +183,8 @@ def _convert_hires(
     if not hires:
         return {}
     found = dict(hires)
+    if found.get("guidance_scale") == first.get("guidance_scale"):
+        found.pop("guidance_scale", None)
     size = given.get("Hires resize") or given.get("Hires size", "")
     if "scale" not in found:
         found["scale"] = _scale(size, first)
@@ -251,9 +284,6 @@ def _add_regions(builder: FieldBuilder, given: Mapping[str, str]) -> None:
 def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
     if "Size" in given and "width" not in fields:
         builder.add_unfilled("Size", given["Size"], "It is no width and height.")
-    for key in ("Hires CFG Scale", "Hires CFG scale"):
-        if given.get(key) not in (None, given.get("CFG scale")):
-            builder.add_unfilled(key, given[key], "Both passes have one guidance scale.")
     for key, value in given.items():
         if key.startswith(_POSTPROCESS_PREFIX):
             builder.add_unfilled(

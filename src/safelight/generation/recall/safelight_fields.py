@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from safelight.generation.recall.field_builder import (
     FieldBuilder,
 )
 from safelight.generation.record import ReproductionRecord
-from safelight.generation.request import Adapter, GenerationRequest
+from safelight.generation.request import DEFAULT_NOISE_SOURCE, Adapter, GenerationRequest
 from safelight.images.fields import find_images, image_fields
 from safelight.validation import first_problem
 
@@ -47,6 +48,7 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     body = record.to_dict()
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
     fields.setdefault("quality", DEFAULT_QUALITY)
+    fields.setdefault("noise_source", DEFAULT_NOISE_SOURCE)
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
     used = {each.name for each in record.embeddings}
     builder.set_prompts(
@@ -61,7 +63,14 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
         reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
         builder.add_unfilled("prompt as it was written", record.prompt, reason)
     builder.set_checkpoint(record.checkpoint.name, record.checkpoint.digest)
-    _set_fields(builder, fields)
+    later = {"hires": record.hires_checkpoint, "refiner": record.refiner_checkpoint}
+    _set_fields(
+        builder,
+        fields,
+        {name: ref.digest for name, ref in later.items() if ref is not None},
+        [each.adapter.model_dump() for each in record.hires_adapters],
+        {each.name: each.digest for each in record.hires_adapters},
+    )
     for name in GenerationRequest.model_fields:
         if name in IMAGES and name in fields:
             builder.add_unfilled(name, f"sha256 of its pixels {fields[name]}", IMAGE_NOT_IN_FILE)
@@ -88,15 +97,19 @@ def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -
     if request.get("styles"):
         builder.set_styles(request["styles"])
     builder.set_checkpoint(request.get("checkpoint"))
-    _set_fields(builder, request)
+    second = request.get("hires")
+    theirs = second.get("adapters") if isinstance(second, Mapping) else None
+    own = [fields for each in _items(theirs) if (fields := _adapter(builder, each)) is not None]
+    _set_fields(builder, request, hires_adapters=own)
     for number, control in enumerate(_items(request.get("control"))):
         if isinstance(control, Mapping):
             builder.add_control(number, {k: v for k, v in control.items() if k not in ("image", "mask")})
         else:
             builder.add_unfilled(f"control[{number}]", control, "It has fields of its own.")
     for number, region in enumerate(_items(request.get("regions"))):
-        is_part = isinstance(region, Mapping)
-        builder.add_region(number, {k: v for k, v in region.items() if k != "mask"} if is_part else region)
+        if isinstance(region, Mapping):
+            region = {k: v for k, v in region.items() if k != "mask"}
+        builder.add_region(number, region)
     for found in find_images(GenerationRequest, request):
         builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:
@@ -119,7 +132,22 @@ def _adapter(builder: FieldBuilder, given: object) -> dict[str, Any] | None:
         return None
 
 
-def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:
+def _set_fields(
+    builder: FieldBuilder,
+    fields: Mapping[str, Any],
+    digests: Mapping[str, str] = MappingProxyType({}),
+    hires_adapters: Sequence[Mapping[str, Any]] = (),
+    hashes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Set fields.
+
+    Args:
+        builder: Gets them.
+        fields: The fields of a request.
+        digests: The digests of later passes' checkpoints, by the part that names them.
+        hires_adapters: The fields of the second pass's own adapters.
+        hashes: Their hashes by name.
+    """
     builder.set_sampler(fields.get("sampler"), fields.get("schedule"))
     for name in GenerationRequest.model_fields:
         if name in fields and name == "vae":
@@ -130,8 +158,12 @@ def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:
             builder.set_field(name, fields[name])
     for name in NESTED_FIELDS:
         part = fields.get(name)
+        named = part.get("checkpoint") if isinstance(part, Mapping) else None
+        checkpoint = (named, digests.get(name)) if isinstance(named, str) else None
         if isinstance(part, Mapping) and name == "hires":
-            builder.set_hires(part)
+            builder.set_hires(part, hires_adapters, hashes, checkpoint)
+        elif name == "refiner" and isinstance(part, Mapping) and checkpoint is not None:
+            builder.set_refiner(part, checkpoint)
         elif isinstance(part, Mapping):
             builder.set_nested(name, part)
         elif part is not None:

@@ -77,6 +77,8 @@ class Family:
             less 1.
         unconditional_first: The doubled batch holds the negative prompt's half first (cfg-batched).
         supports_negative: A negative prompt has an effect with the family's own guidance.
+        true_cfg: Its pipelines also compute classifier-free guidance beside its own, by ``true_cfg_scale`` and from two
+            network calls; a negative prompt has an effect with that.
         clip_skip: The pipelines accept ``clip_skip``.
         steps: Default number of steps.
         min_steps: Smallest number of steps that the pipelines support.
@@ -87,6 +89,7 @@ class Family:
         schedule: Default sigma schedule; None is the sampler's own.
         size_multiple: Width and height must be multiples of this, in pixels.
         max_pixels: Most pixels of a picture that the denoiser has positions for; None without a limit.
+        latent_space: What families whose latents mean the same have in common; the key when not given.
         latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features];
             "channels-last": [batch, 1, height, width, channels].
         pixels_per_latent: Width in pixels of a value of the pipelines' latents; None if it is the autoencoder's.
@@ -124,6 +127,7 @@ class Family:
     guidance_off_value: float = 1.0
     unconditional_first: bool = True
     supports_negative: bool = True
+    true_cfg: bool = False
     clip_skip: bool = False
     variant: str = ""
     references: References | None = None
@@ -137,6 +141,7 @@ class Family:
     schedule: str | None = None
     size_multiple: int = 16
     max_pixels: int | None = None
+    latent_space: str = ""
     latent_layout: Literal["spatial", "packed", "channels-last"] = "spatial"
     pixels_per_latent: int | None = None
     pixels_per_patch: int | None = None
@@ -157,6 +162,15 @@ class Family:
     def name(self) -> str:
         """Key and variant, for example sd1 or sd1-inpaint."""
         return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    def shares_latents(self, other: Family) -> bool:
+        """Whether another family's latents mean the same."""
+        return (self.latent_space or self.key) == (other.latent_space or other.key)
+
+    @property
+    def separate_calls(self) -> bool:
+        """Whether the two predictions of classifier-free guidance come from two network calls, the prompt's first."""
+        return self.guidance == "cfg-separate" or self.true_cfg
 
     @property
     def composes(self) -> bool:

@@ -25,6 +25,7 @@ FLUX = Family(
     text_encoders=("text_encoder", "text_encoder_2"),
     guidance="embedded",
     supports_negative=False,
+    true_cfg=True,
     guidance_scale=3.5,
     latent_layout="packed",
 )
@@ -38,6 +39,7 @@ FLUX_FILL = replace(
     pixel_masks=True,
     reads_masks=True,
     pipelines=pipeline_classes(inpaint="FluxFillPipeline"),
+    true_cfg=False,
     guidance_scale=30.0,
 )
 KONTEXT_SIZES: tuple[Size, ...] = (

@@ -11,6 +11,7 @@ from safelight.plugins import Registry, hookimpl
 KOLORS = replace(
     SDXL,
     key="kolors",
+    latent_space="",
     title="Kolors",
     pipelines=pipeline_classes("KolorsPipeline", "KolorsImg2ImgPipeline"),
     text_encoding="plain",

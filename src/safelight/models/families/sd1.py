@@ -32,6 +32,7 @@ SD1 = Family(
     sampler="DPM++ 2M",
     schedule="karras",
     size_multiple=8,
+    latent_space="sd",
     passes_sigmas=False,
     passes_mu="never",
 )

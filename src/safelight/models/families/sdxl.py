@@ -24,6 +24,7 @@ SDXL = replace(
     ),
     text_encoding="clip-xl",
     text_encoders=("text_encoder", "text_encoder_2"),
+    latent_space="sdxl",
     side=1024,
 )
 SDXL_INPAINT = replace(
@@ -87,7 +88,14 @@ SDXL_LIGHTNING = replace(
 SDXL_HYPER = replace(
     SDXL_TURBO, variant="hyper", title="Hyper-SDXL", side=1024, steps=8, sampler="TCD", schedule=None
 )
-SDXL_PLAYGROUND = replace(SDXL, variant="playground", title="Playground 2.5", steps=50, guidance_scale=3.0)
+SDXL_PLAYGROUND = replace(
+    SDXL,
+    variant="playground",
+    title="Playground 2.5",
+    steps=50,
+    guidance_scale=3.0,
+    latent_space="playground",
+)
 """Trained with EDM's noise schedule."""
 SDXL_REFINER = replace(
     SDXL,

@@ -163,7 +163,7 @@ class PictureNetwork(NetworkProxy):
         except UnsupportedValueError:
             self._note_eager(method)
             return self._eager(method)
-        if self._is_patched or _get_current_function_mode_stack():
+        if self._is_patched or _computes_otherwise():
             self._note_eager(call.place)
             return self._eager(method)
         signature = call.signature
@@ -247,6 +247,11 @@ class PictureNetwork(NetworkProxy):
 
     def _note_eager(self, place: str) -> None:
         self.ran.setdefault(place, BackendPlan(EAGER, self._component.key.dtype, 1))
+
+
+def _computes_otherwise() -> bool:
+    """Whether this thread is in a mode that changes what networks compute, such as sliced attention."""
+    return any(getattr(mode, "changes_networks", True) for mode in _get_current_function_mode_stack())
 
 
 def _shape_of(call: Call) -> str:

@@ -142,18 +142,22 @@ class LeasedNetwork(nn.Module):
             network = self.in_memory()
             replaced = values["_replaced"].get(name)
             method = getattr(network, name) if replaced is None else replaced(network)
-            return _within(values["_context"], method)
+            return _within(values["_context"], method, network, values["_patches"])
         value = getattr(values["_empty"], name)
         if isinstance(value, str | int | float | bool | tuple | list | dict | type(None)):
             return value
         return getattr(self.in_memory(), name)
 
 
-def _within(context: Context, method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that computes within a context."""
+def _within(
+    context: Context, method: Callable[..., Any], network: nn.Module, patches: Sequence[Patch]
+) -> Callable[..., Any]:
+    """A method of a network that computes within a context, with patches in effect."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        with context():
+        with context(), ExitStack() as stack:
+            for patch in patches:
+                stack.enter_context(patch.apply(in_memory(network)))
             return method(*args, **kwargs)
 
     return call

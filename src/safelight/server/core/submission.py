@@ -73,7 +73,8 @@ async def submit(
             open_fields = tuple(
                 name for name in CheckpointDefaults.model_fields if getattr(request, name) is None
             )
-            for adapter in request.adapters:
+            second = request.hires.adapters if request.hires is not None else None
+            for adapter in (*request.adapters, *(second or ())):
                 check_adapter(adapter.name, settings)
             request = with_checkpoint_defaults(with_seed(request, idempotency_key), settings)
         size = task.size(request, DecodeLimits.of(settings))

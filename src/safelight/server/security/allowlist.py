@@ -54,6 +54,12 @@ def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[st
     if known.get("checkpoint") == own:
         del known["checkpoint"]
     check_controls(known.get("control") or (), settings)
+    for part in ("hires", "refiner"):
+        own_part = known.get(part) or {}
+        if own_part.get("checkpoint"):
+            known[part] = dict(own_part) | {
+                "checkpoint": _later_checkpoint(own_part["checkpoint"], part, settings)
+            }
     hires = known.get("hires") or {}
     named = [*([known["vae"]] if known.get("vae") else []), *(known.get("text_encoders") or ())]
     if named:
@@ -90,6 +96,21 @@ def check_checkpoint(name: str, settings: Settings) -> str:
             hint=f"{suggestion} {LISTED_HINT}".strip(),
             context={"name": name},
         ) from error
+
+
+def _later_checkpoint(name: str, part: str, settings: Settings) -> str:
+    """The canonical name of a later pass's checkpoint.
+
+    Raises:
+        ModelError: As in ``check_checkpoint``; it names the part's field.
+    """
+    if name == settings.checkpoint == default_checkpoint_name(settings):
+        return name
+    try:
+        return check_checkpoint(name, settings)
+    except ModelError as error:
+        error.field = f"{part}.checkpoint"
+        raise
 
 
 def check_parts(names: Iterable[str], settings: Settings) -> None:

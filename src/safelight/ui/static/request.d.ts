@@ -47,6 +47,8 @@ export interface GenerateJob {
   pag_adaptive?: number;
   /** InstructPix2Pix's guidance by the reference: how much of it is kept; 1 is none. */
   image_guidance_scale?: number;
+  /** Classifier-free guidance beside the embedded guidance of Flux; above 1 the negative prompt counts, and each step takes twice as long. */
+  true_cfg_scale?: number;
   /** 1: the text encoder's last layer; 2: the one before … */
   clip_skip?: number;
   /** Another autoencoder: a file with one that fits, TAESD's too; the checkpoint's when not given. */
@@ -55,6 +57,10 @@ export interface GenerateJob {
   text_encoders?: string[];
   /** What may be given up for speed: nothing (exact), digits of the arithmetic (balanced), also details, by a step cache (fast); the setting generation_quality when not given. */
   quality?: "exact" | "balanced" | "fast" | null;
+  /** Edges that meet without a seam where copies of the picture lie side by side: horizontal (left and right), vertical (top and bottom), both or none; for U-Nets. */
+  seamless?: "none" | "both" | "horizontal" | "vertical";
+  /** cpu: the numbers that a seed gives on a processor; gpu: those that it gives on a CUDA device, as A1111 and SD.Next draw them, computed on any device; the setting noise_source when not given. */
+  noise_source?: "cpu" | "gpu" | null;
   /** What steps take over from earlier ones instead of computing it; by quality when not given. */
   step_cache?: "none" | "deep" | "extrapolate" | "first-block" | "magcache" | "taylorseer" | null;
   /** Steps from one whole computation to the next, for deep, extrapolate and taylorseer. */
@@ -74,6 +80,7 @@ export interface GenerateJob {
   inpaint?: Inpaint;
   outpaint?: Outpaint | null;
   hires?: Hires | null;
+  refiner?: Refiner | null;
   /** Pictures that steer it, by ControlNets and what is like them. */
   control?: JobControl[];
   /** Pictures that the model looks at: what it is to edit, or what the result is to show too. */
@@ -123,6 +130,16 @@ export interface Hires {
   all_steps?: boolean;
   /** Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); sampler and schedule of the first when not given. */
   sampler?: string | null;
+  /** Prompt of the second pass, whose tags are its adapters; the first's when not given. */
+  prompt?: string | null;
+  /** Negative prompt of the second pass; the first's when not given. */
+  negative_prompt?: string | null;
+  /** Adapters of the second pass, beside those of its prompt; the request's when not given. */
+  adapters?: Adapter[] | null;
+  /** Guidance scale of the second pass; the first's when not given. */
+  guidance_scale?: number | null;
+  /** Checkpoint of the second pass, of any family unless latents are upscaled; the first's when not given. */
+  checkpoint?: string | null;
 }
 
 /** How a masked part is generated. */
@@ -201,6 +218,14 @@ export interface PreprocessOptions {
   parameters?: Record<string, unknown>;
   /** Shorter side of the map in pixels; that which the picture needs when not given. */
   resolution?: number | null;
+}
+
+/** A checkpoint that does the last steps of the first pass. */
+export interface Refiner {
+  /** Stable Diffusion XL's refiner, or another checkpoint with the same latents as the first. */
+  checkpoint: string;
+  /** Fraction of the denoising, by timesteps, after which it takes over. */
+  switch_at?: number;
 }
 
 /** A mixture with another seed's noise (A1111's subseed). */

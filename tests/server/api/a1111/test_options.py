@@ -102,3 +102,15 @@ def test_the_checkpoint_by_name_title_and_hash(settings: Settings) -> None:
     assert validate_options(everything, before, settings) == {"sd_model_checkpoint": None}
     with pytest.raises(CheckpointMissingError):
         validate_options({"sd_model_checkpoint": "../starter"}, {}, settings)
+
+
+def test_where_noise_is_drawn(settings: Settings) -> None:
+    assert option_values({}).noise_source is None, "the setting's"
+    for name in ("randn_source", "diffusers_generator_device"):
+        assert option_values({name: "GPU"}).noise_source == "gpu"
+        assert option_values({name: "CPU"}).noise_source == "cpu"
+        assert all_options({}, settings)[name] == "CPU"
+        gpu = settings.model_copy(update={"noise_source": "gpu"})
+        assert validate_options({name: "CPU"}, {}, gpu) == {name: "CPU"}
+    assert option_values({"randn_source": "NV"}).noise_source == "gpu"
+    assert option_values({"diffusers_generator_device": "Unset"}).noise_source is None

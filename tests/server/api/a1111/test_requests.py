@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from safelight.errors import UnsupportedFieldError
-from safelight.generation.request import GenerationRequest
+from safelight.generation.request import GenerationRequest, Refiner
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.families import FAMILIES
 from safelight.server.api.a1111.options import OptionValues, option_values
@@ -129,7 +130,7 @@ def test_a_second_pass() -> None:
         hr_prompt="x",
     ).hires
     assert hires is not None
-    assert hires.model_dump() == {
+    assert hires.model_dump(exclude_unset=True) == {
         "scale": 1.5,
         "upscaler": "lanczos",
         "steps": 7,
@@ -189,11 +190,32 @@ def test_forges_distilled_guidance_is_used_by_checkpoints_that_support_it() -> N
     told = ["distilled_cfg_scale", "hr_distilled_cfg"]
     assert (ignored_fields(drawing, flux), ignored_fields(drawing, CHOSEN)) == ([], told)
     second = sent | {"enable_hr": True, "hr_distilled_cfg": 3, "hr_upscaler": "Lanczos"}
-    assert txt2img_fields(Txt2ImgBody(**second), CHOICES, CHOSEN, UPSCALERS)["hires"]
-    with pytest.raises(UnsupportedFieldError, match="hr_distilled_cfg"):
-        txt2img_fields(Txt2ImgBody(**second), CHOICES, flux, UPSCALERS)
+    passes = (
+        txt2img_fields(Txt2ImgBody(**second), CHOICES, each, UPSCALERS)["hires"] for each in (flux, CHOSEN)
+    )
+    assert [each.get("guidance_scale") for each in passes] == [3, None]
+    with pytest.raises(UnsupportedFieldError, match="hr_cfg"):
+        txt2img_fields(Txt2ImgBody(**second | {"hr_cfg": 2}), CHOICES, flux, UPSCALERS)
+    fill = SelectedCheckpoint(None, FAMILIES["flux-fill"])
     with pytest.raises(UnsupportedFieldError, match="cfg_scale"):
-        txt2img_fields(Txt2ImgBody(**sent | {"cfg_scale": 7}), CHOICES, flux, UPSCALERS)
+        txt2img_fields(Txt2ImgBody(**sent | {"cfg_scale": 7}), CHOICES, fill, UPSCALERS)
+
+
+@pytest.mark.parametrize(
+    ("sent", "scales"),
+    [
+        ({"distilled_cfg_scale": 3.5, "cfg_scale": 2}, {"guidance_scale": 3.5, "true_cfg_scale": 2}),
+        ({"distilled_cfg_scale": 3.5, "cfg_scale": 1}, {"guidance_scale": 3.5}),
+        ({"cfg_scale": 3.5}, {"guidance_scale": 3.5}),
+        ({"cfg_scale": 3.5, "cfg_true": 4}, {"guidance_scale": 3.5, "true_cfg_scale": 4}),
+    ],
+)
+def test_flux_has_two_scales_of_guidance(sent: dict[str, float], scales: dict[str, float]) -> None:
+    flux = SelectedCheckpoint(None, FAMILIES["flux"])
+    fields = txt2img_fields(Txt2ImgBody(prompt="x", **sent), CHOICES, flux, UPSCALERS)
+    assert {name: fields[name] for name in fields if name.endswith("_scale")} == scales
+    with pytest.raises(UnsupportedFieldError, match="cfg_true"):
+        txt2img_fields(Txt2ImgBody(prompt="x", cfg_true=4), CHOICES, CHOSEN, UPSCALERS)
 
 
 NULLS = [*Txt2ImgBody.model_fields, "never_heard_of"]
@@ -232,9 +254,6 @@ def test_a_second_pass_by_its_size(across: int, down: int) -> None:
             {"enable_hr": True, "hr_resize_x": 0, "hr_resize_y": 64, "width": 128, "height": 128},
             "hr_resize_y",
         ),
-        ({"enable_hr": True, "hr_cfg": 1, "cfg_scale": 7}, "hr_cfg"),
-        ({"hr_prompt": "another"}, "hr_prompt"),
-        ({"hr_negative_prompt": "another"}, "hr_negative_prompt"),
         ({"width": 256}, "height"),
         ({"height": 256}, "width"),
         ({"restore_faces": True}, "restore_faces"),
@@ -362,7 +381,27 @@ def test_the_second_passes_prompt_may_name_other_unsupported_networks_than_the_f
     drawing = Txt2ImgBody(prompt="a cat<net:a:1>", enable_hr=True, hr_prompt="a cat<net:a:0.5>")
     check_body(drawing)
     assert ignored_fields(drawing, CHOSEN) == ["<net:a:0.5>"]
-    with pytest.raises(UnsupportedFieldError, match="hr_prompt"):
-        check_body(Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a cat<lora:a:0.5>"))
-    with pytest.raises(UnsupportedFieldError, match="hr_prompt"):
-        check_body(Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a dog<lora:a:1>"))
+    hires = txt2img_request(prompt="a cat", enable_hr=True, hr_prompt="a cat<net:a:1>").hires
+    assert hires is not None
+    assert hires.prompt is None
+
+
+def test_a_second_pass_of_its_own() -> None:
+    options = replace(CHOICES, second_checkpoint="other", refiner="refiner")
+    sent = {"hr_prompt": "a dog <lora:a:1>", "hr_negative_prompt": "cats", "hr_cfg": 3, "cfg_scale": 7}
+    request = txt2img_request(options, prompt="a cat", enable_hr=True, refiner_switch_at=0.7, **sent)
+    assert request.hires is not None
+    own = ("prompt", "negative_prompt", "guidance_scale", "checkpoint")
+    assert [getattr(request.hires, name) for name in own] == ["a dog <lora:a:1>", "cats", 3, "other"]
+    assert request.refiner == Refiner(checkpoint="refiner", switch_at=0.7)
+    same = txt2img_request(prompt="a cat", enable_hr=True, hr_cfg=7, cfg_scale=7).hires
+    assert same is not None
+    assert same.guidance_scale is None
+
+
+def test_tiling_and_where_noise_is_drawn() -> None:
+    request = txt2img_request(prompt="x", tiling=True, diffusers_generator_device="GPU")
+    assert (request.seamless, request.noise_source) == ("both", "gpu")
+    options = option_values({"randn_source": "NV"})
+    assert txt2img_request(options, prompt="x").noise_source == "gpu"
+    assert txt2img_request(options, prompt="x", diffusers_generator_device="CPU").noise_source == "cpu"

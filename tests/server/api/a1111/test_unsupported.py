@@ -19,14 +19,11 @@ ASKED_OF_NOTHING = {
     "s_noise": 1,
     "seed_resize_from_w": -1,
     "seed_resize_from_h": 0,
-    "hr_checkpoint_name": "Use same checkpoint",
     "script_name": None,
     "script_args": [1, 2],
     "save_images": True,
     "image_cfg_scale": 1.5,
     "initial_noise_multiplier": 1.0,
-    "refiner_checkpoint": "",
-    "refiner_switch_at": 0.8,
     "freeu_enabled": False,
     "freeu_b1": 1.2,
     "hypertile_unet_enabled": False,
@@ -53,13 +50,10 @@ def test_values_that_clients_send_by_default_are_accepted() -> None:
     ("name", "value"),
     [
         ("restore_faces", True),
-        ("tiling", True),
         ("s_churn", 3),
         ("s_noise", 1.1),
         ("seed_resize_from_w", 512),
-        ("hr_checkpoint_name", "another"),
         ("script_name", "X/Y/Z plot"),
-        ("refiner_checkpoint", "refiner"),
         ("initial_noise_multiplier", 0.5),
         ("freeu_enabled", True),
         ("vae_type", "Tiny"),
@@ -107,11 +101,11 @@ def test_unknown_fields_are_ignored_and_reported(name: str, value: object) -> No
     if any(name.startswith(start) for start in SWITCH_BY_PREFIX):
         return
     check_unsupported({name: value})
-    (told,) = ineffective_fields({name: value, "tiling": False})
+    (told,) = ineffective_fields({name: value, "restore_faces": False})
     assert told.encode(), "can be sent, whatever the name"
 
 
 def test_requests_of_ai_render_for_blender_are_accepted() -> None:
-    sent = {"image_similarity": 0.4, "sampler": "DPM++ 2M", "tiling": False}
+    sent = {"image_similarity": 0.4, "sampler": "DPM++ 2M", "restore_faces": False}
     check_unsupported(sent)
     assert ineffective_fields(sent) == ["image_similarity", "sampler"]

@@ -50,7 +50,7 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
     # Without effect unless another field is set.
     | _for_fields(
         """
-        s_tmin s_tmax refiner_switch_at refiner_steps script_args disable_extra_networks
+        s_tmin s_tmax refiner_steps script_args disable_extra_networks
         do_not_reload_embeddings clip_skip_enabled
         hdr_boundary hdr_threshold hdr_max_center hdr_max_boundary hdr_color_picker hdr_apply_hires
         grading_clahe_grid grading_split_tone_balance grading_lut_strength
@@ -60,21 +60,18 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
     # Fields of A1111 and Forge, with the values that mean the same as no field.
     | _for_fields(
         """
-        restore_faces tiling script_name refiner_checkpoint s_churn s_min_uncond firstphase_width firstphase_height
+        restore_faces script_name s_churn s_min_uncond firstphase_width firstphase_height
         firstpass_image latent_mask infotext comments
         """,
         is_empty,
     )
     | _for_fields("s_noise initial_noise_multiplier", _only(1, None))
     | _for_fields("seed_resize_from_w seed_resize_from_h", _not_above_zero)
-    | {
-        "hr_checkpoint_name": _empty_or("Use same checkpoint"),
-        "hr_additional_modules": _empty_or(["Use same choices"]),
-    }
+    | {"hr_additional_modules": _empty_or(["Use same choices"])}
     # Fields of SD.Next, likewise.
     | _for_fields(
         """
-        cfg_start cfg_rescale cfg_true cfg_image guidance_start guidance_rescale guidance_true guidance_image
+        cfg_start cfg_rescale cfg_image guidance_start guidance_rescale guidance_true guidance_image
         hidiffusion img2img_color_correction color_correction_method img2img_background_color img2img_fix_steps
         mask_apply_overlay mask_for_overlay overlay_images paste_to samples_format jpeg_quality
         lora_fuse_native lora_fuse_diffusers lora_force_reload lora_apply_tags
@@ -90,7 +87,7 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
         uni_pc_variant schedulers_beta_start schedulers_beta_end schedulers_shift schedulers_dynamic_shift
         schedulers_base_shift schedulers_max_shift schedulers_rescale_betas schedulers_timesteps_range
         schedulers_sigma_adjust schedulers_sigma_adjust_min schedulers_sigma_adjust_max scheduler_eta
-        eta_noise_seed_delta enable_batch_seeds diffusers_generator_device nan_skip sequential_seed
+        eta_noise_seed_delta enable_batch_seeds nan_skip sequential_seed
         prompt_mean_norm diffusers_zeros_prompt_pad te_pooled_embeds te_complex_human_instruction te_use_mask
         tome_ratio todo_ratio token_merging_ratio sd_unet sd_model_refiner
         """,
@@ -138,10 +135,7 @@ SWITCH_BY_PREFIX: Mapping[str, str] = MappingProxyType(
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "restore_faces": "There is no face restoration.",
-        "tiling": "Tileable pictures are not supported.",
         "script_name": "There are no scripts.",
-        "refiner_checkpoint": "There is no pass with another checkpoint.",
-        "hr_checkpoint_name": "Both passes use one checkpoint.",
         "s_churn": "Samplers do not support churn.",
         "s_noise": "Samplers do not support s_noise.",
         "s_min_uncond": "Guidance cannot be skipped by sigma; cfg_end ends it by steps.",

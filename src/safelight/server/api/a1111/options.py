@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from safelight import file_formats
 from safelight.errors import SamplerUnknownError, UnsupportedFieldError
 from safelight.file_formats import FileFormat
+from safelight.generation.request import NoiseSource
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.models.checkpoints.parts import AUTOMATIC as OWN_VAE
 from safelight.server.api import checkpoint_names
@@ -22,6 +23,9 @@ from safelight.settings import Settings
 
 Options = Mapping[str, JsonValue]
 MAX_NAME, MAX_MODULES = 300, 5
+RANDOM_SOURCE, GENERATOR_DEVICE = "randn_source", "diffusers_generator_device"
+"""Where A1111 and SD.Next draw noise."""
+NOISE_SOURCES: Mapping[JsonValue, NoiseSource] = MappingProxyType({"CPU": "cpu", "GPU": "gpu", "NV": "gpu"})
 VAE, MODULES = "sd_vae", "forge_additional_modules"
 CHECKPOINT, DIGEST = "sd_model_checkpoint", "sd_checkpoint_hash"
 FORMATS: Mapping[str, FileFormat] = MappingProxyType(
@@ -89,6 +93,8 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         # Options with one value only, for clients that read them or send all options back.
         VAE: Option("Automatic", "a name from /sdapi/v1/sd-vae, 'Automatic' or 'None'", _is_name),
         MODULES: Option([], "names or paths of files", _are_names),
+        RANDOM_SOURCE: _one_of("CPU", "GPU", "NV"),
+        GENERATOR_DEVICE: _one_of("CPU", "GPU", "Unset"),
         "prompt_attention": _one_of("native", "a1111"),
         "enable_pnginfo": _one_of(True),
         "eta_noise_seed_delta": _one_of(0),
@@ -112,6 +118,9 @@ class OptionValues:
         vae: The file of another autoencoder; None for the checkpoint's.
         modules: Files of text encoders and an autoencoder, as Forge names them.
         token_merging: The fraction of tokens that are merged; 0 is none.
+        noise_source: Where noise is drawn; None for the setting.
+        second_checkpoint: The checkpoint that a request names for its second pass; None for the first's.
+        refiner: The one that it names as a refiner; None without.
     """
 
     checkpoint: str | None
@@ -123,6 +132,9 @@ class OptionValues:
     vae: str | None = None
     modules: tuple[str, ...] = ()
     token_merging: float = 0.0
+    noise_source: NoiseSource | None = None
+    second_checkpoint: str | None = None
+    refiner: str | None = None
 
 
 def option_values(options: Options) -> OptionValues:
@@ -140,7 +152,14 @@ def option_values(options: Options) -> OptionValues:
         vae=None if values[VAE].lower() in OWN_VAE else values[VAE],
         modules=tuple(values[MODULES] or ()),
         token_merging=float(values["token_merging_ratio"]),
+        noise_source=_noise_source(options),
     )
+
+
+def _noise_source(options: Options) -> NoiseSource | None:
+    """What is chosen by A1111's option, or by SD.Next's."""
+    chosen = (NOISE_SOURCES.get(options.get(name)) for name in (RANDOM_SOURCE, GENERATOR_DEVICE))
+    return next((each for each in chosen if each is not None), None)
 
 
 def all_options(options: Options, settings: Settings) -> dict[str, JsonValue]:
@@ -148,6 +167,8 @@ def all_options(options: Options, settings: Settings) -> dict[str, JsonValue]:
     chosen = options.get(CHECKPOINT)
     title, digest = checkpoint_names.title_and_digest(None if chosen is None else str(chosen), settings)
     values = {name: options.get(name, option.default) for name, option in OPTIONS.items()}
+    source = _noise_source(options) or settings.noise_source
+    values |= {name: source.upper() for name in (RANDOM_SOURCE, GENERATOR_DEVICE) if name not in options}
     return {CHECKPOINT: title, DIGEST: digest, **values}
 
 

@@ -13,7 +13,7 @@ from safelight.generation.request import MAX_HIRES_SCALE, GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.server.api.a1111 import samplers as samplers
 from safelight.server.api.a1111.controlnet import control_units, ignored_unit_fields
-from safelight.server.api.a1111.options import OptionValues, file_name
+from safelight.server.api.a1111.options import NOISE_SOURCES, OptionValues, file_name
 from safelight.server.api.a1111.schemas import (
     DENOISING_STRENGTH,
     MASK_BLUR,
@@ -47,30 +47,28 @@ def check_body(body: GenerationParameters) -> None:
     check_unsupported(body.model_extra or {})
     check_scripts(body)
     control_units(body)
-    if isinstance(body, Txt2ImgBody):
-        _check_second_pass(body)
 
 
-def _check_second_pass(body: Txt2ImgBody) -> None:
-    """Check that the second pass has the first's prompts and guidance; unsupported parts of prompts may differ."""
-    for name in ("prompt", "negative_prompt"):
-        first, second = getattr(body, name), getattr(body, f"hr_{name}")
-        if second and _without_unsupported(second, name) != _without_unsupported(first, name):
-            raise UnsupportedFieldError(
-                f"hr_{name}: both passes have one prompt.", field=f"hr_{name}", hint="Leave it empty."
-            )
-    if body.enable_hr and body.hr_cfg not in (None, body.cfg_scale):
-        raise _guidance_mismatch("hr_cfg")
+def _own_text(body: Txt2ImgBody, name: str) -> str | None:
+    """A prompt of the second pass; None where it says what the first's does, apart from unsupported parts."""
+    first, second = getattr(body, name), getattr(body, f"hr_{name}")
+    negative = name == "negative_prompt"
+    same = remove_unsupported(second, negative=negative) == remove_unsupported(first, negative=negative)
+    return None if not second or same else second
 
 
-def _without_unsupported(text: str, name: str) -> str:
-    return remove_unsupported(text, negative=name == "negative_prompt")
-
-
-def _guidance_mismatch(name: str) -> UnsupportedFieldError:
-    return UnsupportedFieldError(
-        f"{name}: both passes have one guidance scale.", field=name, hint="Leave it out."
-    )
+def _second_guidance(body: Txt2ImgBody, checkpoint: SelectedCheckpoint) -> float | None:
+    """The guidance scale of the second pass; None where it is the first's."""
+    embedded = _has_embedded_guidance(checkpoint)
+    given = body.hr_distilled_cfg if embedded else body.hr_cfg
+    if embedded and body.hr_cfg not in (None, body.cfg_scale):
+        raise UnsupportedFieldError(
+            "hr_cfg: both passes of this checkpoint have one scale of classifier-free guidance.",
+            field="hr_cfg",
+            hint="Leave it out; hr_distilled_cfg may differ.",
+        )
+    first = body.distilled_cfg_scale if embedded else body.cfg_scale
+    return None if given in (None, first) else given
 
 
 def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -> list[str]:
@@ -188,10 +186,12 @@ def _common_fields(
         "sampler": sampler,
         "schedule": schedule,
         "eta": samplers.eta_for(sampler, body.eta),
-        "guidance_scale": _guidance_scale(body, checkpoint),
+        **_guidance(body, checkpoint),
         "pag_adaptive": _pag_adaptive(body),
         **_parts(options),
         "token_merging": options.token_merging,
+        "seamless": "both" if body.tiling else "none",
+        "noise_source": NOISE_SOURCES.get(body.diffusers_generator_device, options.noise_source),
         "clip_skip": options.clip_skip if body.clip_skip is None else _nearest_layer(body.clip_skip),
     }
     if body.subseed_strength > 0:
@@ -202,6 +202,11 @@ def _common_fields(
             "strength": strength,
             "same_seed": True,
         }
+    if options.refiner is not None:
+        switch = body.refiner_switch_at
+        fields["refiner"] = {"checkpoint": options.refiner} | (
+            {} if switch is None else {"switch_at": switch}
+        )
     return _without_defaults(fields)
 
 
@@ -238,6 +243,25 @@ def _has_embedded_guidance(checkpoint: SelectedCheckpoint) -> bool:
     return checkpoint.family is not None and checkpoint.family.guidance == "embedded"
 
 
+def _has_true_guidance(checkpoint: SelectedCheckpoint) -> bool:
+    """Whether it also takes classifier-free guidance beside that, as Forge's cfg_scale gives it then."""
+    return checkpoint.family is not None and checkpoint.family.true_cfg
+
+
+def _guidance(body: GenerationParameters, checkpoint: SelectedCheckpoint) -> RequestFields:
+    """The scales of guidance: Forge has two fields for Flux, and SD.Next one more."""
+    scale = body.distilled_cfg_scale
+    if _has_true_guidance(checkpoint):
+        beside = body.cfg_scale if scale is not None else None
+        true = body.cfg_true or beside or 1.0
+        return {"guidance_scale": body.cfg_scale if scale is None else scale, "true_cfg_scale": true}
+    if body.cfg_true:
+        raise UnsupportedFieldError(
+            "cfg_true: this checkpoint is guided by cfg_scale alone.", field="cfg_true", hint="Leave it out."
+        )
+    return {"guidance_scale": _guidance_scale(body, checkpoint)}
+
+
 def _guidance_scale(body: GenerationParameters, checkpoint: SelectedCheckpoint) -> float | None:
     scale = body.distilled_cfg_scale
     if scale is None or not _has_embedded_guidance(checkpoint):
@@ -268,10 +292,14 @@ def _hires_fields(
             field=name,
             hint="Give a larger size, or enable_hr false.",
         )
-    if _has_embedded_guidance(checkpoint) and body.hr_distilled_cfg not in (None, body.distilled_cfg_scale):
-        raise _guidance_mismatch("hr_distilled_cfg")
     strength = body.denoising_strength
-    return {
+    own = {
+        "prompt": _own_text(body, "prompt"),
+        "negative_prompt": _own_text(body, "negative_prompt"),
+        "guidance_scale": _second_guidance(body, checkpoint),
+        "checkpoint": options.second_checkpoint,
+    }
+    return {name: value for name, value in own.items() if value is not None} | {
         "scale": scale,
         "upscaler": hires_upscaler(body.hr_upscaler, upscalers),
         "strength": DENOISING_STRENGTH if strength is None else strength,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -94,6 +94,9 @@ class GenerationParameters(LenientBody):
     distilled_cfg_scale: Scale | None = Field(
         None, description="Forge: guidance of checkpoints with embedded guidance; without effect on others."
     )
+    cfg_true: Scale | None = Field(
+        None, description="SD.Next: classifier-free guidance beside the embedded guidance of Flux."
+    )
     cfg_end: Fraction = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
     diffusers_guidance_rescale: Fraction = Field(0.0, description="SD.Next: guidance rescale.")
     pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
@@ -111,6 +114,14 @@ class GenerationParameters(LenientBody):
     width: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
     height: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
     eta: Fraction | None = Field(None, description="For samplers that use it.")
+    refiner_checkpoint: Name | None = Field(None, description="A checkpoint for the last steps.")
+    refiner_switch_at: Fraction | None = Field(
+        None, description="Share of the denoising after which it takes over, 0.8 when not given."
+    )
+    tiling: bool = Field(False, description="A picture whose copies fit side by side; for U-Nets.")
+    diffusers_generator_device: Literal["CPU", "GPU", "Unset"] | None = Field(
+        None, description="SD.Next: where noise is drawn; the option when not given."
+    )
     sd_model_checkpoint: Name | None = Field(None, description="SD.Next: checkpoint for this request.")
     sd_vae: Name | None = Field(None, description="SD.Next: autoencoder for this request.")
     override_settings: dict[str, JsonValue] = Field({}, description="Options for this request.")
@@ -161,12 +172,20 @@ class Txt2ImgBody(GenerationParameters):
     hr_scheduler: Name | None = Field(
         None, description="Scheduler of the second pass; the first's when not given."
     )
-    hr_cfg: Scale | None = Field(None, description="Forge: with enable_hr, the same as cfg_scale.")
-    hr_distilled_cfg: Scale | None = Field(
-        None, description="Forge: with enable_hr, the same as distilled_cfg_scale."
+    hr_cfg: Scale | None = Field(
+        None, description="Forge: guidance of the second pass; the first's when not given."
     )
-    hr_prompt: PromptText = Field("", description="Empty, or the same as prompt.")
-    hr_negative_prompt: PromptText = Field("", description="Empty, or the same as negative_prompt.")
+    hr_distilled_cfg: Scale | None = Field(
+        None,
+        description="Forge: the same of checkpoints with embedded guidance; without effect on others.",
+    )
+    hr_prompt: PromptText = Field("", description="Prompt of the second pass; empty: the first's.")
+    hr_negative_prompt: PromptText = Field(
+        "", description="Negative prompt of the second pass; empty: the first's."
+    )
+    hr_checkpoint_name: Name | None = Field(
+        None, description="Checkpoint of the second pass; the first's when not given."
+    )
 
 
 class Img2ImgBody(GenerationParameters):

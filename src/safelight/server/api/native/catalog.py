@@ -93,7 +93,7 @@ def _generation_defaults(found: Checkpoint, settings: Settings) -> GenerationDef
         guidance_scale=family.guidance_scale if chosen.guidance_scale is None else chosen.guidance_scale,
         sampler=chosen.sampler or family.sampler,
         schedule=chosen.schedule,
-        negative=family.supports_negative,
+        negative=family.supports_negative or family.true_cfg,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
-from safelight.errors import UnsupportedFieldError
+from safelight.errors import ModelError, UnsupportedFieldError
 from safelight.generation.recall.field_builder import replace_surrogates
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.jobs.job import JobKind
@@ -46,9 +47,12 @@ from safelight.server.core.request_bodies.multipart import JsonRoute
 from safelight.server.core.request_bodies.payload_decoding import decode_image
 from safelight.server.core.submission import submit
 from safelight.server.middleware.disconnects import ClientConnection, CurrentClient
-from safelight.server.security.allowlist import check_controls
+from safelight.server.security.allowlist import check_controls, default_checkpoint_name
 from safelight.server.security.dependencies import CurrentPrincipal, Principal
+from safelight.settings import Settings
 
+_NO_OTHER = frozenset({"", "none", "use same checkpoint"})
+"""What A1111 sends where no other checkpoint is chosen."""
 router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
@@ -131,13 +135,33 @@ async def resolve_options(
 
     def settled() -> tuple[Mapping[str, JsonValue], OptionValues, SelectedCheckpoint]:
         new = validate_options(given, before, settings)
-        chose = option_values({**before, **new})
+        second = getattr(body, "hr_checkpoint_name", None) if getattr(body, "enable_hr", False) else None
+        chose = replace(
+            option_values({**before, **new}),
+            second_checkpoint=later_checkpoint(second, "hr_checkpoint_name", settings),
+            refiner=later_checkpoint(body.refiner_checkpoint, "refiner_checkpoint", settings),
+        )
         return new, chose, select_checkpoint(chose.checkpoint, settings)
 
     new, chose, checkpoint = await asyncio.to_thread(settled)
     if not body.override_settings_restore_afterwards:
         client_state.set_options(principal.owner, new)
     return chose, checkpoint
+
+
+def later_checkpoint(name: str | None, field: str, settings: Settings) -> str | None:
+    """The name of a checkpoint that a later pass uses; None where none is named.
+
+    Raises:
+        ModelError: There is none of that name, title or hash, or it cannot be used.
+    """
+    if name is None or name.casefold() in _NO_OTHER:
+        return None
+    try:
+        return select_checkpoint(name, settings).name or default_checkpoint_name(settings)
+    except ModelError as error:
+        error.field = field
+        raise
 
 
 async def image_fields(body: Img2ImgBody, app_state: AppState) -> dict[str, Any]:
