@@ -181,6 +181,10 @@ TABLE: dict[str, WorstCase] = {
     "cli.control_option _OPTION": WorstCase(
         "fullmatch", (("", "a", "@"), ("a@", "a", ""), ("a:", "1", "x"), ("a=", "=", "\n")), LINE
     ),
+    "cli.region_option _OPTION": WorstCase(
+        "fullmatch", (("", "a", ""), ("a", ":1", ""), ("a:", "1", "x"), ("a=", "=", "")), LINE
+    ),
+    "generation.infotext REGION_KEY": WorstCase("fullmatch", (("Region ", "1", ""),), LINE),
     "generation.control.units INFOTEXT_KEY": WorstCase("fullmatch", (("ControlNet ", "1", ""),), LINE),
     "generation.control.units _HASH": WorstCase(
         "search", (("", "[", ""), ("", "[000000", ""), ("[", "0", "]"), ("", "[000000]", "x")), LINE
@@ -287,8 +291,11 @@ TABLE: dict[str, WorstCase] = {
         ),
         PROMPT,
     ),
-    "generation.prompts.unsupported _WEIGHT": WorstCase(
-        "sub", (("", ":1", "x"), ("", ": ", "x"), (":1", " ", "x")), 64
+    "generation.prompts.composition _WEIGHT": WorstCase(
+        "search", (("", ":1", "x"), ("", ": ", "x"), (":1", " ", "x")), 64
+    ),
+    "generation.prompts.composition _AND": WorstCase(
+        "findall", (("", "\\", ""), ("", "AND ", ""), ("", "A", "")), PROMPT
     ),
     "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": WorstCase(
         "findall", (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "\\", ""), ("", "__\\", "")), PROMPT

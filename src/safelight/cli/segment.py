@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +18,6 @@ from safelight.cli.console import (
     printable,
 )
 from safelight.errors import UsageError
-
-_NUMBER = r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*"
 
 
 def segment(
@@ -97,7 +94,10 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
-    found = re.fullmatch(",".join([_NUMBER] * count), text)
-    if found is None:
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if len(found) != count:
         raise UsageError(f"{text}: give {count} numbers with commas between them.")
-    return tuple(map(float, found.groups()))
+    return found

@@ -495,6 +495,8 @@ def test_modifiers_apply_by_layer_and_then_in_the_order_of_registration(draw: Ge
         "guidance-rescale",
         "cfg-zero",
         "perturbed-attention",
+        "composition",
+        "region-attention",
         "control",
         "seamless",
         "token-merging",
