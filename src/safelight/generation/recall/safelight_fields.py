@@ -107,9 +107,8 @@ def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -
         else:
             builder.add_unfilled(f"control[{number}]", control, "It has fields of its own.")
     for number, region in enumerate(_items(request.get("regions"))):
-        if isinstance(region, Mapping):
-            region = {k: v for k, v in region.items() if k != "mask"}
-        builder.add_region(number, region)
+        part = {k: v for k, v in region.items() if k != "mask"} if isinstance(region, Mapping) else region
+        builder.add_region(number, part)
     for found in find_images(GenerationRequest, request):
         builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:
