@@ -26,7 +26,7 @@ FIRST_FIELDS = (
 )
 DENSE_HEIGHT = 480
 """CSS pixels below the form's top in which all of them lie, in a window of 1360 x 880."""
-MAX_SCRIPT_BYTES = 300_000
+MAX_SCRIPT_BYTES = 295_000
 """Size of our scripts that the page loads when it is opened."""
 
 

@@ -1,6 +1,5 @@
 // Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
-import { chooseUpscaling, chooseVariations, lastUpscaling, lastVariations } from "./actions/choices.js";
 import { inputsOf, keepInputs } from "./actions/inputs.js";
 import { Deletions } from "./actions/deletions.js";
 import { unitField } from "./control/units.js";
@@ -19,6 +18,8 @@ import { showPane } from "./panes.js";
 const UPSCALED = /^Postprocess /;
 /** Names that recall reports although the picture does not depend on them. */
 const HARMLESS = /^(prompt as it was written|left out|Left out|Postprocess .*)$/;
+/** How variations and enlarged pictures are asked for; loaded with the first of them. */
+const loadChoices = () => import("./actions/choices.js");
 
 /**
  * The actions on a picture.
@@ -109,13 +110,14 @@ export function makeActions({ form, jobStore, owner, show }) {
   }
 
   /** Generate variations of a picture. @param {string} id @param {import("./actions/choices.js").Variations} [variations] */
-  function vary(id, { count, strength } = lastVariations()) {
+  async function vary(id, variations) {
+    const { count, strength } = variations ?? (await loadChoices()).lastVariations();
     return generateAgain(id, { count, variation: { seed: Math.floor(Math.random() * 2 ** 31), strength, same_seed: true } });
   }
 
   /** Upscale a picture; the server reads it from the gallery. @param {string} id @param {import("./actions/choices.js").Upscaling} [upscaling] */
   async function upscale(id, upscaling) {
-    const { by, upscaler } = upscaling ?? (await lastUpscaling());
+    const { by, upscaler } = upscaling ?? (await (await loadChoices()).lastUpscaling());
     jobStore.add(await post("/v1/jobs", { kind: "upscale", parent: id, by, upscaler }));
     showStage();
   }
@@ -133,9 +135,10 @@ export function makeActions({ form, jobStore, owner, show }) {
      * @param {import("./core/popover.js").Place} place
      * @param {() => void} [ondone]
      */
-    choose(name, id, place, ondone = noop) {
+    async choose(name, id, place, ondone = noop) {
+      const { chooseUpscaling, chooseVariations } = await loadChoices();
       if (name === "vary") chooseVariations(place, withErrorToast((chosen) => vary(id, chosen).then(ondone)));
-      else return chooseUpscaling(place, withErrorToast((chosen) => upscale(id, chosen).then(ondone)));
+      else await chooseUpscaling(place, withErrorToast((chosen) => upscale(id, chosen).then(ondone)));
     },
     /** Open it in the editor. @param {string} id */
     async edit(id) {

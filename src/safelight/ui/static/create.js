@@ -3,7 +3,6 @@
 import { keepInputs } from "./actions/inputs.js";
 import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
-import { dialog } from "./core/dialog.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
 import { registerEntries } from "./core/palette.js";
@@ -105,36 +104,15 @@ function mountHead(root, view, form, history) {
     await recall(file, file.type || "application/octet-stream");
   });
 
-  const openRecallDialog = () => {
-    const area = h("textarea", { class: "sl-field sl-paste", rows: 8, "aria-label": t("recall.text"), placeholder: t("recall.example") });
-    const file = h("input", { type: "file", accept: "image/*", class: "sl-hidden", tabindex: -1, "aria-label": t("recall.file") });
-    const box = dialog(
-      t("recall.title"),
-      h("p", { class: "sl-hint" }, t("recall.says")),
-      area,
-      h("div", { class: "sl-bar" },
-        button({ icon: "upload", label: t("recall.file"), onclick: () => file.click() }),
-        button({ icon: "reuse", label: t("recall.fill"), kind: "primary", onclick: () => (box.close(), void recallText(area.value)) }),
-      ),
-      file,
-    );
-    file.addEventListener("change", () => file.files?.[0] && (box.close(), void recallFile(file.files[0])));
-    area.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || !event.ctrlKey) return;
-      event.preventDefault(); // Ctrl+Enter would also submit the form
-      box.close();
-      void recallText(area.value);
-    });
-    area.focus();
-  };
+  const openDialog = withErrorToast(async () => (await import("./form/recall_dialog.js")).openRecallDialog({ ontext: recallText, onfile: recallFile }));
   view.prompts.prompt.frame.head.append(
     h("div", { class: "sl-form-head" },
-      button({ icon: "reuse", label: t("recall"), onclick: openRecallDialog, id: "sl-recall", title: t("recall.drop") }),
+      button({ icon: "reuse", label: t("recall"), onclick: openDialog, id: "sl-recall", title: t("recall.drop") }),
       historyButton(form, history),
       button({ icon: "undo", label: t("create.reset"), iconOnly: true, onclick: () => form.reset() }),
     ),
   );
-  registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen, aliases: ["PNG info", t("recall.text")] });
+  registerShortcut("r", "keys.recall", openDialog, { isActive: noDialogOpen, aliases: ["PNG info", t("recall.text")] });
 
   // A picture that is dropped on the form has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);

@@ -14,11 +14,8 @@ import { beginWithPreferred, currentLook, loadPreferences } from "./core/user_pr
 import { whileVisible } from "./core/while_visible.js";
 import { mountCreate } from "./create.js";
 import { mountSource } from "./editor/source.js";
-import { clearEditorStorage } from "./editor/storage.js";
 import { Form } from "./form.js";
-import { startPresence } from "./presence.js";
 import { queueButton } from "./queue/button.js";
-import { settingsEntries } from "./settings/entries.js";
 import { mountStage } from "./stage.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
@@ -77,8 +74,6 @@ async function start() {
   }
   followAddress(context);
   registerPageEntries();
-  registerEntries(() => settingsEntries(context));
-  startPresence(context);
 
   void Promise.all([waitForElement(".sl-header h1"), waitForElement("#sl-prompt")]).then(removeSkeleton);
 
@@ -88,8 +83,20 @@ async function start() {
   beginWithPreferred(form);
   performance.mark("usable");
   setUsable();
+  void loadLater(context);
   const { keepUnits } = await import("./control/storage.js");
   await keepUnits(form.units, me.owner, (listener) => form.subscribe(listener));
+}
+
+/** Load what is not needed to write a prompt and generate. @param {import("./types").PageContext} context */
+async function loadLater(context) {
+  try {
+    const [{ startPresence }, { settingsEntries }] = await Promise.all([import("./presence.js"), import("./settings/entries.js")]);
+    startPresence(context);
+    registerEntries(() => settingsEntries(context));
+  } catch (error) {
+    showError(error);
+  }
 }
 
 /** Load the choices of the form's lists. @param {Form} form */
@@ -128,7 +135,7 @@ function mountHeader(root, context) {
     LOOKS.map((name) => h("option", { value: name, selected: name === currentLook() }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
-    const { clearUnits } = await import("./control/storage.js");
+    const [{ clearUnits }, { clearEditorStorage }] = await Promise.all([import("./control/storage.js"), import("./editor/storage.js")]);
     Form.clearStorage();
     await Promise.all([clearEditorStorage(), clearUnits(), clearInputs()]).catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");

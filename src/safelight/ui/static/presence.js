@@ -16,8 +16,8 @@ const ICON_SIDE = 64; // pixels
 export function startPresence({ me, jobStore }) {
   const icon = document.querySelector(/** @type {"link"} */ ('link[rel="icon"]'));
   const original = icon?.getAttribute("href") ?? "";
-  /** Ids of the user's unfinished jobs. @type {Set<string>} */
-  let unfinished = new Set();
+  const unfinishedNow = () => new Set(jobStore.newestFirst().filter((job) => !isFinished(job) && job.owner === me.owner).map(({ id }) => id));
+  let unfinished = unfinishedNow(); // ids of the user's jobs
   let ended = false; // whether a job has ended while the page was hidden
   let updated = 0;
   let title = NAME;
@@ -49,7 +49,7 @@ export function startPresence({ me, jobStore }) {
       else unfinished.add(change.job.id);
     } else if (change.type === "jobs") {
       const before = [...unfinished].map((id) => jobStore.jobs.get(id)).filter((job) => !!job);
-      unfinished = new Set(jobStore.newestFirst().filter((job) => !isFinished(job) && job.owner === me.owner).map(({ id }) => id));
+      unfinished = unfinishedNow();
       before.filter(isFinished).forEach(onEnd); // they have ended while the connection was lost
     } else if (change.type !== "queue") return;
     updateSoon();
@@ -59,6 +59,7 @@ export function startPresence({ me, jobStore }) {
     ended = false;
     updateSoon();
   });
+  updateSoon();
 
   /** @param {Job} job */
   function onEnd(job) {

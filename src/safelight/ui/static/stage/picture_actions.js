@@ -1,5 +1,6 @@
 // The actions on a picture of the stage: a bar below the only one, buttons on the one of several under the pointer or with the focus, a menu, and keys.
 
+import { chooserButton } from "../actions/chooser.js";
 import { ACTIONS, CHOICES, hasChoices } from "../actions/list.js";
 import { button, h, icon } from "../core/dom.js";
 import { openMenu } from "../core/popover.js";
@@ -7,7 +8,6 @@ import { fileUrl } from "../core/picture.js";
 import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
-import { chooserButton } from "../viewer/elements.js";
 import { noDialogOpen } from "../viewer/overlay.js";
 
 /** @typedef {import("../types").OutputPicture} OutputPicture */

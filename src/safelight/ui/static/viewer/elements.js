@@ -1,6 +1,7 @@
 // The elements of the viewer: a bar, the stage with the picture, and the panel next to it.
 
-import { ACTIONS, CHOICES, hasChoices } from "../actions/list.js";
+import { chooserButton } from "../actions/chooser.js";
+import { ACTIONS, hasChoices } from "../actions/list.js";
 import { button, h, icon } from "../core/dom.js";
 import { t } from "../core/text.js";
 
@@ -48,8 +49,3 @@ export function makeElements(handlers) {
   return { ...parts, zoomButtons, panel, picture, stage, all };
 }
 
-/** The small button beside an action's that asks how. @param {import("../actions/list.js").ChoiceName} name @param {(place: HTMLElement) => void} open */
-export function chooserButton(name, open) {
-  const chooser = button({ icon: "down", label: t(`${name}.choose`), iconOnly: true, class: "sl-button sl-bare sl-chooser", "aria-haspopup": "dialog", "aria-expanded": "false", "aria-keyshortcuts": CHOICES[name], onclick: () => open(chooser) });
-  return chooser;
-}
