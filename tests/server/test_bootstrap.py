@@ -43,7 +43,7 @@ async def run_lifespan(bootstrap: BootstrapApp, state: dict[str, Any]) -> AsyncI
     await life
 
 
-async def asked(bootstrap: BootstrapApp, path: str, kind: str = "http") -> list[Message]:
+async def asked(bootstrap: BootstrapApp, path: str, kind: str = "http", accept: bytes = b"*/*") -> list[Message]:
     said: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -52,7 +52,8 @@ async def asked(bootstrap: BootstrapApp, path: str, kind: str = "http") -> list[
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    await bootstrap({"type": kind, "path": path}, receive, send)
+    scope = {"type": kind, "method": "GET", "path": path, "headers": [(b"accept", accept)]}
+    await bootstrap(scope, receive, send)
     return said
 
 
@@ -89,6 +90,21 @@ def test_requests_before_and_after_loading() -> None:
     asyncio.run(run())
     assert inner.seen == ["lifespan.startup", "lifespan.shutdown"]
     assert problems == []
+
+
+def test_a_browser_gets_a_page_that_loads_itself_again() -> None:
+    async def run() -> list[Message]:
+        bootstrap, there = make_bootstrap(RecordingApp(), [])
+        async with run_lifespan(bootstrap, {}):
+            answer = await asked(bootstrap, "/studio/", accept=b"text/html,application/xhtml+xml,*/*;q=0.8")
+            there.set()
+        return answer
+
+    start, body = asyncio.run(run())
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"cache-control"]) == (503, b"no-store")
+    assert headers[b"content-type"].startswith(b"text/html")
+    assert b'http-equiv="refresh" content="1"' in body["body"]
 
 
 def test_a_shutdown_while_it_loads() -> None:

@@ -1,7 +1,7 @@
 """The ASGI application that answers while the real one is being loaded.
 
-Loading takes seconds. Meanwhile liveness checks succeed, and all other requests get 503 with Retry-After. This module
-must not import anything slow.
+Loading takes seconds. Meanwhile liveness checks succeed, and all other requests get 503 with Retry-After; a browser gets
+a page that loads itself again until the server is there. This module must not import anything slow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,22 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LIVE = {"status": "live"}
 NOT_READY = {"status": "not ready", "missing": ["server"]}
 STARTING = {"error": {"code": "server.starting", "message": "The server is still starting."}}
+STARTING_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="1">
+<title>Safelight</title>
+<style>
+:root { color-scheme: light dark; }
+body { display: grid; place-items: center; min-height: 90vh; margin: 0; font: 15px/1.5 system-ui, sans-serif; }
+</style>
+<p role="status">Safelight is starting …</p>
+</html>
+"""
+"""What a browser shows meanwhile; it asks again each second for the page that it wants."""
+PAGE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+"""The page's Content-Security-Policy."""
 
 
 class BootstrapApp:
@@ -88,6 +104,21 @@ async def _answer_starting(scope: Scope, send: Send) -> None:
         return
     live = scope["path"] == "/health/live"
     body = LIVE if live else NOT_READY if scope["path"] == "/health/ready" else STARTING
-    headers = [(b"content-type", b"application/json"), *([] if live else [(b"retry-after", b"1")])]
+    headers = [] if live else [(b"retry-after", b"1"), (b"cache-control", b"no-store")]
+    if body is STARTING and _is_page_visit(scope):
+        content = STARTING_PAGE.encode()
+        headers += [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", PAGE_POLICY),
+        ]
+    else:
+        content = json.dumps(body).encode()
+        headers.append((b"content-type", b"application/json"))
     await send({"type": "http.response.start", "status": 200 if live else 503, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _is_page_visit(scope: Scope) -> bool:
+    """Whether a browser navigates to an address."""
+    accepted = b",".join(value for name, value in scope.get("headers", ()) if name == b"accept")
+    return scope.get("method") == "GET" and b"text/html" in accepted.lower()
