@@ -41,6 +41,7 @@ STYLE_SHEETS = (
     "skeleton",
     "form",
     "control",
+    "references",
     "stage",
     "networks",
     "queue",

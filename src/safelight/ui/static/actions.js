@@ -2,7 +2,6 @@
 
 import { inputsOf, keepInputs } from "./actions/inputs.js";
 import { Deletions } from "./actions/deletions.js";
-import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, readBlob, request } from "./core/api.js";
 import { copyPicture, copyText } from "./core/clipboard.js";
 import { fileUrl } from "./core/picture.js";
@@ -10,6 +9,7 @@ import { registerShortcut } from "./core/shortcuts.js";
 import { scrollToElement } from "./core/scroll.js";
 import { t } from "./core/text.js";
 import { toast, withErrorToast } from "./core/toast.js";
+import { LISTS, listField } from "./form/list_field.js";
 import { showPane } from "./panes.js";
 
 /** @typedef {import("./types").GalleryEntry} GalleryEntry */
@@ -55,15 +55,17 @@ export function makeActions({ form, jobStore, owner, show }) {
   /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
     const recalled = await recallPicture(id);
-    const pictures = recalled.fields.control?.length ? await controlPictures(id) : [];
+    const pictures = recalled.unfilled.some(({ name }) => isPictureOfList(name)) || recalled.fields.control?.length ? await listPictures(id) : {};
     showInForm(document.querySelector("#sl-form"));
     form.recall({ ...recalled, unfilled: recalled.unfilled.filter(({ name }) => !UPSCALED.test(name)) }, pictures);
   }
 
-  /** The pictures of a picture's control units, as far as this browser has them. @param {string} id */
-  async function controlPictures(id) {
+  /** The pictures of a picture's control units and its references, as far as this browser has them. @param {string} id @returns {Promise<import("./form.js").RecalledPictures>} */
+  async function listPictures(id) {
     const [{ job_id }, { keptPictures }] = await Promise.all([get(`/v1/gallery/${id}`), import("./control/kept_pictures.js")]);
-    return keptPictures((job_id && (await inputsOf(job_id, owner))?.control) || []);
+    const kept = job_id ? await inputsOf(job_id, owner) : null;
+    const [control, references] = await Promise.all([keptPictures(kept?.control ?? []), keptPictures(kept?.references ?? [])]);
+    return { control, references };
   }
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
@@ -72,13 +74,13 @@ export function makeActions({ form, jobStore, owner, show }) {
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
     const missing = missingFields(unfilled);
     /** @type {Set<string>} */
-    const needed = new Set(missing.map(({ name }) => name).filter((name) => name === "init_image" || name === "mask" || isControlPicture(name)));
+    const needed = new Set(missing.map(({ name }) => name).filter((name) => name === "init_image" || name === "mask" || isPictureOfList(name)));
     const others = missing.filter(({ name }) => !needed.has(name));
     if (others.length) {
       const hint = others.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
-    const start = needed.size ? await findInputs(entry, needed, fields.control ?? []) : { parent: id };
+    const start = needed.size ? await findInputs(entry, needed, fields) : { parent: id };
     const request = { kind: /** @type {const} */ ("generate"), ...fields, count: 1, ...start, ...changes };
     const job = await post("/v1/jobs", request);
     void keepInputs(job, request);
@@ -90,23 +92,25 @@ export function makeActions({ form, jobStore, owner, show }) {
    * The picture and mask that a picture was generated from: its parent in the gallery, or what this browser has kept.
    * @param {GalleryEntry} entry
    * @param {Set<string>} needed  init_image, mask, control[0].image …
-   * @param {readonly Record<string, any>[]} control  the recalled units
+   * @param {import("./types").Fields} fields  the recalled ones
    * @returns {Promise<Record<string, any>>}  fields of the request
    */
-  async function findInputs(entry, needed, control) {
+  async function findInputs(entry, needed, fields) {
     const lacks = (/** @type {string} */ key) => new ApiError({ code: "page.again", message: t(key), hint: t("again.needs_picture.hint") }, 0);
     const made = entry.relation === "upscale" ? (entry.parent_id ? await get(`/v1/gallery/${entry.parent_id}`) : null) : entry;
     if (!made) throw lacks("again.needs_picture");
     const kept = made.job_id ? await inputsOf(made.job_id, owner) : null;
-    const units = control.map((unit, index) => ({ ...unit, ...Object.fromEntries(/** @type {const} */ (["image", "mask"]).filter((name) => needed.has(`control[${index}].${name}`)).map((name) => [name, kept?.control?.[index]?.[name]])) }));
-    if (units.some((unit) => ("image" in unit && !unit.image) || ("mask" in unit && !unit.mask))) throw lacks("again.needs_control");
-    const controlled = units.length ? { control: units } : {};
-    if (!needed.has("init_image") && !needed.has("mask")) return { parent: entry.id, ...controlled };
+    const lists = Object.fromEntries(LISTS.flatMap((name) => {
+      const items = withPictures(name, fields[name] ?? [], needed, kept?.[name] ?? []);
+      if (!items) throw lacks(`again.needs_${name}`);
+      return items.length ? [[name, items]] : [];
+    }));
+    if (!needed.has("init_image") && !needed.has("mask")) return { parent: entry.id, ...lists };
     const parent = made.relation === "edit" ? made.parent_id : null;
     const init_image = parent ? `gallery:${parent}` : kept?.init_image;
     if (!init_image) throw lacks("again.needs_picture");
     if (needed.has("mask") && !kept?.mask) throw lacks("again.needs_mask");
-    return { init_image, ...(needed.has("mask") && { mask: kept?.mask ?? "" }), ...(parent && { parent }), ...controlled };
+    return { init_image, ...(needed.has("mask") && { mask: kept?.mask ?? "" }), ...(parent && { parent }), ...lists };
   }
 
   /** Generate variations of a picture. @param {string} id @param {import("./actions/choices.js").Variations} [variations] */
@@ -146,6 +150,14 @@ export function makeActions({ form, jobStore, owner, show }) {
       void show("create");
       await form.editPicture(blob, id);
     },
+    /** Whether an action makes sense with the form as it is. @param {import("./actions/list.js").ActionName} name */
+    offers: (name) => name !== "reference" || form.referenceLimits !== null,
+    /** Let the model look at pictures. @param {string | string[]} ids */
+    async reference(ids) {
+      const entries = await Promise.all([ids].flat().map((id) => get(`/v1/gallery/${id}`)));
+      const n = form.addReferences(entries.map(({ id, width, height }) => ({ blob: null, entry: id, width, height })));
+      if (n) toast(t("references.added", { n }));
+    },
     /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {
       const entry = await get(`/v1/gallery/${id}`);
@@ -177,7 +189,26 @@ export function makeActions({ form, jobStore, owner, show }) {
 /** The fields without which another picture would be generated. @param {import("./types").RecallResult["unfilled"]} unfilled */
 export const missingFields = (unfilled) => unfilled.filter(({ name }) => !HARMLESS.test(name));
 
-/** Whether a name that recall reports is that of a unit's picture or mask. @param {string} name */
-const isControlPicture = (name) => /^(image|mask)$/.test(unitField(name)?.name ?? "");
+/** Whether a name that recall reports is that of a picture or mask in one of the request's lists. @param {string} name */
+const isPictureOfList = (name) => /^(image|mask)$/.test(listField(name)?.name ?? "");
+
+/**
+ * The items of a list with the pictures and masks that they need.
+ * @param {import("./form/list_field.js").ListName} list
+ * @param {readonly Record<string, any>[]} items  the recalled ones
+ * @param {Set<string>} needed
+ * @param {import("./actions/inputs.js").KeptItem[]} kept  what this browser has
+ * @returns {Record<string, any>[] | null}  null: it lacks one
+ */
+function withPictures(list, items, needed, kept) {
+  const filled = items.map((item) => ({ ...item }));
+  for (const about of [...needed].map(listField)) {
+    if (about?.list !== list || about.index === null) continue;
+    const file = kept[about.index]?.[/** @type {"image" | "mask"} */ (about.name)];
+    if (!file) return null;
+    (filled[about.index] ??= {})[about.name] = file;
+  }
+  return filled;
+}
 
 const noop = () => {};

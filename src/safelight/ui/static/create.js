@@ -1,7 +1,6 @@
 // The Create tab around its form fields: recall, prompts and their history, styles and wildcards, the seed's buttons, the Draw button.
 
 import { keepInputs } from "./actions/inputs.js";
-import { unitField } from "./control/units.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
@@ -12,6 +11,7 @@ import { t } from "./core/text.js";
 import { keepUncovered, showError, toast, withErrorToast } from "./core/toast.js";
 import { registerHelpKey } from "./form/help.js";
 import { PromptHistory } from "./form/history.js";
+import { listField } from "./form/list_field.js";
 import { place } from "./form/popup.js";
 import { FormView } from "./form/view.js";
 import { fillWindow, showPane } from "./panes.js";
@@ -34,6 +34,7 @@ export function mountCreate(form, jobStore, showTab, me) {
     mountHead(root, view, form, history);
     void mountChips(view, form);
     mountNetworksButton(view, form, jobStore, me);
+    mountReferences(view, form);
     mountSeedButtons(view, form, jobStore);
     mountDrawBar(view, form, jobStore, history);
     view.folds.get("control")?.whenOpen(() => view.setControl(import("./control.js").then(({ ControlPanel }) => new ControlPanel(view.controlRoot, form, jobStore))));
@@ -66,12 +67,12 @@ export async function generate(form, jobStore) {
   if (problems.length) return form.refuse({ code: problems[0].code, message: "", problems }), false;
   form.refuse({ code: "", message: "", problems: [] });
   const values = { ...form.values };
-  const units = form.units.list;
+  const lists = form.lists;
   try {
     const request = await form.request();
     const job = await post("/v1/jobs", request);
     void keepInputs(job, request);
-    refuseWhenFailed(form, jobStore, job.id, { values, units });
+    refuseWhenFailed(form, jobStore, job.id, { values, lists });
     jobStore.add(job);
     showPane("stage");
     return true;
@@ -81,14 +82,15 @@ export async function generate(form, jobStore) {
   }
 }
 
-/** Show at its field why a job failed, if the field still has the value. @param {Form} form @param {JobStore} jobStore @param {string} id @param {{values: Form["values"], units: Form["units"]["list"]}} then  what the form had at that time */
-function refuseWhenFailed(form, jobStore, id, { values, units }) {
+/** Show at its field why a job failed, if the field still has the value. @param {Form} form @param {JobStore} jobStore @param {string} id @param {{values: Form["values"], lists: Form["lists"]}} then  what the form had at that time */
+function refuseWhenFailed(form, jobStore, id, { values, lists }) {
   const stop = jobStore.subscribe((change) => {
     if (change.type !== "job" || change.job.id !== id || !isFinished(change.job)) return;
     stop();
     const { error } = change.job;
     if (!error?.field) return;
-    const isSame = unitField(error.field) ? form.units.list === units : form.values[error.field] === values[error.field];
+    const about = listField(error.field);
+    const isSame = about ? form.lists[about.list] === lists[about.list] : form.values[error.field] === values[error.field];
     if (isSame) form.refuse(error);
   });
 }
@@ -116,9 +118,9 @@ function mountHead(root, view, form, history) {
 
   // A picture that is dropped on the form has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);
-  const ofUnit = (/** @type {Event} */ { target }) => target instanceof Element && !!target.closest(".sl-unit-picture"); // which takes pictures itself
+  const takesFiles = (/** @type {Event} */ { target }) => target instanceof Element && !!target.closest(".sl-unit-picture, .sl-takes-files"); // which takes pictures itself
   column.addEventListener("dragover", (event) => {
-    if (!event.dataTransfer?.types.includes("Files") || ofUnit(event)) return column.classList.remove("sl-dropping");
+    if (!event.dataTransfer?.types.includes("Files") || takesFiles(event)) return column.classList.remove("sl-dropping");
     event.preventDefault();
     column.classList.add("sl-dropping");
   });
@@ -126,7 +128,7 @@ function mountHead(root, view, form, history) {
   column.addEventListener("drop", (event) => {
     column.classList.remove("sl-dropping");
     const file = event.dataTransfer?.files[0];
-    if (!file || ofUnit(event)) return;
+    if (!file || takesFiles(event)) return;
     event.preventDefault();
     void recallFile(file);
   }, true);
@@ -190,6 +192,18 @@ function mountNetworksButton(view, form, jobStore, me) {
   });
   view.prompts.negative_prompt.frame.head.append(button({ icon: "grid", label: t("networks.title"), title: t("networks.says"), id: "sl-networks-button", class: "sl-button sl-networks-button", onclick: toggle }));
   registerShortcut("n", "keys.networks", toggle, { isActive: () => noDialogOpen() && view.drawBar.isConnected && !!document.querySelector("#sl-create")?.checkVisibility(), aliases: ["LoRA", "extra networks", "embedding", "textual inversion"] });
+}
+
+/** The pictures that the model looks at, whose script is loaded with the first checkpoint that does. @param {FormView} view @param {Form} form */
+function mountReferences(view, form) {
+  let loading = false;
+  const load = () => {
+    if (loading || !(form.referenceLimits || form.references.list.length)) return;
+    loading = true;
+    view.setReferences(import("./references.js").then(({ ReferencePanel }) => new ReferencePanel(view.referencesRoot, form, (text) => view.prompts.prompt.insert(text))));
+  };
+  form.subscribe(load);
+  load();
 }
 
 /** @param {FormView} view @param {Form} form @param {JobStore} jobStore */

@@ -9,7 +9,9 @@ import { serverText } from "./core/server_text.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { PromptHistory } from "./form/history.js";
+import { listField } from "./form/list_field.js";
 import { seedProblem } from "./form/seed_field.js";
+import { References } from "./references/list.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
@@ -23,6 +25,8 @@ import { seedProblem } from "./form/seed_field.js";
  */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 /** @typedef {"edit" | "control" | "hires" | "fine"} Accordion  a group of controls */
+/** @typedef {import("./control/units.js").UnitPicture} UnitPicture */
+/** @typedef {{control?: (UnitPicture | null)[], references?: (UnitPicture | null)[]}} RecalledPictures  pictures of a recalled request's lists, as far as they are known */
 
 const STORAGE_KEY = "safelight.form";
 /** The controls of the form; the others are the editor's. */
@@ -45,6 +49,8 @@ export class Form {
   /** The pictures that steer the generation. */
   units = new Units(() => this.#onUnits());
   #unitsBefore = this.units.list;
+  /** The pictures that the model looks at. */
+  references = new References(() => this.#onList("references"));
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
   /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
@@ -138,7 +144,7 @@ export class Form {
       const problem = isSeed(control) ? seedProblem(String(value ?? ""), BigInt(control.limit ?? 0)) : name === "width" || name === "height" ? multipleProblem(Number(value), multiple) : null;
       return problem ? [{ field: name, message: "", ...problem }] : [];
     });
-    return [...problems, ...this.units.check(!!this.editor?.picture)];
+    return [...problems, ...this.references.check(), ...this.units.check(!!this.editor?.picture)];
   }
 
   /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
@@ -159,6 +165,7 @@ export class Form {
     const { checkpoint } = this.values;
     this.styles = [];
     this.units.set([]);
+    this.references.set([]);
     this.editor?.setPicture(null);
     this.#blur = DEFAULT_BLUR;
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(String(checkpoint)), checkpoint });
@@ -207,6 +214,30 @@ export class Form {
     return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
+  /** The items of the request's lists, which are replaced when they change. @returns {Partial<Record<import("./form/list_field.js").ListName, readonly unknown[]>>} */
+  get lists() {
+    return { control: this.units.list, references: this.references.list };
+  }
+
+  /** How the checkpoint looks at pictures; null: it does not. @returns {import("./types").ReferenceLimits | null} */
+  get referenceLimits() {
+    return this.checkpoint?.references ?? null;
+  }
+
+  /**
+   * Let the model look at pictures; those beyond what the checkpoint takes are left out, and a message says so.
+   * @param {UnitPicture[]} pictures
+   * @returns {number}  how many were added
+   */
+  addReferences(pictures) {
+    const limits = this.referenceLimits;
+    const room = limits ? (limits.maximum ?? Infinity) - this.references.list.length : 0;
+    const added = pictures.slice(0, Math.max(0, room));
+    if (added.length < pictures.length) toast(limits ? t("references.limit", { n: limits.maximum ?? 0 }) : t("references.not_taken"), { kind: "error" });
+    if (added.length) this.references.add(added);
+    return added.length;
+  }
+
   /** A checkpoint's own size; null while it is not known. @param {string | null | undefined} id  none: the default checkpoint @returns {{width: number, height: number} | null} */
   defaultSize(id) {
     const { width, height } = this.#checkpointDefaults(id ?? "");
@@ -216,16 +247,16 @@ export class Form {
   /**
    * Fill the form from recalled parameters; can be undone.
    * @param {import("./types").RecallResult} recalled
-   * @param {(import("./control/units.js").UnitPicture | null)[]} [pictures]  of its control units, as far as they are known
+   * @param {RecalledPictures} [pictures]
    * @returns {boolean}  whether there were any
    */
-  recall({ source, fields, unfilled }, pictures = []) {
+  recall({ source, fields, unfilled }, pictures = {}) {
     if (source === "none") {
       toast(t("recall.nothing"), { kind: "error", hint: t("recall.nothing.hint") });
       return false;
     }
     const before = this.#snapshot();
-    const { styles = [], control = [], ...rest } = fields;
+    const { styles = [], control = [], references: _, ...rest } = fields; // what an infotext says of references is in unfilled
     const given = flatten(rest);
     const checkpoint = this.#checkpointValue(String(given.checkpoint ?? ""));
     delete given.checkpoint;
@@ -234,7 +265,9 @@ export class Form {
     this.editor?.setPicture(null);
     this.#blur = Number(blur);
     this.styles = styles;
-    this.units.recall(control, unfilled, pictures);
+    this.units.recall(control, unfilled, pictures.control ?? []);
+    this.references.set([]);
+    this.references.add(lackingReferences(unfilled).map((index) => pictures.references?.[index] ?? null));
     if (control.length) void this.openAccordion("control");
     this.#setCompatibleChoices(checkpoint);
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...values, checkpoint, [HIRES_SWITCH]: !!fields.hires });
@@ -242,7 +275,10 @@ export class Form {
       const used = Object.keys(fillable).some((name) => CONTROLS_BY_NAME[name]?.group === accordion && fillable[name] !== CONTROLS_BY_NAME[name].initial);
       if (used) void this.openAccordion(accordion);
     }
-    const lacking = unfilled.filter(({ name }) => !(unitField(name)?.name === "image" && pictures[unitField(name)?.index ?? -1]));
+    const lacking = unfilled.filter(({ name }) => {
+      const about = listField(name);
+      return !(about?.name === "image" && about.list !== "regions" && pictures[about.list]?.[about.index ?? -1]);
+    });
     void this.#reportRecall([...lacking, ...outOfRange], before);
     return true;
   }
@@ -298,6 +334,7 @@ export class Form {
     given.kind = "generate";
     if (this.styles.length) given.styles = this.styles;
     if (this.units.list.length) given.control = await this.units.requestFields();
+    if (this.references.list.length) given.references = await this.references.requestFields();
     if (parts.hires) given.hires ??= {};
     if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
     if (!editor) return given;
@@ -387,11 +424,12 @@ export class Form {
   /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
-    const units = this.units.list;
+    const units = this.units.list, references = this.references.list;
     const [before, blur, picture, maskFile, outpaint] = [{ ...values }, this.#blur, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
     return async () => {
       this.styles = styles;
       this.units.set(units);
+      this.references.set(references);
       this.#blur = blur;
       this.#setCompatibleChoices(String(before.checkpoint));
       if (editor && picture) {
@@ -414,6 +452,12 @@ export class Form {
       const about = unitField(field);
       if (about && !(sameUnits && list[about.index] === before[about.index])) this.refusals.delete(field);
     }
+    this.#notify();
+  }
+
+  /** Refusals of a list that was changed no longer hold. @param {import("./form/list_field.js").ListName} name */
+  #onList(name) {
+    for (const field of [...this.refusals.keys()]) if (listField(field)?.list === name) this.refusals.delete(field);
     this.#notify();
   }
 
@@ -455,12 +499,15 @@ function nest(pairs) {
   return fields;
 }
 
+/** The places of a recalled picture's references, none of which is in its file. @param {import("./types").RecallResult["unfilled"]} unfilled */
+const lackingReferences = (unfilled) => unfilled.map(({ name }) => listField(name)).flatMap((about) => (about?.list === "references" && about.index !== null ? [about.index] : []));
+
 /** Whether a control is a seed's: a number with so many digits is a text. @param {FormControl} control */
 const isSeed = ({ control, type }) => type === "integer" && control === "text";
 
 /** The control of a request's field; of a part of the request, its switch or its first control. @param {string} field @returns {string | null} */
 function controlOf(field) {
-  if (unitField(field)) return field;
+  if (unitField(field) || listField(field)?.list === "references") return field;
   if (field in DEFAULTS) return field;
   if (`${field}.on` in DEFAULTS) return `${field}.on`;
   return (field && FORM_CONTROLS.find(({ name }) => name.startsWith(`${field}.`))?.name) || null;

@@ -226,7 +226,7 @@ class Gallery {
 
   #renderSelection() {
     const { selection } = this;
-    this.bar.show(selection, !!this.filters.values.collection);
+    this.bar.show(selection, !!this.filters.values.collection, this.context.actions.offers("reference"));
     this.tools.inert = selection.active;
     this.section.classList.toggle("sl-selecting", selection.active);
     if (selection.active) this.grid.element.setAttribute("aria-multiselectable", "true");

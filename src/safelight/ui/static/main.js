@@ -84,8 +84,9 @@ async function start() {
   performance.mark("usable");
   setUsable();
   void loadLater(context);
-  const { keepUnits } = await import("./control/storage.js");
-  await keepUnits(form.units, me.owner, (listener) => form.subscribe(listener));
+  const { keepList } = await import("./control/storage.js");
+  const subscribe = (/** @type {() => void} */ listener) => form.subscribe(listener);
+  await Promise.all([keepList("units", form.units, me.owner, subscribe), keepList("references", form.references, me.owner, subscribe)]);
 }
 
 /** Load what is not needed to write a prompt and generate. @param {import("./types").PageContext} context */
@@ -114,7 +115,7 @@ async function refreshModels(form) {
 
 /** Set the form's models, if they have changed. @param {Form} form @param {import("./types").Model[]} models */
 function setModels(form, models) {
-  const key = JSON.stringify(models.map(({ id, default: usual, draws }) => [id, usual, draws]));
+  const key = JSON.stringify(models.map(({ id, default: usual, draws, references }) => [id, usual, draws, references]));
   if (key === knownModels) return;
   knownModels = key;
   form.setModels(models);
@@ -135,9 +136,9 @@ function mountHeader(root, context) {
     LOOKS.map((name) => h("option", { value: name, selected: name === currentLook() }, t(`look.${name}`))));
   const signOut = withErrorToast(async () => {
     await actions.flushDeletions();
-    const [{ clearUnits }, { clearEditorStorage }] = await Promise.all([import("./control/storage.js"), import("./editor/storage.js")]);
+    const [{ clearLists }, { clearEditorStorage }] = await Promise.all([import("./control/storage.js"), import("./editor/storage.js")]);
     Form.clearStorage();
-    await Promise.all([clearEditorStorage(), clearUnits(), clearInputs()]).catch(() => {}); // a private window has none
+    await Promise.all([clearEditorStorage(), clearLists(), clearInputs()]).catch(() => {}); // a private window has none
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });

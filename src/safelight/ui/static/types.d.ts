@@ -145,6 +145,15 @@ export interface Model {
   loaded_by: string[];
   /** A checkpoint's default values for generation. */
   draws: GenerationDefaults | null;
+  /** Of a checkpoint: the pictures that it looks at; null: none. */
+  references?: ReferenceLimits | null;
+}
+
+/** How a checkpoint looks at reference pictures; maximum: null for as many as the memory holds. */
+export interface ReferenceLimits {
+  required: boolean;
+  maximum: number | null;
+  modes: string[];
 }
 
 /** A LoRA or another adapter, or a textual inversion. */

@@ -217,7 +217,7 @@ class Viewer {
     this.elements.compare.disabled = !this.#comparisonCandidate();
     const compareLabel = t(this.#sourceId ? "viewer.compare.source" : "viewer.compare");
     for (const name of ["title", "aria-label"]) this.elements.compare.setAttribute(name, compareLabel);
-    for (const { name, needsFile } of ACTIONS) /** @type {HTMLButtonElement} */ (this.elements.actions.get(name)).hidden = needsFile && !this.#hasFile;
+    for (const { name, needsFile } of ACTIONS) /** @type {HTMLButtonElement} */ (this.elements.actions.get(name)).hidden = (needsFile && !this.#hasFile) || !this.context.actions.offers(name);
     for (const each of [this.elements.compare, this.elements.link, this.elements.zoomButtons, ...this.elements.choosers.values()]) each.hidden = !this.#hasFile;
     this.#renderLineage();
     this.#renderDownload(entry);
@@ -338,7 +338,7 @@ class Viewer {
   /** @param {import("./actions/list.js").ActionName} name */
   async runAction(name) {
     const actionButton = /** @type {HTMLButtonElement} */ (this.elements.actions.get(name));
-    if (actionButton.disabled) return;
+    if (actionButton.disabled || !this.context.actions.offers(name)) return;
     actionButton.disabled = true;
     try {
       await this.context.actions[name](this.#item.id);

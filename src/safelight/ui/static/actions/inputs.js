@@ -1,19 +1,26 @@
 // The pictures and masks that this browser's jobs started from, by job: the server deletes them when the job ends, and "same seed" and "vary" need them.
 
 import { transact } from "../core/database.js";
+import { LISTS } from "../form/list_field.js";
 
-/** @typedef {{owner: string, init_image: string | null, mask: string | null, control?: {image: string | null, mask: string | null}[]}} Inputs  files in base64, or gallery: and an id; init_image: null if it is the parent's */
+/** @typedef {Partial<Record<"image" | "mask", string | null>>} KeptItem  the files of an item of a list */
+/**
+ * Files in base64, or gallery: and an id; init_image: null if it is the parent's.
+ * @typedef {{owner: string, init_image: string | null, mask: string | null} & Partial<Record<import("../form/list_field.js").ListName, KeptItem[]>>} Inputs
+ */
 
 const DATABASE = "safelight.inputs", STORE = "jobs";
 const MAX_JOBS = 50;
 const MAX_LENGTH = 64 << 20; // characters of one job's
 
 /** Keep the inputs of a job. @param {{id: string, owner: string}} job @param {import("../types").Fields & {parent?: string | null}} request */
-export async function keepInputs({ id, owner }, { init_image, mask, parent, control = [] }) {
+export async function keepInputs({ id, owner }, request) {
+  const { init_image, mask, parent } = request;
   const isParents = !!parent || init_image?.startsWith("gallery:");
+  const lists = LISTS.map((name) => ({ name, items: (request[name] ?? []).map(keptItem) }));
   /** @type {Inputs} */
-  const inputs = { owner, init_image: isParents ? null : (init_image ?? null), mask: mask ?? null, control: control.map((unit) => ({ image: unit.image ?? null, mask: unit.mask ?? null })) };
-  const files = [inputs.init_image, inputs.mask, ...(inputs.control ?? []).flatMap((unit) => [unit.image, unit.mask])];
+  const inputs = { owner, init_image: isParents ? null : (init_image ?? null), mask: mask ?? null, ...Object.fromEntries(lists.map(({ name, items }) => [name, items])) };
+  const files = [inputs.init_image, inputs.mask, ...lists.flatMap(({ items }) => items.flatMap((item) => [item.image, item.mask]))];
   const length = files.reduce((sum, file) => sum + (file?.length ?? 0), 0);
   if (!length || length > MAX_LENGTH) return;
   try {
@@ -26,6 +33,9 @@ export async function keepInputs({ id, owner }, { init_image, mask, parent, cont
     // A private window, or no space: such a picture cannot be generated again.
   }
 }
+
+/** @param {KeptItem} item @returns {KeptItem} */
+const keptItem = ({ image = null, mask = null }) => ({ image, mask });
 
 /** The inputs of a job; null: this browser does not have them. @param {string} id @param {string} owner @returns {Promise<Inputs | null>} */
 export async function inputsOf(id, owner) {

@@ -8,6 +8,7 @@ export const ACTIONS = /** @type {const} */ ([
   { name: "vary", icon: "vary", keys: "v", leaves: true, needsFile: true },
   { name: "upscale", icon: "enlarge", keys: "x", leaves: true, needsFile: true },
   { name: "edit", icon: "edit", keys: "e", leaves: true, needsFile: true },
+  { name: "reference", icon: "eye", keys: "Shift+r", leaves: false, needsFile: true },
   { name: "copy", icon: "copy", keys: "c", leaves: false, needsFile: false },
   { name: "copyPicture", icon: "picture", keys: "Shift+c", leaves: false, needsFile: true },
 ]);

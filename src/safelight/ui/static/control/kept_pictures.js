@@ -1,4 +1,4 @@
-// The control pictures that this browser has kept with a job, as units take them.
+// The pictures of lists that this browser has kept with a job, as the form takes them.
 
 import { get } from "../core/api.js";
 import { sizeOf } from "./picture_box.js";
@@ -7,9 +7,9 @@ import { sizeOf } from "./picture_box.js";
 
 const GALLERY = "gallery:"; // before the id of an entry
 
-/** @param {{image: string | null}[]} units  as they were kept @returns {Promise<(UnitPicture | null)[]>}  null: there is none, or no longer */
-export function keptPictures(units) {
-  return Promise.all(units.map(async ({ image }) => {
+/** @param {import("../actions/inputs.js").KeptItem[]} items  as they were kept @returns {Promise<(UnitPicture | null)[]>}  null: there is none, or no longer */
+export function keptPictures(items) {
+  return Promise.all(items.map(async ({ image }) => {
     if (!image) return null;
     if (!image.startsWith(GALLERY)) return fromFile(new Blob([Uint8Array.from(atob(image), (char) => char.charCodeAt(0))]));
     const id = image.slice(GALLERY.length);

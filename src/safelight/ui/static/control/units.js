@@ -2,6 +2,7 @@
 
 import { UNIT_CONTROLS } from "../controls.js";
 import { base64 } from "../core/api.js";
+import { listField } from "../form/list_field.js";
 
 /** @typedef {import("../controls.js").Value} Value */
 /**
@@ -18,8 +19,6 @@ import { base64 } from "../core/api.js";
 
 export const MAX_UNITS = 8; // as request.py has it
 const PLAIN = /** @type {const} */ (["weight", "start", "end", "mode", "resize"]); // fields that are the request's as they are
-/** The field of an error that is about a unit: control.0.model, or control[0].image. */
-const FIELD = /^control(?:\.(\d+)|\[(\d+)\])(?:\.(.+))?$/;
 
 export class Units {
   /** @type {readonly Unit[]} */
@@ -62,7 +61,7 @@ export class Units {
    * @param {(UnitPicture | null)[]} pictures  of the units, as far as they are known
    */
   recall(controls, unfilled, pictures) {
-    const lacking = new Set(unfilled.filter(({ name }) => name.endsWith(".image")).map(({ name }) => FIELD.exec(name)?.slice(1, 3).find(Boolean)));
+    const lacking = new Set(unfilled.map(({ name }) => unitField(name)).flatMap((about) => (about?.name === "image" ? [about.index] : [])));
     const allLack = lacking.size >= controls.length; // an infotext numbers its units with gaps
     this.set(controls.map(({ kind, model, preprocessor, ...rest }, index) => this.#make({
       ...Object.fromEntries(PLAIN.filter((name) => name in rest).map((name) => [name, rest[name]])),
@@ -72,7 +71,7 @@ export class Units {
       parameters: preprocessor?.parameters ? { [preprocessor.name]: preprocessor.parameters } : {},
       resolution: preprocessor?.resolution ?? null,
       picture: pictures[index] ?? null,
-      source: pictures[index] || allLack || lacking.has(String(index)) ? "own" : "initial",
+      source: pictures[index] || allLack || lacking.has(index) ? "own" : "initial",
     })));
   }
 
@@ -109,9 +108,8 @@ export class Units {
 
 /** Which unit an error's field is about. @param {string} field @returns {{index: number, name: string} | null}  name: of the field within it; null: about none */
 export function unitField(field) {
-  const [, dotted, bracketed, name = ""] = FIELD.exec(field) ?? [];
-  const index = dotted ?? bracketed;
-  return index === undefined ? null : { index: Number(index), name };
+  const about = listField(field);
+  return about?.list === "control" && about.index !== null ? { index: about.index, name: about.name } : null;
 }
 
 /** The preprocessor of a unit as a request has it; null: none. @param {Unit} unit */
@@ -122,4 +120,4 @@ export function preprocessorOptions({ kind, preprocessor, parameters, resolution
 }
 
 /** A picture as our API takes it. @param {UnitPicture} picture @returns {Promise<string>} */
-const imageField = async ({ blob, entry }) => (blob ? base64(blob) : `gallery:${entry}`);
+export const imageField = async ({ blob, entry }) => (blob ? base64(blob) : `gallery:${entry}`);

@@ -1,13 +1,13 @@
 // The form on the page: a field for each control in its place, which shows the form's values and reports what the user makes of them.
 
 import { CONTROLS, CONTROLS_BY_NAME } from "../controls.js";
-import { unitField } from "../control/units.js";
 import { h, setChildren } from "../core/dom.js";
 import { errorWithHint } from "../core/error_text.js";
 import { t } from "../core/text.js";
 import { showError } from "../core/toast.js";
 import { makeField } from "./fields.js";
 import { Fold } from "./fold.js";
+import { listField } from "./list_field.js";
 import { PromptField } from "./prompt_field.js";
 import { SeedField } from "./seed_field.js";
 import { editedSizeNote, SizeField } from "./size_field.js";
@@ -19,6 +19,7 @@ import { editedSizeNote, SizeField } from "./size_field.js";
 const FOLDS = { edit: ["strength"], control: [], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
 /** What people may search for, beside a fold's title. @type {Record<string, string[]>} */
 const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose"], hires: ["highres fix", "upscale"] };
+const REFERENCE_ALIASES = ["image prompt", "Kontext", "Qwen Edit", "several pictures"];
 /** The fields that are always visible, by row; other fields of their group follow. */
 const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
 /** Fields that have a place of their own. */
@@ -33,6 +34,10 @@ export class FormView {
   controlRoot = h("div", { id: "sl-control" });
   /** @type {Promise<import("../control.js").ControlPanel> | null} */
   #control = null;
+  /** Where the pictures are shown that the model looks at. */
+  referencesRoot = h("div", { id: "sl-references-row", hidden: true });
+  /** @type {Promise<import("../references.js").ReferencePanel> | null} */
+  #references = null;
   /** The prompt that had the focus last. @type {"prompt" | "negative_prompt"} */
   lastPrompt = "prompt";
 
@@ -54,7 +59,7 @@ export class FormView {
     }
     const basic = [...BASIC_ROWS.map((names) => this.#row(names)), ...this.#others("basic")];
     const folds = /** @type {import("../form.js").Accordion[]} */ (Object.keys(FOLDS)).map((group) => this.#fold(group));
-    setChildren(root, this.prompts.prompt.frame.element, this.prompts.negative_prompt.frame.element, this.chips, basic, folds, this.drawBar);
+    setChildren(root, this.prompts.prompt.frame.element, this.prompts.negative_prompt.frame.element, this.referencesRoot, this.chips, basic, folds, this.drawBar);
     form.subscribe(() => this.#update());
     this.#update();
   }
@@ -78,7 +83,8 @@ export class FormView {
       const [first = ""] = [...this.#fields].find(([, { frame }]) => content.contains(frame.element)) ?? [];
       return { name: first || group, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
     });
-    return [...fields, ...folds];
+    const references = this.referencesRoot.hidden ? [] : [{ name: "references", key: "create.references", aliases: REFERENCE_ALIASES }];
+    return [...fields, ...references, ...folds];
   }
 
   /** Say what shows the units, once it is loaded. @param {Promise<import("../control.js").ControlPanel>} panel */
@@ -87,8 +93,15 @@ export class FormView {
     panel.catch(showError);
   }
 
+  /** Say what shows the references, once it is loaded. @param {Promise<import("../references.js").ReferencePanel>} panel */
+  setReferences(panel) {
+    this.#references = panel;
+    panel.catch(showError);
+  }
+
   /** Show a field, in its fold if it has one, or a fold without fields of its own, and focus it. @param {string} name */
   show(name) {
+    if (name === "references") return void this.#references?.then((panel) => panel.focus(), () => {});
     const own = this.folds.get(name);
     own?.set(true);
     own?.button.focus();
@@ -109,7 +122,9 @@ export class FormView {
   showRefused() {
     const first = [...this.#fields.keys()].find((name) => this.form.refusals.has(name));
     if (first) return this.show(first);
-    if (![...this.form.refusals.keys()].some((name) => unitField(name))) return;
+    const [about] = [...this.form.refusals.keys()].flatMap((name) => listField(name) ?? []);
+    if (about?.list === "references") void this.#references?.then((panel) => panel.focus(about.index), () => {});
+    if (about?.list !== "control") return;
     this.folds.get("control")?.set(true);
     void this.#control?.then((panel) => panel.showRefused(), () => {});
   }

@@ -97,6 +97,11 @@ export class BulkActions {
     await downloadZip(files.map(({ id }) => id));
   }
 
+  /** Let the model look at them. @param {GalleryEntry[]} entries */
+  async reference(entries) {
+    await this.parts.context.actions.reference(entries.filter(hasFile).map(({ id }) => id));
+  }
+
   /** @param {GalleryEntry[]} entries */
   compare(entries) {
     if (entries.length !== 2) return;

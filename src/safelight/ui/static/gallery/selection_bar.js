@@ -9,6 +9,7 @@ export const BULK_ACTIONS = /** @type {const} */ ([
   ["tags", "tag", "t"],
   ["collect", "collection", "a"],
   ["uncollect", "minus", ""],
+  ["reference", "eye", ""],
   ["download", "download", "d"],
   ["compare", "compare", "b"],
   ["remove", "trash", "Delete"],
@@ -29,13 +30,14 @@ export class SelectionBar {
       h("div", { class: "sl-selection-actions" }, Object.values(this.buttons)));
   }
 
-  /** @param {{active: boolean, size: number}} selection @param {boolean} inCollection  whether the pictures of one collection are shown */
-  show({ active, size }, inCollection) {
+  /** @param {{active: boolean, size: number}} selection @param {boolean} inCollection  whether the pictures of one collection are shown @param {boolean} takesReferences  whether the checkpoint looks at pictures */
+  show({ active, size }, inCollection, takesReferences) {
     this.element.hidden = !active;
     if (!active) return;
     const text = size ? t("selection.count", { n: size }) : t("selection.none");
     if (this.count.textContent !== text) this.count.textContent = text;
     for (const [name, each] of Object.entries(this.buttons)) each.disabled = name === "compare" ? size !== 2 : !size;
     this.buttons.uncollect.hidden = !inCollection;
+    this.buttons.reference.hidden = !takesReferences;
   }
 }

@@ -89,7 +89,7 @@ export class PictureActions {
     const item = (/** @type {import("../core/popover.js").MenuItem} */ made, needsFile = true) => (hasFile || !needsFile ? [made] : []);
     return [
       ...item({ icon: "heart", label: t(this.entries.get(picture.id)?.favourite ? "viewer.favourite.not" : "viewer.favourite"), keys: "f", run: () => this.favourite(picture) }),
-      ...ACTIONS.filter(({ needsFile }) => hasFile || !needsFile).flatMap((each) => [action(each), ...(hasChoices(each.name) ? [choice(each.name)] : [])]),
+      ...ACTIONS.filter(({ name, needsFile }) => (hasFile || !needsFile) && this.context.actions.offers(name)).flatMap((each) => [action(each), ...(hasChoices(each.name) ? [choice(each.name)] : [])]),
       ...item({ icon: "compare", label: t(picture.parent_id ? "viewer.compare.source" : "viewer.compare"), keys: "b", run: compare }),
       ...item({ icon: "download", label: t("viewer.download"), keys: "d", run: () => this.#download(picture) }),
       ...item({ icon: "fit", label: t("jobs.open"), keys: "Enter", run: open }, false),
@@ -191,7 +191,7 @@ export class PictureActions {
 
   #registerShortcuts() {
     const isActive = () => !!this.picture && noDialogOpen() && (this.#alone ? this.element : this.overlay).checkVisibility({ visibilityProperty: true });
-    for (const { name, keys } of ACTIONS) registerShortcut(keys, `viewer.${name}`, () => void this.#run(name), { isActive });
+    for (const { name, keys } of ACTIONS) registerShortcut(keys, `viewer.${name}`, () => void this.#run(name), { isActive: () => isActive() && this.context.actions.offers(name) });
     for (const name of /** @type {ChoiceName[]} */ (Object.keys(CHOICES))) registerShortcut(CHOICES[name], `${name}.choose`, () => void this.#choose(name), { isActive });
     registerShortcut("b", "viewer.compare.source", () => this.compare(), { isActive });
     registerShortcut("d", "viewer.download", () => this.link.click(), { isActive: () => isActive() && !this.link.hidden });
