@@ -519,6 +519,8 @@ class GenerationDefaults(BaseModel):
     """Sigma schedule; null: the sampler's."""
     negative: bool
     """Whether a negative prompt has an effect."""
+    not_taken: list[str]
+    """Fields of a request that the checkpoint does not take; forms may leave them out."""
 
 
 class Hires(BaseModel):

@@ -214,6 +214,12 @@ export class Form {
     return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
+  /** Whether a field is shown: one that the checkpoint does not take only while it has a value. @param {string} name */
+  shows(name) {
+    const { [name]: control } = CONTROLS_BY_NAME;
+    return !this.checkpoint?.draws?.not_taken.includes(name) || (!!control && this.values[name] !== control.initial);
+  }
+
   /** The items of the request's lists, which are replaced when they change. @returns {Partial<Record<import("./form/list_field.js").ListName, readonly unknown[]>>} */
   get lists() {
     return { control: this.units.list, references: this.references.list };
@@ -327,7 +333,7 @@ export class Form {
     const editor = this.editor?.picture ? this.editor : null;
     const mask = await editor?.mask();
     /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
-    const parts = { hires: !!v[HIRES_SWITCH], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
+    const parts = { hires: !!v[HIRES_SWITCH], refiner: !!v["refiner.checkpoint"], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
     const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
     const values = controls.map((control) => [control.name, isSeed(control) ? parseWhole(v[control.name]) : v[control.name]]);
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
@@ -374,6 +380,10 @@ export class Form {
     const defaults = this.#findCheckpoint(checkpoint)?.draws;
     const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !defaults || kinds.includes(defaults.kind));
     this.choices.sampler = [{ value: "", label: t("create.sampler.usual", { name: defaults?.sampler ?? "" }) }, ...fits(this.#samplers).map(samplerChoice)];
+    const checkpoints = [...this.checkpoints.values()], family = this.#findCheckpoint(checkpoint)?.family;
+    const group = (/** @type {Model} */ model) => t(model.family === family ? "control.models.fitting" : "control.models.other_family");
+    const others = [...checkpoints.filter((model) => model.family === family), ...checkpoints.filter((model) => model.family !== family)].map((model) => ({ ...modelChoice(model), group: group(model) }));
+    for (const name of ["hires.checkpoint", "refiner.checkpoint"]) this.choices[name] = [{ value: "", label: t(`create.${name}.unset`) }, ...others];
     this.choices.schedule = [{ value: "", label: t("create.schedule.usual") }, ...fits(this.#schedules).map(({ name }) => ({ value: name, label: name }))];
   }
 

@@ -198,6 +198,8 @@ export interface GenerationDefaults {
   sampler: string;
   schedule: string | null;
   negative: boolean;
+  /** Fields of a request that the checkpoint does not take. */
+  not_taken: string[];
 }
 
 /** A user's preferences; null: as the page decides. */

@@ -9,6 +9,7 @@ from typing import Any
 
 from safelight.errors import CheckpointMissingError, SafelightError
 from safelight.generation.defaults import checkpoint_defaults
+from safelight.generation.taken_fields import fields_not_taken
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
 from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
@@ -94,6 +95,7 @@ def _generation_defaults(found: Checkpoint, settings: Settings) -> GenerationDef
         sampler=chosen.sampler or family.sampler,
         schedule=chosen.schedule,
         negative=family.supports_negative or family.true_cfg,
+        not_taken=list(fields_not_taken(family)),
     )
 
 

@@ -13,6 +13,7 @@ import { MaskField } from "./mask_field.js";
 import { PictureBox } from "./picture_box.js";
 import { PreprocessorFields } from "./preprocessor_fields.js";
 import { RangeField } from "./range_field.js";
+import { takes } from "./units.js";
 
 /** @typedef {import("./units.js").Unit} Unit */
 /** @typedef {import("./units.js").UnitPicture} UnitPicture */
@@ -35,7 +36,7 @@ export class UnitView {
     this.kindFrame = new Frame(`${prefix}.kind`, { label: t("control.kind"), info: t("control.kind.info"), aliases: ["control type"] });
     this.kind = h("select", { id: this.kindFrame.inputId, class: "sl-field", onchange: () => this.#chooseKind(this.kind.value) });
     this.kindFrame.fill([this.kind]);
-    this.modelFrame = new Frame(`${prefix}.model`, { label: t("control.model"), info: t("control.model.info"), aliases: ["ControlNet", "T2I-Adapter"] });
+    this.modelFrame = new Frame(`${prefix}.model`, { label: t("control.model"), info: t("control.model.info"), aliases: ["ControlNet", "T2I-Adapter", "IP-Adapter"] });
     this.model = new Combobox({ id: this.modelFrame.inputId, "aria-labelledby": this.modelFrame.labelId, onchange: (name) => this.#chooseModel(name) });
     this.modelFrame.fill([this.model.input], this.model.element);
     this.preprocessor = new PreprocessorFields(prefix, catalogue, onchange);
@@ -69,8 +70,9 @@ export class UnitView {
     this.picture.update(unit, target.initial);
     this.#renderKinds(unit);
     this.#renderModels(unit);
-    const isReference = unit.kind === "reference";
-    for (const element of [this.modelFrame.element, this.preprocessor.element, this.mask.frame.element]) element.hidden = isReference;
+    const { mode, resize } = this.fields;
+    const elements = { model: this.modelFrame.element, preprocessor: this.preprocessor.element, mask: this.mask.frame.element, mode: mode.frame.element, resize: resize.frame.element };
+    for (const [name, element] of Object.entries(elements)) element.hidden = !takes(unit.kind, name);
     this.preprocessor.update(unit);
     this.preview.update(unit, target);
     this.fields.weight.show(unit.weight);
@@ -170,7 +172,7 @@ export class UnitView {
     const { catalogue, unit } = this;
     if (!unit) return;
     const model = catalogue.models.find(({ name }) => name === unit.model);
-    const keepsModel = kind !== "reference" && (!model || !kind || model.kinds.length === 0 || model.kinds.includes(kind));
+    const keepsModel = takes(kind, "model") && (!model || !kind || model.kinds.length === 0 || model.kinds.includes(kind));
     const keepsMaker = !kind || catalogue.makers(kind).includes(unit.preprocessor);
     this.onchange({ kind, model: keepsModel ? unit.model : "", ...(!keepsMaker && { preprocessor: catalogue.maker(kind) }) });
   }

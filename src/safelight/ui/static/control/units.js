@@ -18,6 +18,9 @@ import { listField } from "../form/list_field.js";
 /** @typedef {Partial<Omit<Unit, "id">>} UnitChanges */
 
 export const MAX_UNITS = 8; // as request.py has it
+export const IP_ADAPTER = "ip-adapter";
+/** Fields that make no sense with a kind of picture, or with what reads it. @type {Record<string, string[]>} */
+const LACKING = { reference: ["model", "preprocessor", "mask"], [IP_ADAPTER]: ["preprocessor", "mode", "resize"] };
 const PLAIN = /** @type {const} */ (["weight", "start", "end", "mode", "resize"]); // fields that are the request's as they are
 
 export class Units {
@@ -93,8 +96,8 @@ export class Units {
         ...(unit.model && { model: unit.model }),
         ...(unit.source === "own" && unit.picture && { image: await imageField(unit.picture) }),
         ...(options && { preprocessor: options }),
-        ...Object.fromEntries(PLAIN.filter((name) => unit[name] !== UNIT_CONTROLS[name].unset).map((name) => [name, unit[name]])),
-        ...(unit.mask && unit.kind !== "reference" && { mask: await base64(unit.mask) }),
+        ...Object.fromEntries(PLAIN.filter((name) => takes(unit.kind, name) && unit[name] !== UNIT_CONTROLS[name].unset).map((name) => [name, unit[name]])),
+        ...(unit.mask && takes(unit.kind, "mask") && { mask: await base64(unit.mask) }),
       };
     }));
   }
@@ -112,9 +115,12 @@ export function unitField(field) {
   return about?.list === "control" && about.index !== null ? { index: about.index, name: about.name } : null;
 }
 
+/** Whether a unit of a kind has a field. @param {string} kind @param {string} field */
+export const takes = (kind, field) => !LACKING[kind]?.includes(field);
+
 /** The preprocessor of a unit as a request has it; null: none. @param {Unit} unit */
 export function preprocessorOptions({ kind, preprocessor, parameters, resolution }) {
-  if (!preprocessor || kind === "reference") return null;
+  if (!preprocessor || !takes(kind, "preprocessor")) return null;
   const changed = parameters[preprocessor] ?? {};
   return { name: preprocessor, ...(Object.keys(changed).length && { parameters: changed }), ...(resolution && { resolution }) };
 }

@@ -5,6 +5,7 @@ import { t } from "../core/text.js";
 import { Combobox } from "./combobox.js";
 import { Frame } from "./frame.js";
 import { NumberField } from "./number_field.js";
+import { PromptField } from "./prompt_field.js";
 import { SeedField } from "./seed_field.js";
 
 /** @typedef {import("../controls.js").FormControl} FormControl */
@@ -31,6 +32,7 @@ export function makeField(control, onchange, layout = "line") {
   if (control.control === "slider" || (control.control === "text" && control.type === "number")) return new NumberField(control, { onchange, layout });
   if (control.control === "checkbox") return new CheckField(control, onchange);
   if (control.control === "choice") return control.choices.length ? new SelectField(control, onchange) : new ChoiceField(control, onchange);
+  if (/prompt$/.test(control.name)) return new PromptField(control, { onchange, rows: 1, placeholder: t(`create.${control.name}.unset`) });
   return control.type === "integer" ? new SeedField(control, onchange, layout) : new TextField(control, onchange);
 }
 

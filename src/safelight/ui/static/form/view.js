@@ -18,7 +18,7 @@ import { editedSizeNote, SizeField } from "./size_field.js";
 /** The folds with the fields that come first in each; a group's other fields follow in the request's order. @type {Record<import("../form.js").Accordion, string[]>} */
 const FOLDS = { edit: ["strength"], control: [], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
 /** What people may search for, beside a fold's title. @type {Record<string, string[]>} */
-const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose"], hires: ["highres fix", "upscale"] };
+const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose", "IP-Adapter"], hires: ["highres fix", "upscale"] };
 const REFERENCE_ALIASES = ["image prompt", "Kontext", "Qwen Edit", "several pictures"];
 /** The fields that are always visible, by row; other fields of their group follow. */
 const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
@@ -78,7 +78,7 @@ export class FormView {
 
   /** What can be found: fields, and folds by what is in them; key: of the text that names it. @returns {{name: string, key: string, aliases: string[]}[]} */
   get entries() {
-    const fields = [...this.#fields.keys()].map((name) => ({ name, key: `create.${name}`, aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
+    const fields = [...this.#fields.keys()].filter((name) => this.form.shows(name)).map((name) => ({ name, key: `create.${name}`, aliases: CONTROLS_BY_NAME[name]?.aliases ?? [] }));
     const folds = [...this.folds].map(([group, { content }]) => {
       const [first = ""] = [...this.#fields].find(([, { frame }]) => content.contains(frame.element)) ?? [];
       return { name: first || group, key: `create.${group}`, aliases: FOLD_ALIASES[group] ?? [] };
@@ -137,6 +137,7 @@ export class FormView {
       field.show(form.values[name]);
       const refusal = form.refusals.get(name);
       field.refuse(refusal ? errorWithHint(refusal) : "");
+      field.frame.element.hidden = !form.shows(name);
     }
     const { width, height } = form.values;
     this.size.update(form.checkpoint?.draws, editedSizeNote({ width: Number(width), height: Number(height) }, form.editor));

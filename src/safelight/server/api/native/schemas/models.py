@@ -23,6 +23,9 @@ class GenerationDefaults(ResponseModel):
     sampler: str
     schedule: str | None = Field(None, description="Sigma schedule; null: the sampler's.")
     negative: bool = Field(description="Whether a negative prompt has an effect.")
+    not_taken: list[str] = Field(
+        description="Fields of a request that the checkpoint does not take; forms may leave them out."
+    )
 
 
 class ReferenceLimits(ResponseModel):

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.generation.test_plan import resolve_plan
+
+from safelight.errors import UnsupportedError
+from safelight.generation.taken_fields import fields_not_taken
+from safelight.models.families import FAMILIES
+
+VALUES: dict[str, Any] = {"clip_skip": 2, "pag_scale": 1.5, "token_merging": 0.5}
+TEXT_FAMILIES = [name for name, family in FAMILIES.items() if "text-to-image" in family.modes]
+
+
+def test_a_plan_refuses_what_is_not_taken() -> None:
+    refused = set()
+    for name in TEXT_FAMILIES:
+        for field in fields_not_taken(FAMILIES[name]):
+            with pytest.raises(UnsupportedError):
+                resolve_plan(name, **{field: VALUES[field]})
+            refused.add(field)
+    assert refused == VALUES.keys()
+
+
+def test_a_plan_takes_the_rest() -> None:
+    for field, value in VALUES.items():
+        assert field not in fields_not_taken(FAMILIES["sd1"])
+        resolve_plan("sd1", **{field: value})
