@@ -45,12 +45,13 @@ export class Editor {
 
   /**
    * @param {HTMLElement} root  an empty element
-   * @param {{onchange?: () => void, onsize?: (size: Size) => void, onopen?: (picture: Blob) => void, dropTarget?: HTMLElement}} [options]
+   * @param {{onchange?: () => void, onsize?: (size: Size) => void, onopen?: (picture: Blob) => void, dropTarget?: HTMLElement, maskOnly?: boolean}} [options]
    *   onchange: the picture, the mask, the extension or the softness has changed; onsize: a picture was opened or a side
    *   extended: the size to generate, in pixels; not called when the picture is removed; onopen: the user has opened a picture;
-   *   dropTarget: the element that takes dropped and pasted pictures, the root by default
+   *   dropTarget: the element that takes dropped and pasted pictures, the root by default; maskOnly: the picture stays as
+   *   it is, and its mask is for something else than inpainting
    */
-  constructor(root, { onchange = () => {}, onsize = () => {}, onopen = () => {}, dropTarget = root } = {}) {
+  constructor(root, { onchange = () => {}, onsize = () => {}, onopen = () => {}, dropTarget = root, maskOnly = false } = {}) {
     this.root = root;
     this.onchange = onchange;
     this.onsize = onsize;
@@ -58,7 +59,7 @@ export class Editor {
     this.help = h("p", { class: "sl-hidden", id: `sl-editor-${Math.random().toString(36).slice(2)}` }, t("editor.help"));
     this.dropTarget = dropTarget;
     this.dropzone = new Dropzone(dropTarget, (file) => this.open(file), this.#controller.signal);
-    this.toolbar = new Toolbar((name) => this.run(name));
+    this.toolbar = new Toolbar((name) => this.run(name), maskOnly);
     this.handles = new Handles({ change: (side, pixels) => this.#setSide(side, pixels), end: () => this.#finishExpand() });
     this.scene = new Scene(this.handles, this.help.id);
     const callbacks = { onpainted: () => this.#onEdited(), announce: (/** @type {string} */ text) => this.#announce(text) };
@@ -70,8 +71,9 @@ export class Editor {
       blur: (pixels) => (this.blur = pixels),
       tolerance: (share) => ((this.fill.tolerance = share), this.#render()),
     });
+    this.sliders.blur.hidden = maskOnly;
     this.gestures = new Gestures(this.scene.stage, this.#gestureHandlers());
-    this.note = h("p", { class: "sl-editor-note sl-hint" });
+    this.note = h("p", { class: "sl-editor-note sl-hint", hidden: maskOnly });
     this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
     this.header = h("div", { class: "sl-editor-header" }, this.toolbar.element, this.sliders.element);
     this.footer = h("div", { class: "sl-editor-footer" }, this.note);

@@ -11,17 +11,18 @@ export class MaskField {
   #shown;
   #url = "";
 
-  /** @param {string} name  of the field @param {(mask: Blob | null) => void} onchange */
-  constructor(name, onchange) {
+  /** @param {string} name  of the field @param {{onchange: (mask: Blob | null) => void, onpaint: () => void}} calls  onpaint: the mask is to be painted */
+  constructor(name, { onchange, onpaint }) {
     this.onchange = onchange;
     this.frame = new Frame(name, { label: t("control.mask"), info: t("control.mask.info"), aliases: ["effective region mask"] });
     this.input = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": t("control.mask.choose"), onchange: () => void this.#take() });
     this.content = h("div", { class: "sl-unit-mask" });
+    this.paint = button({ icon: "brush", label: t("control.mask.paint"), onclick: onpaint });
     this.choose = button({ label: t("control.mask.choose"), id: this.frame.inputId, onclick: () => this.input.click() });
-    this.remove = button({ icon: "close", label: t("control.mask.remove"), iconOnly: true, onclick: () => (onchange(null), this.choose.focus()) });
+    this.remove = button({ icon: "close", label: t("control.mask.remove"), iconOnly: true, onclick: () => (onchange(null), this.paint.focus()) });
     this.image = h("img", { class: "sl-unit-mask-picture", alt: t("control.mask") });
     this.frame.fill([this.choose], this.content, this.input);
-    setChildren(this.content, this.image, this.choose, this.remove);
+    setChildren(this.content, this.image, this.paint, this.choose, this.remove);
   }
 
   /** @param {Blob | null} mask */

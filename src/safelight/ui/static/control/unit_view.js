@@ -4,6 +4,7 @@ import { UNIT_CONTROLS } from "../controls.js";
 import { button, h } from "../core/dom.js";
 import { errorWithHint } from "../core/error_text.js";
 import { t } from "../core/text.js";
+import { withErrorToast } from "../core/toast.js";
 import { Combobox } from "../form/combobox.js";
 import { makeField } from "../form/fields.js";
 import { Frame } from "../form/frame.js";
@@ -13,7 +14,7 @@ import { MaskField } from "./mask_field.js";
 import { PictureBox } from "./picture_box.js";
 import { PreprocessorFields } from "./preprocessor_fields.js";
 import { RangeField } from "./range_field.js";
-import { takes } from "./units.js";
+import { fileOf, IP_ADAPTER, takes } from "./units.js";
 
 /** @typedef {import("./units.js").Unit} Unit */
 /** @typedef {import("./units.js").UnitPicture} UnitPicture */
@@ -43,7 +44,7 @@ export class UnitView {
     this.preview = new MapPreview({ catalogue, jobStore, onmap: (url, opacity) => this.picture.showMap(url, opacity), onchange: () => this.#showRefusals() });
     this.preprocessor.element.append(this.preview.element);
     this.range = new RangeField(`${prefix}.range`, { step: Number(UNIT_CONTROLS.start.step), aliases: [...UNIT_CONTROLS.start.aliases, ...UNIT_CONTROLS.end.aliases], onchange });
-    this.mask = new MaskField(`${prefix}.mask`, (mask) => onchange({ mask }));
+    this.mask = new MaskField(`${prefix}.mask`, { onchange: (mask) => onchange({ mask }), onpaint: () => void this.#paintMask() });
     const field = (/** @type {"weight" | "mode" | "resize"} */ name) =>
       makeField({ ...UNIT_CONTROLS[name], name: `${prefix}.${name}`, label: t(`control.${name}`), info: t(`control.${name}.info`) }, (value) => onchange({ [name]: value }));
     /** By the name of the request's field. @type {{weight: Field, mode: Field, resize: Field}} */
@@ -65,6 +66,7 @@ export class UnitView {
    */
   update(unit, { index, target, refusals }) {
     this.unit = unit;
+    this.target = target;
     this.refusals = refusals;
     this.title.textContent = t("control.unit", { number: index + 1 });
     this.picture.update(unit, target.initial);
@@ -103,6 +105,18 @@ export class UnitView {
     this.picture.close();
     this.mask.close();
   }
+
+  /** Paint the mask: on the unit's picture, or for an IP-Adapter on what is to come. */
+  #paintMask = withErrorToast(async () => {
+    const { unit, target } = this;
+    if (!unit || !target) return;
+    const { blankPicture, paintMask } = await import("../editor/mask_dialog.js");
+    const steering = unit.kind === IP_ADAPTER ? target.initial : unit.source === "initial" ? target.initial : unit.picture;
+    const picture = steering ? await fileOf(steering) : await blankPicture(target.size);
+    const mask = await paintMask({ title: t("control.mask.title", { number: this.title.textContent ?? "" }), note: t("control.mask.info"), picture, mask: unit.mask });
+    if (mask !== undefined) this.onchange({ mask });
+    this.mask.paint.focus();
+  });
 
   #showRefusals() {
     const { unit } = this;

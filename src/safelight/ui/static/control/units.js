@@ -1,7 +1,8 @@
 // The units of the form's Control section, as values: each is a picture that steers the generation, and the network that reads it.
 
 import { UNIT_CONTROLS } from "../controls.js";
-import { base64 } from "../core/api.js";
+import { base64, readBlob, request } from "../core/api.js";
+import { fileUrl } from "../core/picture.js";
 import { listField } from "../form/list_field.js";
 
 /** @typedef {import("../controls.js").Value} Value */
@@ -124,6 +125,9 @@ export function preprocessorOptions({ kind, preprocessor, parameters, resolution
   const changed = parameters[preprocessor] ?? {};
   return { name: preprocessor, ...(Object.keys(changed).length && { parameters: changed }), ...(resolution && { resolution }) };
 }
+
+/** A picture's file. @param {UnitPicture} picture @returns {Promise<Blob>} */
+export const fileOf = async ({ blob, entry }) => blob ?? readBlob(await request("GET", fileUrl(String(entry))));
 
 /** A picture as our API takes it. @param {UnitPicture} picture @returns {Promise<string>} */
 export const imageField = async ({ blob, entry }) => (blob ? base64(blob) : `gallery:${entry}`);

@@ -43,7 +43,7 @@ export class KeyboardControls {
 
   /** @param {KeyboardEvent} event */
   #onKeyDown(event) {
-    if (event.defaultPrevented || event.isComposing || isTyping(event) || !this.root.checkVisibility() || !noDialogOpen()) return;
+    if (event.defaultPrevented || event.isComposing || isTyping(event) || !this.root.checkVisibility() || !(noDialogOpen() || this.root.closest("dialog"))) return;
     const { key } = event;
     const control = event.ctrlKey || event.metaKey;
     const altGraph = event.getModifierState("AltGraph"); // many keyboards need AltGr for brackets

@@ -15,6 +15,7 @@ export function makeSliders(maxBlur, handlers) {
   const blur = slider("editor.blur", maxBlur, handlers.blur);
   const tolerance = slider("editor.tolerance", 100, (percent) => handlers.tolerance(percent / 100));
   return {
+    blur: blur.element,
     element: h("div", { class: "sl-editor-sliders" }, size.element, blur.element, tolerance.element),
     /** @param {{tool: import("./toolbar.js").Tool, brush: number, blur: number, widest: number, tolerance: number}} state  in pixels of the picture; tolerance: 0 to 1 */
     update(state) {

@@ -31,8 +31,8 @@ const NAMES = /** @type {CommandName[]} */ (Object.keys(BUTTONS));
 const GROUPS = [...new Set(NAMES.map((name) => BUTTONS[name].group))];
 
 export class Toolbar {
-  /** @param {(name: CommandName) => void} oncommand  called when an enabled button is clicked */
-  constructor(oncommand) {
+  /** @param {(name: CommandName) => void} oncommand  called when an enabled button is clicked @param {boolean} [maskOnly]  without what changes the picture */
+  constructor(oncommand, maskOnly = false) {
     this.oncommand = oncommand;
     this.buttons = /** @type {Record<CommandName, HTMLButtonElement>} */ (Object.fromEntries(NAMES.map((name) => [name, this.#make(name)])));
     this.groups = new Map(GROUPS.map((group) => [group, this.#group(group)]));
@@ -41,6 +41,8 @@ export class Toolbar {
       { class: "sl-editor-toolbar", role: "toolbar", "aria-label": t("editor.tools"), onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event) },
       [...this.groups.values()],
     );
+    this.buttons.expand.hidden = maskOnly;
+    /** @type {HTMLElement} */ (this.groups.get("picture")).hidden = maskOnly;
     this.#setTabStop(this.buttons.brush);
   }
 
