@@ -3,9 +3,6 @@
 import { unitField, Units } from "./control/units.js";
 import { CONTROLS, CONTROLS_BY_NAME, numberControl } from "./controls.js";
 import { base64 } from "./core/api.js";
-import { dialog } from "./core/dialog.js";
-import { button, h } from "./core/dom.js";
-import { serverText } from "./core/server_text.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { PromptHistory } from "./form/history.js";
@@ -39,7 +36,6 @@ const ACCORDIONS = ["edit", "hires", "fine"];
 const BLUR = "inpaint.blur"; // the only control of the editor that can be set without a picture
 const DEFAULT_BLUR = numberControl(BLUR).initial;
 const PROMPT_FIELDS = ["prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance_scale"]; // of a picture, that its edits also have
-const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
   /** The fields' current values. @type {Record<string, Value>} */
@@ -412,13 +408,9 @@ export class Form {
 
   /** @param {UnfilledField[]} unfilled @param {() => void} undo */
   async #reportRecall(unfilled, undo) {
-    const undoAction = { label: t("undo"), run: undo };
-    if (unfilled.length === 0) return toast(t("recall.all"), { action: undoAction });
-    const lines = await Promise.all(unfilled.map(async ({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${await serverText(reason)})`));
-    const text = t("recall.some", { n: lines.length });
-    if (lines.length <= MAX_LISTED) return toast(text, { kind: "error", duration: 20000, action: undoAction, hint: lines.join(" · ") });
-    const box = dialog(text, h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))),
-      h("div", { class: "sl-bar sl-dialog-end" }, button({ icon: "undo", label: t("undo"), onclick: () => (box.close(), undo()) }), button({ label: t("close"), kind: "primary", onclick: () => box.close() })));
+    if (unfilled.length === 0) return toast(t("recall.all"), { action: { label: t("undo"), run: undo } });
+    const { reportUnfilled } = await import("./form/recall_report.js");
+    await reportUnfilled(unfilled, undo);
   }
 
   /** Blur of the mask's edge, in pixels of the picture. */

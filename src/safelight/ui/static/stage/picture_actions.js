@@ -3,7 +3,7 @@
 import { chooserButton } from "../actions/chooser.js";
 import { ACTIONS, CHOICES, hasChoices } from "../actions/list.js";
 import { button, h, icon } from "../core/dom.js";
-import { openMenu } from "../core/popover.js";
+import { openMenu } from "../core/menu.js";
 import { fileUrl } from "../core/picture.js";
 import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";

@@ -2,7 +2,7 @@
 
 import { post } from "../core/api.js";
 import { isFinished } from "../core/job_store.js";
-import { openMenu } from "../core/popover.js";
+import { openMenu } from "../core/menu.js";
 import { t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
 import { jobCommands, jobTitle } from "./job_status.js";
