@@ -43,7 +43,9 @@ async def run_lifespan(bootstrap: BootstrapApp, state: dict[str, Any]) -> AsyncI
     await life
 
 
-async def asked(bootstrap: BootstrapApp, path: str, kind: str = "http", accept: bytes = b"*/*") -> list[Message]:
+async def asked(
+    bootstrap: BootstrapApp, path: str, kind: str = "http", accept: bytes = b"*/*"
+) -> list[Message]:
     said: list[Message] = []
 
     async def send(message: Message) -> None:

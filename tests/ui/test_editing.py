@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -498,3 +499,57 @@ def test_an_edited_image_is_generated_again_from_the_same_picture_and_mask(
     expect(on_stage(strip_job(page, masked)).get_by_role("toolbar", name="Actions")).to_be_visible()
     page.keyboard.press("s")
     expect(page.locator(".sl-toast.sl-error")).to_contain_text("This was drawn with a mask")
+
+
+def with_segmentation(route: Route) -> None:
+    """The server's preprocessors, with a model for masks of objects."""
+    listed = route.fetch().json()
+    others = [each for each in listed["preprocessors"] if each["name"] != "object_mask"]
+    model = {"name": "object_mask", "title": "Mask of an object", "description": "", "extra": ""}
+    there = model | {"available": True, "runs_in_worker": True, "parameters": []}
+    route.fulfill(json={"preprocessors": [*others, there]})
+
+
+def test_a_press_picks_out_what_is_there(page: Page, studio: ServeProcess) -> None:
+    asked: list[list[dict[str, Any]]] = []
+
+    def segment(route: Route) -> None:
+        body = (route.request.post_data_buffer or b"").rpartition(b'{"points":')[2]
+        points = json.JSONDecoder().raw_decode(body.decode("latin-1"))[0]
+        asked.append(points)
+        mask = Image.new("L", SIZE)
+        for point in points:
+            x, y = point["x"], point["y"]
+            fill = 255 if point["inside"] else 0
+            ImageDraw.Draw(mask).ellipse((x - 100, y - 100, x + 100, y + 100), fill=fill)
+        buffer = io.BytesIO()
+        mask.save(buffer, "PNG")
+        route.fulfill(body=buffer.getvalue(), content_type="image/png")
+
+    page.route("**/v1/preprocessors", with_segmentation)
+    page.route("**/v1/segment", segment)
+    open_with_editor(page, studio)
+    drop_on_stage(page, photograph())
+    tool = page.get_by_role("button", name="Pick out")
+    expect(tool).to_be_visible()
+    page.keyboard.press("w")
+    expect(tool).to_have_attribute("aria-pressed", "true")
+    box = canvas(page).bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.click(*middle)
+    page.wait_for_function("window.safelight.form.editor.mode === 'inpaint'")
+    first = mask_bytes(page)
+    with page.expect_response("**/v1/segment"):
+        page.keyboard.down("Shift")
+        page.mouse.click(middle[0] + 30, middle[1])
+        page.keyboard.up("Shift")
+    expect(page.locator(".sl-segmenting")).to_have_count(0)
+    assert [point["inside"] for point in asked[-1]] == [True, False]
+    assert abs(asked[-1][0]["x"] - SIZE[0] / 2) < 4
+    assert mask_bytes(page) != first
+    page.keyboard.press("Control+z")
+    assert mask_bytes(page) == first
+    with page.expect_response("**/v1/segment"):
+        page.mouse.click(middle[0], middle[1] + 60)
+    assert len(asked[-1]) == 1, "what was painted or undone since begins anew"

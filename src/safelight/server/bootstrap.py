@@ -1,7 +1,7 @@
 """The ASGI application that answers while the real one is being loaded.
 
-Loading takes seconds. Meanwhile liveness checks succeed, and all other requests get 503 with Retry-After; a browser gets
-a page that loads itself again until the server is there. This module must not import anything slow.
+Loading takes seconds. Meanwhile liveness checks succeed, and all other requests get 503 with Retry-After; a browser
+gets a page that loads itself again until the server is there. This module must not import anything slow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// The editor: open a picture, paint a mask on it with brush, lasso and fill, or extend its sides.
+// The editor: open a picture, paint a mask on it with brush, lasso, fill and a segmentation model, or extend its sides.
 
 import { numberControl } from "./controls.js";
 import { h } from "./core/dom.js";
@@ -15,6 +15,7 @@ import { Mask } from "./editor/mask.js";
 import { sameShape } from "./editor/output_size.js";
 import { decode } from "./editor/picture.js";
 import { Scene } from "./editor/scene.js";
+import { Segment } from "./editor/segment.js";
 import { makeSliders } from "./editor/sliders.js";
 import { Toolbar } from "./editor/toolbar.js";
 
@@ -66,6 +67,7 @@ export class Editor {
     this.brush = new Brush(this.scene, callbacks);
     this.lasso = new Lasso(this.scene, callbacks);
     this.fill = new Fill(this.scene, callbacks);
+    this.segment = new Segment(this.scene, { ...callbacks, onbusy: (busy) => this.scene.stage.classList.toggle("sl-segmenting", busy) });
     this.sliders = makeSliders(BLUR.maximum, {
       size: (pixels) => ((this.brush.width = pixels), this.#render()),
       blur: (pixels) => (this.blur = pixels),
@@ -264,6 +266,12 @@ export class Editor {
     this.#onEdited();
   }
 
+  /** Offer the tool that picks out what is at a point. @param {import("./editor/segment.js").Segmentation} segmentation */
+  offerSegmentation(segmentation) {
+    this.segment.segmentation = segmentation;
+    this.toolbar.buttons.segment.hidden = false;
+  }
+
   /** Remove the editor and its listeners. */
   destroy() {
     this.#loadCount++;
@@ -291,7 +299,7 @@ export class Editor {
     this.#tool = edited && isExpanded(edited.sides) ? "expand" : "brush";
     this.dropzone.element.hidden = !!edited;
     this.workspace.hidden = !edited;
-    for (const painter of [this.brush, this.lasso, this.fill]) painter.show(edited);
+    for (const painter of [this.brush, this.lasso, this.fill, this.segment]) painter.show(edited);
     this.scene.show(edited);
     this.#onEdited();
     if (edited) this.#announce(t("editor.said.shown", { size: formatSize(edited.picture.size) }));
@@ -364,7 +372,7 @@ export class Editor {
       case "fit": return this.scene.fit();
       case "replace": return this.dropzone.openFileDialog();
       case "remove": return this.#removePicture(edited);
-      case "brush": case "eraser": case "lasso": case "fill": case "expand": return this.#selectTool(name);
+      case "brush": case "eraser": case "lasso": case "fill": case "segment": case "expand": return this.#selectTool(name);
       default: return this.#editMask(name);
     }
   }
@@ -382,6 +390,7 @@ export class Editor {
 
   /** @param {import("./editor/toolbar.js").ToolCommand} command */
   #selectTool(command) {
+    if (command === "segment" && !this.segment.segmentation) return;
     if (!this.#edited || (command === "expand" ? !this.#edited.mask.empty : isExpanded(this.#edited.sides))) return;
     this.lasso.cancel();
     if (command === "eraser") this.#erasing = this.#tool === "expand" || !this.#erasing;
@@ -427,7 +436,7 @@ export class Editor {
     const toPicture = (/** @type {import("./editor/viewport.js").Point} */ at) => this.scene.view.toPicture(at);
     return {
       paints: () => this.#paints,
-      begin: (at, event) => (this.#tool === "brush" ? this.brush.begin(at, event) : this.#areaTool.begin(toPicture(at), this.brush.erases(event))),
+      begin: (at, event) => (this.#tool === "brush" ? this.brush.begin(at, event) : this.#areaTool.begin(toPicture(at), this.brush.erases(event) || (this.#tool === "segment" && event.shiftKey))),
       extend: (at, event) => (this.#tool === "brush" ? this.brush.extend(at, event) : this.#tool === "lasso" && this.lasso.extend(toPicture(at))),
       end: () => (this.#tool === "brush" ? this.brush : this.#areaTool).end(),
       cancel: () => (this.#tool === "brush" ? this.brush : this.#areaTool).cancel(),
@@ -439,7 +448,7 @@ export class Editor {
 
   /** The tool that paints an area at once. */
   get #areaTool() {
-    return this.#tool === "lasso" ? this.lasso : this.fill;
+    return this.#tool === "lasso" ? this.lasso : this.#tool === "segment" ? this.segment : this.fill;
   }
 
   /** @returns {import("./editor/keyboard.js").KeyboardHandlers} */
@@ -460,6 +469,7 @@ export class Editor {
     if (!cursor || !this.#paints) return;
     if (this.#tool === "brush") this.brush.paintAtCursor();
     else if (this.#tool === "lasso") this.lasso.addCorner(cursor, this.#erasing);
+    else if (this.#tool === "segment") void this.segment.pickAt(cursor, this.#erasing);
     else this.fill.fillAt(cursor, this.#erasing);
   }
 }

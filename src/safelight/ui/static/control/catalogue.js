@@ -2,6 +2,7 @@
 
 import { get } from "../core/api.js";
 import { hasText, t } from "../core/text.js";
+import { OBJECT_MASK } from "../editor/segmentation.js";
 
 /** @typedef {import("../controls.js").Value} Value */
 /** @typedef {{name: string, title: string, family: string | null, family_title: string | null, kinds: string[], several: boolean}} ControlModel */
@@ -22,7 +23,8 @@ export class Catalogue {
   /** Ask the server. */
   async load() {
     const [{ controls, kinds }, { preprocessors }] = await Promise.all([get("/v1/controls"), get("/v1/preprocessors")]);
-    Object.assign(this, { models: controls, kinds, preprocessors });
+    const maps = preprocessors.filter((/** @type {Preprocessor} */ { name }) => name !== OBJECT_MASK); // whose points are those of a press in the editor
+    Object.assign(this, { models: controls, kinds, preprocessors: maps });
   }
 
   /** Whether a network is for the checkpoint. @param {ControlModel} model */

@@ -16,7 +16,7 @@ import { noDialogOpen } from "../viewer/overlay.js";
  */
 
 /** Keys of the tools. @type {Record<string, import("./toolbar.js").ToolCommand>} */
-export const TOOL_KEYS = { b: "brush", e: "eraser", l: "lasso", g: "fill" };
+export const TOOL_KEYS = { b: "brush", e: "eraser", l: "lasso", g: "fill", w: "segment" };
 const STEP = 8, SHIFT_FACTOR = 5; // CSS pixels per key press; factor with Shift
 const DIRECTIONS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 

@@ -24,6 +24,8 @@ export class Mask {
   #alpha;
   #context;
   #paintedPixels = 0; // number of painted pixels
+  /** How often it has changed. */
+  changes = 0;
   /** The area that the current stroke has changed. @type {Box | null} */
   #dirty = null;
   /** The stroke's last dab, and the end of its smoothed line. @type {{last: Dab, at: {x: number, y: number}} | null} */
@@ -45,7 +47,9 @@ export class Mask {
     this.#context.lineCap = this.#context.lineJoin = "round";
     this.#context.fillStyle = this.#context.strokeStyle = "#fff";
     this.#alpha = new Uint8Array(this.canvas.width * this.canvas.height);
-    if (image) this.#loadImage(image);
+    if (!image) return;
+    this.replace(image);
+    this.#undoSteps = [];
   }
 
   get empty() {
@@ -142,6 +146,17 @@ export class Mask {
     if (box) this.#drawAlpha(box);
   }
 
+  /** Replace all of it, as one step. @param {ImageBitmap} image  scaled to the picture; its lightness becomes alpha */
+  replace(image) {
+    const { width, height } = this.canvas;
+    const scratch = context2d(h("canvas", { width, height }));
+    scratch.drawImage(image, 0, 0, width, height);
+    const { data } = scratch.getImageData(0, 0, width, height);
+    const at = (/** @type {number} */ place) => data[place] ?? 0;
+    const lightness = (/** @type {number} */ place) => at(place) * 0.299 + at(place + 1) * 0.587 + at(place + 2) * 0.114;
+    this.#replaceAll(this.#alpha.map((_, index) => (lightness(4 * index) * at(4 * index + 3)) / 255 + 0.5));
+  }
+
   /** Invert the mask. */
   invert() {
     this.#replaceAll(this.#alpha.map((alpha) => 255 - alpha));
@@ -204,18 +219,6 @@ export class Mask {
     return touched && clip([touched[0] * x, touched[1] * y, touched[2] * x, touched[3] * y], this.canvas, 1);
   }
 
-  /** @param {ImageBitmap} image */
-  #loadImage(image) {
-    const { width, height } = this.canvas;
-    const scratch = context2d(h("canvas", { width, height }));
-    scratch.drawImage(image, 0, 0, width, height);
-    const { data } = scratch.getImageData(0, 0, width, height);
-    const at = (/** @type {number} */ place) => data[place] ?? 0;
-    const lightness = (/** @type {number} */ place) => at(place) * 0.299 + at(place + 1) * 0.587 + at(place + 2) * 0.114;
-    this.#replaceAll(this.#alpha.map((_, index) => (lightness(4 * index) * at(4 * index + 3)) / 255 + 0.5));
-    this.#undoSteps = [];
-  }
-
   /** Commit the stroke on the canvas as a step. */
   #commitStroke() {
     const box = this.#takeDirty();
@@ -276,6 +279,7 @@ export class Mask {
     }
     this.#paintedPixels += painted;
     if (changed) this.#file = null;
+    if (changed) this.changes++;
     return changed;
   }
 

@@ -5,6 +5,7 @@ import { button, h } from "../core/dom.js";
 import { t } from "../core/text.js";
 import { Editor } from "../editor.js";
 import { context2d } from "./picture.js";
+import { offerSegmentation } from "./segmentation.js";
 
 /**
  * Let the user paint a mask.
@@ -28,6 +29,7 @@ export function paintMask({ title, note, picture, mask }) {
       editor.destroy();
       resolve(undefined);
     });
+    void offerSegmentation(editor);
     void editor.setPicture(picture).then(() => mask && editor.picture && editor.setMask(mask)).finally(() => editor.scene.stage.focus());
   });
 }

@@ -3,8 +3,8 @@
 import { button, h } from "../core/dom.js";
 import { t } from "../core/text.js";
 
-/** @typedef {"brush" | "lasso" | "fill" | "expand"} Tool */
-/** @typedef {Tool | "eraser"} ToolCommand  the eraser is a mode: brush, lasso and fill then subtract */
+/** @typedef {"brush" | "lasso" | "fill" | "segment" | "expand"} Tool */
+/** @typedef {Tool | "eraser"} ToolCommand  the eraser is a mode: brush, lasso, fill and segment then subtract */
 /** @typedef {keyof typeof BUTTONS} CommandName */
 /** @typedef {{tool: Tool, erasing: boolean, painted: boolean, expanded: boolean, hidden: boolean, canUndo: boolean, canRedo: boolean}} State */
 
@@ -14,6 +14,7 @@ const BUTTONS = /** @type {const} */ ({
   eraser: { icon: "eraser", group: "tools", keys: "E" },
   lasso: { icon: "lasso", group: "tools", keys: "L" },
   fill: { icon: "fill", group: "tools", keys: "G" },
+  segment: { icon: "wand", group: "tools", keys: "W" },
   expand: { icon: "expand", group: "tools", worded: true },
   undo: { icon: "undo", group: "history", keys: "Control+Z" },
   redo: { icon: "redo", group: "history", keys: "Control+Shift+Z" },
@@ -42,6 +43,7 @@ export class Toolbar {
       [...this.groups.values()],
     );
     this.buttons.expand.hidden = maskOnly;
+    this.buttons.segment.hidden = true; // until there is a model for it
     /** @type {HTMLElement} */ (this.groups.get("picture")).hidden = maskOnly;
     this.#setTabStop(this.buttons.brush);
   }
@@ -52,10 +54,10 @@ export class Toolbar {
     this.groups.get("history")?.toggleAttribute("hidden", !painting);
     this.groups.get("mask")?.toggleAttribute("hidden", !painting);
     this.groups.get("expand")?.toggleAttribute("hidden", painting);
-    for (const name of /** @type {const} */ (["brush", "lasso", "fill", "expand"])) this.buttons[name].ariaPressed = String(tool === name);
+    for (const name of /** @type {const} */ (["brush", "lasso", "fill", "segment", "expand"])) this.buttons[name].ariaPressed = String(tool === name);
     this.buttons.eraser.ariaPressed = String(erasing && painting);
     this.buttons.hide.ariaPressed = String(hidden);
-    for (const name of /** @type {const} */ (["brush", "eraser", "lasso", "fill"])) this.#setEnabled(name, !expanded, "editor.brush.not");
+    for (const name of /** @type {const} */ (["brush", "eraser", "lasso", "fill", "segment"])) this.#setEnabled(name, !expanded, "editor.brush.not");
     this.#setEnabled("expand", !painted, "editor.expand.not");
     this.#setEnabled("undo", canUndo);
     this.#setEnabled("redo", canRedo);

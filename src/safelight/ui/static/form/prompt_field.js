@@ -12,7 +12,7 @@ import { changeWeight } from "./weights.js";
  *   spans: {start: number, end: number, weight: number}[], error: import("../types").ErrorBody | null}} PromptExplanation */
 
 export class PromptField {
-  /** @param {FormControl} control @param {{onchange: (value: Value) => void, rows: number, placeholder?: string}} options */
+  /** @param {Pick<FormControl, "name" | "aliases" | "label" | "info">} control @param {{onchange: (value: Value) => void, rows: number, placeholder?: string}} options */
   constructor(control, { onchange, rows, placeholder }) {
     this.frame = new Frame(control.name, { aliases: control.aliases, layout: "stacked" });
     this.area = h("textarea", { id: this.frame.inputId, class: "sl-field sl-prompt", rows, placeholder, spellcheck: "true", oninput: () => (this.highlights.clear(), onchange(this.area.value)) });

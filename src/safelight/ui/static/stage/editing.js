@@ -8,6 +8,7 @@ import { t } from "../core/text.js";
 import { toast } from "../core/toast.js";
 import { Editor } from "../editor.js";
 import { TOOL_KEYS } from "../editor/keyboard.js";
+import { offerSegmentation } from "../editor/segmentation.js";
 import { EditorStorage } from "../editor/storage.js";
 import { showPane } from "../panes.js";
 import { noDialogOpen } from "../viewer/overlay.js";
@@ -19,6 +20,7 @@ const OPEN_KEY = "safelight.editing"; // in sessionStorage: whether the editor w
 export class Editing {
   /** The picture that was edited at the last change. @type {Blob | null} */
   #picture = null;
+  #askedForSegmentation = false;
 
   /**
    * @param {HTMLElement} root  the stage's pane
@@ -51,7 +53,7 @@ export class Editing {
     });
     registerShortcut("Escape", "editing.done", () => this.close(), { isActive: () => this.active && noDialogOpen() });
     const whileActive = { isActive: () => this.active }; // the editor hears these keys itself; here they are registered for the lists of shortcuts and actions
-    for (const [key, name] of Object.entries(TOOL_KEYS)) registerShortcut(key, `keys.edit.${name}`, () => editor.run(name), whileActive);
+    for (const [key, name] of Object.entries(TOOL_KEYS)) registerShortcut(key, `keys.edit.${name}`, () => editor.run(name), { isActive: () => this.active && !editor.toolbar.buttons[name].hidden });
     registerShortcut("[", "keys.edit.smaller", () => editor.resizeBrush(-1), whileActive);
     registerShortcut("]", "keys.edit.larger", () => editor.resizeBrush(1), whileActive);
     void this.#restore();
@@ -87,6 +89,8 @@ export class Editing {
   #setOpen(open) {
     this.element.hidden = !open;
     this.root.classList.toggle("sl-stage-editing", open);
+    if (open && !this.#askedForSegmentation) void offerSegmentation(this.editor);
+    this.#askedForSegmentation ||= open;
     if (open) sessionStorage.setItem(OPEN_KEY, "1");
     else sessionStorage.removeItem(OPEN_KEY);
   }
