@@ -34,6 +34,15 @@ STORED = """async () => {
 }"""
 """Whether the browser has stored a unit with its picture."""
 
+MASK_OF_UNIT = """async () => {
+    const image = await createImageBitmap(window.safelight.form.units.list[0].mask);
+    const canvas = new OffscreenCanvas(image.width, image.height), context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    const red = (x, y) => context.getImageData(x, y, 1, 1).data[0];
+    return [image.width, image.height, red(image.width / 2, image.height / 2), red(3, 3)];
+}"""
+"""Width and height of the first unit's mask, and how white it is in the middle and near a corner."""
+
 
 @pytest.fixture(scope="module")
 def networks(studio: ServeProcess) -> Iterator[None]:
@@ -172,6 +181,42 @@ def test_networks_for_other_checkpoints_are_shown_with_the_reason(opened: Page) 
     kind.select_option("reference")
     expect(network).to_be_hidden()
     assert (units(page)[0]["model"], units(page)[0]["preprocessor"]) == ("", "")
+
+
+def test_a_mask_is_painted_and_an_ip_adapter_needs_no_preprocessor(opened: Page, photograph: Path) -> None:
+    page = opened
+
+    def with_adapter(route: Route) -> None:
+        listed = route.fetch().json()
+        adapter = {"name": "tiny_ip_adapter", "title": "IP-Adapter", "family": "sd1", "kinds": ["ip-adapter"]}
+        listed["controls"].append(adapter | {"family_title": "Stable Diffusion 1", "several": False})
+        if not any(kind["name"] == "ip-adapter" for kind in listed["kinds"]):
+            listed["kinds"].append({"name": "ip-adapter", "preprocessors": [], "families": []})
+        route.fulfill(json=listed)
+
+    page.route("**/v1/controls", with_adapter)
+    page.reload()
+    unit = add_unit(page, photograph)
+    unit.get_by_role("button", name="Paint", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Mask")
+    stage = dialog.locator(".sl-editor-stage")
+    expect(stage).to_be_focused()
+    page.keyboard.press("ArrowLeft")  # the brush appears in the middle
+    page.keyboard.press("Enter")
+    page.keyboard.press("Control+z")
+    expect(dialog.get_by_role("button", name="Undo")).to_have_attribute("aria-disabled", "true")
+    page.keyboard.press("Control+Shift+z")
+    dialog.get_by_role("button", name="Use this mask").click()
+    expect(unit.get_by_role("img", name="Mask")).to_be_visible()
+    assert page.evaluate(MASK_OF_UNIT) == [*SIZE, 255, 0]
+    unit.get_by_label("It shows", exact=True).select_option("ip-adapter")
+    for hidden in ("Preprocessor", "Mode", "Other shape"):
+        expect(unit.get_by_label(hidden, exact=True)).to_be_hidden()
+    unit.get_by_role("combobox", name="Network").press("ArrowDown")
+    unit.get_by_role("option", name=re.compile("tiny_ip_adapter")).click()
+    (fields,) = page.evaluate("window.safelight.form.units.requestFields()")
+    assert set(fields) == {"kind", "model", "image", "mask"}
+    assert (fields["kind"], fields["model"]) == ("ip-adapter", "tiny_ip_adapter")
 
 
 def test_what_is_wrong_is_said_at_the_unit(opened: Page, photograph: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from tests.server.serve_process import ServeProcess
 from tests.ui.conftest import choose_language, open_page
 from tests.ui.generation import fill_prompt, submit_prompt, wait_for_state
@@ -60,6 +60,25 @@ def test_every_control_has_a_field_with_label_and_help(open_studio: Page) -> Non
         entry = field.locator("input:not([type=range]), select, textarea").first
         expect(entry).to_have_accessible_name(re.compile(r"\w"))
         expect(entry).to_have_accessible_description(re.compile(r"\w{3}"))
+
+
+def test_fields_that_the_checkpoint_does_not_take_are_shown_only_with_a_value(
+    page: Page, studio: ServeProcess
+) -> None:
+    def refuse_clip_skip(route: Route) -> None:
+        listed = route.fetch().json()
+        for model in listed["data"]:
+            if model["kind"] == "checkpoint":
+                model["draws"]["not_taken"] = ["clip_skip"]
+        route.fulfill(json=listed)
+
+    page.route("**/v1/models", refuse_clip_skip)
+    open_page(page, studio.url)
+    page.locator("#sl-fold-fine > button").click()
+    expect(page.locator("#sl-eta")).to_be_visible()
+    expect(page.locator("#sl-clip-skip")).to_be_hidden()
+    page.evaluate("window.safelight.form.fill({clip_skip: 2})")
+    expect(page.locator("#sl-clip-skip")).to_be_visible()
 
 
 def test_everything_up_to_seed_and_count_fits_on_the_first_screen(open_studio: Page) -> None:

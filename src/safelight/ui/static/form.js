@@ -279,7 +279,7 @@ export class Form {
     }
     const lacking = unfilled.filter(({ name }) => {
       const about = listField(name);
-      return !(about?.name === "image" && about.list !== "regions" && pictures[about.list]?.[about.index ?? -1]);
+      return !(about?.name === "image" && pictures[about.list]?.[about.index ?? -1]);
     });
     void this.#reportRecall([...lacking, ...outOfRange], before);
     return true;

@@ -1,4 +1,4 @@
-// Tiles can be dragged: onto the form, which takes over the parameters; onto the stage, which opens the picture for
+// Tiles can be dragged: onto the reference pictures, which take it; onto the form, which takes over the parameters; onto the stage, which opens the picture for
 // editing; and out of the window, where Chromium saves the file.
 
 import { fileUrl } from "../core/picture.js";
@@ -8,7 +8,7 @@ import { withErrorToast } from "../core/toast.js";
 
 const DRAG_TYPE = "application/x-safelight-picture"; // the entry's id: no file is read before it is needed
 const TAB_DELAY = 500; // milliseconds over a tab before it is shown
-const TARGETS = /** @type {const} */ ([["#sl-form", "use"], ["#sl-stage", "edit"]]);
+const TARGETS = /** @type {const} */ ([["#sl-references", "reference"], ["#sl-form", "use"], ["#sl-stage", "edit"]]);
 const MEDIA_TYPES = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };
 
 /** Start to drag an entry. @param {DragEvent} event @param {GalleryEntry} entry */
@@ -70,7 +70,7 @@ export function acceptTiles({ actions }) {
 /** @param {DragEvent} event */
 const isTile = ({ dataTransfer }) => !!dataTransfer?.types.includes(DRAG_TYPE);
 
-/** What accepts a tile there, and what it does with it. @param {Element} over @returns {{element: Element, action: "use" | "edit"} | null} */
+/** What accepts a tile there, and what it does with it. @param {Element} over @returns {{element: Element, action: typeof TARGETS[number][1]} | null} */
 function targetOf(over) {
   for (const [selector, action] of TARGETS) {
     const element = over.closest(selector);
