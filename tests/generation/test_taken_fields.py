@@ -16,7 +16,7 @@ TEXT_FAMILIES = [name for name, family in FAMILIES.items() if "text-to-image" in
 def test_a_plan_refuses_what_is_not_taken() -> None:
     refused = set()
     for name in TEXT_FAMILIES:
-        for field in fields_not_taken(FAMILIES[name]):
+        for field in VALUES.keys() & fields_not_taken(FAMILIES[name]):
             with pytest.raises(UnsupportedError):
                 resolve_plan(name, **{field: VALUES[field]})
             refused.add(field)
@@ -27,3 +27,8 @@ def test_a_plan_takes_the_rest() -> None:
     for field, value in VALUES.items():
         assert field not in fields_not_taken(FAMILIES["sd1"])
         resolve_plan("sd1", **{field: value})
+
+
+def test_a_checkpoint_that_reads_masks_has_no_soft_inpainting() -> None:
+    assert "inpaint.soft" in fields_not_taken(FAMILIES["sd1-inpaint"])
+    assert "inpaint.soft" not in fields_not_taken(FAMILIES["sd1"])

@@ -88,10 +88,12 @@ def upscaled(studio: ServeProcess) -> tuple[str, str]:
 
 def test_every_tab(opened: Page) -> None:
     page = opened
-    for fold in ("edit", "control", "hires", "fine"):
+    for fold in ("edit", "control", "regions", "hires", "fine"):
         page.locator(f"#sl-fold-{fold} > button").click()
     page.locator("#sl-control-add").click()
     expect(page.locator(".sl-unit-drop")).to_be_visible()
+    page.locator("#sl-regions-add").click()
+    expect(page.locator(".sl-region-box")).to_be_visible()
     for tab in TABS:
         page.locator(f"#sl-tab-{tab}-button").click()
         page.wait_for_function(

@@ -50,7 +50,7 @@ def press_draw(page: Page) -> None:
 
 def test_every_control_has_a_field_with_label_and_help(open_studio: Page) -> None:
     page = open_studio
-    for fold in ("edit", "hires", "fine"):
+    for fold in ("edit", "regions", "hires", "fine"):
         page.locator(f"#sl-fold-{fold} > button").click()
     for control in form_controls():
         if control.control == "editor":

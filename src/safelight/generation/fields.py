@@ -23,8 +23,9 @@ from pydantic.fields import FieldInfo
 
 from safelight.images.fields import ImageField
 
-Group = Literal["basic", "edit", "hires", "fine"]
-"""Part of a form: what is always visible, starting from an image, the second pass, and fine tuning."""
+Group = Literal["basic", "edit", "regions", "hires", "fine"]
+"""Part of a form: what is always visible, starting from an image, parts with prompts of their own, the second pass, and
+fine tuning."""
 Control = Literal["slider", "text", "choice", "checkbox", "editor"]
 """Kinds of controls; those of the image editor are its own."""
 Value = str | int | float | bool | None

@@ -163,6 +163,7 @@ class Inpaint(RequestPart):
     soft: Annotated[
         bool,
         RequestField(
+            form=FormField(aliases=("soft inpainting", "differential diffusion")),
             group="edit",
             infotext="Soft inpainting enabled",
             cli=CliOption("--soft"),
@@ -450,7 +451,7 @@ class Region(RequestPart):
         description="What is there, beside the negative prompt, which counts everywhere."
     )
     mask: InputMask = Field(None, description="White where it counts, grey where it counts in part.")
-    weight: float = Field(
+    weight: Annotated[float, RequestField(form=FormField(step=0.05, minimum=0.05))] = Field(
         1.0,
         gt=0,
         le=1,
@@ -753,7 +754,12 @@ class SamplingOptions(RequestPart):
     )
     region_method: Annotated[
         Literal["prediction", "attention"],
-        RequestField(infotext="Region method", omitted_at_default=True),
+        RequestField(
+            group="regions",
+            form=FormField(aliases=("attention couple", "regional prompter")),
+            infotext="Region method",
+            omitted_at_default=True,
+        ),
     ] = Field(
         "prediction",
         description="How regions are joined: by the denoiser's predictions, with a call for each; or, in U-Nets, by "

@@ -11,5 +11,6 @@ def fields_not_taken(family: Family) -> tuple[str, ...]:
         "clip_skip": family.clip_skip,
         "pag_scale": family.pag is not None,
         "token_merging": family.denoiser == "unet",
+        "inpaint.soft": not family.reads_masks,
     }
     return tuple(name for name, is_taken in taken.items() if not is_taken)

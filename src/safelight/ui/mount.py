@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight import __version__
-from safelight.generation.request import Control
+from safelight.generation.request import Control, Region
 from safelight.ui.form_fields import controls_json
 from safelight.ui.page import HEAD_HTML, STYLE_SHEETS, Translations, build_page
 from safelight.ui.panels import PageContext
@@ -99,6 +99,7 @@ def _head_html() -> str:
         modules="\n".join(modules),
         fields=controls_json(),
         unit_fields=controls_json(Control),
+        region_fields=controls_json(Region),
     )
 
 

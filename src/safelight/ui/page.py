@@ -33,6 +33,7 @@ HEAD_HTML = """
 {modules}
 <script type="application/json" id="sl-fields">{fields}</script>
 <script type="application/json" id="sl-unit-fields">{unit_fields}</script>
+<script type="application/json" id="sl-region-fields">{region_fields}</script>
 """
 STYLE_SHEETS = (
     "style",
@@ -42,6 +43,7 @@ STYLE_SHEETS = (
     "form",
     "control",
     "references",
+    "regions",
     "stage",
     "networks",
     "queue",

@@ -60,12 +60,12 @@ export function makeActions({ form, jobStore, owner, show }) {
     form.recall({ ...recalled, unfilled: recalled.unfilled.filter(({ name }) => !UPSCALED.test(name)) }, pictures);
   }
 
-  /** The pictures of a picture's control units and its references, as far as this browser has them. @param {string} id @returns {Promise<import("./form.js").RecalledPictures>} */
+  /** The pictures and masks of a picture's control units, references and regions, as far as this browser has them. @param {string} id @returns {Promise<import("./form.js").RecalledPictures>} */
   async function listPictures(id) {
-    const [{ job_id }, { keptPictures }] = await Promise.all([get(`/v1/gallery/${id}`), import("./control/kept_pictures.js")]);
+    const [{ job_id }, { keptMasks, keptPictures }] = await Promise.all([get(`/v1/gallery/${id}`), import("./control/kept_pictures.js")]);
     const kept = job_id ? await inputsOf(job_id, owner) : null;
     const [control, references] = await Promise.all([keptPictures(kept?.control ?? []), keptPictures(kept?.references ?? [])]);
-    return { control, references };
+    return { control, references, regions: keptMasks(kept?.regions ?? []) };
   }
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */

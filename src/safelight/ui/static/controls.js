@@ -16,8 +16,12 @@ export const CONTROLS = parse(document.querySelector("#sl-fields")?.textContent 
 /** @type {Record<string, FormControl>} */
 export const CONTROLS_BY_NAME = Object.fromEntries(CONTROLS.map((control) => [control.name, control]));
 
-/** The controls for a unit of the request's control[], by name. @type {Record<string, FormControl>} */
-export const UNIT_CONTROLS = Object.fromEntries(parse(document.querySelector("#sl-unit-fields")?.textContent ?? "[]").map((/** @type {FormControl} */ control) => [control.name, control]));
+/** @param {string} id  of the script with the controls @returns {Record<string, FormControl>} */
+const controlsOf = (id) => Object.fromEntries(parse(document.querySelector(id)?.textContent ?? "[]").map((/** @type {FormControl} */ control) => [control.name, control]));
+/** The controls for a unit of the request's control[], by name. */
+export const UNIT_CONTROLS = controlsOf("#sl-unit-fields");
+/** The controls for one of the request's regions, by name. */
+export const REGION_CONTROLS = controlsOf("#sl-region-fields");
 
 /** The range and the initial value of a number. @param {string} name  of its field */
 export function numberControl(name) {

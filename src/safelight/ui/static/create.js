@@ -37,9 +37,10 @@ export function mountCreate(form, jobStore, showTab, me) {
     mountReferences(view, form);
     mountSeedButtons(view, form, jobStore);
     mountDrawBar(view, form, jobStore, history);
-    view.folds.get("control")?.whenOpen(() => view.setControl(import("./control.js").then(({ ControlPanel }) => new ControlPanel(view.controlRoot, form, jobStore))));
+    view.folds.get("control")?.whenOpen(() => view.setPanel("control", import("./control.js").then(({ ControlPanel }) => new ControlPanel(view.controlRoot, form, jobStore))));
     registerPromptKeys(view, form, history);
     registerHelpKey();
+    view.folds.get("regions")?.whenOpen(() => view.setPanel("regions", import("./regions.js").then(({ RegionsPanel }) => new RegionsPanel(view.regionsRoot, form))));
     const showField = async (/** @type {string} */ name) => {
       void showTab("create");
       showPane("form");
@@ -200,7 +201,7 @@ function mountReferences(view, form) {
   const load = () => {
     if (loading || !(form.referenceLimits || form.references.list.length)) return;
     loading = true;
-    view.setReferences(import("./references.js").then(({ ReferencePanel }) => new ReferencePanel(view.referencesRoot, form, (text) => view.prompts.prompt.insert(text))));
+    view.setPanel("references", import("./references.js").then(({ ReferencePanel }) => new ReferencePanel(view.referencesRoot, form, (text) => view.prompts.prompt.insert(text))));
   };
   form.subscribe(load);
   load();

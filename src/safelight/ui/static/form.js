@@ -9,6 +9,7 @@ import { PromptHistory } from "./form/history.js";
 import { listField } from "./form/list_field.js";
 import { seedProblem } from "./form/seed_field.js";
 import { References } from "./references/list.js";
+import { Regions } from "./regions/list.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
@@ -21,9 +22,9 @@ import { References } from "./references/list.js";
  * @typedef {{name: string, kinds: string[], aliases?: string[], stochastic?: boolean, calls_per_step?: number}} CompatibleChoice
  */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
-/** @typedef {"edit" | "control" | "hires" | "fine"} Accordion  a group of controls */
+/** @typedef {"edit" | "control" | "regions" | "hires" | "fine"} Accordion  a group of controls */
 /** @typedef {import("./control/units.js").UnitPicture} UnitPicture */
-/** @typedef {{control?: (UnitPicture | null)[], references?: (UnitPicture | null)[]}} RecalledPictures  pictures of a recalled request's lists, as far as they are known */
+/** @typedef {{control?: (UnitPicture | null)[], references?: (UnitPicture | null)[], regions?: (Blob | null)[]}} RecalledPictures  pictures of a recalled request's lists, as far as they are known */
 
 const STORAGE_KEY = "safelight.form";
 /** The controls of the form; the others are the editor's. */
@@ -47,6 +48,8 @@ export class Form {
   #unitsBefore = this.units.list;
   /** The pictures that the model looks at. */
   references = new References(() => this.#onList("references"));
+  /** Parts of the picture with prompts of their own. */
+  regions = new Regions(() => this.#onList("regions"));
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
   /** Null until the stage is there. @type {import("./editor.js").Editor | null} */
@@ -140,7 +143,7 @@ export class Form {
       const problem = isSeed(control) ? seedProblem(String(value ?? ""), BigInt(control.limit ?? 0)) : name === "width" || name === "height" ? multipleProblem(Number(value), multiple) : null;
       return problem ? [{ field: name, message: "", ...problem }] : [];
     });
-    return [...problems, ...this.references.check(), ...this.units.check(!!this.editor?.picture)];
+    return [...problems, ...this.references.check(), ...this.regions.check(), ...this.units.check(!!this.editor?.picture)];
   }
 
   /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
@@ -162,6 +165,7 @@ export class Form {
     this.styles = [];
     this.units.set([]);
     this.references.set([]);
+    this.regions.set([]);
     this.editor?.setPicture(null);
     this.#blur = DEFAULT_BLUR;
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(String(checkpoint)), checkpoint });
@@ -216,9 +220,9 @@ export class Form {
     return !this.checkpoint?.draws?.not_taken.includes(name) || (!!control && this.values[name] !== control.initial);
   }
 
-  /** The items of the request's lists, which are replaced when they change. @returns {Partial<Record<import("./form/list_field.js").ListName, readonly unknown[]>>} */
+  /** The items of the request's lists, which are replaced when they change. @returns {Record<import("./form/list_field.js").ListName, readonly unknown[]>} */
   get lists() {
-    return { control: this.units.list, references: this.references.list };
+    return { control: this.units.list, references: this.references.list, regions: this.regions.list };
   }
 
   /** How the checkpoint looks at pictures; null: it does not. @returns {import("./types").ReferenceLimits | null} */
@@ -258,7 +262,7 @@ export class Form {
       return false;
     }
     const before = this.#snapshot();
-    const { styles = [], control = [], references: _, ...rest } = fields; // what an infotext says of references is in unfilled
+    const { styles = [], control = [], regions = [], references: _, ...rest } = fields; // what an infotext says of references is in unfilled
     const given = flatten(rest);
     const checkpoint = this.#checkpointValue(String(given.checkpoint ?? ""));
     delete given.checkpoint;
@@ -270,7 +274,9 @@ export class Form {
     this.units.recall(control, unfilled, pictures.control ?? []);
     this.references.set([]);
     this.references.add(lackingReferences(unfilled).map((index) => pictures.references?.[index] ?? null));
+    this.regions.recall(regions, pictures.regions ?? []);
     if (control.length) void this.openAccordion("control");
+    if (regions.length) void this.openAccordion("regions");
     this.#setCompatibleChoices(checkpoint);
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...values, checkpoint, [HIRES_SWITCH]: !!fields.hires });
     for (const accordion of ACCORDIONS) {
@@ -279,7 +285,7 @@ export class Form {
     }
     const lacking = unfilled.filter(({ name }) => {
       const about = listField(name);
-      return !(about?.name === "image" && pictures[about.list]?.[about.index ?? -1]);
+      return !(about && (about.name === "image" || about.list === "regions") && pictures[about.list]?.[about.index ?? -1]);
     });
     void this.#reportRecall([...lacking, ...outOfRange], before);
     return true;
@@ -329,13 +335,14 @@ export class Form {
     const editor = this.editor?.picture ? this.editor : null;
     const mask = await editor?.mask();
     /** Optional parts of a request, and whether this one has them. @type {Record<string, boolean>} */
-    const parts = { hires: !!v[HIRES_SWITCH], refiner: !!v["refiner.checkpoint"], variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
+    const parts = { hires: !!v[HIRES_SWITCH], refiner: !!v["refiner.checkpoint"], region_method: this.regions.list.length > 0, variation: !!v["variation.strength"], inpaint: !!(mask || editor?.outpaint) };
     const controls = FORM_CONTROLS.filter(({ name, group }) => (editor || group !== "edit") && parts[name.split(".")[0]] !== false);
     const values = controls.map((control) => [control.name, isSeed(control) ? parseWhole(v[control.name]) : v[control.name]]);
     const given = nest(values.filter(([name, value]) => value !== CONTROLS_BY_NAME[String(name)].unset));
     given.kind = "generate";
     if (this.styles.length) given.styles = this.styles;
     if (this.units.list.length) given.control = await this.units.requestFields();
+    if (this.regions.list.length) given.regions = await this.regions.requestFields({ width: Number(v.width), height: Number(v.height) });
     if (this.references.list.length) given.references = await this.references.requestFields();
     if (parts.hires) given.hires ??= {};
     if (parts.variation) given.variation.seed ??= Math.floor(Math.random() * 2 ** 32);
@@ -426,12 +433,13 @@ export class Form {
   /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
-    const units = this.units.list, references = this.references.list;
+    const units = this.units.list, references = this.references.list, regions = this.regions.list;
     const [before, blur, picture, maskFile, outpaint] = [{ ...values }, this.#blur, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
     return async () => {
       this.styles = styles;
       this.units.set(units);
       this.references.set(references);
+      this.regions.set(regions);
       this.#blur = blur;
       this.#setCompatibleChoices(String(before.checkpoint));
       if (editor && picture) {
@@ -509,7 +517,7 @@ const isSeed = ({ control, type }) => type === "integer" && control === "text";
 
 /** The control of a request's field; of a part of the request, its switch or its first control. @param {string} field @returns {string | null} */
 function controlOf(field) {
-  if (unitField(field) || listField(field)?.list === "references") return field;
+  if (listField(field)) return field;
   if (field in DEFAULTS) return field;
   if (`${field}.on` in DEFAULTS) return `${field}.on`;
   return (field && FORM_CONTROLS.find(({ name }) => name.startsWith(`${field}.`))?.name) || null;

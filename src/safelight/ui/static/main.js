@@ -86,7 +86,7 @@ async function start() {
   void loadLater(context);
   const { keepList } = await import("./control/storage.js");
   const subscribe = (/** @type {() => void} */ listener) => form.subscribe(listener);
-  await Promise.all([keepList("units", form.units, me.owner, subscribe), keepList("references", form.references, me.owner, subscribe)]);
+  await Promise.all([keepList("units", form.units, me.owner, subscribe), keepList("references", form.references, me.owner, subscribe), keepList("regions", form.regions, me.owner, subscribe)]);
 }
 
 /** Load what is not needed to write a prompt and generate. @param {import("./types").PageContext} context */

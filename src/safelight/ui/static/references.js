@@ -49,8 +49,14 @@ export class ReferencePanel {
     this.#update();
   }
 
-  /** Focus what was refused, or the button that adds one. @param {number | null} [index]  of the picture */
-  focus(index = null) {
+  /** Focus what was refused, or the button that adds one. */
+  showRefused() {
+    const [about] = [...this.form.refusals.keys()].flatMap((field) => listField(field) ?? []).filter(({ list }) => list === "references");
+    this.#focus(about?.index ?? null);
+  }
+
+  /** @param {number | null} index  of a picture; null: the button that adds one */
+  #focus(index) {
     const { list } = this.form.references;
     const chip = this.#chips.get(list[index ?? -1]?.id ?? -1);
     (chip?.button ?? this.choose).focus();
@@ -127,7 +133,7 @@ export class ReferencePanel {
     const index = before.findIndex((each) => each.id === id);
     const focused = this.#chips.get(id)?.element.contains(document.activeElement) || document.activeElement === document.body;
     references.remove(id);
-    if (focused) this.focus(Math.min(index, references.list.length - 1));
+    if (focused) this.#focus(Math.min(index, references.list.length - 1));
     toast(t("references.removed"), { action: { label: t("undo"), run: () => references.set(before) } });
   }
 

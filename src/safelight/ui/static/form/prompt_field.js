@@ -14,7 +14,7 @@ import { changeWeight } from "./weights.js";
 export class PromptField {
   /** @param {Pick<FormControl, "name" | "aliases" | "label" | "info">} control @param {{onchange: (value: Value) => void, rows: number, placeholder?: string}} options */
   constructor(control, { onchange, rows, placeholder }) {
-    this.frame = new Frame(control.name, { aliases: control.aliases, layout: "stacked" });
+    this.frame = new Frame(control.name, { ...control, layout: "stacked" });
     this.area = h("textarea", { id: this.frame.inputId, class: "sl-field sl-prompt", rows, placeholder, spellcheck: "true", oninput: () => (this.highlights.clear(), onchange(this.area.value)) });
     this.count = h("span", { id: `${this.frame.id}-tokens`, class: "sl-prompt-says" });
     this.says = h("p", { id: `${this.frame.id}-says`, class: "sl-prompt-says" });

@@ -14,11 +14,12 @@ import { editedSizeNote, SizeField } from "./size_field.js";
 
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("../form.js").Form} Form */
+/** @typedef {{showRefused: () => void}} ListPanel  showRefused: focus what was refused */
 
 /** The folds with the fields that come first in each; a group's other fields follow in the request's order. @type {Record<import("../form.js").Accordion, string[]>} */
-const FOLDS = { edit: ["strength"], control: [], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
+const FOLDS = { edit: ["strength"], control: [], regions: [], hires: ["hires.on"], fine: ["schedule", "clip_skip"] };
 /** What people may search for, beside a fold's title. @type {Record<string, string[]>} */
-const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose", "IP-Adapter"], hires: ["highres fix", "upscale"] };
+const FOLD_ALIASES = { edit: ["inpainting", "outpainting", "image to image"], control: ["ControlNet", "T2I-Adapter", "reference only", "openpose", "IP-Adapter"], regions: ["regional prompter", "attention couple", "AND", "forge couple"], hires: ["highres fix", "upscale"] };
 const REFERENCE_ALIASES = ["image prompt", "Kontext", "Qwen Edit", "several pictures"];
 /** The fields that are always visible, by row; other fields of their group follow. */
 const BASIC_ROWS = [["checkpoint"], ["sampler"], ["size"], ["steps"], ["guidance_scale"], ["seed", "count"]];
@@ -32,12 +33,11 @@ export class FormView {
   folds = new Map();
   /** Where the units of control[] are shown. */
   controlRoot = h("div", { id: "sl-control" });
-  /** @type {Promise<import("../control.js").ControlPanel> | null} */
-  #control = null;
-  /** Where the pictures are shown that the model looks at. */
+  /** Where the pictures are shown that the model looks at, and the regions. */
   referencesRoot = h("div", { id: "sl-references-row", hidden: true });
-  /** @type {Promise<import("../references.js").ReferencePanel> | null} */
-  #references = null;
+  regionsRoot = h("div", { id: "sl-regions" });
+  /** What shows the request's lists, as far as it is loaded. @type {Map<import("./list_field.js").ListName, Promise<ListPanel>>} */
+  #panels = new Map();
   /** The prompt that had the focus last. @type {"prompt" | "negative_prompt"} */
   lastPrompt = "prompt";
 
@@ -87,21 +87,15 @@ export class FormView {
     return [...fields, ...references, ...folds];
   }
 
-  /** Say what shows the units, once it is loaded. @param {Promise<import("../control.js").ControlPanel>} panel */
-  setControl(panel) {
-    this.#control = panel;
-    panel.catch(showError);
-  }
-
-  /** Say what shows the references, once it is loaded. @param {Promise<import("../references.js").ReferencePanel>} panel */
-  setReferences(panel) {
-    this.#references = panel;
+  /** Say what shows a list, once it is loaded. @param {import("./list_field.js").ListName} list @param {Promise<ListPanel>} panel */
+  setPanel(list, panel) {
+    this.#panels.set(list, panel);
     panel.catch(showError);
   }
 
   /** Show a field, in its fold if it has one, or a fold without fields of its own, and focus it. @param {string} name */
   show(name) {
-    if (name === "references") return void this.#references?.then((panel) => panel.focus(), () => {});
+    if (name === "references") return this.#showRefusedIn(name);
     const own = this.folds.get(name);
     own?.set(true);
     own?.button.focus();
@@ -123,10 +117,13 @@ export class FormView {
     const first = [...this.#fields.keys()].find((name) => this.form.refusals.has(name));
     if (first) return this.show(first);
     const [about] = [...this.form.refusals.keys()].flatMap((name) => listField(name) ?? []);
-    if (about?.list === "references") void this.#references?.then((panel) => panel.focus(about.index), () => {});
-    if (about?.list !== "control") return;
-    this.folds.get("control")?.set(true);
-    void this.#control?.then((panel) => panel.showRefused(), () => {});
+    if (about) this.#showRefusedIn(about.list);
+  }
+
+  /** @param {import("./list_field.js").ListName} list */
+  #showRefusedIn(list) {
+    this.folds.get(list)?.set(true);
+    void this.#panels.get(list)?.then((panel) => panel.showRefused(), () => {});
   }
 
   #update() {
@@ -141,10 +138,12 @@ export class FormView {
     }
     const { width, height } = form.values;
     this.size.update(form.checkpoint?.draws, editedSizeNote({ width: Number(width), height: Number(height) }, form.editor));
+    const regions = this.folds.get("regions");
+    if (regions) regions.element.hidden = !form.shows("regions") && !form.regions.list.length;
     const defaults = form.defaults;
     for (const [group, fold] of this.folds) {
       const names = [...this.#fields.keys()].filter((name) => groupOf(name) === group);
-      if (group === "control") fold.showCount(form.units.list.length, "control.count");
+      if (group === "control" || group === "regions") fold.showCount(form.lists[group].length, `${group}.count`);
       else fold.showCount(names.filter((name) => (form.values[name] ?? "") !== (defaults[name] ?? "")).length);
     }
   }
@@ -177,7 +176,7 @@ export class FormView {
   /** @param {import("../form.js").Accordion} group */
   #fold(group) {
     const fold = new Fold(group, t(`create.${group}`));
-    const first = { edit: h("div", { id: "sl-start-picture" }), control: this.controlRoot, hires: null, fine: null }[group];
+    const first = { edit: h("div", { id: "sl-start-picture" }), control: this.controlRoot, regions: this.regionsRoot, hires: null, fine: null }[group];
     fold.content.append(...(first ? [first] : []), ...FOLDS[group].map((name) => this.#add(name)), ...this.#others(group, FOLDS[group]));
     this.folds.set(group, fold);
     return fold.element;
