@@ -9,7 +9,13 @@ from safelight.errors import UnsupportedError
 from safelight.generation.taken_fields import fields_not_taken
 from safelight.models.families import FAMILIES
 
-VALUES: dict[str, Any] = {"clip_skip": 2, "pag_scale": 1.5, "token_merging": 0.5}
+VALUES: dict[str, Any] = {
+    "clip_skip": 2,
+    "pag_scale": 1.5,
+    "token_merging": 0.5,
+    "true_cfg_scale": 3,
+    "seamless": "both",
+}
 TEXT_FAMILIES = [name for name, family in FAMILIES.items() if "text-to-image" in family.modes]
 
 
@@ -25,8 +31,9 @@ def test_a_plan_refuses_what_is_not_taken() -> None:
 
 def test_a_plan_takes_the_rest() -> None:
     for field, value in VALUES.items():
-        assert field not in fields_not_taken(FAMILIES["sd1"])
-        resolve_plan("sd1", **{field: value})
+        name = "flux" if field == "true_cfg_scale" else "sd1"
+        assert field not in fields_not_taken(FAMILIES[name])
+        resolve_plan(name, **{field: value})
 
 
 def test_a_checkpoint_that_reads_masks_has_no_soft_inpainting() -> None:

@@ -81,6 +81,29 @@ def test_fields_that_the_checkpoint_does_not_take_are_shown_only_with_a_value(
     expect(page.locator("#sl-clip-skip")).to_be_visible()
 
 
+def test_the_second_pass_and_the_refiner_in_the_request(open_studio: Page) -> None:
+    page = open_studio
+    page.locator("#sl-fold-hires > button").click()
+    page.locator("#sl-hires-on input").check()
+    page.locator("#sl-hires-prompt textarea").fill("sharp details")
+    number(page, "hires-guidance-scale").fill("7.5")
+    fields = page.evaluate("window.safelight.form.request()")
+    assert fields["hires"] == {"prompt": "sharp details", "guidance_scale": 7.5}
+    assert "refiner" not in fields
+    assert "true_cfg_scale" not in fields
+    (chosen,) = page.evaluate(
+        """() => {
+            const { form } = window.safelight;
+            form.fill({ "refiner.checkpoint": "starter", "refiner.switch_at": 0.6, seamless: "both" });
+            return [form.choices["refiner.checkpoint"].map(({ value }) => value)];
+        }"""
+    )
+    assert chosen == ["", "starter"]
+    fields = page.evaluate("window.safelight.form.request()")
+    assert fields["refiner"] == {"checkpoint": "starter", "switch_at": 0.6}
+    assert fields["seamless"] == "both"
+
+
 def test_everything_up_to_seed_and_count_fits_on_the_first_screen(open_studio: Page) -> None:
     page = open_studio
     page.set_viewport_size({"width": 1360, "height": 880})

@@ -313,6 +313,7 @@ class Hires(RequestPart):
     prompt: Annotated[
         PromptText | None,
         RequestField(
+            form=FormField(),
             group="hires",
             infotext="Hires prompt",
             cli=CliOption("--hires-prompt", metavar="TEXT"),
@@ -325,6 +326,7 @@ class Hires(RequestPart):
     negative_prompt: Annotated[
         PromptText | None,
         RequestField(
+            form=FormField(),
             group="hires",
             infotext="Hires negative prompt",
             cli=CliOption("--hires-negative", metavar="TEXT"),
@@ -341,6 +343,7 @@ class Hires(RequestPart):
     guidance_scale: Annotated[
         Scale | None,
         RequestField(
+            form=FormField(step=0.5, minimum=0, maximum=30, initial=0, unset=0, aliases=("hires CFG",)),
             group="hires",
             infotext="Hires CFG Scale",
             infotext_aliases=("Hires CFG scale",),
@@ -351,7 +354,10 @@ class Hires(RequestPart):
     checkpoint: Annotated[
         CheckpointName | None,
         RequestField(
-            group="hires", cli=CliOption("--hires-checkpoint", metavar="NAME"), omitted_at_default=True
+            form=FormField(control="choice", aliases=("hires checkpoint",)),
+            group="hires",
+            cli=CliOption("--hires-checkpoint", metavar="NAME"),
+            omitted_at_default=True,
         ),
     ] = Field(
         None,
@@ -365,7 +371,10 @@ class Refiner(RequestPart):
 
     checkpoint: Annotated[
         CheckpointName,
-        RequestField(cli=CliOption("--refiner", metavar="NAME")),
+        RequestField(
+            form=FormField(control="choice", initial="", aliases=("SDXL refiner",)),
+            cli=CliOption("--refiner", metavar="NAME"),
+        ),
     ] = Field(
         min_length=1,
         description="Stable Diffusion XL's refiner, or another checkpoint with the same latents as the first.",
@@ -373,6 +382,7 @@ class Refiner(RequestPart):
     switch_at: Annotated[
         Fraction,
         RequestField(
+            form=FormField(step=0.05, aliases=("refiner switch at",)),
             infotext="Refiner switch at",
             infotext_aliases=("Refiner start",),
             cli=CliOption("--refiner-switch", metavar="X"),
@@ -646,6 +656,7 @@ class SamplingOptions(RequestPart):
     true_cfg_scale: Annotated[
         Scale,
         RequestField(
+            form=FormField(step=0.5, minimum=1, maximum=10, aliases=("true CFG",)),
             infotext="True CFG scale",
             cli=CliOption("--true-cfg", metavar="X"),
             omitted_at_default=True,
@@ -698,7 +709,11 @@ class SamplingOptions(RequestPart):
     )
     seamless: Annotated[
         Seamless,
-        RequestField(cli=CliOption("--seamless", metavar="EDGES"), omitted_at_default=True),
+        RequestField(
+            form=FormField(aliases=("tiling", "texture")),
+            cli=CliOption("--seamless", metavar="EDGES"),
+            omitted_at_default=True,
+        ),
     ] = Field(
         "none",
         description="Edges that meet without a seam where copies of the picture lie side by side: horizontal (left and "
@@ -706,7 +721,11 @@ class SamplingOptions(RequestPart):
     )
     noise_source: Annotated[
         NoiseSource | None,
-        RequestField(cli=CliOption("--noise-source", metavar="NAME"), omitted_at_default=True),
+        RequestField(
+            form=FormField(aliases=("RNG", "random number generator")),
+            cli=CliOption("--noise-source", metavar="NAME"),
+            omitted_at_default=True,
+        ),
     ] = Field(
         None,
         description="cpu: the numbers that a seed gives on a processor; gpu: those that it gives on a CUDA device, as "

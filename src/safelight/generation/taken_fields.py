@@ -11,6 +11,8 @@ def fields_not_taken(family: Family) -> tuple[str, ...]:
         "clip_skip": family.clip_skip,
         "pag_scale": family.pag is not None,
         "token_merging": family.denoiser == "unet",
+        "true_cfg_scale": family.true_cfg,
+        "seamless": family.denoiser == "unet",
         "inpaint.soft": not family.reads_masks,
     }
     return tuple(name for name, is_taken in taken.items() if not is_taken)
