@@ -139,7 +139,7 @@ def test_a_unit_from_its_picture_to_what_it_steers(
         "mode": "guess",
     }
     picture = job_of(studio, shown)["result"]["pictures"][0]
-    assert 'ControlNet 0: "Module: canny, Model: tiny_canny' in picture["infotext"]
+    assert 'ControlNet 0: "Module: canny, Model: starter-canny' in picture["infotext"]
 
     unit.get_by_role("button", name="Remove this unit").click()
     expect(page.locator(".sl-unit")).to_have_count(0)

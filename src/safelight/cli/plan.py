@@ -143,9 +143,9 @@ def _itemsize(precision: str) -> int:
 def _count_controls(names: list[str], found: PlannedCheckpoint, settings: Settings) -> int:
     """How many weights the networks of controls have."""
     from safelight.generation.control.planning import count_weights
-    from safelight.models.inventory.kind_folders import weights_folders
+    from safelight.models.controls.packaged import control_folders
 
-    folders = weights_folders(settings.home, settings.current_model_folders)
+    folders = control_folders(settings.home, settings.current_model_folders)
     return count_weights(names, found.family, folders, found.networks)
 
 

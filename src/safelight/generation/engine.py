@@ -82,11 +82,11 @@ from safelight.models.checkpoints.loading import (
 )
 from safelight.models.checkpoints.parts import NamedParts, choice_notes
 from safelight.models.controls.discovery import ControlModel
+from safelight.models.controls.packaged import control_folders
 from safelight.models.digests import FileDigests
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
 from safelight.models.hub.checkpoint_download import hub_lookup
-from safelight.models.inventory.kind_folders import weights_folders
 from safelight.runtime.allocator import keep_freed_memory, trim_excess
 from safelight.runtime.backends import AUTO as AUTO_BACKEND
 from safelight.runtime.backends import EAGER, checkpoint_backend
@@ -458,7 +458,7 @@ class Engine:
             check_encoder_sees(checkpoint)
         regions = RegionMasks(self._region_masks(request))
         controls = plan_controls(
-            request.control, checkpoint.family, self._weights_folders(), self._settings.cache_folder
+            request.control, checkpoint.family, self._control_folders(), self._settings.cache_folder
         )
         upscaler = self._upscaler(hires)
         check_inputs(request, init_image, mask)
@@ -507,8 +507,8 @@ class Engine:
             pause=lambda: self._pause(watcher),
         )
 
-    def _weights_folders(self) -> list[Path]:
-        return weights_folders(self._settings.home, self._settings.current_model_folders)
+    def _control_folders(self) -> list[Path]:
+        return control_folders(self._settings.home, self._settings.current_model_folders)
 
     def _control_pictures(self, request: GenerationRequest) -> tuple[GivenPicture, ...]:
         """The pictures of a request's controls, decoded."""

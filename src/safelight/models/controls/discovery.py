@@ -25,6 +25,7 @@ from safelight.models.checkpoints.safetensors_header import PICKLE_SUFFIXES, rea
 from safelight.models.controls.architectures import ARCHITECTURES, Architecture, recognise
 from safelight.models.controls.ip_adapter import IPAdapterFile, describe_ip_adapter
 from safelight.models.controls.kinds import ControlKind, kinds_in
+from safelight.models.controls.packaged import FAMILY, is_packaged
 from safelight.models.digests import FileVersion, combined_digest, file_digest, file_version
 from safelight.models.families import FAMILIES, Family
 
@@ -43,7 +44,7 @@ class ControlModel:
         name: Its name in requests: its path below its folder, without the suffix.
         path: The file, or the folder.
         architecture: What kind of network it is.
-        family: The key of the family that it is for; empty where it is for any.
+        family: The key of the family that it is for, or the name of the variant; empty where it is for any.
         kinds: What its control pictures show, as far as its name or its metadata says.
         versions: Size and modification time of its files, by which a replaced one differs.
     """
@@ -111,7 +112,7 @@ class ControlModel:
 
     def fits(self, family: Family) -> bool:
         """Whether it is for a family's checkpoints."""
-        return self.family in ("", family.key)
+        return self.family in ("", family.key, family.name)
 
 
 REFERENCE = ControlModel("reference", Path(), ARCHITECTURES["reference"], "", ("reference",))
@@ -119,7 +120,7 @@ REFERENCE = ControlModel("reference", Path(), ARCHITECTURES["reference"], "", ("
 
 
 def find_controls(folders: Sequence[Path]) -> list[ControlModel]:
-    """All control networks in some folders, by name; files that cannot be read are left out."""
+    """All control networks in some folders, by name, the package's own last; files that cannot be read are left out."""
     found: dict[str, ControlModel] = {}
     for name, path in _candidates(folders):
         try:
@@ -128,7 +129,7 @@ def find_controls(folders: Sequence[Path]) -> list[ControlModel]:
             continue
         if model is not None:
             found.setdefault(model.name, model)
-    return sorted(found.values(), key=lambda model: model.name.casefold())
+    return sorted(found.values(), key=lambda model: (is_packaged(model.path), model.name.casefold()))
 
 
 def find_control(
@@ -181,10 +182,9 @@ def _hint_for_family(family: Family, folders: Sequence[Path]) -> str:
 
 def _first_of_kind(kind: ControlKind, family: Family, folders: Sequence[Path]) -> ControlModel:
     models = find_controls(folders)
-    fitting = [model for model in models if model.fits(family)]
-    named = [model for model in fitting if kind in model.kinds[:1]]
-    if found := [*named, *(model for model in fitting if model.has_kind(kind))]:
-        return found[0]
+    fitting = [model for model in models if model.fits(family) and model.has_kind(kind)]
+    if fitting:  # those of the very variant come first, then those for this kind before all
+        return min(fitting, key=lambda model: (model.family != family.name, kind not in model.kinds[:1]))
     others = sorted({_title(model.family) for model in models if model.has_kind(kind)})
     if others:
         raise ControlFamilyError(
@@ -287,7 +287,9 @@ def _describe_folder(name: str, path: Path, version: FileVersion) -> ControlMode
     if found is not None:
         architecture = ARCHITECTURES[found.architecture]
     family = architecture.family if found is None else found.family
-    if architecture.name == "controlnet-xs":
+    if is_packaged(path):
+        family = FAMILY
+    elif architecture.name == "controlnet-xs":
         width = config.get("cross_attention_dim")
         family = _FAMILIES_OF_WIDTHS.get(width, "") if isinstance(width, int) else ""
     return ControlModel(name, path, architecture, family, kinds_in(name), versions)

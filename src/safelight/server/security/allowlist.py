@@ -20,7 +20,7 @@ from safelight.models.checkpoints.discovery import find_checkpoint, missing_fold
 from safelight.models.checkpoints.parts import AUTOMATIC, find_part_file
 from safelight.models.classifiers.classifier_store import ClassifierStore
 from safelight.models.controls.discovery import find_control_by_name
-from safelight.models.inventory.kind_folders import weights_folders
+from safelight.models.controls.packaged import control_folders
 from safelight.moderation.classifiers.definition import CLASSIFIERS
 from safelight.settings import Settings
 
@@ -132,7 +132,7 @@ def check_controls(controls: Iterable[Mapping[str, Any]], settings: Settings) ->
         ControlMissingError: One does not.
         ModelError: Its file cannot be used.
     """
-    folders = weights_folders(settings.home, settings.current_model_folders)
+    folders = control_folders(settings.home, settings.current_model_folders)
     for number, control in enumerate(controls):
         if (name := control.get("model")) is not None:
             try:

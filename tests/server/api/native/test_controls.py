@@ -17,11 +17,13 @@ def test_networks_are_listed_with_what_they_are_for(
     controls.controlnet(tiny("sd1"), folder / "tiny_canny")
     controls.union(tiny("sdxl"), folder / "tiny_union")
     rows = {row["name"]: row for row in client.get("/v1/controls").json()["controls"]}
-    assert list(rows) == ["tiny_canny", "tiny_union"]
+    assert list(rows) == ["tiny_canny", "tiny_union", "starter-canny"]
     assert (rows["tiny_canny"]["kinds"], rows["tiny_canny"]["several"]) == (["canny"], False)
     union = rows["tiny_union"]
     assert (union["family"], union["family_title"], union["several"]) == ("sdxl", "Stable Diffusion XL", True)
     assert {"canny", "depth", "pose"} <= set(union["kinds"])
+    packaged = rows["starter-canny"]
+    assert (packaged["family"], packaged["family_title"]) == ("sd1", "Safelight's starter")
 
 
 def test_kinds_have_their_preprocessors_and_the_families_that_need_no_network(standing: TestClient) -> None:

@@ -10,8 +10,8 @@ from safelight.generation.control.planning import has_reference
 from safelight.generation.control.preprocessors import PREPROCESSORS
 from safelight.models.controls.discovery import ControlModel, find_controls
 from safelight.models.controls.kinds import KINDS, ControlKind
+from safelight.models.controls.packaged import control_folders
 from safelight.models.families import FAMILIES
-from safelight.models.inventory.kind_folders import weights_folders
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.controls import ControlKindView, ControlList, ControlModelView
 from safelight.server.api.openapi_examples import CONTROL_LIST
@@ -33,7 +33,7 @@ async def list_controls(app_state: CurrentAppState) -> ControlList:
 
 def _list(app_state: AppState) -> ControlList:
     settings = app_state.service.settings
-    found = find_controls(weights_folders(settings.home, settings.current_model_folders))
+    found = find_controls(control_folders(settings.home, settings.current_model_folders))
     return ControlList(controls=[_model(each) for each in found], kinds=[_kind(each) for each in KINDS])
 
 
@@ -43,7 +43,7 @@ def _model(model: ControlModel) -> ControlModelView:
     return ControlModelView(
         name=model.name,
         title=model.architecture.title,
-        family=model.family or None,
+        family=model.family or None if family is None else family.key,
         family_title=model.family or None if family is None else family.title,
         kinds=modes or list(model.kinds),
         several=bool(modes),

@@ -28,7 +28,7 @@ from safelight.images import DecodeLimits
 from safelight.models.checkpoints.discovery import parts_index
 from safelight.models.checkpoints.parts import has_part
 from safelight.models.controls.discovery import has_control
-from safelight.models.inventory.kind_folders import weights_folders
+from safelight.models.controls.packaged import control_folders
 from safelight.server.api.adapter_lists import recalled_adapter
 from safelight.server.api.checkpoint_names import list_checkpoints
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
@@ -84,7 +84,7 @@ def _server_names(settings: Settings) -> AvailableModels:
         for each in list_checkpoints(settings)
     ]
     parts = parts_index(settings.home, settings.current_model_folders)
-    folders = weights_folders(settings.home, settings.current_model_folders)
+    folders = control_folders(settings.home, settings.current_model_folders)
     return AvailableModels(
         checkpoints,
         lambda name: hires_upscaler(name, upscalers),

@@ -22,7 +22,7 @@ from safelight.generation.control.units import (
 from safelight.generation.request import MAX_CONTROLS
 from safelight.models.controls.discovery import ControlModel, find_controls
 from safelight.models.controls.kinds import KINDS
-from safelight.models.inventory.kind_folders import weights_folders
+from safelight.models.controls.packaged import control_folders
 from safelight.server.api.a1111.controlnet import control_types
 from safelight.server.api.a1111.schemas import Base64, LenientBody
 from safelight.server.api.preprocessing import preprocess
@@ -196,7 +196,7 @@ async def detect(
 
 def _models(app_state: AppState) -> list[ControlModel]:
     settings = app_state.service.settings
-    return find_controls(weights_folders(settings.home, settings.current_model_folders))
+    return find_controls(control_folders(settings.home, settings.current_model_folders))
 
 
 def _control_type(title: str, models: list[ControlModel]) -> ControlType:
