@@ -181,6 +181,12 @@ def test_networks_for_other_checkpoints_are_shown_with_the_reason(opened: Page) 
     kind.select_option("reference")
     expect(network).to_be_hidden()
     assert (units(page)[0]["model"], units(page)[0]["preprocessor"]) == ("", "")
+    fits = page.evaluate("""async () => {
+        const { Catalogue } = await import("/studio/safelight/control/catalogue.js");
+        const found = Object.assign(new Catalogue(), { family: "sd1", checkpoint: "other" });
+        return ["starter", "other", null].map((checkpoint) => found.fits({ family: "sd1", checkpoint }));
+    }""")
+    assert fits == [False, True, True]
 
 
 def test_a_mask_is_painted_and_an_ip_adapter_needs_no_preprocessor(opened: Page, photograph: Path) -> None:

@@ -157,6 +157,8 @@ class ControlModelView(BaseModel):
     """The family of the checkpoints that it is for; null: any."""
     family_title: str | None = None
     """What that family is called."""
+    checkpoint: str | None = None
+    """The only checkpoint that it is for; null: any of the family."""
     kinds: list[str]
     """The kinds of pictures that it takes; none: nothing says which."""
     several: bool

@@ -95,6 +95,7 @@ export class ControlPanel {
     const { form, catalogue } = this;
     const { list } = form.units;
     catalogue.family = form.checkpoint?.family ?? null;
+    catalogue.checkpoint = form.checkpoint?.id ?? null;
     for (const [id, view] of this.#views) {
       if (list.some((unit) => unit.id === id)) continue;
       view.close();

@@ -24,6 +24,7 @@ def test_networks_are_listed_with_what_they_are_for(
     assert {"canny", "depth", "pose"} <= set(union["kinds"])
     packaged = rows["starter-canny"]
     assert (packaged["family"], packaged["family_title"]) == ("sd1", "Safelight's starter")
+    assert (packaged["checkpoint"], union["checkpoint"]) == ("starter", None)
 
 
 def test_kinds_have_their_preprocessors_and_the_families_that_need_no_network(standing: TestClient) -> None:

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 
 from safelight.generation.control.planning import has_reference
 from safelight.generation.control.preprocessors import PREPROCESSORS
+from safelight.models.checkpoints.discovery import STARTER
 from safelight.models.controls.discovery import ControlModel, find_controls
 from safelight.models.controls.kinds import KINDS, ControlKind
-from safelight.models.controls.packaged import control_folders
+from safelight.models.controls.packaged import control_folders, is_packaged
 from safelight.models.families import FAMILIES
 from safelight.server.api.native.openapi_responses import error_responses, example_response
 from safelight.server.api.native.schemas.controls import ControlKindView, ControlList, ControlModelView
@@ -45,6 +46,7 @@ def _model(model: ControlModel) -> ControlModelView:
         title=model.architecture.title,
         family=model.family or None if family is None else family.key,
         family_title=model.family or None if family is None else family.title,
+        checkpoint=STARTER if is_packaged(model.path) else None,
         kinds=modes or list(model.kinds),
         several=bool(modes),
     )

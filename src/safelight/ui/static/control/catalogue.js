@@ -5,7 +5,7 @@ import { hasText, t } from "../core/text.js";
 import { OBJECT_MASK } from "../editor/segmentation.js";
 
 /** @typedef {import("../controls.js").Value} Value */
-/** @typedef {{name: string, title: string, family: string | null, family_title: string | null, kinds: string[], several: boolean}} ControlModel */
+/** @typedef {{name: string, title: string, family: string | null, family_title: string | null, checkpoint: string | null, kinds: string[], several: boolean}} ControlModel */
 /** @typedef {{name: string, preprocessors: string[], families: string[]}} ControlKind */
 /** @typedef {{name: string, type: "integer" | "number" | "boolean" | "string", default: Value, minimum: number | null, maximum: number | null, description: string}} Parameter */
 /** @typedef {{name: string, title: string, description: string, available: boolean, extra: string, runs_in_worker: boolean, parameters: Parameter[]}} Preprocessor */
@@ -19,6 +19,8 @@ export class Catalogue {
   preprocessors = [];
   /** The family of the checkpoint; null: not known. @type {string | null} */
   family = null;
+  /** The checkpoint's name; null: not known. @type {string | null} */
+  checkpoint = null;
 
   /** Ask the server. */
   async load() {
@@ -29,7 +31,8 @@ export class Catalogue {
 
   /** Whether a network is for the checkpoint. @param {ControlModel} model */
   fits(model) {
-    return !model.family || !this.family || model.family === this.family;
+    const own = !model.checkpoint || !this.checkpoint || model.checkpoint === this.checkpoint;
+    return own && (!model.family || !this.family || model.family === this.family);
   }
 
   /** Whether a kind of picture can steer the checkpoint. @param {ControlKind} kind */

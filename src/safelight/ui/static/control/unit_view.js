@@ -150,7 +150,7 @@ export class UnitView {
   /** @param {Unit} unit */
   #renderKinds(unit) {
     const { catalogue, kind: select } = this;
-    const key = JSON.stringify([catalogue.family, catalogue.kinds.map((kind) => catalogue.canUse(kind))]);
+    const key = JSON.stringify([catalogue.checkpoint, catalogue.family, catalogue.kinds.map((kind) => catalogue.canUse(kind))]);
     if (select.dataset.key !== key) {
       select.dataset.key = key;
       select.replaceChildren(h("option", { value: "" }, t("control.kind.unset")), ...catalogue.kinds.map((kind) => {
@@ -165,7 +165,7 @@ export class UnitView {
   /** @param {Unit} unit */
   #renderModels(unit) {
     const { catalogue } = this;
-    const key = JSON.stringify([catalogue.family, unit.kind, catalogue.models.map(({ name, family, kinds }) => [name, family, kinds])]);
+    const key = JSON.stringify([catalogue.checkpoint, catalogue.family, unit.kind, catalogue.models.map(({ name, family, kinds }) => [name, family, kinds])]);
     if (this.modelFrame.element.dataset.key !== key) {
       this.modelFrame.element.dataset.key = key;
       const choices = catalogue.models.map((model) => {

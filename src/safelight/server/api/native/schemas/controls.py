@@ -14,6 +14,9 @@ class ControlModelView(ResponseModel):
     title: str = Field(description="What it is: a ControlNet, a T2I-Adapter …")
     family: str | None = Field(None, description="The family of the checkpoints that it is for; null: any.")
     family_title: str | None = Field(None, description="What that family is called.")
+    checkpoint: str | None = Field(
+        None, description="The only checkpoint that it is for; null: any of the family."
+    )
     kinds: list[str] = Field(description="The kinds of pictures that it takes; none: nothing says which.")
     several: bool = Field(description="Whether it is for several kinds, so that a request has to say which.")
 
