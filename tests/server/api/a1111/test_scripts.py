@@ -6,7 +6,7 @@ import pytest
 
 from safelight.errors import UnsupportedFieldError
 from safelight.server.api.a1111.schemas import Img2ImgBody, Txt2ImgBody
-from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
+from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts, refiner_of
 from safelight.server.api.a1111.soft_inpainting import is_soft
 
 FIELDS: dict[str, Any] = {"steps": 20, "sampler_name": "DPM++ 2M", "seed": 7, "subseed": -1}
@@ -34,7 +34,8 @@ def test_built_in_scripts_that_agree_with_the_fields_are_accepted(fields: dict[s
         {"Seed": {"args": [8, False, -1, 0, 0, 0]}},
         {"Seed": {"args": [7, True, 3, 0.5, 0, 0]}},
         {"Seed": {"args": [7, True, -1, 0, 512, 0]}},
-        {"Refiner": {"args": [True, "xl-refiner", 0.8]}},
+        {"Refiner": {"args": [True, 7, 0.8]}},
+        {"Refiner": {"args": [True, "xl-refiner", 1.5]}},
     ],
 )
 def test_built_in_scripts_that_contradict_the_fields_are_refused(script: dict[str, Any]) -> None:
@@ -115,3 +116,14 @@ def test_soft_inpainting_needs_a_mask() -> None:
     assert ignored_scripts(body) == ["alwayson_scripts.soft inpainting.Soft inpainting"]
     with pytest.raises(UnsupportedFieldError, match="soft inpainting"):
         check_scripts(Txt2ImgBody(alwayson_scripts={"soft inpainting": SOFT}))
+
+
+def test_the_refiners_script_is_used_instead_of_the_fields() -> None:
+    fields = {"refiner_checkpoint": "other", "refiner_switch_at": 0.5}
+    on = Txt2ImgBody(alwayson_scripts={"Refiner": {"args": [True, "xl-refiner", 0.7]}}, **fields)
+    check_scripts(on)
+    assert ignored_scripts(on) == []
+    assert refiner_of(on) == ("xl-refiner", 0.7)
+    off = Txt2ImgBody(alwayson_scripts={"Refiner": {"args": [False, "xl-refiner", 0.7]}}, **fields)
+    check_scripts(off)
+    assert refiner_of(off) == ("other", 0.5)

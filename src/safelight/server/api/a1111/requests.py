@@ -21,7 +21,7 @@ from safelight.server.api.a1111.schemas import (
     Img2ImgBody,
     Txt2ImgBody,
 )
-from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
+from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts, refiner_of
 from safelight.server.api.a1111.soft_inpainting import is_soft
 from safelight.server.api.a1111.unsupported import check_unsupported, ineffective_fields
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
@@ -203,7 +203,7 @@ def _common_fields(
             "same_seed": True,
         }
     if options.refiner is not None:
-        switch = body.refiner_switch_at
+        switch = refiner_of(body)[1]
         fields["refiner"] = {"checkpoint": options.refiner} | (
             {} if switch is None else {"switch_at": switch}
         )

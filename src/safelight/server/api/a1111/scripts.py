@@ -1,4 +1,4 @@
-"""Always-on scripts: ControlNet's and soft inpainting have counterparts; clients send others that are built in."""
+"""Always-on scripts: some have counterparts (ControlNet, Refiner, soft inpainting); clients send others too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody
 from safelight.server.api.a1111.soft_inpainting import SCRIPT as SOFT_INPAINTING
 from safelight.server.api.a1111.soft_inpainting import ignored_sliders
 
+REFINER = "refiner"
+"""A1111's own script, whose arguments are its switch, a checkpoint, and when it takes over."""
 SWITCH_IS_FIRST_ARGUMENT = frozenset(
     {"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"}
 )
@@ -33,6 +35,8 @@ def check_scripts(body: GenerationParameters) -> None:
         arguments = _arguments(given)
         if name.casefold() == SCRIPT:
             continue  # ``controlnet.control_units`` checks it
+        if name.casefold() == REFINER and refiner_of(body)[0] is not None:
+            continue
         if name.casefold() == SOFT_INPAINTING and isinstance(body, Img2ImgBody):
             continue
         if name.casefold() in BUILT_IN_SCRIPTS and isinstance(arguments, list):
@@ -46,8 +50,28 @@ def check_scripts(body: GenerationParameters) -> None:
             raise UnsupportedFieldError(
                 f"alwayson_scripts: there is no script {name!r}.",
                 field="alwayson_scripts",
-                hint="Safelight has ControlNet's, and in img2img soft inpainting.",
+                hint="Safelight has ControlNet's, Refiner, and in img2img soft inpainting.",
             )
+
+
+def refiner_of(body: GenerationParameters) -> tuple[str | None, float | None]:
+    """The refiner's checkpoint and when it takes over: those of the script if it is on, else the fields'.
+
+    Raises:
+        UnsupportedFieldError: The script is on with other values than a name and a number from 0 to 1.
+    """
+    for name, given in body.alwayson_scripts.items():
+        arguments = _arguments(given)
+        if name.casefold() != REFINER or not isinstance(arguments, list) or arguments[:1] != [True]:
+            continue
+        checkpoint, switch = (*arguments[1:], None, None)[:2]
+        if isinstance(checkpoint, str) and isinstance(switch, int | float | None) and 0 <= (switch or 0) <= 1:
+            return checkpoint, switch
+        raise UnsupportedFieldError(
+            "alwayson_scripts: Refiner takes a checkpoint's name, and a number from 0 to 1.",
+            field="alwayson_scripts",
+        )
+    return body.refiner_checkpoint, body.refiner_switch_at
 
 
 def ignored_scripts(body: GenerationParameters) -> list[str]:

@@ -38,6 +38,7 @@ from safelight.server.api.a1111.requests import (
     txt2img_fields,
 )
 from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
+from safelight.server.api.a1111.scripts import refiner_of
 from safelight.server.api.a1111.soft_inpainting import is_soft
 from safelight.server.api.checkpoint_names import SelectedCheckpoint, select_checkpoint
 from safelight.server.core.app_state import AppState, CurrentAppState
@@ -139,7 +140,7 @@ async def resolve_options(
         chose = replace(
             option_values({**before, **new}),
             second_checkpoint=later_checkpoint(second, "hr_checkpoint_name", settings),
-            refiner=later_checkpoint(body.refiner_checkpoint, "refiner_checkpoint", settings),
+            refiner=later_checkpoint(refiner_of(body)[0], "refiner_checkpoint", settings),
         )
         return new, chose, select_checkpoint(chose.checkpoint, settings)
 
