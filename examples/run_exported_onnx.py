@@ -3,12 +3,9 @@
 import io, json, sys
 import numpy, onnxruntime
 from PIL import Image
-
 folder, path = sys.argv[1:]
 labels = json.load(open(f"{folder}/classifier.json"))["labels"]
-square = (
-    Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
-)
+square = Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
 square.save(jpeg := io.BytesIO(), "JPEG")  # open-nsfw was trained on pictures that had been through JPEG
 session = onnxruntime.InferenceSession(f"{folder}/classifier.onnx")
 probabilities, embedding = session.run(None, {"pixels": numpy.asarray(Image.open(jpeg))[None]})

@@ -31,6 +31,7 @@ DRAWN = {
     "sampler",
     "adapters",
     "control",
+    "references",
     "checkpoint",
     "seconds",
     "stopped_at",

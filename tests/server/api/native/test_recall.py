@@ -44,12 +44,13 @@ def test_recalled_fields_can_be_submitted(client: TestClient, service: QueueServ
 def test_fields_that_need_an_initial_picture_are_marked(client: TestClient) -> None:
     text = ReproductionRecord.model_validate(BODY | {"checkpoint": PLAIN["checkpoint"]}).to_json()
     fields = client.post("/v1/recall", json={"text": text}).json()["fields"] | {"kind": "generate"}
-    assert fields.keys() >= BESIDE_A_PICTURE
+    unusable = BESIDE_A_PICTURE | {"regions"}
+    assert fields.keys() >= unusable
     assert client.post("/v1/jobs", json=fields).status_code == 422
-    others = {name: value for name, value in fields.items() if name not in BESIDE_A_PICTURE}
+    others = {name: value for name, value in fields.items() if name not in unusable}
     assert client.post("/v1/jobs", json=others).status_code == 202
     said = RecalledRequest.model_fields["fields"].description or ""
-    assert all(name in said for name in (*BESIDE_A_PICTURE, "init_image"))
+    assert all(name in said for name in (*unusable, "init_image"))
 
 
 def test_text(standing: TestClient) -> None:

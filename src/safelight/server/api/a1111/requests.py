@@ -81,7 +81,8 @@ def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -
         names += distinct_texts(parts)
     if isinstance(body, Img2ImgBody) and are_references(body, checkpoint):
         names += [name for name in REFERENCE_FIELDS if name in body.model_fields_set]
-    if body.image_cfg_scale is not None and not _has_image_guidance(checkpoint):
+    usual = GenerationRequest.model_fields["image_guidance_scale"].default
+    if body.image_cfg_scale not in (None, usual) and not _has_image_guidance(checkpoint):
         names.append("image_cfg_scale")
     if _has_embedded_guidance(checkpoint):
         return names

@@ -38,8 +38,8 @@ class RecalledRequest(ResponseModel):
     source: Source = Field(description="The kind of source.")
     fields: dict[str, JsonValue] = Field(
         description="Fields of a generation request, only those that the source names. Each can be used alone, "
-        "but strength and outpaint need an init_image, and control its own pictures or that one, which are never among "
-        "the fields: without them, leave them out."
+        "but strength and outpaint need an init_image, control its own pictures or that one, and regions their masks, "
+        "which are never among the fields: without them, leave them out."
     )
     infotext: str | None = Field(None, description="The text that was read, where there was one.")
     unfilled: list[UnfilledView] = Field([], description="Values that could not become fields, 100 at most.")
