@@ -22,5 +22,5 @@ def test_the_completed_fraction_of_a_request(stage: Stage, step: int, hires: boo
 
 
 def test_stages_are_the_strings_of_the_api() -> None:
-    assert [str(stage) for stage in Stage] == ["first pass", "upscaling", "second pass"]
+    assert [str(stage) for stage in Stage] == ["first pass", "refiner", "upscaling", "second pass"]
     assert Stage.FIRST_PASS == "first pass"

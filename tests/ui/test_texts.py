@@ -9,6 +9,7 @@ import pytest
 
 import safelight
 from safelight.errors.fields import FieldError
+from safelight.generation.progress import Stage
 from safelight.moderation import PRESETS, Policy
 from safelight.ui.paths import UiStaticFiles
 from safelight.ui.texts import LANGUAGES, load_texts
@@ -42,6 +43,11 @@ def test_every_error_of_a_field_has_a_text(language: str) -> None:
         for value in kind.keys.values():
             ways = [texts.get(f"error.{kind.code}.{value}", ""), texts[f"error.{kind.code}"]]
             assert any(f"{{{value}}}" in way for way in ways), f"{kind.code} does not say its {value}"
+
+
+def test_every_stage_of_a_picture_has_a_text() -> None:
+    texts = load_texts("en")
+    assert {f"stage.{stage}" for stage in Stage} <= texts.keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])

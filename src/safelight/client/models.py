@@ -1034,7 +1034,7 @@ class Progress(BaseModel):
     """The progress of a running job."""
 
     stage: str
-    """loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."""
+    """loading, first pass, refiner, upscaling, second pass, judging …; paused while jobs of other owners run."""
     step: int = 0
     """Steps done of this stage."""
     steps: int = 0

@@ -77,7 +77,8 @@ class Progress(FrozenModel):
     """The progress of a running job."""
 
     stage: str = Field(
-        description="loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."
+        description="loading, first pass, refiner, upscaling, second pass, judging …; paused while jobs of other "
+        "owners run."
     )
     step: int = Field(0, ge=0, description="Steps done of this stage.")
     steps: int = Field(0, ge=0, description="Steps of this stage.")
