@@ -32,11 +32,17 @@ def generate_with_diffusers(
 
 
 def load_diffusers_pipeline(
-    folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7
+    folder: Path,
+    pipeline: str,
+    sampler: str = "DPM++ 2M Karras",
+    *,
+    seed: int = 7,
+    dtype: torch.dtype | None = None,
 ) -> Any:
     """diffusers' own pipeline with one of our samplers."""
     more = {"safety_checker": None} if pipeline.startswith("StableDiffusion") else {}
-    pipe = getattr(diffusers, pipeline).from_pretrained(folder, local_files_only=True, **more)
+    kind = getattr(diffusers, pipeline)
+    pipe = kind.from_pretrained(folder, local_files_only=True, torch_dtype=dtype, **more)
     config = dict(pipe.scheduler.config) | {"_class_name": type(pipe.scheduler).__name__}
     pipe.scheduler = build_scheduler(
         resolve_sampler(sampler, None, prediction_process_of(config)), config, [seed]

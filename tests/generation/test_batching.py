@@ -162,6 +162,8 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
         for name in ("sdxl", "kolors", "sd3", "flux", "flux2", "qwen-image", "hunyuan-dit", "sd1-lcm")
     ),
     ("z-image", EDIT),
+    ("z-image-omni", {}),
+    ("z-image-omni", {"references": [{"image": INIT_IMAGE}]}),
     ("hidream", {"prompt": "a red cat"}),  # the same prompt: its embeddings' rows are not on the first axis
     *((name, {}) for name in ("hidream", "ernie-image", "kandinsky5")),
 ]

@@ -79,7 +79,7 @@ class DenoiserSpy:
         return {}
 
     def _called(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        first = args[0] if args else kwargs["hidden_states"]
+        first = args[0] if args else kwargs.get("hidden_states", kwargs.get("x"))
         self.batches.append(len(first))
 
 

@@ -110,6 +110,10 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"rope": (torch.ones(7, 2),)}, {"rope": (torch.ones(7, 2).double(),)}),
     ({"shapes": [(1, 4, 4)] * 2}, {"shapes": [(1, 4, 5)] * 2}),
     ({"words": [torch.ones(5, 3)] * 2}, {"words": [torch.ones(5, 4)] * 2}),
+    ({"nested": [[torch.ones(5, 3), None]] * 2}, {"nested": [[torch.ones(5, 4), None]] * 2}),
+    ({"nested": [[torch.ones(5, 3), None]] * 2}, {"nested": [None] * 2}),
+    ({"nested": [[torch.ones(5, 3)]] * 2}, {"nested": [[torch.ones(5, 3)] * 2] * 2}),
+    ({"masks": [[0, 1]] * 2}, {"masks": [[0, 0, 1]] * 2}),
 ]
 
 

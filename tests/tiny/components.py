@@ -40,6 +40,8 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -48,6 +50,8 @@ from transformers import (
 
 WIDTH = 32
 """Hidden size of every text encoder."""
+SIGLIP_WIDTH, SIGLIP_PATCH, SIGLIP_PATCHES = 16, 16, 16
+"""Hidden size of SigLIP 2, the side of its patches in pixels, and how many it sees of a picture at most."""
 
 
 def autoencoder(latent_channels: int = 4, scaling: float = 0.18215, **config: object) -> AutoencoderKL:
@@ -221,6 +225,19 @@ def chatglm(tokenizer: ChatGLMTokenizer) -> ChatGLMModel:
 
 def qwen3(tokenizer: PreTrainedTokenizerBase) -> Qwen3Model:
     return Qwen3Model(Qwen3Config(**_decoder_sizes(tokenizer, 3)))
+
+
+def siglip2() -> Siglip2VisionModel:
+    return Siglip2VisionModel(
+        Siglip2VisionConfig(
+            hidden_size=SIGLIP_WIDTH,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            patch_size=SIGLIP_PATCH,
+            num_patches=SIGLIP_PATCHES,
+        )
+    )
 
 
 def qwen3_deep(tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:

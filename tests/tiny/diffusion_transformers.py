@@ -38,11 +38,12 @@ from diffusers import (
     SanaSprintPipeline,
     SanaTransformer2DModel,
     SCMScheduler,
+    ZImageOmniPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
 from tests.tiny import components, tokenizer_builders
-from transformers import Qwen2Tokenizer
+from transformers import Qwen2Tokenizer, Siglip2ImageProcessor
 
 WIDTH = components.WIDTH
 
@@ -169,7 +170,7 @@ def qwen_image_edit_plus() -> DiffusionPipeline:
     return qwen_image_edit(QwenImageEditPlusPipeline)
 
 
-def _z_image(shift: float) -> DiffusionPipeline:
+def _z_image(shift: float, kind: type = ZImagePipeline, **parts: object) -> DiffusionPipeline:
     tokenizer = tokenizer_builders.qwen2()
     transformer = ZImageTransformer2DModel(
         in_channels=16,  # as in the real model: its pipelines accept only four channels for bare latents
@@ -179,15 +180,17 @@ def _z_image(shift: float) -> DiffusionPipeline:
         n_heads=2,
         n_kv_heads=2,
         cap_feat_dim=WIDTH,
+        siglip_feat_dim=components.SIGLIP_WIDTH if parts else None,
         axes_dims=[8, 4, 4],
         axes_lens=[1024, 64, 64],
     )
-    return ZImagePipeline(
+    return kind(
         scheduler=_flow(shift=shift),
         vae=components.flux_autoencoder(16),
         text_encoder=components.qwen3(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,
+        **parts,
     )
 
 
@@ -197,6 +200,13 @@ def z_image() -> DiffusionPipeline:
 
 def z_image_turbo() -> DiffusionPipeline:
     return _z_image(3.0)
+
+
+def z_image_omni() -> DiffusionPipeline:
+    processor = Siglip2ImageProcessor(
+        patch_size=components.SIGLIP_PATCH, max_num_patches=components.SIGLIP_PATCHES
+    )
+    return _z_image(6.0, ZImageOmniPipeline, siglip=components.siglip2(), siglip_processor=processor)
 
 
 def _sana_transformer(**config: object) -> SanaTransformer2DModel:
@@ -415,6 +425,7 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "qwen-image-edit-plus": qwen_image_edit_plus,
     "z-image": z_image,
     "z-image-turbo": z_image_turbo,
+    "z-image-omni": z_image_omni,
     "sana": sana,
     "sana-sprint": sana_sprint,
     "pixart-alpha": pixart_alpha,

@@ -130,12 +130,16 @@ class CompiledNetworks:
             until: Closes when the picture ends.
         """
         forms = self._forms(loaded.checkpoint, policy, until)
+        looking = loaded.family.references
+        # What encoders of references compute depends on values among their arguments: the sizes of pictures.
+        eager = () if looking is None else looking.components
 
         def picture_network(name: str, component: Component) -> Component:
             weights = component.weights
             if weights is None:
                 return component
-            if not policy.considers(name) or decodes_with_mask(component.network):
+            considered = name not in eager and policy.considers(name)
+            if not considered or decodes_with_mask(component.network):
                 until.enter_context(
                     weights.in_use()
                 )  # the network itself: pipelines know some by their class

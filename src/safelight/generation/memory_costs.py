@@ -33,6 +33,7 @@ from safelight.generation.stub_tokenizer import StubTokenizer
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 from safelight.models.families import Family
 from safelight.models.families.precision import ComponentPrecisions
+from safelight.models.tokenizers.bundled import siglip2_processor
 from safelight.runtime.backends.eager import DTYPES
 from safelight.runtime.component import Component, ComponentKey, parameter_names
 from safelight.runtime.memory_plan.blocks import bytes_outside_blocks, largest_block, module_bytes
@@ -236,6 +237,8 @@ class _Counted:
                 tokenizer = StubTokenizer(_positions(stand_in.fake.network))
                 others[name.replace("text_encoder", "tokenizer")] = tokenizer
                 others.setdefault("processor", tokenizer)
+            elif name == "siglip":
+                others["siglip_processor"] = siglip2_processor(stand_in.fake.network.config)
         networks = {
             name: Component(
                 ComponentKey(name, stand_in.precision), stand_in, 0, parameter_names(stand_in.fake.network)

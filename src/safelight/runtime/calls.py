@@ -120,11 +120,17 @@ def _pattern(name: str, value: Any, rows: int) -> object:
     if isinstance(value, Tensor):
         return _tensor_pattern(name, value, rows)
     if _is_list_of_rows(value, rows):
-        # The network handles the rows one by one, so that they may have different lengths.
-        return [(item.dtype, item.shape[1:]) if isinstance(item, Tensor) else item for item in value[:1]]
+        return [_row_pattern(item) for item in value[:1]]
     if isinstance(value, list | tuple):
         return [_pattern(name, inner, rows) for inner in value]
     return type(value), value
+
+
+def _row_pattern(row: Any) -> object:
+    """What has to be equal in two lists of rows: the network handles them one by one, so their lengths may differ."""
+    if isinstance(row, Tensor):
+        return row.dtype, row.shape[1:]
+    return [_row_pattern(part) for part in row] if isinstance(row, list) else row
 
 
 def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:

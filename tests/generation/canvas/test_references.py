@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import AutoencoderKL
 from diffusers.pipelines.flux import pipeline_flux_kontext, pipeline_flux_kontext_inpaint
 from diffusers.pipelines.qwenimage import (
     pipeline_qwenimage_edit,
@@ -19,10 +22,11 @@ from diffusers.pipelines.qwenimage import (
 from PIL import Image
 from safetensors.torch import load_file
 from tests.generation.conftest import SIDE, GenerateImages, same_pixels, to_array
-from tests.generation.diffusers_reference import generate_with_diffusers
+from tests.generation.diffusers_reference import generate_with_diffusers, load_diffusers_pipeline
 from tests.tiny.checkpoint_files import write, write_whole
 
 from safelight.errors import (
+    CheckpointFamilyError,
     CheckpointInvalidError,
     FieldConflictError,
     FieldMissingError,
@@ -32,6 +36,7 @@ from safelight.errors import (
     UnsupportedError,
 )
 from safelight.generation.canvas.references import encoded_share, result_size
+from safelight.generation.engine import Engine
 from safelight.generation.infotext import infotext_from_record, parse_infotext
 from safelight.generation.memory_planning import (
     picture_cost,
@@ -43,7 +48,7 @@ from safelight.generation.progress import RunProgress, Watcher
 from safelight.generation.record import ReproductionRecord, pixels_digest
 from safelight.generation.request import GenerationRequest
 from safelight.models.checkpoints.discovery import find_checkpoint
-from safelight.models.families import FAMILIES, flux, qwen_image
+from safelight.models.families import FAMILIES, flux, qwen_image, z_image
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
@@ -81,8 +86,17 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_qwenimage_edit_plus, "calculate_dimensions", dimensions)
     monkeypatch.setattr(qwen_image, "edited_size", lambda size, _: dimensions(1024 * 1024, size[0] / size[1]))
 
+    encode = AutoencoderKL.encode
+
+    def encode_in_its_precision(vae: AutoencoderKL, pixels: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        """Z-Image Omni's pipeline gives it bf16, whatever its precision is."""
+        return encode(vae, pixels.to(vae.dtype), *rest, **named)
+
+    monkeypatch.setattr(AutoencoderKL, "encode", encode_in_its_precision)
+
 
 WIDE = picture(1, (96, 48))
+WIDER = picture(1, (128, 64))
 CALLS: dict[str, tuple[str, list[Image.Image], dict[str, Any], dict[str, Any]]] = {
     "flux-kontext": (
         "FluxKontextPipeline",
@@ -90,7 +104,7 @@ CALLS: dict[str, tuple[str, list[Image.Image], dict[str, Any], dict[str, Any]]] 
         {"guidance_scale": 2.5, "max_area": SIDE * SIDE},
         {},
     ),
-    "flux2": ("Flux2Pipeline", [WIDE.resize((128, 64)), picture(2)], {"guidance_scale": 4.0}, {}),
+    "flux2": ("Flux2Pipeline", [WIDER, picture(2)], {"guidance_scale": 4.0}, {}),
     "flux2-klein": ("Flux2KleinPipeline", [picture(2)], {"guidance_scale": 3.0}, {"guidance_scale": 3.0}),
     "qwen-image-edit": (
         "QwenImageEditPipeline",
@@ -102,6 +116,12 @@ CALLS: dict[str, tuple[str, list[Image.Image], dict[str, Any], dict[str, Any]]] 
         "QwenImageEditPlusPipeline",
         [WIDE, picture(2)],
         {"true_cfg_scale": 3.0, "negative_prompt": "blue"},
+        {"guidance_scale": 3.0, "negative_prompt": "blue"},
+    ),
+    "z-image-omni": (
+        "ZImageOmniPipeline",
+        [WIDER, picture(2)],
+        {"guidance_scale": 2.0, "negative_prompt": "blue"},
         {"guidance_scale": 3.0, "negative_prompt": "blue"},
     ),
     "sd1-instruct-pix2pix": (
@@ -179,21 +199,23 @@ def test_an_initial_picture_is_a_reference_unless_there_is_a_strength(draw: Gene
     assert begun_with.record.references == ()
 
 
-def test_a_reference_changes_nothing_about_the_noise_and_is_recorded(draw: GenerateImages) -> None:
+@pytest.mark.parametrize("name", ["flux-kontext", "z-image-omni"])
+def test_a_reference_changes_nothing_about_the_noise_and_is_recorded(name: str, draw: GenerateImages) -> None:
     """Picture i of a request is that of its seed alone, and the record makes it again."""
-    pictures = draw("flux-kontext", references=shown(WIDE), count=2, alone=True)
-    (alone,) = draw("flux-kontext", references=shown(WIDE), seed=8, alone=True)
+    pictures = draw(name, references=shown(WIDER), count=2, alone=True)
+    (alone,) = draw(name, references=shown(WIDER), seed=8, alone=True)
     assert same_pixels(pictures[1], alone)
     record = ReproductionRecord.parse(pictures[0].record.to_json())
-    digest = pixels_digest(np.asarray(WIDE))
+    digest = pixels_digest(np.asarray(WIDER))
     assert [each.image for each in record.references] == [digest]
-    request = record.to_request(references={digest: WIDE})
-    assert request.references[0].image is WIDE
+    request = record.to_request(references={digest: WIDER})
+    assert request.references[0].image is WIDER
     infotext = parse_infotext(infotext_from_record(record))
     assert infotext.parameters["References"] == digest[:12]
 
 
-def test_a_picture_with_references_is_previewed_and_stopped(draw: GenerateImages) -> None:
+@pytest.mark.parametrize("name", ["flux-kontext", "z-image-omni"])
+def test_a_picture_with_references_is_previewed_and_stopped(name: str, draw: GenerateImages) -> None:
     sizes: list[tuple[int, int]] = []
 
     def see(progress: RunProgress) -> None:
@@ -202,7 +224,7 @@ def test_a_picture_with_references_is_previewed_and_stopped(draw: GenerateImages
         sizes.append(image.size)
 
     with pytest.raises(RunStoppedError):
-        draw("flux-kontext", Watcher(see, lambda: len(sizes) == 2), references=shown(WIDE), steps=4)
+        draw(name, Watcher(see, lambda: len(sizes) == 2), references=shown(WIDER), steps=4)
     assert sizes == [(8, 8), (8, 8)]
 
 
@@ -237,6 +259,8 @@ def test_a_picture_with_references_is_previewed_and_stopped(draw: GenerateImages
             "control",
         ),
         ("flux2", {"references": shown(picture(1, (640, 64)))}, ReferenceSizeError, "too narrow"),
+        ("z-image-omni", {"references": shown(WIDE)}, ReferenceSizeError, "too small"),
+        ("z-image-omni", {"init_image": WIDER, "strength": 0.5}, UnsupportedError, "no image-to-image"),
         ("flux2", {"references": shown(picture(1, (32, 64)))}, ReferenceSizeError, "too small"),
         ("sd1-instruct-pix2pix", {"init_image": WIDE, "strength": 0.5}, UnsupportedError, "image-to-image"),
     ],
@@ -281,6 +305,7 @@ def test_a_variation_of_the_noise_with_a_reference(draw: GenerateImages) -> None
         ("flux-kontext", (640, 360), 1024, (80, 48)),
         ("flux2", (640, 360), 1024, (640, 352)),
         ("flux2", (4000, 1000), 1024, (2048, 512)),
+        ("z-image-omni", (640, 360), 1024, (640, 352)),
         ("qwen-image-edit", (300, 300), 1024, (1024, 1024)),
         ("qwen-image-edit-plus", (1600, 900), 1024, (1376, 768)),
         ("sd1-instruct-pix2pix", (1024, 1024), 512, (512, 512)),
@@ -329,7 +354,7 @@ def test_a_file_gives_what_the_folder_gives_if_its_text_encoder_sees(
         draw(checkpoint=str(path), **fields)
 
 
-@pytest.mark.parametrize("name", ["flux-kontext", "sd1-instruct-pix2pix"])
+@pytest.mark.parametrize("name", ["flux-kontext", "sd1-instruct-pix2pix", "z-image-omni"])
 def test_the_plan_of_the_memory_counts_references(name: str, tiny: Tiny, tmp_path: Path) -> None:
     found = planned_checkpoint(find_checkpoint(str(tiny(name)), tmp_path))
     precisions = planned_precisions(Settings(home=tmp_path), found.family, "cpu")
@@ -338,7 +363,81 @@ def test_the_plan_of_the_memory_counts_references(name: str, tiny: Tiny, tmp_pat
     costs = [picture_cost(found, plan, "cpu", precisions, tmp_path) for plan in (plain, seen)]
     before, after = ({stage.name: stage.activations for stage in cost.stages} for cost in costs)
     assert "encode" in after
+    assert ("siglip" in after) == (name == "z-image-omni")
     if name == "sd1-instruct-pix2pix":  # which always looks at one
         assert before == after
     else:
         assert after["denoise"] > before["denoise"]
+
+
+def test_omni_in_bf16_is_diffusers_own_as_it_is(drawing_home: Path, tiny: Tiny) -> None:
+    """The one precision in which its pipeline encodes references without help."""
+    path, name = tiny("z-image-omni"), "ZImageOmniPipeline"
+    engine = Engine(Settings(home=drawing_home, device="cpu", generation_precision="bf16"))
+    request = GenerationRequest.parse(
+        prompt="a red cat",
+        seed=7,
+        steps=2,
+        checkpoint=str(path),
+        references=shown(WIDER),
+        width=SIDE,
+        height=SIDE,
+    )
+    (ours,) = engine.generate(request, unbatched=True)
+    pipeline = load_diffusers_pipeline(path, name, FLOW, dtype=torch.bfloat16)
+    theirs = pipeline(
+        prompt="a red cat",
+        negative_prompt="",
+        image=WIDER,
+        width=SIDE,
+        height=SIDE,
+        num_inference_steps=2,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(7),
+        output_type="np",
+    ).images[0]
+    assert np.array_equal(to_array(ours), (theirs * 255).round().astype(np.uint8))
+
+
+def test_omni_without_references_is_diffusers_own(draw: GenerateImages, tiny: Tiny) -> None:
+    (ours,) = draw("z-image-omni", alone=True, sampler=FLOW, guidance_scale=3.0)
+    theirs = generate_with_diffusers(
+        tiny("z-image-omni"), "ZImageOmniPipeline", FLOW, width=SIDE, height=SIDE, guidance_scale=2.0
+    )
+    assert np.array_equal(to_array(ours), theirs)
+
+
+def test_prompts_are_composed_while_omni_looks(draw: GenerateImages) -> None:
+    one, both = (
+        draw("z-image-omni", prompt=prompt, references=shown(WIDER), steps=2)[0]
+        for prompt in ("a red cat", "a red cat AND a fat dog")
+    )
+    assert not same_pixels(one, both)
+
+
+@pytest.mark.parametrize(
+    ("size", "result", "expected"),
+    [
+        ((1000, 1000), (2048, 2048), (1000, 1000)),
+        ((3000, 2000), (512, 512), (3000, 2000)),  # its pipeline shrinks it
+        ((3000, 2000), (2048, 2048), (1254, 836)),
+    ],
+)
+def test_omni_sees_no_reference_larger_than_a_megapixel_or_the_result(
+    size: tuple[int, int], result: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert z_image.seen_size(size, result) == expected
+
+
+def test_a_size_stays_one_that_omni_looks_at() -> None:
+    for longest in range(2900, 8000, 7):
+        width, height = z_image.seen_size((longest, math.ceil(longest / 8)), (2048, 2048))
+        assert width <= 8 * height
+        assert 0.98 * 1024 * 1024 < width * height <= 1024 * 1024
+
+
+def test_omni_in_a_file_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "omni.safetensors"
+    shutil.copy(tiny("z-image-omni") / "transformer" / "diffusion_pytorch_model.safetensors", path)
+    with pytest.raises(CheckpointFamilyError, match="as a diffusers folder only"):
+        find_checkpoint(str(path), tmp_path)

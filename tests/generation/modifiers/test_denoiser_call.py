@@ -45,6 +45,22 @@ def test_rows_may_be_a_list() -> None:
     assert torch.equal(call.take(slice(1, None)).latents, doubled()[1:])
 
 
+def test_a_row_may_be_a_list_of_pictures_that_ends_with_the_one_that_is_generated() -> None:
+    seen, rows = torch.zeros(4, 1, 8, 8), doubled()
+    call = denoiser_call(doubled()).add(
+        sample=[[seen, row] for row in rows], words=[[row[0], row[1]] for row in rows], features=[None, None]
+    )
+    assert torch.equal(call.latents, rows)
+    taken = call.take([1, 1, 0])
+    assert torch.equal(taken.latents, rows[[1, 1, 0]])
+    words, features = taken.arguments["words"], taken.arguments["features"]
+    assert isinstance(words, list)
+    assert [torch.equal(row[1], rows[number, 1]) for row, number in zip(words, (1, 1, 0), strict=True)] == [
+        True
+    ] * 3
+    assert features == [None] * 3
+
+
 def test_only_the_negative_prompt_and_then_the_prompt_are_a_pair() -> None:
     values = doubled()
     assert denoiser_call(values).is_pair

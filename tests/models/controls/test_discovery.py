@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def test_errors_say_what_is_wrong(folder: Path) -> None:
         find_control(str(folder / "pose_xl.safetensors"), None, SDXL, [], allow_paths=False)
     with pytest.raises(CheckpointInvalidError, match="no ControlNet"):
         find_control(str(folder / "nothing.safetensors"), None, SD1, [])
+
+
+def test_none_fits_a_variant_whose_denoiser_is_called_in_another_way(folder: Path) -> None:
+    model = replace(find_control("control_sd15_canny", None, SD1, [folder]), family="z-image")
+    assert model.fits(FAMILIES["z-image-turbo"])
+    assert not model.fits(FAMILIES["z-image-omni"])
 
 
 def test_a_path_and_a_pickle(folder: Path, tmp_path: Path) -> None:

@@ -68,12 +68,30 @@ def z_image(transformer: Any) -> Arguments:
     return {"x": pictures, "t": torch.tensor([0.3, 0.3]), "cap_feats": captions}
 
 
+def z_image_omni(transformer: Any) -> Arguments:
+    """With one picture that it looks at."""
+    config = transformer.config
+    pictures = [[random(config.in_channels, 1, 4, 8), random(config.in_channels, 1, 8, 8)] for _ in range(2)]
+    captions = [
+        [random(length, config.cap_feat_dim) for length in lengths] for lengths in ((3, 5, 2), (3, 9, 2))
+    ]
+    seen = [[random(2, 4, config.siglip_feat_dim), None] for _ in range(2)]
+    return {
+        "x": pictures,
+        "t": torch.tensor([0.3, 0.3]),
+        "cap_feats": captions,
+        "siglip_feats": seen,
+        "image_noise_mask": [[0, 1], [0, 1]],
+    }
+
+
 CALLS: dict[str, tuple[str, str, str, Callable[[Any], Arguments]]] = {
     "Stable Diffusion": ("sd1", "unet", "forward", sd_unet),
     "SDXL": ("sdxl", "unet", "forward", sdxl_unet),
     "SD3": ("sd3", "transformer", "forward", sd3),
     "Flux": ("flux", "transformer", "forward", flux),
     "Z-Image": ("z-image", "transformer", "forward", z_image),
+    "Z-Image Omni": ("z-image-omni", "transformer", "forward", z_image_omni),
     "encoding": ("sd1", "vae", "encode", lambda _: {"x": random(1, 3, 32, 32)}),
     "decoding": ("sd1", "vae", "decode", lambda _: {"z": random(1, 4, 8, 8), "generator": torch.Generator()}),
     "CLIP": (

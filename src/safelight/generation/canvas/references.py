@@ -136,7 +136,7 @@ def check_encoder_sees(checkpoint: Checkpoint) -> None:
         CheckpointInvalidError: It has not.
     """
     found = checkpoint.family.references
-    if found is None or not found.components:
+    if found is None or "processor" not in found.components:
         return
     for part in checkpoint.parts:
         is_encoder = part.component.startswith("text_encoder")

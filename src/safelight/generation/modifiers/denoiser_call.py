@@ -101,8 +101,14 @@ class DenoiserCall:
 
 
 def as_tensor(rows: Any) -> Tensor:
-    """Rows as one tensor; some networks take and return them as a list."""
-    return torch.stack(rows) if isinstance(rows, list) else rows
+    """Rows as one tensor; some networks take and return them as a list.
+
+    A row may be a list of pictures: those that the network looks at, and then the one that it generates.
+    """
+    if isinstance(rows, list):
+        return torch.stack([row[-1] if isinstance(row, list) else row for row in rows])
+    tensor: Tensor = rows
+    return tensor
 
 
 def _take(name: str, value: Any, rows: slice | Sequence[int], count: int) -> object:
@@ -118,5 +124,16 @@ def _take(name: str, value: Any, rows: slice | Sequence[int], count: int) -> obj
         if name not in SHARED and all(item.ndim > 0 and len(item) == count for item in value):
             return type(value)(_take(name, item, rows, count) for item in value)  # one tensor for each block
         if isinstance(value, list) and len(value) == count:  # one tensor for each row
-            return value[rows] if isinstance(rows, slice) else [value[row] for row in rows]
+            return _items(value, rows)
+    elif isinstance(value, list) and len(value) == count and all(map(_is_nested_row, value)):
+        return _items(value, rows)
     return value
+
+
+def _items(values: list[Any], rows: slice | Sequence[int]) -> list[Any]:
+    return values[rows] if isinstance(rows, slice) else [values[row] for row in rows]
+
+
+def _is_nested_row(item: object) -> bool:
+    """Whether an item of a list may be a row: one of several parts, or None for one of no parts."""
+    return item is None or isinstance(item, list)

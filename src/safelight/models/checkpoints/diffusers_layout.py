@@ -24,7 +24,10 @@ NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder", 
 ``pe`` rewrites them), and nothing needs the others."""
 
 _READ = (".json", ".txt", ".model", ".jinja")
-_WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor", "guider", "ocr_guider")
+_WITHOUT_WEIGHTS = (
+    *("scheduler", "tokenizer", "guider", "ocr_guider"),
+    *("processor", "image_processor", "siglip_processor"),
+)
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolors": "model"}
 """File names of weights by library; kolors, a module of diffusers, has ChatGLM."""
 

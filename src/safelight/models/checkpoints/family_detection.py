@@ -88,7 +88,7 @@ def _variant(key: str, folder: DiffusersFolder) -> str:
     if key == "hidream":
         return _hidream_variant(_config(folder, "scheduler"))
     if key == "z-image":
-        return "turbo" if _number(_config(folder, "scheduler"), "shift") <= 3 else ""
+        return _z_image_variant(folder)
     return ""
 
 
@@ -128,6 +128,12 @@ def _qwen_variant(pipeline_class: str) -> str:
     if "EditPlus" in pipeline_class:
         return "edit-plus"
     return "edit" if "Edit" in pipeline_class else ""
+
+
+def _z_image_variant(folder: DiffusersFolder) -> str:
+    if folder.pipeline_class == "ZImageOmniPipeline":
+        return "omni"
+    return "turbo" if _number(_config(folder, "scheduler"), "shift") <= 3 else ""
 
 
 def _sd3_variant(transformer: Mapping[str, object]) -> str:

@@ -112,7 +112,7 @@ class ControlModel:
 
     def fits(self, family: Family) -> bool:
         """Whether it is for a family's checkpoints."""
-        return self.family in ("", family.key, family.name)
+        return family.takes_controls and self.family in ("", family.key, family.name)
 
 
 REFERENCE = ControlModel("reference", Path(), ARCHITECTURES["reference"], "", ("reference",))

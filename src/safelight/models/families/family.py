@@ -104,6 +104,8 @@ class Family:
             that of the last text encoder.
         max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
         pixel_masks: The network takes masks at full resolution instead of one value per latent.
+        takes_controls: Control networks of its architecture work with it; False where its denoiser is called in another
+            way.
         reads_masks: The denoiser of inpainting reads mask and masked picture; with others the pipelines blend the
             latents with the picture's.
         call_arguments: Arguments of every call, so that sizes and prompts are used as given.
@@ -155,6 +157,7 @@ class Family:
     max_prompt_tokens: int | None = None
     pixel_masks: bool = False
     reads_masks: bool = False
+    takes_controls: bool = True
     call_arguments: Mapping[str, bool | int | None] = field(default_factory=lambda: MappingProxyType({}))
     prepare: Callable[[Any, int, int, float], None] = use_as_is
 

@@ -60,8 +60,8 @@ class References:
             trained on.
         painted_size: The size in which inpainting is computed, from the one that was asked for; None for that itself.
         fitted_size: The size in which a picture is given to the pipeline, from its own and that of the result.
-        components: Components beside those of the family that the pipelines need: the processor of a text encoder that
-            sees the pictures.
+        components: Components beside those of the family that the pipelines need: ``processor``, that of a text encoder
+            that sees the pictures; or an image encoder and its processor.
         arguments: Further arguments of every call, by mode and size of the result.
     """
 

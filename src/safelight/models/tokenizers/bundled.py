@@ -21,6 +21,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    Siglip2ImageProcessor,
 )
 
 from safelight.models.tokenizers.clip_vocabulary import END, byte_characters, clip_tokenizer
@@ -110,6 +111,11 @@ def qwen3_vl_processor() -> Qwen3VLProcessor:
     return Qwen3VLProcessor(
         Qwen2VLImageProcessor(), tokenizer, Qwen3VLVideoProcessor(), chat_template=_QWEN_CHAT
     )
+
+
+def siglip2_processor(config: Any) -> Siglip2ImageProcessor:
+    """What prepares pictures for a SigLIP 2, in the sizes that its encoder's config names."""
+    return Siglip2ImageProcessor(patch_size=config.patch_size, max_num_patches=config.num_patches)
 
 
 def byt5_tokenizer() -> PreTrainedTokenizerBase:

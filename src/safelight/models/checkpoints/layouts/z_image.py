@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from safelight.errors import CheckpointFamilyError
 from safelight.models.checkpoints.layouts.flux import VAE_SLOT
 from safelight.models.checkpoints.layouts.layout import (
     Config,
@@ -60,8 +61,17 @@ Z_IMAGE_TRANSFORMER = NetworkLayout(
 )
 
 
-def _variant(_: Shapes, metadata: Mapping[str, str], name: str) -> str:
-    """Turbo's weights have the same shapes; only the makers' note, or else the file's name, tells it."""
+def _variant(shapes: Shapes, metadata: Mapping[str, str], name: str) -> str:
+    """Turbo's weights have the same shapes; only the makers' note, or else the file's name, tells it.
+
+    Raises:
+        CheckpointFamilyError: It is Omni's transformer, which needs more than a file of Z-Image has.
+    """
+    if "siglip_embedder.0.weight" in shapes:
+        raise CheckpointFamilyError(
+            f"{name} has a transformer of Z-Image Omni, which is opened as a diffusers folder only.",
+            hint="The folder also has the SigLIP 2 with which it looks at pictures.",
+        )
     return "z-image-turbo" if "turbo" in declared(metadata, name) else "z-image"
 
 
