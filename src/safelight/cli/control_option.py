@@ -26,12 +26,7 @@ def parse_control(text: str) -> dict[str, Any]:
     from safelight.models.controls.kinds import KINDS, parse_kind
 
     if text.lstrip().startswith("{"):
-        try:
-            fields = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"--control {text}: it is not JSON: {error}.") from error
-        assert isinstance(fields, dict)
-        return fields
+        return fields_from_json("--control", text)
     found = _OPTION.fullmatch(text)
     if found is None:
         raise UsageError(
@@ -39,13 +34,26 @@ def parse_control(text: str) -> dict[str, Any]:
             hint=f"Kinds are {', '.join(KINDS)}; the name of a model works too.",
         )
     kind = parse_kind(found["what"])
-    fields = {"kind": kind} if kind in KINDS else {"model": found["what"]}
+    fields: dict[str, Any] = {"kind": kind} if kind in KINDS else {"model": found["what"]}
     if found["image"]:
         fields["image"] = found["image"]
     if found["preprocessor"]:
         fields["preprocessor"] = {"name": found["preprocessor"]}
     if found["weight"]:
         fields["weight"] = _weight(text, found["weight"])
+    return fields
+
+
+def fields_from_json(option: str, text: str) -> dict[str, Any]:
+    """The fields of an option's value that is a JSON object.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{option} {text}: it is not JSON: {error}.") from error
     return fields
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from safelight.cli.control_option import fields_from_json
 from safelight.errors import UsageError
 
 _OPTION = re.compile(r"(?P<mask>[^=]+?)(?::(?P<weight>[0-9.]+))?=(?P<prompt>.*)", re.DOTALL)
@@ -21,12 +21,7 @@ def parse_region(text: str) -> dict[str, Any]:
         UsageError: It is neither.
     """
     if text.lstrip().startswith("{"):
-        try:
-            fields = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"--region {text}: it is not JSON: {error}.") from error
-        assert isinstance(fields, dict)
-        return fields
+        return fields_from_json("--region", text)
     found = _OPTION.fullmatch(text)
     if found is None:
         raise UsageError(f"--region {text}: give MASK=PROMPT, as in left.png='a red apple'.")

@@ -102,7 +102,7 @@ def check_precision(core: Any, precision: str) -> None:
     """
     if precision == "bf16" and not has_bf16_units(core):
         raise BackendError(
-            "openvino computes in bf16 only on processors with units for it, which this one has not."
+            "openvino computes in bf16 only on processors with units for it; this one has none."
         )
 
 

@@ -98,7 +98,7 @@ def test_streams(client: openai.OpenAI) -> None:
     assert all(opened(each.b64_json).format == "PNG" for each in found)
     file = io.BytesIO()
     opened(found[-1].b64_json).save(file, "PNG")
-    ours = {"steps": 4, "adapters": [f"{FEW_STEPS}:0.5"], "outpaint": {"left": 64}}
+    ours = {"steps": 4, "adapters": [f"{FEW_STEPS}:0.5"], "outpaint": {"left": 64}, "inpaint": {"blur": 2}}
     with client.images.edit(
         image=("a.png", file.getvalue(), "image/png"), prompt="a pear", stream=True, extra_body=ours
     ) as edits:

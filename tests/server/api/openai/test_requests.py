@@ -125,6 +125,20 @@ def test_in_a_form_they_are_written_as_clients_write_them_or_as_json() -> None:
 
 
 @pytest.mark.parametrize(
+    "sent",
+    [
+        {"hires": "x", "hires[scale]": "2"},
+        {"adapters[]": "ink", "adapters[name]": "ink"},
+        {"hires": "{"},
+        {"adapters": ["[" * 100_000]},
+    ],
+)
+def test_fields_of_a_form_that_cannot_be_read_are_refused(sent: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        edit_request(**sent)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "own"), [("count", 2, "n"), ("width", 64, "size"), ("checkpoint", "x", "model")]
 )
 def test_what_has_a_name_of_openai_has_no_other(name: str, value: Any, own: str) -> None:

@@ -159,7 +159,11 @@ class EditForm(GenerationFields):
             elif part == "]":
                 fields[name] = [_read_json(item) for item in (value if isinstance(value, list) else [value])]
             else:
-                fields[name] = (fields.get(name) or {}) | {part.removesuffix("]"): value}
+                if fields.get(name) in (None, cls.model_fields[name].default):  # which forms fill in
+                    fields[name] = {}
+                if not isinstance(fields[name], dict):
+                    raise ValueError(f"{name} is given both as a whole and in parts")
+                fields[name][part.removesuffix("]")] = value
         return fields
 
 
@@ -170,9 +174,16 @@ class VariationForm(CommonFields):
 
 
 def _read_json(value: Any) -> Any:
-    """Text that is a JSON object or list as what it describes; a list's items likewise."""
+    """Text that is a JSON object or list as what it describes; a list's items likewise.
+
+    Raises:
+        ValueError: It begins like JSON and is none, or is nested too deeply.
+    """
     if isinstance(value, list | tuple):
         return [_read_json(item) for item in value]
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
-    return json.loads(value)
+    try:
+        return json.loads(value)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
